@@ -1,0 +1,44 @@
+"""The contract of a bus. A lost ring costs latency, never data: readers find gaps and read the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+# Called with the feed and the event's JSON text, in the bus's own thread: it must not block.
+Ring: TypeAlias = Callable[[str, str | bytes], None]
+
+
+class Bus(Protocol):
+    """Rings for followed feeds only, never for all of them. All verbs are thread-safe."""
+
+    def listen(self, ring: Ring, *, on_return: Callable[[], None]) -> None:
+        """Call `ring` for every event of a followed feed until `close`; blocks.
+
+        A lost connection is made again, with growing pauses of at most 2 s; then every feed is followed again and
+        `on_return` is called, because rings were lost in between.
+        """
+        ...
+
+    def follow(self, feed: str, *, timeout: float) -> bool:
+        """Begin to ring for `feed`; true when the server confirmed it within `timeout` seconds.
+
+        False: it will be followed as soon as the connection is back.
+        """
+        ...
+
+    def unfollow(self, feed: str) -> None:
+        """Stop ringing for `feed`."""
+        ...
+
+    def probe(self, *, timeout: float) -> bool:
+        """Send a ring to oneself and say whether it arrived: a connection can be alive and deaf."""
+        ...
+
+    def restart(self) -> None:
+        """Give the connection up and make a new one."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening and give back the connection."""
+        ...

@@ -1,0 +1,138 @@
+"""The bus over Redis pub/sub: one connection a process, one channel a followed feed. The journal's scripts ring."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from petiole.bus.contract import Ring
+from petiole.connection import Names, connect, speaking
+from petiole.errors import Unavailable
+from petiole.events import mint_id
+from petiole.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 2.0
+CHANNELS_PER_COMMAND: Final = 1000
+
+
+class RedisBus:
+    """`Bus` on one subscribed connection. Reading and sending share it: Redis answers both ways independently."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = connect(settings)
+        self._names = Names(settings.key_prefix, self._client)
+        self._probe_channel = f"{settings.key_prefix}:probe:{mint_id()}"
+        self._probes: dict[bytes, threading.Event] = {}
+        self._confirmed: dict[str, threading.Event] = {}
+        self._lock = threading.Lock()
+        self._connection: Any = None
+        self._closed = threading.Event()
+
+    def listen(self, ring: Ring, *, on_return: Callable[[], None]) -> None:
+        pause = FIRST_PAUSE
+        while not self._closed.is_set():
+            connection = self._make_connection()
+            try:
+                self._subscribe_all(connection)
+                while True:
+                    message = connection.read_response(timeout=None, disconnect_on_error=False)
+                    if self._take(message, ring):
+                        pause = FIRST_PAUSE
+                        log.info("bus_connected")
+                        on_return()
+            except (RedisError, OSError, ValueError) as error:
+                # ValueError: the parser of a connection that `restart` closed under it.
+                if not self._closed.is_set():
+                    log.info("bus_lost", extra={"error": str(error), "pause": pause})
+            finally:
+                with self._lock:
+                    self._connection = None
+                    for confirmed in self._confirmed.values():
+                        confirmed.clear()
+                connection.disconnect()
+            self._closed.wait(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def follow(self, feed: str, *, timeout: float) -> bool:
+        with self._lock:
+            confirmed = self._confirmed.get(feed)
+            if confirmed is None:
+                confirmed = self._confirmed[feed] = threading.Event()
+                self._send("SUBSCRIBE", [self._names.channel(feed)])
+        return confirmed.wait(timeout)
+
+    def unfollow(self, feed: str) -> None:
+        with self._lock:
+            if self._confirmed.pop(feed, None) is not None:
+                self._send("UNSUBSCRIBE", [self._names.channel(feed)])
+
+    def probe(self, *, timeout: float) -> bool:
+        token = mint_id().encode()
+        arrived = self._probes[token] = threading.Event()
+        try:
+            with speaking(self._settings.journal_url):
+                self._client.publish(self._probe_channel, token)
+            return arrived.wait(timeout)
+        except Unavailable:
+            return False
+        finally:
+            del self._probes[token]
+
+    def restart(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.disconnect()
+
+    def close(self) -> None:
+        self._closed.set()
+        self.restart()
+        self._client.close()
+
+    def _make_connection(self) -> Any:
+        pool = self._client.connection_pool
+        return pool.connection_class(**pool.connection_kwargs)
+
+    def _subscribe_all(self, connection: Any) -> None:
+        connection.connect()
+        with self._lock:
+            self._connection = connection
+            channels = [self._names.channel(feed) for feed in self._confirmed]
+            for at in range(0, len(channels), CHANNELS_PER_COMMAND):
+                connection.send_command("SUBSCRIBE", *channels[at : at + CHANNELS_PER_COMMAND])
+            # Confirmed last, so its confirmation says that all of them are followed.
+            connection.send_command("SUBSCRIBE", self._probe_channel)
+
+    def _send(self, command: str, channels: Sequence[str]) -> None:
+        if self._connection is None:
+            return
+        try:
+            self._connection.send_command(command, *channels)
+        except (RedisError, OSError):
+            self._connection.disconnect()
+
+    def _take(self, message: Sequence[Any], ring: Ring) -> bool:
+        """Handle one message; true when it confirms that all feeds are followed."""
+        kind, channel, value = message[0], message[1].decode(), message[2]
+        if kind == b"message":
+            if channel == self._probe_channel:
+                arrived = self._probes.get(value)
+                if arrived is not None:
+                    arrived.set()
+            else:
+                ring(self._names.feed_of(channel), value)
+        elif kind == b"subscribe":
+            if channel == self._probe_channel:
+                return True
+            confirmed = self._confirmed.get(self._names.feed_of(channel))
+            if confirmed is not None:
+                confirmed.set()
+        return False

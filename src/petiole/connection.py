@@ -1,0 +1,106 @@
+"""Redis connections as Petiole needs them, shared by journal and bus.
+
+redis-py retries a failed command with back-off by default, which turns a timeout of 2 s into 25 s; here a call fails
+once, within its timeout, and the caller decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from petiole.errors import PetioleError, SetupError, Unavailable
+from petiole.events import partition
+from petiole.settings import REDIS_SCHEMES, Settings
+
+# Replies of a server that is there but can't do its work just now; they pass, as an outage passes.
+_PASSING: Final = ("OOM", "MISCONF", "READONLY", "LOADING", "BUSY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """Return a client for the journal's server. Nothing is sent until its first command.
+
+    Raises:
+        SetupError: the URL isn't one of Redis.
+    """
+    scheme, _, rest = settings.journal_url.partition("://")
+    if scheme not in REDIS_SCHEMES:
+        raise SetupError(
+            f"PETIOLE_JOURNAL_URL begins with {scheme}://, which Petiole can't use. Set it to redis://host:6379/0."
+        )
+    url = f"{scheme.replace('valkey', 'redis')}://{rest}"
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=settings.journal_timeout,
+            socket_connect_timeout=settings.journal_timeout,
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=0,
+            decode_responses=False,
+            protocol=2,
+            client_name="petiole",
+        )
+    except ValueError as error:
+        raise SetupError(f"PETIOLE_JOURNAL_URL isn't a Redis URL ({error}). Set it to redis://host:6379/0.") from None
+
+
+def address(url: str) -> str:
+    """Return where a URL points, without its password, for messages."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return parts.path
+    return f"{parts.hostname}:{parts.port or 6379}{parts.path}"
+
+
+@contextmanager
+def speaking(url: str) -> Iterator[None]:
+    """Turn what redis-py raises into `Unavailable` where it passes, and into a `PetioleError` where it doesn't."""
+    try:
+        yield
+    except ResponseError as error:
+        if any(word in str(error) for word in _PASSING):
+            raise Unavailable(f"Redis at {address(url)} can't work just now: {error}") from error
+        raise PetioleError(f"Redis at {address(url)} refused a command: {error}") from error
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis at {address(url)} doesn't answer ({error}). Start it, or set PETIOLE_JOURNAL_URL.") from error
+
+
+class Names:
+    """Keys and channels: the prefix, then the feed's partition as hash tag, then the feed."""
+
+    def __init__(self, prefix: str, client: redis.Redis) -> None:
+        self._prefix = prefix
+        options: dict[str, Any] = client.connection_pool.connection_kwargs
+        # Logical databases don't separate pub/sub: the channel has to name its own.
+        self._channels = f"{prefix}/{options.get('db') or 0}"
+
+    def feed(self, feed: str) -> list[str]:
+        """Return the keys of meta, document, facts and leases of a feed, in the order that the scripts take them."""
+        tag = self._tag(feed)
+        return [f"{tag}:{feed}:meta", f"{tag}:{feed}:document", f"{tag}:{feed}:facts", f"{tag}:leases"]
+
+    def leases(self, index: int) -> str:
+        """Return the key of a partition's leases."""
+        return f"{self._prefix}:{{{index:02}}}:leases"
+
+    def owner(self, owner: str) -> str:
+        """Return the key of an owner's index."""
+        return f"{self._tag(owner)}:owner:{owner}"
+
+    def channel(self, feed: str) -> str:
+        """Return the channel on which a feed rings."""
+        return f"{self._channels}:{{{partition(feed):02}}}:{feed}"
+
+    def feed_of(self, channel: str) -> str:
+        """Return the feed that rings on this channel."""
+        return channel.partition("}:")[2]
+
+    def _tag(self, name: str) -> str:
+        return f"{self._prefix}:{{{partition(name):02}}}"

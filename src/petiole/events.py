@@ -1,0 +1,316 @@
+"""Events, cursors and feed names: what travels, as `protocol/README.md` defines it. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+from petiole.errors import InvalidEvent, InvalidName
+
+VERSION: Final = 1
+ZERO_CHAIN: Final = "0" * 16
+COUNTER: Final = "counter"
+FACT_KINDS: Final = ("state", "stage", "log", "artifact", "custom")
+MAX_EVENT_BYTES: Final = 8 * 1024
+MAX_DOCUMENT_BYTES: Final = 16 * 1024
+MAX_DOCUMENT_FIELDS: Final = 64
+MAX_NUMBER: Final = 2**53 - 1  # the largest integer that JavaScript and Lua hold exactly
+PARTITIONS: Final = 64
+
+JSON: TypeAlias = Any
+Document: TypeAlias = dict[str, JSON]
+
+_FEED = re.compile(r"(task|user|group):[A-Za-z0-9._~@-]{1,128}\Z")
+_CURSOR = re.compile(r"([0-9a-f]{8})\.([0-9]{1,16})\.([0-9]{1,16})\.([0-9a-f]{16})\Z")
+
+
+def mint_id() -> str:
+    """Return a new event id: 16 random hexadecimal digits."""
+    return secrets.token_hex(8)
+
+
+def mint_epoch() -> str:
+    """Return a new epoch: 8 random hexadecimal digits."""
+    return secrets.token_hex(4)
+
+
+def advance_chain(chain: str, event_id: str) -> str:
+    """Return the chain after a fact with this id; never over JSON text, which two writers may spell differently."""
+    return hashlib.sha1((chain + event_id).encode(), usedforsecurity=False).hexdigest()[:16]
+
+
+def task_feed(task_id: str) -> str:
+    """Return the name of a task's feed.
+
+    Raises:
+        InvalidName: the id has characters that a feed's name may not have.
+    """
+    return check_feed(f"task:{task_id}")
+
+
+def check_feed(name: object) -> str:
+    """Return `name` if it is a feed's name.
+
+    Raises:
+        InvalidName: it isn't.
+    """
+    if not isinstance(name, str) or not _FEED.match(name):
+        raise InvalidName(
+            "That is not the name of a feed. Use task:<id>, user:<id> or group:<id>, the id 1 to 128 characters of "
+            "letters, digits and . _ ~ @ -"
+        )
+    return name
+
+
+def feed_id(feed: str) -> str:
+    """Return what stands after the kind in a feed's name."""
+    return feed.partition(":")[2]
+
+
+def partition(name: str) -> int:
+    """Return the partition (0 to 63) that holds this feed's keys, so that its scripts stay on one Cluster slot."""
+    return zlib.crc32(name.encode()) % PARTITIONS
+
+
+@dataclass(frozen=True, slots=True, order=False)
+class Cursor:
+    """Where a reader stands in a feed."""
+
+    epoch: str
+    seq: int
+    facts: int
+    chain: str
+
+    @classmethod
+    def parse(cls, text: object) -> Cursor:
+        """Read a cursor from its wire form.
+
+        Raises:
+            InvalidName: it isn't one, or its numbers are past 2^53 - 1.
+        """
+        match = _CURSOR.match(text) if isinstance(text, str) else None
+        if match is None:
+            raise InvalidName("That is not a cursor. Send the cursor of an earlier answer unchanged, or none.")
+        seq, facts = int(match[2]), int(match[3])
+        if seq > MAX_NUMBER or facts > MAX_NUMBER:
+            raise InvalidName("That cursor's numbers are too large. Send the cursor of an earlier answer unchanged.")
+        return cls(match[1], seq, facts, match[4])
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.seq}.{self.facts}.{self.chain}"
+
+    def is_behind(self, other: Cursor) -> bool:
+        """Say whether a journal that stands here cannot have told a reader what `other` knows."""
+        return (
+            self.epoch != other.epoch
+            or self.seq < other.seq
+            or self.facts < other.facts
+            or (self.facts == other.facts and self.chain != other.chain)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One numbered patch to a feed's document, as the journal has taken it."""
+
+    id: str
+    feed: str
+    epoch: str
+    seq: int
+    run: int
+    facts: int
+    chain: str
+    at: int
+    kind: str
+    patch: Document
+    progress: Document | None
+    data: JSON = None
+    v: int = VERSION
+
+    @property
+    def is_fact(self) -> bool:
+        return self.kind != COUNTER
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.epoch, self.seq, self.facts, self.chain)
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, JSON]) -> Event:
+        """Read an event from its JSON object.
+
+        Raises:
+            InvalidEvent: a field is missing or of another type.
+        """
+        try:
+            event = cls(
+                id=wire["id"],
+                feed=wire["feed"],
+                epoch=wire["epoch"],
+                seq=wire["seq"],
+                run=wire["run"],
+                facts=wire["facts"],
+                chain=wire["chain"],
+                at=wire["at"],
+                kind=wire["kind"],
+                patch=wire["patch"],
+                progress=wire["progress"],
+                data=wire.get("data"),
+                v=wire["v"],
+            )
+        except (KeyError, TypeError) as error:
+            raise InvalidEvent(f"An event lacks the field {error}. It is set aside.") from None
+        if not (
+            all(type(number) is int for number in (event.v, event.seq, event.run, event.facts, event.at))
+            and all(isinstance(text, str) for text in (event.id, event.feed, event.epoch, event.chain, event.kind))
+            and isinstance(event.patch, dict)
+            and (event.progress is None or isinstance(event.progress, dict))
+        ):
+            raise InvalidEvent("An event has a field of a wrong type. It is set aside.")
+        return event
+
+    @classmethod
+    def from_text(cls, text: str | bytes) -> Event:
+        """Read an event from its JSON text.
+
+        Raises:
+            InvalidEvent: it isn't one.
+        """
+        try:
+            wire = json.loads(text)
+        except (ValueError, RecursionError):
+            raise InvalidEvent("An event isn't valid JSON. It is set aside.") from None
+        if not isinstance(wire, dict):
+            raise InvalidEvent("An event isn't a JSON object. It is set aside.")
+        return cls.from_wire(wire)
+
+    def to_wire(self) -> Document:
+        """Return the event as the JSON object that goes to a browser."""
+        wire: Document = {
+            "v": self.v,
+            "id": self.id,
+            "feed": self.feed,
+            "epoch": self.epoch,
+            "seq": self.seq,
+            "run": self.run,
+            "facts": self.facts,
+            "chain": self.chain,
+            "at": self.at,
+            "kind": self.kind,
+            "patch": self.patch,
+            "progress": self.progress,
+        }
+        if self.data is not None:
+            wire["data"] = self.data
+        return wire
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event before the journal has numbered it. The writer keeps the id through every resend."""
+
+    kind: str
+    patch: Document = field(default_factory=dict)
+    progress: Document | None = None
+    data: JSON = None
+    id: str = field(default_factory=mint_id)
+
+    @property
+    def is_fact(self) -> bool:
+        return self.kind != COUNTER
+
+    @property
+    def state(self) -> str | None:
+        """The task state that this event sets, if it sets one."""
+        state = self.patch.get("state")
+        return state if isinstance(state, str) else None
+
+    def encode(self) -> EncodedDraft:
+        """Return the JSON texts that a journal stores.
+
+        Raises:
+            InvalidEvent: a value isn't JSON, or the event is over 8 KiB.
+        """
+        patch = {name: to_json(value) for name, value in self.patch.items()}
+        body = f'"kind":{to_json(self.kind)},"patch":{{' + ",".join(
+            f"{to_json(name)}:{value}" for name, value in patch.items()
+        )
+        body += "}"
+        data = "" if self.data is None else f',"data":{to_json(self.data)}'
+        progress = "" if self.progress is None else to_json(self.progress)
+        size = len(body.encode()) + len(data.encode()) + len(progress.encode())
+        if size > MAX_EVENT_BYTES:
+            raise InvalidEvent(
+                f"An event of {size:,} bytes is over the limit of {MAX_EVENT_BYTES:,}. Send less, or send a link to it."
+            )
+        return EncodedDraft(id=self.id, is_fact=self.is_fact, body=body + data, patch=patch, progress=progress)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedDraft:
+    """A draft as JSON texts: `body` is `"kind":…,"patch":{…}` and, if there is one, `,"data":…`."""
+
+    id: str
+    is_fact: bool
+    body: str
+    patch: dict[str, str]
+    progress: str
+
+
+def to_json(value: JSON) -> str:
+    """Return strict, compact JSON.
+
+    Dates become ISO 8601, durations seconds, `Decimal` and `UUID` strings, enumerations their value, sets lists: what
+    people put into progress calls. NaN and infinity aren't JSON and are refused.
+
+    Raises:
+        InvalidEvent: the value can't be JSON.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidEvent(
+            f"A value can't become JSON ({error}). Pass text, finite numbers, booleans, lists and objects."
+        ) from None
+    return text
+
+
+def _plain(value: object) -> JSON:
+    match value:
+        case datetime() | date() | time():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Decimal() | UUID() | PurePath():
+            return str(value)
+        case Enum():
+            return value.value
+        case set() | frozenset():
+            return sorted(value, key=repr)
+        case _:
+            raise TypeError(f"{type(value).__name__} isn't a JSON type")
+
+
+def fold(document: Document, event: Event) -> Document:
+    """Return the document after this event: its patch, then its progress, then its run."""
+    folded = {**document, **event.patch}
+    for name, value in event.patch.items():
+        if value is None:
+            del folded[name]
+    if event.progress is not None:
+        folded["progress"] = event.progress
+    if event.run > 0:
+        folded["run"] = event.run
+    return folded

@@ -1,0 +1,210 @@
+"""The reader's rule, as `protocol/README.md` states it: relay, browser and Python client all read by it.
+
+Pure: no clock, no I/O. `browser/src/feed.ts` is its twin, and both run `protocol/transcripts/*.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, TypeAlias
+
+from petiole.events import JSON, VERSION, ZERO_CHAIN, Cursor, Document, Event, advance_chain, fold
+
+BUFFER_LIMIT: Final = 1024
+
+
+class Verdict(Enum):
+    """What the rule says about one event."""
+
+    APPLY = "apply"
+    DROP = "drop"
+    READ = "read"
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Show this event: it was applied, or it came with a reading that has it folded in already."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Ask the journal for what follows this cursor (`None`: from the start)."""
+
+    cursor: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The document was replaced by a snapshot; facts in between may have been missed."""
+
+    cursor: Cursor
+
+
+Action: TypeAlias = Show | Read | Reset
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The journal's answer to a read, all of one instant.
+
+    `events` are the facts after the cursor, folded into `document` already. Not `recovered`: no events, and the document
+    is a snapshot. `more`: read again from `cursor` at once.
+    """
+
+    feed: str
+    document: Document
+    events: tuple[Event, ...]
+    cursor: Cursor
+    recovered: bool
+    more: bool = False
+
+    def to_wire(self) -> Document:
+        return {
+            "feed": self.feed,
+            "document": self.document,
+            "events": [event.to_wire() for event in self.events],
+            "cursor": str(self.cursor),
+            "recovered": self.recovered,
+            "more": self.more,
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, JSON]) -> Reading:
+        return cls(
+            feed=wire["feed"],
+            document=wire["document"],
+            events=tuple(Event.from_wire(event) for event in wire["events"]),
+            cursor=Cursor.parse(wire["cursor"]),
+            recovered=wire["recovered"],
+            more=wire["more"],
+        )
+
+
+def judge(cursor: Cursor, event: Event) -> Verdict:
+    """Decide what a reader at `cursor` does with `event`."""
+    if event.epoch != cursor.epoch:
+        return Verdict.READ
+    if event.facts < cursor.facts or (event.facts == cursor.facts and event.seq <= cursor.seq):
+        return Verdict.DROP
+    if event.seq <= cursor.seq:
+        return Verdict.READ
+    if event.is_fact:
+        follows = event.facts == cursor.facts + 1 and event.chain == advance_chain(cursor.chain, event.id)
+    else:
+        follows = event.facts == cursor.facts and event.chain == cursor.chain
+    return Verdict.APPLY if follows else Verdict.READ
+
+
+def follow(cursor: Cursor, events: Sequence[Event]) -> bool:
+    """Say whether these facts follow from `cursor` one by one, by number and by chain."""
+    facts, chain = cursor.facts, cursor.chain
+    for event in events:
+        facts, chain = facts + 1, advance_chain(chain, event.id)
+        if event.epoch != cursor.epoch or event.facts != facts or event.chain != chain:
+            return False
+    return True
+
+
+class Reader:
+    """One reader of one feed. Not thread-safe: its owner calls it from one place at a time.
+
+    `keep_document=False` is for a relay, which passes events on and needs only the cursor.
+    """
+
+    def __init__(
+        self, feed: str, *, cursor: Cursor | None = None, document: Document | None = None, keep_document: bool = True
+    ) -> None:
+        self.feed = feed
+        self.cursor = cursor
+        self.document: Document = document or {}
+        self.reading = True
+        self.shown = cursor.facts if cursor else 0
+        self.complete = True
+        self._keep_document = keep_document
+        self._buffer: list[Event] = []
+        self._overflowed = False
+
+    def start(self) -> list[Action]:
+        """Begin: the reader asks for its first read."""
+        return [Read(self.cursor)]
+
+    def offer(self, event: Event) -> list[Action]:
+        """Take an event from the bus or the relay."""
+        if event.v != VERSION or event.feed != self.feed:
+            return []
+        if self.reading or self.cursor is None:
+            if len(self._buffer) < BUFFER_LIMIT and not self._overflowed:
+                self._buffer.append(event)
+            else:
+                self._buffer.clear()
+                self._overflowed = True
+            return []
+        match judge(self.cursor, event):
+            case Verdict.APPLY:
+                return [self._apply(event)]
+            case Verdict.READ:
+                # Not buffered: it was rung after it was kept, so the read that is asked for now has it.
+                self.reading = True
+                return [Read(self.cursor)]
+            case _:
+                return []
+
+    def answer(self, reading: Reading) -> list[Action]:
+        """Take the journal's answer to the read that this reader asked for, or a reset that the relay sent."""
+        actions: list[Action] = []
+        if self._fits(reading):
+            for event in reading.events:
+                self.shown += 1
+                actions.append(Show(event))
+        else:
+            self.complete = False
+            actions.append(Reset(reading.cursor))
+        self.cursor = reading.cursor
+        if self._keep_document:
+            self.document = reading.document
+        if reading.more:
+            self.reading = True
+            return [*actions, Read(self.cursor)]
+        self.reading = False
+        if self._overflowed:
+            self._overflowed = False
+            self.reading = True
+            return [*actions, Read(self.cursor)]
+        buffered, self._buffer = self._buffer, []
+        for event in buffered:
+            actions.extend(self.offer(event))
+            if self.reading:
+                break  # what is left was rung before this next read is asked for
+        return actions
+
+    def head(self, head: Cursor, *, asked: Cursor) -> list[Action]:
+        """Compare with the feed's head, asked for while the reader stood at `asked`."""
+        if self.reading or self.cursor is None:
+            return []
+        ahead = head.facts > self.cursor.facts or head.seq > self.cursor.seq
+        if not ahead and not head.is_behind(asked):
+            return []
+        self.reading = True
+        return [Read(self.cursor)]
+
+    def _apply(self, event: Event) -> Show:
+        self.cursor = event.cursor
+        if self._keep_document:
+            self.document = fold(self.document, event)
+        if event.is_fact:
+            self.shown += 1
+        return Show(event)
+
+    def _fits(self, reading: Reading) -> bool:
+        if not reading.recovered:
+            return False
+        held = self.cursor or Cursor(reading.cursor.epoch, 0, 0, ZERO_CHAIN)
+        if reading.cursor.is_behind(held) or not follow(held, reading.events):
+            return False
+        last = reading.events[-1] if reading.events else None
+        facts, chain = (last.facts, last.chain) if last else (held.facts, held.chain)
+        return (facts, chain) == (reading.cursor.facts, reading.cursor.chain)

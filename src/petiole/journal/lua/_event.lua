@@ -1,0 +1,125 @@
+-- Shared by every script that writes an event; the loader puts it in front of them. Values are opaque JSON text.
+-- Positions in ARGV are given by the caller; `write` numbers, folds, keeps and rings one event.
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function integer(number)
+  return string.format('%.0f', number)
+end
+
+-- meta: table of the feed's numbers; event: {feed, id, fact, body, progress, state, patch}
+-- limits: {facts, bytes, live_ms, kept_ms}; terminal: whether event.state ends the feed
+local function write(keys, meta, event, limits, terminal)
+  local now = now_ms()
+  meta.seq = meta.seq + 1
+  if event.fact then
+    meta.facts = meta.facts + 1
+  end
+  local before = meta.chain
+  if event.fact then
+    meta.chain = string.sub(redis.sha1hex(meta.chain .. event.id), 1, 16)
+  end
+  local progress = event.progress
+  if progress ~= '' then
+    redis.call('HSET', keys.document, 'progress', progress)
+  else
+    progress = redis.call('HGET', keys.document, 'progress') or 'null'
+  end
+  for i = 1, #event.patch, 2 do
+    if event.patch[i + 1] == 'null' then
+      redis.call('HDEL', keys.document, event.patch[i])
+    else
+      redis.call('HSET', keys.document, event.patch[i], event.patch[i + 1])
+    end
+  end
+  if event.run > 0 then
+    redis.call('HSET', keys.document, 'run', integer(event.run))
+  end
+  local text = '{"v":1,"id":"' .. event.id .. '","feed":"' .. event.feed .. '","epoch":"' .. meta.epoch
+    .. '","seq":' .. integer(meta.seq) .. ',"run":' .. integer(event.run) .. ',"facts":' .. integer(meta.facts)
+    .. ',"chain":"' .. meta.chain .. '","at":' .. integer(now) .. ',' .. event.body .. ',"progress":' .. progress .. '}'
+  local changes = { 'seq', integer(meta.seq), 'facts', integer(meta.facts), 'chain', meta.chain }
+  if event.state ~= '' then
+    meta.state = event.state
+    changes[#changes + 1] = 'state'
+    changes[#changes + 1] = event.state
+  end
+  if event.fact then
+    -- The chain before the fact stands in front of it, so that a read can check a cursor without parsing JSON.
+    redis.call('RPUSH', keys.facts, before .. text)
+    meta.bytes = meta.bytes + #text + 16
+    local kept = redis.call('LLEN', keys.facts)
+    while kept > 1 and (kept > limits.facts or meta.bytes > limits.bytes) do
+      meta.bytes = meta.bytes - #redis.call('LPOP', keys.facts)
+      kept = kept - 1
+    end
+    changes[#changes + 1] = 'bytes'
+    changes[#changes + 1] = integer(meta.bytes)
+  end
+  redis.call('HSET', keys.meta, unpack(changes))
+  if terminal or event.fact then
+    local lifetime = terminal and limits.kept_ms or limits.live_ms
+    redis.call('PEXPIRE', keys.meta, lifetime)
+    redis.call('PEXPIRE', keys.document, lifetime)
+    redis.call('PEXPIRE', keys.facts, lifetime)
+  end
+  redis.call('PUBLISH', event.channel, text)
+end
+
+local function load_meta(key)
+  local values = redis.call('HMGET', key, 'epoch', 'seq', 'facts', 'chain', 'state', 'bytes', 'run', 'fact', 'counter',
+    'live', 'cancel', 'retries', 'delivery', 'worker', 'owner')
+  if not values[1] then
+    return nil
+  end
+  return {
+    epoch = values[1], seq = tonumber(values[2]), facts = tonumber(values[3]), chain = values[4], state = values[5] or '',
+    bytes = tonumber(values[6]), run = tonumber(values[7]), fact = tonumber(values[8]), counter = tonumber(values[9]),
+    live = values[10] == '1', cancel = values[11] == '1', retries = tonumber(values[12]), delivery = values[13],
+    worker = values[14], owner = values[15],
+  }
+end
+
+local function is_terminal(state)
+  return state == 'succeeded' or state == 'failed' or state == 'cancelled' or state == 'lost'
+end
+
+-- Reads an event from ARGV[at…]: channel, feed, run, id, fact, body, progress, state, states it may follow, patch size, patch…
+local function event_at(at)
+  local event = {
+    channel = ARGV[at], feed = ARGV[at + 1], run = tonumber(ARGV[at + 2]), id = ARGV[at + 3], fact = ARGV[at + 4] == '1',
+    body = ARGV[at + 5], progress = ARGV[at + 6], state = ARGV[at + 7], after = ARGV[at + 8], patch = {},
+  }
+  local size = tonumber(ARGV[at + 9])
+  for i = 1, size do
+    event.patch[i] = ARGV[at + 9 + i]
+  end
+  return event, at + 10 + size
+end
+
+local function limits_at(at)
+  return {
+    facts = tonumber(ARGV[at]), bytes = tonumber(ARGV[at + 1]),
+    live_ms = tonumber(ARGV[at + 2]), kept_ms = tonumber(ARGV[at + 3]),
+  }
+end
+
+local function admits(meta, event)
+  if is_terminal(meta.state) then
+    return false
+  end
+  return event.state == '' or meta.state == '' or string.find(' ' .. event.after .. ' ', ' ' .. meta.state .. ' ', 1, true)
+end
+
+local function place(meta)
+  return { meta.epoch, integer(meta.seq), integer(meta.facts), meta.chain, meta.cancel and 1 or 0 }
+end
+
+local function reply(word, meta)
+  local answer = place(meta)
+  table.insert(answer, 1, word)
+  return answer
+end

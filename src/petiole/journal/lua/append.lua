@@ -1,0 +1,42 @@
+-- Numbers, folds, keeps and rings one event of a run, or of web and reaper (run 0).
+-- KEYS: meta, document, facts, leases
+-- ARGV: 1 the fact's number in its run, 2 the counter's since then, 3 whether the event ends the run, 4–7 limits, 8… the event
+-- Reply: {stored|duplicate, epoch, seq, facts, chain, cancel} | {conflict, last} | {fenced, run} | {closed, state} | {missing}
+local keys = { meta = KEYS[1], document = KEYS[2], facts = KEYS[3] }
+local meta = load_meta(keys.meta)
+if not meta then
+  return { 'missing' }
+end
+local event = event_at(8)
+local fact, counter = tonumber(ARGV[1]), tonumber(ARGV[2])
+if event.run > 0 then
+  if event.run < meta.run then
+    return { 'fenced', integer(meta.run) }
+  end
+  if event.run > meta.run then
+    return { 'missing' }
+  end
+  if event.fact then
+    if fact <= meta.fact then
+      return reply('duplicate', meta)
+    elseif fact > meta.fact + 1 then
+      return { 'conflict', integer(meta.fact) }
+    end
+  elseif fact < meta.fact or (fact == meta.fact and counter <= meta.counter) then
+    return reply('duplicate', meta)
+  elseif fact > meta.fact then
+    return { 'conflict', integer(meta.fact) }
+  end
+end
+if not admits(meta, event) then
+  return { 'closed', meta.state }
+end
+if event.run > 0 then
+  redis.call('HSET', keys.meta, 'fact', ARGV[1], 'counter', event.fact and '0' or ARGV[2])
+end
+if ARGV[3] == '1' then
+  redis.call('HSET', keys.meta, 'live', '0')
+  redis.call('ZREM', KEYS[4], event.feed)
+end
+write(keys, meta, event, limits_at(4), is_terminal(event.state))
+return reply('stored', meta)

@@ -1,0 +1,44 @@
+-- Begins a run, with the event as its first fact unless cancelling was asked for.
+-- KEYS: meta, document, facts, leases
+-- ARGV: 1 worker, 2 delivery, 3 retries, 4 lease in ms, 5–8 limits, 9… the event (its run is set here)
+-- Reply: {claimed, epoch, seq, facts, chain, cancel, run, facts written, document…} | {busy, run, lease left in ms}
+--        | {closed, state} | {missing}
+local keys = { meta = KEYS[1], document = KEYS[2], facts = KEYS[3] }
+local meta = load_meta(keys.meta)
+if not meta then
+  return { 'missing' }
+end
+local function claimed(written)
+  local answer = reply('claimed', meta)
+  answer[7], answer[8] = integer(meta.run), integer(written)
+  answer[9] = redis.call('HGETALL', keys.document)
+  return answer
+end
+if is_terminal(meta.state) then
+  return { 'closed', meta.state }
+end
+if meta.live and meta.delivery == ARGV[2] then
+  return claimed(meta.fact)
+end
+local event = event_at(9)
+local retries = tonumber(ARGV[3])
+if meta.live and retries <= meta.retries then
+  local ends = tonumber(redis.call('ZSCORE', KEYS[4], event.feed) or '0')
+  local left = ends - now_ms()
+  if left > 0 then
+    return { 'busy', integer(meta.run), integer(left) }
+  end
+end
+meta.run = meta.run + 1
+event.run = meta.run
+local written = 0
+if not meta.cancel then
+  written = 1
+end
+redis.call('HSET', keys.meta, 'run', integer(meta.run), 'fact', integer(written), 'counter', '0', 'live', '1', 'worker', ARGV[1],
+  'delivery', ARGV[2], 'retries', ARGV[3])
+redis.call('ZADD', KEYS[4], integer(now_ms() + tonumber(ARGV[4])), event.feed)
+if written == 1 then
+  write(keys, meta, event, limits_at(5), false)
+end
+return claimed(written)

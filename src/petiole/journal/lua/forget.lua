@@ -1,0 +1,5 @@
+-- Deletes a feed with all its facts.
+-- KEYS: meta, document, facts, leases
+-- ARGV: 1 feed
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+return redis.call('ZREM', KEYS[4], ARGV[1])

@@ -1,0 +1,19 @@
+-- Returns where feeds of one partition stand.
+-- KEYS: leases, then the meta key of each feed
+-- ARGV: the feeds
+-- Reply: per feed {} | {epoch, seq, facts, chain, state, owner, run, lease left in ms or ''}
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local answers = {}
+for i = 1, #ARGV do
+  local values = redis.call('HMGET', KEYS[i + 1], 'epoch', 'seq', 'facts', 'chain', 'state', 'owner', 'run')
+  if values[1] then
+    local ends = redis.call('ZSCORE', KEYS[1], ARGV[i])
+    values[5] = values[5] or ''
+    values[8] = ends and string.format('%.0f', tonumber(ends) - now) or ''
+    answers[i] = values
+  else
+    answers[i] = {}
+  end
+end
+return answers

@@ -1,0 +1,9 @@
+-- Returns a feed's document with its cursor and owner, of one instant.
+-- KEYS: meta, document
+-- Reply: {} for an unknown feed | {epoch, seq, facts, chain, owner, document…}
+local values = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'facts', 'chain', 'owner')
+if not values[1] then
+  return {}
+end
+values[6] = redis.call('HGETALL', KEYS[2])
+return values

@@ -1,0 +1,315 @@
+"""The journal in one process's memory: for tests, and for `task_always_eager`. It forgets with its process."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from petiole import state as states
+from petiole.bus.contract import Ring
+from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, Event, advance_chain, fold, mint_epoch
+from petiole.feed import Reading
+from petiole.journal.contract import (
+    Appended,
+    Busy,
+    Claimed,
+    Closed,
+    Conflict,
+    Duplicate,
+    Expired,
+    Fenced,
+    Head,
+    Held,
+    Missing,
+    Snapshot,
+    Stored,
+)
+from petiole.settings import Settings
+
+
+@dataclass(slots=True)
+class _Feed:
+    owner: str
+    epoch: str
+    opened: int
+    seq: int = 0
+    facts: int = 0
+    chain: str = ZERO_CHAIN
+    document: Document = field(default_factory=dict)
+    kept: list[tuple[Event, int]] = field(default_factory=list)
+    run: int = 0
+    fact: int = 0
+    counter: int = 0
+    live: bool = False
+    cancel: bool = False
+    retries: int = 0
+    delivery: str = ""
+    worker: str = ""
+    lease_ends: float | None = None
+
+    @property
+    def state(self) -> str | None:
+        return self.document.get("state")
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.epoch, self.seq, self.facts, self.chain)
+
+
+class MemoryJournal:
+    """`Journal` in memory. `clock` gives seconds since 1970 and stands for the journal server's time."""
+
+    def __init__(
+        self, settings: Settings, *, ring: Ring | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._settings = settings
+        self._ring = ring or (lambda _feed, _text: None)
+        self._clock = clock
+        self._feeds: dict[str, _Feed] = {}
+        self._opened = 0
+        self._lock = threading.RLock()
+
+    def open(
+        self, feed: str, *, owner: str, draft: Draft, lease: float | None = None, epoch: str | None = None
+    ) -> Cursor:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is None:
+                draft.encode()
+                self._opened += 1
+                kept = self._feeds[feed] = _Feed(owner, epoch or mint_epoch(), self._opened)
+                self._write(feed, kept, draft, run=0)
+                kept.lease_ends = None if lease is None else self._clock() + lease
+            return kept.cursor
+
+    def confirm(self, feed: str) -> None:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is not None and kept.run == 0:
+                kept.lease_ends = None
+
+    def append(self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0) -> Appended:
+        with self._lock:
+            draft.encode()
+            kept = self._feeds.get(feed)
+            if kept is None or run > kept.run:
+                return Missing()
+            if run > 0:
+                if run < kept.run:
+                    return Fenced(kept.run)
+                last = (kept.fact, kept.counter)
+                if fact <= kept.fact if draft.is_fact else (fact, counter) <= last:
+                    return Duplicate(kept.cursor, kept.cancel)
+                if fact > kept.fact + (1 if draft.is_fact else 0):
+                    return Conflict(kept.fact)
+            if not _admits(kept, draft):
+                return Closed(kept.state or "")
+            if run > 0:
+                kept.fact, kept.counter = fact, 0 if draft.is_fact else counter
+            self._end_run(kept, draft)
+            return self._write(feed, kept, draft, run=run)
+
+    def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is None:
+                return None
+            held = cursor or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
+            first = kept.facts - len(kept.kept) + 1
+            after = [event for event, _ in kept.kept if event.facts > held.facts][:limit]
+            recovered = (
+                not kept.cursor.is_behind(held)
+                and held.facts + 1 >= first
+                and (not after or after[0].chain == advance_chain(held.chain, after[0].id))
+            )
+            events = tuple(after) if recovered else ()
+            more = bool(events) and events[-1].facts < kept.facts
+            document = json.loads(json.dumps(kept.document))
+            return Reading(feed, document, events, events[-1].cursor if more else kept.cursor, recovered, more)
+
+    def claim(
+        self, feed: str, draft: Draft, *, worker: str, delivery: str, retries: int, lease: float
+    ) -> Claimed | Busy | Closed | Missing:
+        with self._lock:
+            draft.encode()
+            kept = self._feeds.get(feed)
+            if kept is None:
+                return Missing()
+            if states.is_terminal(kept.state):
+                return Closed(kept.state or "")
+            if not (kept.live and kept.delivery == delivery):
+                left = (kept.lease_ends or 0.0) - self._clock()
+                if kept.live and retries <= kept.retries and left > 0:
+                    return Busy(kept.run, left)
+                kept.run, kept.counter, kept.live = kept.run + 1, 0, True
+                kept.fact = 0 if kept.cancel else 1
+                kept.worker, kept.delivery, kept.retries = worker, delivery, retries
+                kept.lease_ends = self._clock() + lease
+                if not kept.cancel:
+                    self._write(feed, kept, draft, run=kept.run)
+            return Claimed(kept.run, kept.fact, kept.cursor, dict(kept.document), kept.cancel)
+
+    def renew(self, worker: str, feeds: Sequence[str], *, lease: float) -> dict[str, Held]:
+        with self._lock:
+            answers = {}
+            for feed in feeds:
+                kept = self._feeds.get(feed)
+                held = kept is not None and kept.live and kept.worker == worker
+                if kept is not None and held:
+                    kept.lease_ends = self._clock() + lease
+                answers[feed] = Held(held, kept is not None and kept.cancel)
+            return answers
+
+    def check(self, feed: str, run: int) -> Held:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is None:
+                return Held(valid=False, cancel=False)
+            return Held(kept.live and kept.run == run, kept.cancel)
+
+    def expired(self, *, limit: int) -> list[Expired]:
+        with self._lock:
+            now = self._clock()
+            ended = [
+                Expired(feed, kept.run)
+                for feed, kept in self._feeds.items()
+                if kept.lease_ends is not None and kept.lease_ends <= now
+            ]
+            return ended[:limit]
+
+    def conclude(self, feed: str, run: int, draft: Draft, *, lease: float | None = None) -> Appended:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is None:
+                return Missing()
+            ended = kept.lease_ends is not None and kept.lease_ends <= self._clock()
+            if kept.run != run or not ended or not _admits(kept, draft):
+                return Closed(kept.state or "")
+            self._end_run(kept, draft)
+            kept.lease_ends = None if lease is None else self._clock() + lease
+            return self._write(feed, kept, draft, run=0)
+
+    def rebase(
+        self, feed: str, *, owner: str, run: int, last: Cursor, fact: int, document: Document, worker: str, lease: float
+    ) -> Cursor | Fenced | Closed:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is not None and kept.run > run:
+                return Fenced(kept.run)
+            if kept is not None and states.is_terminal(kept.state):
+                return Closed(kept.state or "")
+            self._opened += 1
+            self._feeds[feed] = _Feed(
+                owner=owner,
+                epoch=mint_epoch(),
+                opened=self._opened,
+                seq=last.seq,
+                facts=last.facts,
+                chain=last.chain,
+                document=dict(document),
+                run=run,
+                fact=fact,
+                live=True,
+                worker=worker,
+                lease_ends=self._clock() + lease,
+            )
+            return self._feeds[feed].cursor
+
+    def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft) -> Appended:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is None:
+                return Missing()
+            if states.is_terminal(kept.state):
+                return Closed(kept.state or "")
+            if kept.cancel:
+                return Duplicate(kept.cursor, cancel=True)
+            kept.cancel = True
+            if kept.state in (states.QUEUED, states.RETRYING):
+                kept.lease_ends = None
+                return self._write(feed, kept, cancelled, run=0)
+            return self._write(feed, kept, cancelling, run=0)
+
+    def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
+        with self._lock:
+            now = self._clock()
+            return {
+                feed: Head(
+                    kept.cursor,
+                    kept.state,
+                    kept.owner,
+                    kept.run,
+                    None if kept.lease_ends is None else kept.lease_ends - now,
+                )
+                for feed in feeds
+                if (kept := self._feeds.get(feed)) is not None
+            }
+
+    def snapshot(self, feed: str) -> Snapshot | None:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            return None if kept is None else Snapshot(feed, kept.owner, kept.cursor, dict(kept.document))
+
+    def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
+        with self._lock:
+            rows = sorted(
+                ((kept.opened, feed) for feed, kept in self._feeds.items() if kept.owner == owner), reverse=True
+            )
+            page = [row for row in rows if before is None or row[0] < before][:limit]
+            found = [snapshot for _, feed in page if (snapshot := self.snapshot(feed)) is not None]
+            return found, page[-1][0] if len(page) == limit else None
+
+    def forget(self, feed: str) -> None:
+        with self._lock:
+            self._feeds.pop(feed, None)
+
+    def ping(self) -> None:
+        """Memory always answers."""
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+    def _end_run(self, kept: _Feed, draft: Draft) -> None:
+        if draft.state in states.ENDS_RUN:
+            kept.live, kept.lease_ends = False, None
+
+    def _write(self, feed: str, kept: _Feed, draft: Draft, *, run: int) -> Stored:
+        kept.seq += 1
+        if draft.is_fact:
+            kept.facts += 1
+            kept.chain = advance_chain(kept.chain, draft.id)
+        event = Event(
+            id=draft.id,
+            feed=feed,
+            epoch=kept.epoch,
+            seq=kept.seq,
+            run=run,
+            facts=kept.facts,
+            chain=kept.chain,
+            at=int(self._clock() * 1000),
+            kind=draft.kind,
+            patch=draft.patch,
+            progress=draft.progress if draft.progress is not None else kept.document.get("progress"),
+            data=draft.data,
+        )
+        text = json.dumps(event.to_wire())
+        event = Event.from_text(text)
+        kept.document = fold(kept.document, event)
+        if draft.is_fact:
+            kept.kept.append((event, len(text)))
+            while len(kept.kept) > 1 and (
+                len(kept.kept) > self._settings.facts_kept
+                or sum(size for _, size in kept.kept) > self._settings.bytes_kept
+            ):
+                kept.kept.pop(0)
+        self._ring(feed, text)
+        return Stored(kept.cursor, kept.cancel)
+
+
+def _admits(kept: _Feed, draft: Draft) -> bool:
+    if states.is_terminal(kept.state):
+        return False
+    return draft.state is None or states.may_follow(draft.state, kept.state)

@@ -1,0 +1,274 @@
+"""The journal in Redis (or Valkey): each verb one Lua script, so that each is one atomic step in one round trip."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from petiole import state as states
+from petiole.connection import Names, connect, speaking
+from petiole.errors import PetioleError
+from petiole.events import PARTITIONS, ZERO_CHAIN, Cursor, Document, Draft, Event, mint_epoch, partition, to_json
+from petiole.feed import Reading
+from petiole.journal.contract import (
+    Appended,
+    Busy,
+    Claimed,
+    Closed,
+    Conflict,
+    Duplicate,
+    Expired,
+    Fenced,
+    Head,
+    Held,
+    Missing,
+    Snapshot,
+    Stored,
+)
+from petiole.journal.scripts import script
+from petiole.settings import Settings
+
+
+class RedisJournal:
+    """`Journal` on a Redis server ≥ 6.2. What its AOF had not synced when it died is lost with it; writers send it again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = connect(settings)
+        self._names = Names(settings.key_prefix, self._client)
+
+    def open(
+        self, feed: str, *, owner: str, draft: Draft, lease: float | None = None, epoch: str | None = None
+    ) -> Cursor:
+        arguments = [epoch or mint_epoch(), owner, "" if lease is None else _ms(lease), *self._limits()]
+        reply = self._run("open", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)])
+        cursor = _cursor(reply[1:])
+        if reply[0] == b"opened":
+            self._index(owner, feed)
+        return cursor
+
+    def confirm(self, feed: str) -> None:
+        meta, _, _, leases = self._names.feed(feed)
+        self._run("confirm", [meta, leases], [feed])
+
+    def append(self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0) -> Appended:
+        ends = "1" if draft.state in states.ENDS_RUN else "0"
+        arguments = [str(fact), str(counter), ends, *self._limits(), *self._event(feed, draft, run=run)]
+        return _appended(self._run("append", self._names.feed(feed), arguments))
+
+    def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
+        meta, document, facts, _ = self._names.feed(feed)
+        place = [cursor.epoch, cursor.seq, cursor.facts, cursor.chain] if cursor else ["", 0, 0, ZERO_CHAIN]
+        reply = self._run("read", [meta, document, facts], [*map(str, place), str(limit)])
+        if not reply:
+            return None
+        head = _cursor(reply)
+        recovered = reply[4] == 1
+        events = tuple(Event.from_text(text) for text in reply[7])
+        more = recovered and bool(events) and events[-1].facts < head.facts
+        return Reading(
+            feed=feed,
+            document=_document(reply[6]),
+            events=events,
+            cursor=events[-1].cursor if more else head,
+            recovered=recovered,
+            more=more,
+        )
+
+    def claim(
+        self, feed: str, draft: Draft, *, worker: str, delivery: str, retries: int, lease: float
+    ) -> Claimed | Busy | Closed | Missing:
+        arguments = [worker, delivery, str(retries), _ms(lease), *self._limits(), *self._event(feed, draft, run=0)]
+        reply = self._run("claim", self._names.feed(feed), arguments)
+        match reply[0]:
+            case b"claimed":
+                return Claimed(
+                    run=int(reply[6]),
+                    facts_written=int(reply[7]),
+                    cursor=_cursor(reply[1:]),
+                    document=_document(reply[8]),
+                    cancel=reply[5] == 1,
+                )
+            case b"busy":
+                return Busy(int(reply[1]), int(reply[2]) / 1000)
+            case b"closed":
+                return Closed(reply[1].decode())
+            case _:
+                return Missing()
+
+    def renew(self, worker: str, feeds: Sequence[str], *, lease: float) -> dict[str, Held]:
+        held: dict[str, Held] = {}
+        for index, group in _by_partition(feeds):
+            keys = [self._names.leases(index)]
+            for feed in group:
+                keys += self._names.feed(feed)[:3]
+            arguments = [worker, _ms(lease), _ms(self._settings.live_kept_for), *group]
+            for feed, reply in zip(group, self._run("renew", keys, arguments), strict=True):
+                held[feed] = Held(reply[0] == 1, reply[1] == 1)
+        return held
+
+    def check(self, feed: str, run: int) -> Held:
+        reply = self._run("check", self._names.feed(feed)[:1], [str(run)])
+        return Held(reply[0] == 1, reply[1] == 1)
+
+    def expired(self, *, limit: int) -> list[Expired]:
+        found = script("expired")
+        with speaking(self._settings.journal_url):
+            pipeline = self._client.pipeline(transaction=False)
+            for index in range(PARTITIONS):
+                pipeline.eval(found.source, 1, self._names.leases(index), str(limit))
+            feeds = [member.decode() for members in pipeline.execute() for member in members]
+        heads = self.heads(feeds)
+        return [Expired(feed, heads[feed].run if feed in heads else 0) for feed in feeds]
+
+    def conclude(self, feed: str, run: int, draft: Draft, *, lease: float | None = None) -> Appended:
+        ends = "1" if draft.state in states.ENDS_RUN else "0"
+        arguments = [str(run), "" if lease is None else _ms(lease), ends, *self._limits()]
+        return _appended(self._run("conclude", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)]))
+
+    def rebase(
+        self, feed: str, *, owner: str, run: int, last: Cursor, fact: int, document: Document, worker: str, lease: float
+    ) -> Cursor | Fenced | Closed:
+        numbers = [feed, mint_epoch(), owner, str(run), str(fact), str(last.seq), str(last.facts), last.chain]
+        arguments = [*numbers, document.get("state") or "", worker, _ms(lease), _ms(self._settings.live_kept_for)]
+        for name, value in document.items():
+            arguments += [name, to_json(value)]
+        reply = self._run("rebase", self._names.feed(feed), arguments)
+        match reply[0]:
+            case b"fenced":
+                return Fenced(int(reply[1]))
+            case b"closed":
+                return Closed(reply[1].decode())
+            case _:
+                self._index(owner, feed)
+                return _cursor(reply)
+
+    def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft) -> Appended:
+        events = [*self._event(feed, cancelling, run=0), *self._event(feed, cancelled, run=0)]
+        return _appended(self._run("cancel", self._names.feed(feed), [*self._limits(), *events]))
+
+    def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
+        if not feeds:
+            return {}
+        source = script("heads").source
+        order: list[str] = []
+        with speaking(self._settings.journal_url):
+            pipeline = self._client.pipeline(transaction=False)
+            for index, group in _by_partition(feeds):
+                keys = [self._names.leases(index), *(self._names.feed(feed)[0] for feed in group)]
+                pipeline.eval(source, len(keys), *keys, *group)
+                order += group
+            replies = [reply for answer in pipeline.execute() for reply in answer]
+        heads: dict[str, Head] = {}
+        for feed, reply in zip(order, replies, strict=True):
+            if reply:
+                left = None if reply[7] == b"" else int(reply[7]) / 1000
+                heads[feed] = Head(_cursor(reply), reply[4].decode() or None, reply[5].decode(), int(reply[6]), left)
+        return heads
+
+    def snapshot(self, feed: str) -> Snapshot | None:
+        reply = self._run("snapshot", self._names.feed(feed)[:2], [])
+        if not reply:
+            return None
+        return Snapshot(feed, reply[4].decode(), _cursor(reply), _document(reply[5]))
+
+    def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
+        key = self._names.owner(owner)
+        top = "+inf" if before is None else f"({before}"
+        with speaking(self._settings.journal_url):
+            rows = self._client.zrevrangebyscore(key, top, "-inf", start=0, num=limit, withscores=True)
+        snapshots = []
+        for member, _ in rows:
+            feed = member.decode()
+            snapshot = self.snapshot(feed)
+            if snapshot is None:
+                with speaking(self._settings.journal_url):
+                    self._client.zrem(key, member)
+            else:
+                snapshots.append(snapshot)
+        return snapshots, int(rows[-1][1]) if len(rows) == limit else None
+
+    def forget(self, feed: str) -> None:
+        self._run("forget", self._names.feed(feed), [feed])
+
+    def ping(self) -> None:
+        with speaking(self._settings.journal_url):
+            self._client.ping()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Any:
+        found = script(name)
+        with speaking(self._settings.journal_url):
+            try:
+                return self._client.evalsha(found.digest, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return self._client.eval(found.source, len(keys), *keys, *arguments)
+
+    def _index(self, owner: str, feed: str) -> None:
+        # In the owner's partition, so in a step of its own: the index is a hint.
+        key = self._names.owner(owner)
+        with speaking(self._settings.journal_url):
+            seconds, microseconds = self._client.time()
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.zadd(key, {feed: seconds * 1_000_000 + microseconds}, nx=True)
+            pipeline.pexpire(key, int(_ms(self._settings.live_kept_for)))
+            pipeline.execute()
+
+    def _limits(self) -> list[str]:
+        settings = self._settings
+        return [
+            str(settings.facts_kept),
+            str(settings.bytes_kept),
+            _ms(settings.live_kept_for),
+            _ms(settings.kept_for),
+        ]
+
+    def _event(self, feed: str, draft: Draft, *, run: int) -> list[str]:
+        encoded = draft.encode()
+        state = draft.state or ""
+        after = " ".join(states.PREDECESSORS[state]) if state else ""
+        patch = [text for pair in encoded.patch.items() for text in pair]
+        fact = "1" if encoded.is_fact else "0"
+        head = [self._names.channel(feed), feed, str(run), encoded.id, fact, encoded.body, encoded.progress, state, after]
+        return [*head, str(len(patch)), *patch]
+
+
+def _by_partition(feeds: Iterable[str]) -> Iterable[tuple[int, list[str]]]:
+    for index, group in groupby(sorted(feeds, key=partition), key=partition):
+        yield index, list(group)
+
+
+def _ms(seconds: float) -> str:
+    return str(round(seconds * 1000))
+
+
+def _cursor(values: Sequence[bytes]) -> Cursor:
+    return Cursor(values[0].decode(), int(values[1]), int(values[2]), values[3].decode())
+
+
+def _document(values: Sequence[bytes]) -> Document:
+    return {name.decode(): json.loads(value) for name, value in zip(values[::2], values[1::2], strict=True)}
+
+
+def _appended(reply: Sequence[Any]) -> Appended:
+    match reply[0]:
+        case b"stored":
+            return Stored(_cursor(reply[1:]), cancel=reply[5] == 1)
+        case b"duplicate":
+            return Duplicate(_cursor(reply[1:]), cancel=reply[5] == 1)
+        case b"conflict":
+            return Conflict(int(reply[1]))
+        case b"fenced":
+            return Fenced(int(reply[1]))
+        case b"closed":
+            return Closed(reply[1].decode())
+        case b"missing":
+            return Missing()
+        case _:
+            raise PetioleError(f"The journal gave an answer that this version doesn't know: {reply[0]!r}. Upgrade Petiole.")

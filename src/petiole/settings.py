@@ -1,0 +1,103 @@
+"""The one table of settings: key, default, unit, meaning. `docs/settings.md` is held to it by a test."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from petiole.errors import SetupError
+
+PREFIX: Final = "PETIOLE_"
+REDIS_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
+
+
+def _setting(default: Any, unit: str, meaning: str) -> Any:
+    return field(default=default, metadata={"unit": unit, "meaning": meaning})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting of Petiole; as `PETIOLE_<KEY>` in the environment, Flask's or Celery's configuration.
+
+    The environment is read first, then the given mappings, then the defaults.
+    """
+
+    journal_url: str = _setting("", "URL", "where the journal is; empty: Celery's broker, where that is Redis")
+    key_prefix: str = _setting("petiole", "text", "begins every key and channel; one per environment")
+    facts_kept: int = _setting(2000, "facts", "how many facts a feed keeps for readers that come back")
+    bytes_kept: int = _setting(1024 * 1024, "bytes", "how much text of facts a feed keeps")
+    kept_for: float = _setting(7 * 86400.0, "seconds", "how long a feed is kept after its last event")
+    live_kept_for: float = _setting(30 * 86400.0, "seconds", "how long a live feed is kept; prolonged by its worker")
+    lease: float = _setting(15.0, "seconds", "how long a run counts as alive after its worker's last sign of life")
+    dispatch_lease: float = _setting(30.0, "seconds", "how long a task may be queued before its publish is confirmed")
+    heartbeat: float = _setting(5.0, "seconds", "how often a worker renews its leases and asks for cancel and fence")
+    journal_timeout: float = _setting(1.5, "seconds", "how long one call of the journal may take, connecting included")
+    counters_per_second: float = _setting(10.0, "per second", "how often a run's counters are sent at most")
+    outbox_limit: int = _setting(10_000, "events", "how many events a run holds back while the journal is away")
+    flush_timeout: float = _setting(1.0, "seconds", "how long a finished task waits for its last event to be kept")
+    url_prefix: str = _setting("/petiole", "path", "where the HTTP routes and the browser file are mounted")
+    read_limit: int = _setting(500, "facts", "how many facts one read returns at most")
+    head_check: float = _setting(5.0, "seconds", "how often the relay compares watched feeds with the journal")
+    follow_timeout: float = _setting(2.0, "seconds", "how long a watch waits for the bus before it answers anyway")
+    linger: float = _setting(10.0, "seconds", "how long a feed is followed after its last watcher left")
+    watches_per_connection: int = _setting(100, "feeds", "how many feeds one connection may watch")
+    exports_database: str = _setting("", "path", "the SQLite database that exports read")
+    exports_directory: str = _setting("exports", "path", "where exported files are kept")
+    exports_kept_for: float = _setting(7 * 86400.0, "seconds", "how long an exported file can be downloaded")
+    exports_batch_rows: int = _setting(5000, "rows", "how many rows are read and written at a time")
+    exports_rows_per_second: float = _setting(0.0, "rows per second", "how fast exports may read; 0: no limit")
+    exports_url_template: str = _setting("/exports/{id}/file", "path", "the download address of the task `{id}`")
+
+    @classmethod
+    def load(
+        cls, *sources: Mapping[str, Any], environ: Mapping[str, str] | None = None, broker_url: str | None = None
+    ) -> Settings:
+        """Build the settings from the environment, then `sources` in their order, then the defaults.
+
+        Keys are `PETIOLE_<KEY>`, in capitals or small letters; others are passed over. `broker_url` stands in for
+        `journal_url` where it is a Redis URL.
+
+        Raises:
+            SetupError: a key with the prefix is unknown, a value is of another type, or there is no journal.
+        """
+        known = {setting.name: setting for setting in fields(cls)}
+        values: dict[str, Any] = {}
+        for source in (os.environ if environ is None else environ, *sources):
+            for key in source:
+                if not isinstance(key, str) or not key.upper().startswith(PREFIX):
+                    continue
+                name = key[len(PREFIX) :].lower()
+                if name not in known:
+                    near = difflib.get_close_matches(name, known, n=1)
+                    hint = f"Did you mean {PREFIX}{near[0].upper()}?" if near else "docs/settings.md has them all."
+                    raise SetupError(f"{key} isn't a setting of Petiole. {hint}")
+                if name not in values:
+                    values[name] = _convert(key, source[key], type(known[name].default))
+        journal_url = values.get("journal_url") or ""
+        if not journal_url and broker_url and urlsplit(broker_url).scheme in REDIS_SCHEMES:
+            values["journal_url"] = journal_url = broker_url
+        if not journal_url:
+            raise SetupError(
+                "Petiole has no journal: the Celery broker isn't Redis. Set PETIOLE_JOURNAL_URL to a redis:// URL."
+            )
+        return cls(**values)
+
+    @property
+    def exports_path(self) -> Path:
+        """`exports_directory` as a path."""
+        return Path(self.exports_directory)
+
+
+def _convert(key: str, value: Any, kind: type) -> Any:
+    try:
+        converted = kind(value)
+    except (TypeError, ValueError):
+        raise SetupError(f"{key} is {value!r}. Set it to a value of type {kind.__name__}.") from None
+    if isinstance(converted, (int, float)) and converted < 0:
+        raise SetupError(f"{key} is {value!r}. Set it to 0 or more.")
+    return converted

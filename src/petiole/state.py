@@ -1,0 +1,44 @@
+"""Task states and which may follow which. Pure: journal, worker and web ask here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+QUEUED: Final = "queued"
+RUNNING: Final = "running"
+RETRYING: Final = "retrying"
+STALLED: Final = "stalled"
+CANCELLING: Final = "cancelling"
+SUCCEEDED: Final = "succeeded"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
+LOST: Final = "lost"
+
+ACTIVE: Final = (QUEUED, RUNNING, RETRYING, STALLED, CANCELLING)
+TERMINAL: Final = (SUCCEEDED, FAILED, CANCELLED, LOST)
+
+# Where a state may come from. A terminal state is final; a task that is being cancelled either ends or was faster.
+PREDECESSORS: Final[dict[str, tuple[str, ...]]] = {
+    QUEUED: (),
+    RUNNING: (QUEUED, RUNNING, RETRYING, STALLED),
+    RETRYING: (RUNNING, STALLED),
+    STALLED: (QUEUED, RUNNING, RETRYING),
+    CANCELLING: (QUEUED, RUNNING, RETRYING, STALLED),
+    SUCCEEDED: (RUNNING, STALLED, CANCELLING),
+    FAILED: ACTIVE,
+    CANCELLED: ACTIVE,
+    LOST: (QUEUED, RUNNING, RETRYING, STALLED, CANCELLING),
+}
+
+# The run is over once one of these is said: its lease ends with it.
+ENDS_RUN: Final = (RETRYING, *TERMINAL)
+
+
+def is_terminal(state: str | None) -> bool:
+    """Say whether a task in this state takes no more events."""
+    return state in TERMINAL
+
+
+def may_follow(state: str, current: str | None) -> bool:
+    """Say whether a task may go from `current` to `state`; any state may be a feed's first."""
+    return current is None or current in PREDECESSORS[state]
