@@ -236,6 +236,16 @@ class Draft:
         state = self.patch.get("state")
         return state if isinstance(state, str) else None
 
+    def settled(self) -> Draft:
+        """Return the draft with its values as plain JSON, so that what the caller changes later doesn't change it.
+
+        Raises:
+            InvalidEvent: a value isn't JSON, or the event is over 8 KiB.
+        """
+        self.encode()
+        patch, data = json.loads(to_json(self.patch)), json.loads(to_json(self.data))
+        return Draft(self.kind, patch, self.progress, data, self.id)
+
     def encode(self) -> EncodedDraft:
         """Return the JSON texts that a journal stores.
 
@@ -305,12 +315,21 @@ def _plain(value: object) -> JSON:
 
 def fold(document: Document, event: Event) -> Document:
     """Return the document after this event: its patch, then its progress, then its run."""
-    folded = {**document, **event.patch}
-    for name, value in event.patch.items():
+    return _fold(document, event.patch, event.progress, event.run)
+
+
+def fold_draft(document: Document, draft: Draft, *, run: int) -> Document:
+    """Return the document after this draft has become an event of `run`."""
+    return _fold(document, draft.patch, draft.progress, run)
+
+
+def _fold(document: Document, patch: Document, progress: Document | None, run: int) -> Document:
+    folded = {**document, **patch}
+    for name, value in patch.items():
         if value is None:
             del folded[name]
-    if event.progress is not None:
-        folded["progress"] = event.progress
-    if event.run > 0:
-        folded["run"] = event.run
+    if progress is not None:
+        folded["progress"] = progress
+    if run > 0:
+        folded["run"] = run
     return folded

@@ -46,8 +46,8 @@ class Settings:
     follow_timeout: float = _setting(2.0, "seconds", "how long a watch waits for the bus before it answers anyway")
     linger: float = _setting(10.0, "seconds", "how long a feed is followed after its last watcher left")
     watches_per_connection: int = _setting(100, "feeds", "how many feeds one connection may watch")
-    exports_database: str = _setting("", "path", "the SQLite database that exports read")
-    exports_directory: str = _setting("exports", "path", "where exported files are kept")
+    exports_database: Path = _setting(Path("exports.sqlite"), "path", "the SQLite database that exports read")
+    exports_directory: Path = _setting(Path("exports"), "path", "where exported files are kept")
     exports_kept_for: float = _setting(7 * 86400.0, "seconds", "how long an exported file can be downloaded")
     exports_batch_rows: int = _setting(5000, "rows", "how many rows are read and written at a time")
     exports_rows_per_second: float = _setting(0.0, "rows per second", "how fast exports may read; 0: no limit")
@@ -77,7 +77,7 @@ class Settings:
                     hint = f"Did you mean {PREFIX}{near[0].upper()}?" if near else "docs/settings.md has them all."
                     raise SetupError(f"{key} isn't a setting of Petiole. {hint}")
                 if name not in values:
-                    values[name] = _convert(key, source[key], type(known[name].default))
+                    values[name] = _convert(key, source[key], _kind(known[name].default))
         journal_url = values.get("journal_url") or ""
         if not journal_url and broker_url and urlsplit(broker_url).scheme in REDIS_SCHEMES:
             values["journal_url"] = journal_url = broker_url
@@ -87,10 +87,9 @@ class Settings:
             )
         return cls(**values)
 
-    @property
-    def exports_path(self) -> Path:
-        """`exports_directory` as a path."""
-        return Path(self.exports_directory)
+
+def _kind(default: Any) -> type:
+    return Path if isinstance(default, Path) else type(default)
 
 
 def _convert(key: str, value: Any, kind: type) -> Any:

@@ -1,0 +1,272 @@
+"""The Python client: follows a task over Socket.IO by the reader's rule, as a browser does. For terminals, scripts and tests."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urljoin
+
+import requests
+import socketio
+
+from petiole.errors import PetioleError
+from petiole.events import Cursor, Document, Event, check_feed
+from petiole.feed import Action, Read, Reader, Reading, Reset, Show
+from petiole.state import is_terminal
+
+log = logging.getLogger(__name__)
+
+NAMESPACE: Final = "/petiole"
+ANSWER_TIMEOUT: Final = 5.0
+RETRY_PAUSE: Final = 0.5
+
+
+class Refused(PetioleError):
+    """The server answered with a problem object, which is in `problem`."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        super().__init__(str(problem.get("detail") or problem.get("title") or "The server refused."))
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the feed's last event says there was, and what this reader has shown of it."""
+
+    facts: int
+    chain: str
+    shown: int
+    complete: bool
+
+
+class TaskView:
+    """One followed task. `on_event` is called with every event, in order, in the socket's thread."""
+
+    def __init__(self, client: TaskClient, reader: Reader, on_event: Callable[[Event], None] | None) -> None:
+        self._client = client
+        self._reader = reader
+        self._on_event = on_event
+        self._changed = threading.Condition(threading.RLock())
+        self._asking = 0
+        self._refused: dict[str, Any] | None = None
+        self.resets = 0
+
+    @property
+    def feed(self) -> str:
+        return self._reader.feed
+
+    @property
+    def cursor(self) -> Cursor | None:
+        return self._reader.cursor
+
+    @property
+    def document(self) -> Document:
+        """The newest document that this reader knows."""
+        return self._reader.document
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """The receipt, once the task has ended."""
+        cursor = self._reader.cursor
+        if cursor is None or not is_terminal(self.document.get("state")):
+            return None
+        complete = self._reader.complete and self._reader.shown == cursor.facts
+        return Receipt(cursor.facts, cursor.chain, self._reader.shown, complete)
+
+    def wait_until(self, condition: Callable[[Document], bool], *, timeout: float) -> Document:
+        """Wait until the document meets `condition`, at most `timeout` seconds, and return it.
+
+        Raises:
+            Refused: the task isn't there or isn't ours.
+            TimeoutError: it didn't.
+        """
+        with self._changed:
+            met = self._changed.wait_for(
+                lambda: self._refused is not None or (not self._reader.reading and condition(self.document)), timeout
+            )
+            if self._refused is not None:
+                raise Refused(self._refused)
+            if not met:
+                raise TimeoutError(f"{self.feed} is {self.document.get('state')} after {timeout} s. Look into its worker's log.")
+            return self.document
+
+    def wait(self, *, timeout: float) -> Document:
+        """Wait until the task has ended and return its document.
+
+        Raises:
+            Refused: the task isn't there or isn't ours.
+            TimeoutError: it hasn't within `timeout` seconds.
+        """
+        return self.wait_until(lambda document: is_terminal(document.get("state")), timeout=timeout)
+
+    def cancel(self) -> dict[str, Any]:
+        """Ask the task to stop; returns the server's answer.
+
+        Raises:
+            Refused: it has finished already, or isn't ours.
+        """
+        answer = self._client.call("cancel", {"feed": self.feed})
+        if "error" in answer:
+            raise Refused(answer["error"])
+        return answer
+
+    def offer(self, event: Event) -> None:
+        """Take an event from the socket."""
+        with self._changed:
+            self._act(self._reader.offer(event))
+
+    def take(self, reading: Reading) -> None:
+        """Take a reading that the relay sent by itself."""
+        with self._changed:
+            # The answer to a read that is still under way is older than this.
+            self._asking += 1
+            self._act(self._reader.answer(reading))
+
+    def read(self) -> None:
+        """Ask for what follows this reader's cursor: at the start, and after every reconnect."""
+        with self._changed:
+            self._reader.reading = True
+            self._ask(self._reader.cursor)
+
+    def _ask(self, cursor: Cursor | None) -> None:
+        self._asking += 1
+        asking = self._asking
+        message = {"feed": self.feed} | ({} if cursor is None else {"cursor": str(cursor)})
+        self._client.send("watch", message, callback=lambda answer=None: self._answered(asking, answer))
+
+    def _answered(self, asking: int, answer: Any) -> None:
+        with self._changed:
+            if asking != self._asking:
+                return
+            error = answer.get("error") if isinstance(answer, dict) else {"status": 502, "detail": "No answer."}
+            if error is None:
+                self._act(self._reader.answer(Reading.from_wire(answer)))
+            elif error.get("status") in (429, 502, 503):
+                timer = threading.Timer(RETRY_PAUSE, self.read)
+                timer.daemon = True
+                timer.start()
+            else:
+                self._refused = error
+                self._changed.notify_all()
+
+    def _act(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Show(event):
+                    if self._on_event is not None:
+                        self._on_event(event)
+                case Reset():
+                    self.resets += 1
+                case Read(cursor):
+                    self._ask(cursor)
+        self._changed.notify_all()
+
+
+class TaskClient:
+    """One connection to one web application; follows many tasks. Reconnects by itself and goes on from its cursors."""
+
+    def __init__(self, url: str, *, session: requests.Session | None = None) -> None:
+        self.url = url
+        self.session = session or requests.Session()
+        self._views: dict[str, TaskView] = {}
+        self._socket = socketio.Client(
+            http_session=self.session, reconnection_delay=0.2, reconnection_delay_max=2, logger=False
+        )
+        self._socket.on("connect", self._on_connect, namespace=NAMESPACE)
+        self._socket.on("event", self._on_event, namespace=NAMESPACE)
+        self._socket.on("reset", self._on_reset, namespace=NAMESPACE)
+
+    def start(
+        self, path: str, body: dict[str, Any], *, on_event: Callable[[Event], None] | None = None
+    ) -> TaskView:
+        """Post JSON to a route that starts a task, and follow it from the cursor of the 202.
+
+        Raises:
+            Refused: the answer isn't a 202.
+        """
+        response = self.session.post(urljoin(self.url, path), json=body, timeout=10)
+        if response.status_code != 202:
+            raise Refused(_problem(response))
+        accepted = response.json()
+        return self.watch(
+            accepted["feed"], cursor=accepted["cursor"], document=accepted["document"], on_event=on_event
+        )
+
+    def watch(
+        self,
+        feed: str,
+        *,
+        cursor: str | None = None,
+        document: Document | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> TaskView:
+        """Follow a feed: from `cursor` with its document, or from its first fact."""
+        held = None if cursor is None else Cursor.parse(cursor)
+        view = TaskView(self, Reader(check_feed(feed), cursor=held, document=document), on_event)
+        self._views[feed] = view
+        if self._socket.connected:
+            view.read()
+        else:
+            self.connect()
+        return view
+
+    def connect(self) -> None:
+        """Open the socket; every view reads once it is connected.
+
+        Raises:
+            PetioleError: nobody answers at this address.
+        """
+        try:
+            self._socket.connect(self.url, namespaces=[NAMESPACE], transports=["websocket"], wait_timeout=ANSWER_TIMEOUT)
+        except socketio.exceptions.ConnectionError as error:
+            raise PetioleError(f"No Socket.IO server answers at {self.url} ({error}). Start it, or mend the address.") from None
+
+    def close(self) -> None:
+        """Leave; the tasks go on."""
+        self._socket.disconnect()
+
+    def send(self, name: str, message: dict[str, Any], *, callback: Callable[[Any], None]) -> None:
+        """Send a message; without a connection it is dropped, because every view reads anew after the reconnect."""
+        try:
+            self._socket.emit(name, message, namespace=NAMESPACE, callback=callback)
+        except socketio.exceptions.SocketIOError as error:
+            log.info("not_sent", extra={"message_name": name, "error": str(error)})
+
+    def call(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
+        """Send a message and return its acknowledgement.
+
+        Raises:
+            PetioleError: there is no connection, or no answer within 5 s.
+        """
+        try:
+            answer: dict[str, Any] = self._socket.call(name, message, namespace=NAMESPACE, timeout=ANSWER_TIMEOUT)
+        except socketio.exceptions.SocketIOError as error:
+            raise PetioleError(f"The server didn't answer ({error}). Try again.") from None
+        return answer
+
+    def _on_connect(self) -> None:
+        for view in list(self._views.values()):
+            view.read()
+
+    def _on_event(self, wire: dict[str, Any]) -> None:
+        view = self._views.get(wire.get("feed", ""))
+        if view is not None:
+            view.offer(Event.from_wire(wire))
+
+    def _on_reset(self, wire: dict[str, Any]) -> None:
+        view = self._views.get(wire.get("feed", ""))
+        if view is not None:
+            view.take(Reading.from_wire(wire))
+
+
+def _problem(response: requests.Response) -> dict[str, Any]:
+    try:
+        problem = response.json()
+    except requests.JSONDecodeError:
+        problem = None
+    if isinstance(problem, dict):
+        return problem
+    return {"status": response.status_code, "detail": f"The server answered {response.status_code}."}

@@ -1,0 +1,1 @@
+"""The Data Export application that `petiole demo` runs."""

@@ -1,0 +1,19 @@
+"""The demo's Celery application, for worker and web alike. The broker comes from `CELERY_BROKER_URL`, as everywhere."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+from petiole import init_celery
+
+celery_app = Celery("petiole-demo", include=["petiole.exports.task"])
+celery_app.conf.update(
+    broker_connection_retry_on_startup=True,
+    result_backend=os.environ.get("CELERY_RESULT_BACKEND", os.environ.get("CELERY_BROKER_URL")),
+    task_track_started=False,
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=True,
+)
+init_celery(celery_app)

@@ -1,0 +1,135 @@
+"""Runs the demo's processes: starts them, streams their logs under a prefix, and stops them, by process id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+
+from petiole.errors import SetupError
+
+STOP_TIMEOUT: Final = 10.0
+KILL_TIMEOUT: Final = 5.0
+POLL: Final = 0.05
+LAST_LINES: Final = 15
+
+Say = Callable[[str, str], None]
+
+
+@dataclass(slots=True)
+class Process:
+    """One child process. Its lines are said under its name, and the last of them kept for a word on its death."""
+
+    name: str
+    command: Sequence[str]
+    popen: subprocess.Popen[str]
+    ready_line: str | None
+    ready: threading.Event = field(default_factory=threading.Event)
+    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
+
+    def is_alive(self) -> bool:
+        return self.popen.poll() is None
+
+
+class Processes:
+    """Children that live and die together. `say(name, line)` takes their output."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._children: list[Process] = []
+        self._readers: list[threading.Thread] = []
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+        ready_line: str | None = None,
+    ) -> Process:
+        """Start a process in a session of its own, so that Ctrl-C reaches only this one, which stops them in order.
+
+        `ready_line`: text in its output that says that it is ready.
+        """
+        popen = subprocess.Popen(
+            command,
+            env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        process = Process(name, command, popen, ready_line)
+        self._children.append(process)
+        if popen.stdout is not None:
+            reader = threading.Thread(target=self._read, args=(process, popen.stdout), daemon=True)
+            reader.start()
+            self._readers.append(reader)
+        return process
+
+    def wait_ready(self, process: Process, *, timeout: float, condition: Callable[[], bool] | None = None) -> None:
+        """Wait until the process has said its ready line, or `condition` holds.
+
+        Raises:
+            SetupError: it died, or wasn't ready in time.
+        """
+        deadline = time.monotonic() + timeout
+        while not (condition() if condition is not None else process.ready.is_set()):
+            self.check()
+            if time.monotonic() > deadline:
+                raise SetupError(f"{process.name} wasn't ready within {timeout:.0f} s. {_tail(process)}")
+            time.sleep(POLL)
+
+    def check(self) -> None:
+        """Look whether all are alive.
+
+        Raises:
+            SetupError: one has died.
+        """
+        for process in self._children:
+            if not process.is_alive():
+                process.ready.wait(POLL)
+                raise SetupError(
+                    f"{process.name} (process {process.popen.pid}) ended with code {process.popen.returncode}. "
+                    f"{_tail(process)}"
+                )
+
+    def stop(self) -> None:
+        """Stop all, the last started first: politely, then for good."""
+        for process in reversed(self._children):
+            if not process.is_alive():
+                continue
+            process.popen.send_signal(signal.SIGTERM)
+            try:
+                process.popen.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                # Its whole group: a pool's children and a server's workers are in it.
+                os.killpg(process.popen.pid, signal.SIGKILL)
+                process.popen.wait(KILL_TIMEOUT)
+        for reader in self._readers:
+            reader.join(1.0)
+
+    def _read(self, process: Process, output: IO[str]) -> None:
+        for line in output:
+            text = line.rstrip()
+            process.last_lines.append(text)
+            if process.ready_line is not None and process.ready_line in text:
+                process.ready.set()
+            self._say(process.name, text)
+
+
+def _tail(process: Process) -> str:
+    if not process.last_lines:
+        return "It said nothing."
+    return "Its last lines:\n  " + "\n  ".join(process.last_lines)

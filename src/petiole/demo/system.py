@@ -1,0 +1,187 @@
+"""The demo as a whole: Redis, worker and web in processes of their own, on one address."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import redis
+import requests
+
+from petiole.demo.data import build_database
+from petiole.demo.processes import Processes, Say
+from petiole.demo.redis_server import find_redis_server, free_port, redis_command
+from petiole.errors import SetupError
+
+READY_TIMEOUT: Final = 60.0
+TASKS_PER_WORKER: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What `petiole demo` was asked for."""
+
+    host: str
+    port: int
+    workers: int
+    directory: Path
+    redis_url: str | None
+    rows_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """The running demo."""
+
+    url: str
+    database: Path
+    processes: Processes
+    started: tuple[str, ...]
+    worker_pids: tuple[int, ...]
+
+
+@contextmanager
+def running(options: Options, say: Say) -> Iterator[System]:
+    """Start everything, and stop it at the end, whatever the end is.
+
+    Raises:
+        SetupError: something is missing, in use or not allowed; or a process died.
+    """
+    port = _claim_port(options.host, options.port)
+    database = _prepare(options.directory)
+    processes = Processes(say)
+    started: list[str] = []
+    try:
+        redis_url = options.redis_url or _start_redis(processes, options.directory, started)
+        environment = _environment(options, redis_url, database)
+        workers = [
+            processes.start(
+                f"worker{index + 1}" if options.workers > 1 else "worker",
+                [
+                    *(sys.executable, "-m", "celery", "-A", "petiole.demo.celery_app", "worker"),
+                    *("--pool", "prefork", "--concurrency", str(TASKS_PER_WORKER), "--loglevel", "INFO"),
+                    *("--hostname", f"demo{index + 1}@%h", "--without-gossip", "--without-mingle"),
+                ],
+                environment=environment,
+                ready_line=" ready.",
+            )
+            for index in range(options.workers)
+        ]
+        web = processes.start(
+            "web",
+            [
+                *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
+                *("--bind", f"{_bracket(options.host)}:{port}", "petiole.demo.app:create_app()"),
+            ],
+            environment=environment,
+        )
+        url = f"http://{_reachable(options.host)}:{port}"
+        processes.wait_ready(web, timeout=READY_TIMEOUT, condition=lambda: _answers(url))
+        for worker in workers:
+            processes.wait_ready(worker, timeout=READY_TIMEOUT)
+        started.append(f"worker ×{options.workers}: Celery, prefork, {TASKS_PER_WORKER} tasks at a time")
+        started.append("web: gunicorn, gevent with gevent-websocket")
+        started.append(f"database: {database}")
+        pids = tuple(worker.popen.pid for worker in workers)
+        yield System(url, database, processes, tuple(started), pids)
+    finally:
+        processes.stop()
+
+
+def watch_over(system: System, *, until: float | None = None) -> None:
+    """Wait until one of the processes dies.
+
+    Raises:
+        SetupError: it did.
+    """
+    while until is None or time.monotonic() < until:
+        system.processes.check()
+        time.sleep(0.2)
+
+
+def _prepare(directory: Path) -> Path:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        database = directory / "nycflights13.sqlite"
+        build_database(database)
+    except PermissionError as error:
+        raise SetupError(
+            f"{directory} can't be written ({error.strerror}). Choose another directory with --directory."
+        ) from error
+    return database
+
+
+def _start_redis(processes: Processes, directory: Path, started: list[str]) -> str:
+    binary = find_redis_server()
+    port = free_port()
+    server = processes.start("redis", redis_command(binary, port=port, directory=directory / "redis"))
+    url = f"redis://127.0.0.1:{port}/0"
+    processes.wait_ready(server, timeout=READY_TIMEOUT, condition=lambda: _pings(url))
+    started.append(f"redis: {binary}, port {port}, append-only file")
+    return url
+
+
+def _environment(options: Options, redis_url: str, database: Path) -> dict[str, str]:
+    return {
+        "CELERY_BROKER_URL": redis_url,
+        "CELERY_RESULT_BACKEND": redis_url,
+        "FLASK_SECRET_KEY": _secret(options.directory / "secret"),
+        "PETIOLE_JOURNAL_URL": redis_url,
+        "PETIOLE_EXPORTS_DATABASE": str(database),
+        "PETIOLE_EXPORTS_DIRECTORY": str(options.directory / "exports"),
+        "PETIOLE_EXPORTS_ROWS_PER_SECOND": str(options.rows_per_second),
+    }
+
+
+def _secret(path: Path) -> str:
+    # Kept, so that a page that stays open over a restart is still the same person's.
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    return path.read_text()
+
+
+def _claim_port(host: str, port: int) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reasons = {errno.EADDRINUSE: "is in use", errno.EACCES: "needs more rights than this user has"}
+            reason = reasons.get(error.errno or 0, f"can't be had ({error})")
+            raise SetupError(f"{host}:{port} {reason}. Choose another with --port (0: any free one) or --host.") from None
+        return int(probe.getsockname()[1])
+
+
+def _pings(url: str) -> bool:
+    try:
+        with redis.Redis.from_url(url, socket_timeout=1) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, _bracket(host))
+
+
+def _bracket(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

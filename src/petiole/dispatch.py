@@ -1,0 +1,170 @@
+"""Start a tracked task from anywhere: a web request, a script, another task. Needs no Flask."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from celery import Celery, Task
+from kombu.exceptions import EncodeError, OperationalError
+
+from petiole.errors import InvalidEvent, PetioleError, Unavailable
+from petiole.events import VERSION, Cursor, Document, Draft, mint_epoch, task_feed
+from petiole.journal import Journal, open_journal
+from petiole.settings import Settings
+from petiole.state import QUEUED
+
+log = logging.getLogger(__name__)
+
+HEADER: Final = "petiole"
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A task that was started: its id, and the cursor of before its dispatch, so that no event falls between."""
+
+    id: str
+    feed: str
+    cursor: Cursor
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a message says about its feed, so that a worker can open it again after the journal has forgotten it."""
+
+    feed: str
+    epoch: str
+    owner: str
+    title: str
+
+    def to_message(self) -> dict[str, Any]:
+        header = {"v": VERSION, "feed": self.feed, "epoch": self.epoch, "owner": self.owner, "title": self.title}
+        return {HEADER: header}
+
+    @classmethod
+    def from_message(cls, headers: Mapping[str, Any] | None) -> Header | None:
+        """Read it from a message's headers; `None` where Petiole didn't start the task, or a newer version did."""
+        header = (headers or {}).get(HEADER)
+        if not isinstance(header, Mapping):
+            return None
+        if header.get("v") != VERSION:
+            log.error("header_version", extra={"version": header.get("v"), "known": VERSION})
+            return None
+        return cls(header["feed"], header["epoch"], header["owner"], header["title"])
+
+
+class Tracking:
+    """What one Celery application needs to be tracked: settings and journal."""
+
+    def __init__(self, celery_app: Celery, settings: Settings) -> None:
+        self.celery_app = celery_app
+        self.settings = settings
+        self.journal: Journal = open_journal(settings)
+
+    def start(
+        self,
+        task: Task | str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        owner: str,
+        title: str | None = None,
+        queue: str | None = None,
+        countdown: float | None = None,
+    ) -> Handle:
+        """Open a feed for a task and publish it; by name, the task's code need not be here.
+
+        Raises:
+            Unavailable: journal or broker didn't answer; nothing was started.
+            PetioleError: the arguments can't be sent by the serializer.
+        """
+        name = task if isinstance(task, str) else cast(str, task.name)
+        task_id = str(uuid.uuid4())
+        feed = task_feed(task_id)
+        header = Header(feed=feed, epoch=mint_epoch(), owner=owner, title=title or name)
+        document = queued_document(title or name, name)
+        cursor = self.journal.open(
+            feed, owner=owner, draft=Draft("state", document), lease=self.settings.dispatch_lease, epoch=header.epoch
+        )
+        try:
+            self.celery_app.send_task(
+                name,
+                args=list(args),
+                kwargs=dict(kwargs or {}),
+                task_id=task_id,
+                headers=header.to_message(),
+                queue=queue,
+                countdown=countdown,
+                retry=False,
+            )
+        except (OperationalError, OSError) as error:
+            self._forget(feed)
+            raise Unavailable(f"The broker didn't take the task ({error}). Nothing was started; try again.") from error
+        except (EncodeError, TypeError, ValueError) as error:
+            self._forget(feed)
+            raise PetioleError(
+                f"The arguments of {name} can't be sent ({error}). Pass what the task serializer can carry."
+            ) from error
+        self._confirm(feed)
+        return Handle(task_id, feed, cursor, document)
+
+    def _confirm(self, feed: str) -> None:
+        try:
+            self.journal.confirm(feed)
+        except Unavailable as error:
+            # The message is out; a worker that claims it ends this lease as well.
+            log.warning("dispatch_not_confirmed", extra={"feed": feed, "error": str(error)})
+
+    def _forget(self, feed: str) -> None:
+        try:
+            self.journal.forget(feed)
+        except Unavailable as error:
+            # Its lease ends by itself, and then it is concluded.
+            log.warning("feed_not_forgotten", extra={"feed": feed, "error": str(error)})
+
+
+def queued_document(title: str, name: str) -> Document:
+    """Return the document of a task that has just been asked for.
+
+    Raises:
+        InvalidEvent: the title is too long.
+    """
+    if len(title) > 200:
+        raise InvalidEvent(f"A title of {len(title)} characters is too long. Use at most 200.")
+    return {"state": QUEUED, "title": title, "task": name, "retries": 0, "queued_at": now_ms()}
+
+
+def now_ms() -> int:
+    """Return this machine's time in milliseconds since 1970, as documents have it."""
+    return int(time.time() * 1000)
+
+
+def track_app(celery_app: Celery, settings: Settings | None = None) -> Tracking:
+    """Give a Celery application its tracking, or return what it has.
+
+    Settings come from the environment, then from the application's configuration (`PETIOLE_…`), then the defaults.
+
+    Raises:
+        SetupError: a setting is wrong or missing.
+    """
+    known = getattr(celery_app, "petiole", None)
+    if isinstance(known, Tracking):
+        return known
+    conf = celery_app.conf
+    loaded = settings or Settings.load(
+        {key: conf[key] for key in conf if isinstance(key, str) and key.upper().startswith("PETIOLE_")},
+        broker_url=conf.broker_url,
+    )
+    tracking = Tracking(celery_app, loaded)
+    celery_app.petiole = tracking
+    return tracking
+
+
+def tracking_of(celery_app: Celery) -> Tracking:
+    """Return a Celery application's tracking, made from its configuration if it has none yet."""
+    return track_app(getattr(celery_app, "_get_current_object", lambda: celery_app)())

@@ -1,0 +1,66 @@
+"""Data export: a click, a 202, a worker that reads a real database and writes a real file, a download.
+
+The names are loaded when they are first used: a worker has no need of Flask, a web process none of the task.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from petiole.errors import SetupError
+
+if TYPE_CHECKING:
+    from petiole.exports.catalog import Catalog, Column, Table
+    from petiole.exports.manifest import Manifest
+    from petiole.exports.selection import Filter, InvalidSelection, Selection, parse_selection
+    from petiole.exports.sources import SqliteSource
+    from petiole.exports.storage import FileExpired, FileMissing, LocalStorage
+    from petiole.exports.task import export_selection
+    from petiole.exports.views import exports_blueprint
+    from petiole.exports.writers import CsvWriter, Writer
+
+__all__ = [
+    "Catalog",
+    "Column",
+    "CsvWriter",
+    "FileExpired",
+    "FileMissing",
+    "Filter",
+    "InvalidSelection",
+    "LocalStorage",
+    "Manifest",
+    "Selection",
+    "SqliteSource",
+    "Table",
+    "Writer",
+    "export_selection",
+    "exports_blueprint",
+    "parse_selection",
+]
+
+_HOMES: Final = {
+    "catalog": ("Catalog", "Column", "Table"),
+    "manifest": ("Manifest",),
+    "selection": ("Filter", "InvalidSelection", "Selection", "parse_selection"),
+    "sources": ("SqliteSource",),
+    "storage": ("FileExpired", "FileMissing", "LocalStorage"),
+    "task": ("export_selection",),
+    "views": ("exports_blueprint",),
+    "writers": ("CsvWriter", "Writer"),
+}
+_OPTIONAL: Final = ("flask", "pyarrow", "werkzeug")
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            try:
+                return getattr(import_module(f"{__name__}.{home}"), name)
+            except ModuleNotFoundError as error:
+                if error.name not in _OPTIONAL:
+                    raise
+                raise SetupError(
+                    f"Exports need {error.name}, which is not installed. Run: pip install petiole[exports]"
+                ) from error
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,140 @@
+"""The export itself: a plain function, and the Celery task around it. Needs no Flask."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from celery import current_app, shared_task
+
+from petiole.dispatch import tracking_of
+from petiole.errors import TaskFailure
+from petiole.exports.pace import Pace
+from petiole.exports.selection import TASK_NAME
+from petiole.exports.sources import InvalidSelection, SourceUnavailable, SqliteSource, parse_selection
+from petiole.exports.storage import LocalStorage
+from petiole.exports.writers import CsvWriter
+from petiole.worker.progress import progress
+
+_CONFIRM_WITHIN: Final = 120.0
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def export_selection(
+    payload: Mapping[str, Any],
+    *,
+    database: Path,
+    directory: Path,
+    key: str,
+    filename: str,
+    batch_rows: int,
+    rows_per_second: float | None,
+    kept_for: float,
+    url: str | None = None,
+) -> dict[str, Any]:
+    """Write the selected rows to a CSV file under `key` in `directory` and return `{"rows", "size", "sha256"}`.
+
+    The rows are those of one instant. The file is there, whole, before anybody is told of it, and it is not there if
+    this function raises. `kept_for` in seconds; `rows_per_second` of `None` or 0 is no limit; `url` is where the file
+    can be downloaded, if that is known here.
+
+    Raises:
+        TaskFailure: the database or the disk is not as it should be; the message is for the person who asked.
+        RunEnded: the task was cancelled, or a later run of it has begun.
+    """
+    with _explained():
+        storage = LocalStorage(directory)
+        storage.sweep()
+        with SqliteSource(database) as source:
+            progress.stage("Counting rows", until=0.01)
+            selection = parse_selection(source.catalog, payload)
+            rows = source.count(selection)
+            progress.stage("Writing rows", total=rows, unit="rows", until=0.97)
+            pace = Pace(rows_per_second)
+            with storage.create(key) as draft:
+                writer = CsvWriter(draft, [column.name for column in selection.columns])
+                for batch in source.batches(selection, rows=pace.batch_rows(batch_rows)):
+                    writer.write(batch)
+                    progress.advance(batch.num_rows)
+                    pace.wait(batch.num_rows)
+                writer.close()
+                progress.stage("Finishing the file", until=1.0)
+                manifest = draft.publish(
+                    filename=filename,
+                    rows=rows,
+                    media_type=writer.media_type,
+                    kept_for=kept_for,
+                    still_valid=confirm_run,
+                )
+    try:
+        progress.artifact(
+            manifest.filename,
+            url=url,
+            size=manifest.size,
+            rows=manifest.rows,
+            sha256=manifest.sha256,
+            media_type=manifest.media_type,
+            expires_at=manifest.expires_at,
+        )
+    except BaseException:
+        # A file exists exactly if its task succeeded; but what a later run has published is not ours to remove.
+        storage.remove(key, only=manifest)
+        raise
+    return {"rows": manifest.rows, "size": manifest.size, "sha256": manifest.sha256}
+
+
+@shared_task(name=TASK_NAME, bind=True)  # type: ignore[untyped-decorator]
+def export(self: Any, payload: Mapping[str, Any], filename: str) -> dict[str, Any]:
+    """Export a selection with the settings of the app that this worker runs."""
+    settings = tracking_of(current_app).settings
+    if not settings.exports_database:
+        raise TaskFailure("Exports have no database. The operator of this site sets PETIOLE_EXPORTS_DATABASE.")
+    task_id = str(self.request.id)
+    return export_selection(
+        payload,
+        database=Path(settings.exports_database),
+        directory=Path(settings.exports_directory),
+        key=task_id,
+        filename=filename,
+        batch_rows=settings.exports_batch_rows,
+        rows_per_second=settings.exports_rows_per_second,
+        kept_for=settings.exports_kept_for,
+        url=settings.exports_url_template.replace("{id}", task_id),
+    )
+
+
+def confirm_run(
+    *,
+    within: float = _CONFIRM_WITHIN,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Return when the journal says that this run may publish; while it doesn't answer, ask again for `within` seconds.
+
+    Raises:
+        RunEnded: the run must not go on.
+        TaskFailure: the journal didn't answer. Unasked, a run that was superseded could put its file over the other's.
+    """
+    deadline = clock() + within
+    while not progress.confirm():
+        if clock() >= deadline:
+            raise TaskFailure("The file was written, but its task could not be confirmed. Export it again.")
+        sleep(1.0)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except InvalidSelection as error:
+        raise TaskFailure(f"The database has changed since the export was asked for. {error.sentence}") from error
+    except SourceUnavailable as error:
+        raise TaskFailure(str(error)) from error
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise TaskFailure("There is no room for the file. Export fewer rows, or try again later.") from error

@@ -1,0 +1,95 @@
+"""A file that is written under a temporary name and is either renamed, once it is safe on the disk, or gone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+class TemporaryFile:
+    """A new file in `directory`, readable by its owner only; removed at the end of the block unless it was renamed.
+
+    It is hashed while it is written, so that the checksum is of what was meant and costs no second read.
+    """
+
+    def __init__(self, directory: Path, *, prefix: str) -> None:
+        self._path = directory / f"{prefix}{secrets.token_hex(8)}"
+        self._hash = hashlib.sha256()
+        self._descriptor: int | None = None
+        self._is_there = False
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._is_there = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._close()
+        finally:
+            if self._is_there:
+                self._path.unlink(missing_ok=True)
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of all bytes written, in hexadecimal."""
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        """Append bytes, all of them.
+
+        Raises:
+            OSError: the disk is full, or can't be written.
+        """
+        if self._descriptor is None:
+            raise ValueError("The file is finished. Write before it is published.")
+        self._hash.update(data)
+        rest = memoryview(data)
+        self.size += rest.nbytes
+        while rest.nbytes:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def finish(self) -> None:
+        """Put the bytes on the disk and close the file.
+
+        Raises:
+            OSError: they didn't get there; a full disk may say so only here.
+        """
+        if self._descriptor is None:
+            raise ValueError("The file is finished already. Publish it once.")
+        os.fsync(self._descriptor)
+        self._close()
+
+    def rename(self, path: Path) -> None:
+        """Give the finished file its name, in place of what had it; it is no longer temporary.
+
+        Raises:
+            OSError: the directory can't be written.
+        """
+        os.replace(self._path, path)
+        self._is_there = False
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def sync_directory(directory: Path) -> None:
+    """Put the directory's names on the disk, so that a rename outlives a power cut.
+
+    Raises:
+        OSError: they didn't get there.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,61 @@
+"""Who is asking, and what they may do. Closed by default: only who started a task sees it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+
+from flask import request, session
+
+from petiole.journal.contract import Snapshot
+from petiole.web.problems import Problem
+
+SESSION_KEY: Final = "petiole"
+
+# Returns the id of who is logged in, `None` for nobody. Called in a request context, of HTTP or of a socket's handshake.
+Identify: TypeAlias = Callable[[], str | None]
+# Called with action ("watch", "cancel", "download"), feed, user and the feed's owner.
+Authorize: TypeAlias = Callable[[str, str, str, str], bool]
+
+
+def owner_only(_action: str, _feed: str, user: str, owner: str) -> bool:
+    """Allow everything to who started the task and nothing to anybody else."""
+    return secrets.compare_digest(user.encode(), owner.encode())
+
+
+def current_user(identify: Identify | None, *, create: bool) -> str | None:
+    """Return who is asking, as owners are written in the journal.
+
+    A login wins; without one it is the browser, by a random name in Flask's signed session, made if `create`.
+    """
+    login = identify() if identify is not None else None
+    if login:
+        return f"user:{login}"
+    name = session.get(SESSION_KEY)
+    if not isinstance(name, str) and create:
+        name = session[SESSION_KEY] = secrets.token_urlsafe(18)
+    return f"session:{name}" if isinstance(name, str) else None
+
+
+def allows(authorize: Authorize, action: str, snapshot: Snapshot | None, user: str | None) -> bool:
+    """Say whether `user` may do this to the feed; nobody may do anything to what isn't there."""
+    return snapshot is not None and user is not None and authorize(action, snapshot.feed, user, snapshot.owner)
+
+
+def refuse_foreign_origin() -> None:
+    """Refuse a request that another site's page has sent with this site's cookies.
+
+    Raises:
+        Problem: 403.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None or (urlsplit(origin).netloc == request.host and origin != "null"):
+        return
+    raise Problem(
+        HTTPStatus.FORBIDDEN,
+        "Foreign origin",
+        "This request comes from a page of another site. Send it from a page of this one.",
+    )

@@ -1,0 +1,212 @@
+"""The Flask extension: `Petiole().init_app(app, socketio)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from celery import Celery, Task
+from flask import Flask, Response, current_app, jsonify
+from flask_socketio import SocketIO
+
+from petiole import state as states
+from petiole.bus import open_bus
+from petiole.dispatch import Handle, Tracking, now_ms, track_app
+from petiole.errors import SetupError, Unavailable
+from petiole.events import Draft, feed_id
+from petiole.journal import Journal
+from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
+from petiole.settings import Settings
+from petiole.web.access import Authorize, Identify, allows, current_user, owner_only
+from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
+from petiole.web.problems import Problem, not_found, unavailable
+from petiole.web.relay import Relay
+from petiole.web.socket import NAMESPACE, PetioleNamespace
+
+EXTENSION: Final = "petiole"
+
+Links = Callable[[Snapshot], Mapping[str, str]]
+
+
+@dataclass(slots=True)
+class State:
+    """What one Flask application has of Petiole."""
+
+    settings: Settings
+    tracking: Tracking
+    relay: Relay
+
+
+class Petiole:
+    """Connects a Flask application, its Socket.IO server and its Celery application.
+
+    One object may serve several applications; what belongs to one is in `app.extensions["petiole"]`.
+    """
+
+    def __init__(
+        self, app: Flask | None = None, socketio: SocketIO | None = None, *, celery_app: Celery | None = None
+    ) -> None:
+        self._identify: Identify | None = None
+        self._authorize: Authorize = owner_only
+        self._links: list[Links] = []
+        if app is not None and socketio is not None:
+            self.init_app(app, socketio, celery_app=celery_app)
+
+    def init_app(self, app: Flask, socketio: SocketIO, *, celery_app: Celery | None = None) -> None:
+        """Register routes and the namespace, and read the settings (`PETIOLE_…` in the environment, then `app.config`).
+
+        The Celery application is the given one, else `app.extensions["celery"]` as in Flask's documentation. Without
+        `PETIOLE_JOURNAL_URL` the journal is in its broker, where that is Redis.
+
+        Raises:
+            SetupError: called twice, no secret key, no Celery application, or a setting is wrong.
+        """
+        if EXTENSION in app.extensions:
+            raise SetupError("This application has Petiole already. Call init_app once.")
+        found = celery_app or app.extensions.get("celery")
+        if not isinstance(found, Celery):
+            raise SetupError(
+                "Petiole found no Celery application. Put it into app.extensions['celery'], or pass celery_app= to init_app."
+            )
+        if not app.secret_key and self._identify is None:
+            raise SetupError("Petiole knows people by Flask's signed session. Set app.secret_key to a random value.")
+        settings = Settings.load(
+            app.config,
+            {key: value for key, value in found.conf.items() if isinstance(key, str)},
+            broker_url=found.conf.broker_url,
+        )
+        tracking = track_app(found, settings)
+
+        def emit(name: str, payload: dict[str, Any], *, feed: str) -> None:
+            # This process's browsers only: the application's own message queue would multiply every event.
+            socketio.emit(name, payload, to=feed, namespace=NAMESPACE, ignore_queue=True)
+
+        relay = Relay(
+            tracking.journal, open_bus(settings), settings, emit=emit, spawn=socketio.start_background_task
+        )
+        app.extensions[EXTENSION] = State(settings, tracking, relay)
+        app.register_blueprint(monitor_blueprint(self), url_prefix=settings.url_prefix)
+        socketio.on_namespace(PetioleNamespace(self))
+
+    def identify(self, function: Identify) -> Identify:
+        """Use `function` to learn who is logged in; it returns an id, or `None` for nobody. Usable as decorator."""
+        self._identify = function
+        return function
+
+    def authorizer(self, function: Authorize) -> Authorize:
+        """Use `function(action, feed, user, owner)` to decide instead of "only who started it". Usable as decorator."""
+        self._authorize = function
+        return function
+
+    def add_links(self, function: Links) -> Links:
+        """Have every snapshot's `links` contain what `function(snapshot)` returns. Usable as decorator."""
+        self._links.append(function)
+        return function
+
+    @property
+    def settings(self) -> Settings:
+        return self._state().settings
+
+    @property
+    def journal(self) -> Journal:
+        return self._state().tracking.journal
+
+    @property
+    def relay(self) -> Relay:
+        return self._state().relay
+
+    def start(
+        self,
+        task: Task | str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        title: str | None = None,
+        queue: str | None = None,
+        countdown: float | None = None,
+    ) -> Handle:
+        """Start a tracked task for who is asking; by name, the task's code need not be here.
+
+        Raises:
+            Problem: 503, journal or broker are away; nothing was started.
+            PetioleError: the arguments can't be sent.
+        """
+        owner = self.user(create=True) or ""
+        try:
+            return self._state().tracking.start(
+                task, args, kwargs, owner=owner, title=title, queue=queue, countdown=countdown
+            )
+        except Unavailable as error:
+            raise unavailable(error) from error
+
+    def accepted(self, handle: Handle) -> Response:
+        """Return the 202: where the monitor is, and the cursor of before the dispatch."""
+        snapshot = Snapshot(handle.feed, "", handle.cursor, handle.document)
+        wire = self.to_wire(snapshot)
+        response = jsonify(wire)
+        response.status_code = HTTPStatus.ACCEPTED
+        response.headers["Location"] = wire["links"]["self"]
+        response.headers["Retry-After"] = RETRY_AFTER
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def user(self, *, create: bool = True) -> str | None:
+        """Return who is asking, as owners are written in the journal; `create`: name an unknown browser."""
+        return current_user(self._identify, create=create)
+
+    def authorize(self, action: str, feed: str, *, user: str | None = None) -> Snapshot:
+        """Return the feed's snapshot if who is asking (or `user`) may do this to it.
+
+        Raises:
+            Problem: 404, it isn't there or isn't theirs; 503, the journal is away.
+        """
+        asking = user if user is not None else self.user(create=False)
+        try:
+            snapshot = self.journal.snapshot(feed)
+        except Unavailable as error:
+            raise unavailable(error) from error
+        if snapshot is None or not allows(self._authorize, action, snapshot, asking):
+            raise not_found()
+        return snapshot
+
+    def cancel(self, snapshot: Snapshot) -> tuple[int, Snapshot]:
+        """Ask a task to stop; returns the status (202, or 200 if that was asked before) and the newest snapshot.
+
+        Raises:
+            Problem: 409, the task has finished; 404, it is gone.
+        """
+        reply = self.journal.cancel(
+            snapshot.feed,
+            cancelling=Draft("state", {"state": states.CANCELLING}),
+            cancelled=Draft("state", {"state": states.CANCELLED, "finished_at": now_ms()}),
+        )
+        match reply:
+            case Closed(state) if state != states.CANCELLED:
+                raise Problem(HTTPStatus.CONFLICT, "Finished", f"The task has {state} already and can't be cancelled.")
+            case Missing():
+                raise not_found()
+        newest = self.journal.snapshot(snapshot.feed) or snapshot
+        status = HTTPStatus.OK if isinstance(reply, Closed | Duplicate) else HTTPStatus.ACCEPTED
+        return int(status), newest
+
+    def to_wire(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Return a snapshot as browsers get it, with its links; needs a request or application context with URLs."""
+        found = links(snapshot.feed)
+        for function in self._links:
+            found.update(function(snapshot))
+        return {
+            "id": feed_id(snapshot.feed),
+            "feed": snapshot.feed,
+            "cursor": str(snapshot.cursor),
+            "document": snapshot.document,
+            "links": found,
+        }
+
+    @staticmethod
+    def _state() -> State:
+        state = current_app.extensions.get(EXTENSION)
+        if not isinstance(state, State):
+            raise SetupError("Petiole isn't set up for this application. Call petiole.init_app(app, socketio).")
+        return state

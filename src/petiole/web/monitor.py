@@ -1,0 +1,120 @@
+"""The HTTP twin of the socket: monitor, events, list, cancel, and the browser file."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, jsonify, request, url_for
+
+from petiole import state as states
+from petiole.errors import InvalidName, Unavailable
+from petiole.events import Cursor, feed_id, task_feed
+from petiole.journal.contract import Snapshot
+from petiole.web.access import refuse_foreign_origin
+from petiole.web.problems import Problem, not_found, unavailable
+
+if TYPE_CHECKING:
+    from petiole.web.extension import Petiole
+
+RETRY_AFTER: Final = "3"
+PAGE_SIZE: Final = 50
+STATIC_AGE: Final = 3600
+
+
+def monitor_blueprint(petiole: Petiole) -> Blueprint:
+    """Return the routes below the prefix; their names begin with `petiole.`."""
+    blueprint = Blueprint("petiole", __name__, static_folder="static", static_url_path="/static")
+
+    def authorized(action: str, task_id: str) -> Snapshot:
+        try:
+            return petiole.authorize(action, task_feed(task_id))
+        except InvalidName:
+            raise not_found() from None
+
+    @blueprint.get("/tasks")
+    def tasks() -> Response:
+        before = _number(request.args.get("cursor"))
+        state = request.args.get("state")
+        if state is not None and state not in (*states.ACTIVE, *states.TERMINAL):
+            known = ", ".join((*states.ACTIVE, *states.TERMINAL))
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", f"There is no state {state!r}. Use one of {known}.")
+        found, mark = petiole.journal.list(petiole.user(create=True) or "", limit=PAGE_SIZE, before=before)
+        listed = [snapshot for snapshot in found if state is None or snapshot.document.get("state") == state]
+        response = jsonify({"tasks": [petiole.to_wire(snapshot) for snapshot in listed]})
+        response.headers["Cache-Control"] = "private, no-cache"
+        if mark is not None:
+            query = {"cursor": str(mark)} | ({"state": state} if state else {})
+            response.headers["Link"] = f'<{url_for("petiole.tasks")}?{urlencode(query)}>; rel="next"'
+        return response
+
+    @blueprint.get("/tasks/<task_id>")
+    def task(task_id: str) -> Response:
+        snapshot = authorized("watch", task_id)
+        response = jsonify(petiole.to_wire(snapshot))
+        response.set_etag(str(snapshot.cursor))
+        response.headers["Cache-Control"] = "private, no-cache"
+        if not states.is_terminal(snapshot.document.get("state")):
+            response.headers["Retry-After"] = RETRY_AFTER
+        return response.make_conditional(request)
+
+    @blueprint.get("/tasks/<task_id>/events")
+    def events(task_id: str) -> Response:
+        snapshot = authorized("watch", task_id)
+        after = request.args.get("after")
+        reading = petiole.journal.read(
+            snapshot.feed, Cursor.parse(after) if after else None, limit=petiole.settings.read_limit
+        )
+        if reading is None:
+            raise not_found()
+        if not reading.recovered:
+            raise Problem(
+                HTTPStatus.GONE,
+                "Gone",
+                "The events after that cursor are not kept any more. Read the task's document and go on from its cursor.",
+                members={"links": {"self": url_for("petiole.task", task_id=task_id)}},
+            )
+        response = jsonify(reading.to_wire())
+        response.headers["Cache-Control"] = "private, no-cache"
+        if not states.is_terminal(reading.document.get("state")):
+            response.headers["Retry-After"] = RETRY_AFTER
+        return response
+
+    @blueprint.post("/tasks/<task_id>/cancel")
+    def cancel(task_id: str) -> tuple[Response, int]:
+        refuse_foreign_origin()
+        status, snapshot = petiole.cancel(authorized("cancel", task_id))
+        return jsonify(petiole.to_wire(snapshot)), status
+
+    @blueprint.errorhandler(Problem)
+    def problem(error: Problem) -> Response:
+        return error.to_response()
+
+    @blueprint.errorhandler(InvalidName)
+    def invalid_name(error: InvalidName) -> Response:
+        return Problem(HTTPStatus.BAD_REQUEST, "Bad request", str(error)).to_response()
+
+    @blueprint.errorhandler(Unavailable)
+    def away(error: Unavailable) -> Response:
+        return unavailable(error).to_response()
+
+    return blueprint
+
+
+def links(feed: str) -> dict[str, Any]:
+    """Return where a task's monitor, events and cancel are."""
+    task_id = feed_id(feed)
+    return {
+        "self": url_for("petiole.task", task_id=task_id),
+        "events": url_for("petiole.events", task_id=task_id),
+        "cancel": url_for("petiole.cancel", task_id=task_id),
+    }
+
+
+def _number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > 16:
+        raise Problem(HTTPStatus.BAD_REQUEST, "Bad request", "That is not a cursor of this list. Use its Link header.")
+    return int(text)

@@ -1,0 +1,66 @@
+"""Errors as RFC 9457 problem objects, the same over HTTP and Socket.IO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from flask import Response, current_app
+
+from petiole.errors import PetioleError, Unavailable
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class Problem(PetioleError):
+    """An answer that says what is wrong and what to do; a view raises it."""
+
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        *,
+        members: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.members = dict(members or {})
+        self.headers = dict(headers or {})
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            **self.members,
+        }
+
+    def to_response(self) -> Response:
+        response = current_app.json.response(self.to_wire())
+        response.status_code = self.status
+        response.mimetype = MEDIA_TYPE
+        response.headers["Cache-Control"] = "no-store"
+        response.headers.extend(self.headers)
+        return response
+
+
+def not_found() -> Problem:
+    """Return the one answer for what isn't there and for what isn't yours."""
+    return Problem(HTTPStatus.NOT_FOUND, "Not found", "There is no such task here, or it isn't yours.")
+
+
+def unavailable(error: Unavailable) -> Problem:
+    """Return the answer while journal or broker are away."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Temporarily unavailable",
+        "The task service can't be reached just now. Nothing was started or changed; try again in a few seconds.",
+        headers={"Retry-After": "3"},
+        members={"retry_after": 3} if error else {},
+    )

@@ -1,0 +1,268 @@
+"""The relay of one web process: follows the watched feeds and emits their events to their rooms.
+
+It reads each feed by the reader's rule, once for all its watchers: what the bus loses, doubles or swaps is made good from the
+journal before it goes out. A browser reads by the same rule, so an event that reaches it twice does no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from petiole.bus import Bus
+from petiole.errors import InvalidEvent, Unavailable
+from petiole.events import COUNTER, Cursor, Draft, Event
+from petiole.feed import Action, Read, Reader, Reading, Reset, Show
+from petiole.journal import Journal
+from petiole.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TICK: Final = 1.0
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 2.0
+PROBE_TIMEOUT: Final = 2.0
+
+
+class Emit(Protocol):
+    """Sends a message to every connection of this process that watches `feed`; must not block."""
+
+    def __call__(self, name: str, payload: dict[str, Any], *, feed: str) -> None: ...
+
+
+@dataclass(slots=True)
+class _Followed:
+    reader: Reader
+    watchers: int = 0
+    left_at: float | None = None
+    healing: bool = False
+    # Held while the reader decides and emits, so that events leave in its order; never while the journal is read.
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Relay:
+    """`spawn` starts a background task of the server's own kind (thread or greenlet)."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        bus: Bus,
+        settings: Settings,
+        *,
+        emit: Emit,
+        spawn: Callable[..., object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._journal = journal
+        self._bus = bus
+        self._settings = settings
+        self._emit = emit
+        self._spawn = spawn
+        self._clock = clock
+        self._feeds: dict[str, _Followed] = {}
+        self._lock = threading.Lock()
+        self._started = False
+        self._closed = threading.Event()
+        self._check_now = threading.Event()
+
+    def watch(self, feed: str, cursor: Cursor | None) -> Reading | None:
+        """Follow a feed for one more watcher and return what follows `cursor`; `None` for an unknown feed.
+
+        The caller has joined the room already: what happens from here on reaches it as events.
+
+        Raises:
+            Unavailable: the journal didn't answer. The feed isn't watched.
+        """
+        self._start()
+        with self._lock:
+            followed = self._feeds.get(feed)
+            if followed is None:
+                followed = self._feeds[feed] = _Followed(Reader(feed, keep_document=False))
+            followed.watchers += 1
+            followed.left_at = None
+        try:
+            # Unconfirmed in time: answer anyway, the head check heals what was missed.
+            self._bus.follow(feed, timeout=self._settings.follow_timeout)
+            reading = self.read(feed, cursor)
+            if reading is not None and followed.reader.cursor is None:
+                self._begin(followed, reading)
+        except Unavailable:
+            self.unwatch(feed)
+            raise
+        if reading is None:
+            self.unwatch(feed)
+        return reading
+
+    def read(self, feed: str, cursor: Cursor | None) -> Reading | None:
+        """Return what follows `cursor`, as `watch` does, for a watcher that the relay knows already."""
+        return self._journal.read(feed, cursor, limit=self._settings.read_limit)
+
+    def unwatch(self, feed: str) -> None:
+        """Forget one watcher; the feed is followed for a while longer, because pages reload."""
+        with self._lock:
+            followed = self._feeds.get(feed)
+            if followed is not None:
+                followed.watchers -= 1
+                if followed.watchers <= 0:
+                    followed.left_at = self._clock()
+
+    def close(self) -> None:
+        """Stop following and end the background tasks."""
+        self._closed.set()
+        self._check_now.set()
+        self._bus.close()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._started:
+                return
+            self._started = True
+        self._spawn(self._bus.listen, self._ring, on_return=self._check_now.set)
+        self._spawn(self._look_after)
+
+    def _begin(self, followed: _Followed, reading: Reading) -> None:
+        """Put the relay's own reader at the feed's head."""
+        feed = reading.feed
+        cursor = reading.cursor
+        if reading.more:
+            head = self._journal.heads([feed]).get(feed)
+            if head is None:
+                return
+            cursor = head.cursor
+        with followed.lock:
+            if followed.reader.cursor is None:
+                actions = followed.reader.answer(Reading(feed, {}, (), cursor, recovered=False))
+                # The reset is only the reader's beginning: every watcher reads for itself.
+                self._act(followed, [action for action in actions if not isinstance(action, Reset)], reading=None)
+
+    def _ring(self, feed: str, text: str | bytes) -> None:
+        followed = self._feeds.get(feed)
+        if followed is None:
+            return
+        try:
+            event = Event.from_text(text)
+        except InvalidEvent as error:
+            log.error("event_set_aside", extra={"feed": feed, "error": str(error)})
+            return
+        with followed.lock:
+            self._act(followed, followed.reader.offer(event), reading=None)
+
+    def _act(self, followed: _Followed, actions: list[Action], *, reading: Reading | None) -> None:
+        feed = followed.reader.feed
+        for action in actions:
+            match action:
+                case Show(event):
+                    self._emit("event", event.to_wire(), feed=feed)
+                case Reset(cursor) if reading is not None:
+                    snapshot = Reading(feed, reading.document, (), cursor, recovered=False)
+                    self._emit("reset", snapshot.to_wire(), feed=feed)
+                case Read() if not followed.healing:
+                    followed.healing = True
+                    self._spawn(self._heal, followed)
+
+    def _heal(self, followed: _Followed) -> None:
+        """Read from the journal until the feed's reader follows again."""
+        pause = FIRST_PAUSE
+        feed = followed.reader.feed
+        while not self._closed.is_set() and self._feeds.get(feed) is followed:
+            with followed.lock:
+                asked = followed.reader.cursor
+            try:
+                reading = self.read(feed, asked)
+            except Unavailable:
+                self._closed.wait(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            with followed.lock:
+                # Somebody may have put the reader at the head meanwhile: then this answer is older than what it knows.
+                if reading is not None and followed.reader.reading and followed.reader.cursor == asked:
+                    self._heal_with(followed, reading, asked)
+                if reading is None or not followed.reader.reading:
+                    # An unknown feed is asked for again at the next head check: its writer may open it anew.
+                    followed.healing = False
+                    return
+        followed.healing = False
+
+    def _heal_with(self, followed: _Followed, reading: Reading, asked: Cursor | None) -> None:
+        log.info("gap_healed", extra={"feed": reading.feed, "facts": len(reading.events)})
+        actions = followed.reader.answer(reading)
+        reset = any(isinstance(action, Reset) for action in actions)
+        progress = reading.document.get("progress")
+        last = reading.events[-1].cursor if reading.events else asked
+        if not reset and not reading.more and last is not None and last.seq < reading.cursor.seq and progress:
+            # The newest counter isn't kept as an event; the document has it.
+            at = len(reading.events)
+            actions.insert(at, Show(_counter(reading, progress)))
+        self._act(followed, actions, reading=reading)
+
+    def _look_after(self) -> None:
+        """Compare watched feeds with the journal, probe the bus, and let go of feeds that nobody watches."""
+        next_check = self._clock()
+        deaf = 0
+        while not self._closed.is_set():
+            self._check_now.wait(TICK)
+            now = self._clock()
+            if not self._check_now.is_set() and now < next_check:
+                self._let_go(now)
+                continue
+            self._check_now.clear()
+            next_check = now + self._settings.head_check
+            if self._check_heads() and self._feeds:
+                deaf = 0 if self._bus.probe(timeout=PROBE_TIMEOUT) else deaf + 1
+                if deaf >= 2:
+                    log.warning("bus_deaf", extra={"feeds": len(self._feeds)})
+                    self._bus.restart()
+                    deaf = 0
+
+    def _check_heads(self) -> bool:
+        """Heal every feed that isn't where the journal is; says whether the journal answered."""
+        with self._lock:
+            watched = dict(self._feeds)
+        asked = {feed: followed.reader.cursor for feed, followed in watched.items()}
+        try:
+            heads = self._journal.heads(list(watched))
+        except Unavailable as error:
+            log.warning("heads_unavailable", extra={"error": str(error)})
+            return False
+        for feed, head in heads.items():
+            followed = watched[feed]
+            held = asked[feed]
+            with followed.lock:
+                if held is None or followed.reader.reading:
+                    self._act(followed, [Read(held)], reading=None)
+                else:
+                    self._act(followed, followed.reader.head(head.cursor, asked=held), reading=None)
+        return True
+
+    def _let_go(self, now: float) -> None:
+        with self._lock:
+            left = [
+                feed
+                for feed, followed in self._feeds.items()
+                if followed.left_at is not None and now - followed.left_at >= self._settings.linger
+            ]
+            for feed in left:
+                del self._feeds[feed]
+                self._bus.unfollow(feed)
+
+
+def _counter(reading: Reading, progress: dict[str, Any]) -> Event:
+    cursor = reading.cursor
+    return Event(
+        id=Draft(COUNTER).id,
+        feed=reading.feed,
+        epoch=cursor.epoch,
+        seq=cursor.seq,
+        run=int(reading.document.get("run") or 0),
+        facts=cursor.facts,
+        chain=cursor.chain,
+        at=int(time.time() * 1000),
+        kind=COUNTER,
+        patch={},
+        progress=progress,
+    )

@@ -1,0 +1,71 @@
+"""The worker's sign of life: its main process renews the leases of the tasks that it runs."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+from petiole.errors import PetioleError, Unavailable
+from petiole.events import Draft
+from petiole.journal import Journal
+from petiole.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """A thread in the worker's main process. `running` lists the feeds of the tasks that its pool executes now."""
+
+    def __init__(
+        self, journal: Journal, settings: Settings, *, worker: str, running: Callable[[], Sequence[str]]
+    ) -> None:
+        self._journal = journal
+        self._settings = settings
+        self._worker = worker
+        self._running = running
+        self._verdicts: queue.SimpleQueue[tuple[str, Draft] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._beat, name="petiole-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after what it is doing."""
+        self._verdicts.put(None)
+        self._thread.join(self._settings.journal_timeout * 2)
+
+    def conclude(self, feed: str, draft: Draft) -> None:
+        """Have a verdict written over a task whose own process can't speak any more."""
+        self._verdicts.put((feed, draft))
+
+    def _beat(self) -> None:
+        waiting: list[tuple[str, Draft]] = []
+        while True:
+            try:
+                verdict = self._verdicts.get(timeout=self._settings.heartbeat)
+                if verdict is None:
+                    return
+                waiting.append(verdict)
+            except queue.Empty:
+                self._renew()
+            waiting = [verdict for verdict in waiting if not self._write(*verdict)]
+
+    def _renew(self) -> None:
+        feeds = list(self._running())
+        if not feeds:
+            return
+        try:
+            self._journal.renew(self._worker, feeds, lease=self._settings.lease)
+        except Unavailable as error:
+            log.warning("leases_not_renewed", extra={"error": str(error)})
+        except PetioleError:
+            log.exception("leases_refused")
+
+    def _write(self, feed: str, draft: Draft) -> bool:
+        try:
+            self._journal.append(feed, draft)
+        except Unavailable:
+            return False
+        return True

@@ -1,0 +1,276 @@
+"""A tracked task's life in the worker: claim before its call, the terminal fact after it.
+
+The claim wraps the task's `run`, because an exception in a `task_prerun` receiver is logged and swallowed by Celery: a signal
+can't stop a task. How it ended is taken from `task_postrun`, which knows what the wrapper can't: whether Celery could store
+the result. Messages without Petiole's header are never touched.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from celery import Celery, Task, signals
+from celery.exceptions import Ignore
+from celery.worker import state as worker_state
+
+from petiole import state as states
+from petiole.dispatch import Header, Tracking, now_ms, queued_document, track_app
+from petiole.errors import Fenced, RunEnded, Unavailable
+from petiole.events import Draft
+from petiole.journal.contract import Busy, Claimed, Closed, Missing
+from petiole.settings import Settings
+from petiole.worker.heartbeat import Heartbeat
+from petiole.worker.outbox import Standing
+from petiole.worker.outcome import failed, outcome
+from petiole.worker.run import Run, current_run
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 2.0
+BUSY_COUNTDOWN: Final = 5.0
+SHUTDOWN_FLUSH: Final = 5.0
+
+
+class Lifecycle:
+    """Connects one Celery application's worker to the journal."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        self._tracking = tracking
+        self._settings = tracking.settings
+        self._worker = ""
+        self._heartbeat: Heartbeat | None = None
+        self._runs: dict[str, Run] = {}
+        self._unsent: set[Run] = set()
+        self._lock = threading.Lock()
+
+    def connect(self) -> None:
+        """Receive Celery's signals. They are the process's, so each receiver looks whose task it is."""
+        for signal, receiver in (
+            (signals.worker_init, self._on_worker_init),
+            (signals.worker_ready, self._on_worker_ready),
+            (signals.worker_shutdown, self._on_shutdown),
+            (signals.worker_process_shutdown, self._on_shutdown),
+            (signals.task_postrun, self._on_postrun),
+            (signals.task_failure, self._on_failure),
+            (signals.task_revoked, self._on_revoked),
+            (signals.task_unknown, self._on_unknown),
+        ):
+            signal.connect(receiver, weak=False)
+
+    def _on_worker_init(self, sender: Any, **_: Any) -> None:
+        if sender.app is not self._tracking.celery_app:
+            return
+        # A worker that starts again under the same name is another worker: it doesn't hold the old one's leases.
+        self._worker = f"{sender.hostname}/{uuid.uuid4().hex[:8]}"
+        for task in sender.app.tasks.values():
+            self._wrap(task)
+
+    def _on_worker_ready(self, sender: Any, **_: Any) -> None:
+        if sender.app is not self._tracking.celery_app:
+            return
+        self._heartbeat = Heartbeat(
+            self._tracking.journal, self._settings, worker=self._worker, running=_running_feeds
+        )
+        self._heartbeat.start()
+
+    def _on_shutdown(self, **_: Any) -> None:
+        deadline = time.monotonic() + SHUTDOWN_FLUSH
+        with self._lock:
+            unsent = [*self._unsent, *self._runs.values()]
+        for run in unsent:
+            if not run.outbox.flush(max(deadline - time.monotonic(), 0.0)):
+                log.error("events_unsent", extra={"feed": run.feed})
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+
+    def _wrap(self, task: Task) -> None:
+        original = task.run
+        if hasattr(original, "__petiole__"):
+            return
+
+        @functools.wraps(original)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            request = task.request
+            header = None if request.called_directly else Header.from_message(request.headers)
+            if header is None:
+                return original(*args, **kwargs)
+            return self._execute(task, header, functools.partial(original, *args, **kwargs))
+
+        run.__petiole__ = True  # type: ignore[attr-defined]
+        task.run = run
+
+    def _execute(self, task: Task, header: Header, body: Callable[[], Any]) -> Any:
+        request = task.request
+        claim = self._claim(task, header)
+        standing = Standing(
+            feed=header.feed,
+            owner=header.owner,
+            worker=self._worker,
+            run=claim.run,
+            facts_written=claim.facts_written,
+            cursor=claim.cursor,
+            document=claim.document,
+        )
+        run = Run(self._tracking.journal, standing, self._settings)
+        run.outbox.signals.cancel = claim.cancel
+        run.outbox.start()
+        self._runs[request.id] = run
+        token = current_run.set(run)
+        try:
+            run.stop_if_ended()
+            return body()
+        except RunEnded as ended:
+            self._end_early(task, run, ended)
+            raise Ignore() from None
+        finally:
+            current_run.reset(token)
+
+    def _claim(self, task: Task, header: Header) -> Claimed:
+        """Get the task's one execution, or end this delivery.
+
+        Raises:
+            Ignore: the task is finished already, or another execution is alive (then a copy of the message was published).
+        """
+        request = task.request
+        delivery = uuid.uuid4().hex
+        retries = int(request.retries or 0)
+        patch = {
+            "state": states.RUNNING,
+            "started_at": now_ms(),
+            "worker": str(request.hostname),
+            "retries": retries,
+            "reason": None,
+            "retry_at": None,
+        }
+        progress = {"completed": 0, "total": None, "rate": None, "time_left": None, "fraction": None}
+        draft = Draft("state", patch, {**progress, "stage": None, "description": None, "unit": None})
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                reply = self._tracking.journal.claim(
+                    header.feed,
+                    draft,
+                    worker=self._worker,
+                    delivery=delivery,
+                    retries=retries,
+                    lease=self._settings.lease,
+                )
+                match reply:
+                    case Claimed():
+                        return reply
+                    case Missing():
+                        self._open_again(task, header)
+                        continue
+                    case Closed(state):
+                        log.info("delivery_of_finished_task", extra={"feed": header.feed, "state": state})
+                        raise Ignore()
+                    case Busy(run):
+                        log.warning("task_runs_already", extra={"feed": header.feed, "run": run})
+                        self._publish_copy(task)
+                        raise Ignore()
+            except Unavailable as error:
+                # Without the journal nobody can say whether the task runs elsewhere, so it waits.
+                log.warning("claim_waits", extra={"feed": header.feed, "error": str(error)})
+                time.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _open_again(self, task: Task, header: Header) -> None:
+        document = queued_document(header.title, str(task.name))
+        self._tracking.journal.open(header.feed, owner=header.owner, draft=Draft("state", document))
+
+    def _publish_copy(self, task: Task) -> None:
+        # A copy and an acknowledgement, never a requeue: quorum queues drop a message after 20 redeliveries.
+        request = task.request
+        copy = task.signature_from_request(request, countdown=BUSY_COUNTDOWN, retries=request.retries)
+        copy.apply_async()
+
+    def _end_early(self, task: Task, run: Run, ended: RunEnded) -> None:
+        if isinstance(ended, Fenced):
+            log.warning("run_fenced", extra={"feed": run.feed, "run": run.number})
+            return
+        request = task.request
+        patch = {"state": states.CANCELLED, "finished_at": now_ms(), "reason": None}
+        run.say("state", patch=patch)
+        if not task.ignore_result:
+            task.backend.mark_as_revoked(request.id, str(ended), request=request, store_result=True)
+
+    def _on_postrun(self, task_id: str, task: Task, retval: Any, state: str | None, **_: Any) -> None:
+        run = self._runs.pop(task_id, None)
+        if run is None:
+            return
+        patch = outcome(state, retval, task_id=task_id, now=now_ms())
+        cancelled = Draft("state", {"state": states.CANCELLED, "finished_at": now_ms()})
+        with self._lock:
+            self._unsent.add(run)
+        if patch is not None:
+            # After `cancelled` was said the feed is closed, so that whatever Celery calls it adds nothing.
+            run.finish(patch, otherwise=cancelled)
+        else:
+            run.outbox.close()
+        if run.outbox.flush(self._settings.flush_timeout):
+            with self._lock:
+                self._unsent.discard(run)
+
+    def _on_failure(self, sender: Task, task_id: str, exception: BaseException, **_: Any) -> None:
+        """Speak for a pool child that died: then Celery raises the failure in the worker's main process."""
+        if sender.app is not self._tracking.celery_app or task_id in self._runs or self._heartbeat is None:
+            return
+        for request in list(worker_state.reserved_requests):
+            header = Header.from_message(request.request_dict)
+            if request.id == task_id and header is not None:
+                patch = failed(exception, task_id=task_id, now=now_ms())
+                self._heartbeat.conclude(header.feed, Draft("state", patch))
+
+    def _on_revoked(self, sender: Task, request: Any, expired: bool, **_: Any) -> None:
+        header = Header.from_message(getattr(request, "request_dict", None))
+        if header is None or sender.app is not self._tracking.celery_app or self._heartbeat is None:
+            return
+        patch = {"state": states.CANCELLED, "finished_at": now_ms()}
+        if expired:
+            patch = {"state": states.FAILED, "finished_at": now_ms(), "reason": "The task waited longer than it may."}
+        self._heartbeat.conclude(header.feed, Draft("state", patch))
+
+    def _on_unknown(self, sender: Any, name: str, id: str, message: Any, **_: Any) -> None:
+        header = Header.from_message(getattr(message, "headers", None))
+        if header is None or sender.app is not self._tracking.celery_app or self._heartbeat is None:
+            return
+        log.error("task_unknown", extra={"feed": header.feed, "task": name})
+        reason = "No worker knows this kind of task. It has to be deployed to the worker."
+        patch = failed(None, task_id=id, now=now_ms())
+        patch |= {"reason": reason, "error": {**patch["error"], "message": reason, "type": "NotRegistered"}}
+        self._heartbeat.conclude(header.feed, Draft("state", patch))
+
+
+def _running_feeds() -> Sequence[str]:
+    feeds = []
+    for request in list(worker_state.active_requests):
+        header = Header.from_message(request.request_dict)
+        if header is not None:
+            feeds.append(header.feed)
+    return feeds
+
+
+def init_celery(celery_app: Celery, settings: Settings | None = None) -> Tracking:
+    """Make a Celery application's tasks live: call it once, where the application is made, in web and worker alike.
+
+    Settings come from `settings`, else from the environment and the application's configuration (`PETIOLE_…`).
+
+    Raises:
+        SetupError: a setting is wrong or missing.
+    """
+    known = hasattr(celery_app, "petiole")
+    tracking = track_app(celery_app, settings)
+    if not known:
+        Lifecycle(tracking).connect()
+    return tracking
+
+

@@ -1,0 +1,295 @@
+"""The outbox between a task and the journal: no call of the task ever waits for Redis.
+
+Facts go out in order, each under its run's number, until the journal has said that it has them. Counters are coalesced: the
+first goes out at once, then at most so many a second, and the last always. While the journal is away the outbox keeps
+what fits; what it must drop (oldest log lines first) it counts and says in a fact, before a number is given.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from petiole.errors import PetioleError, Unavailable
+from petiole.events import COUNTER, Cursor, Document, Draft, fold_draft
+from petiole.journal.contract import Appended, Closed, Conflict, Duplicate, Fenced, Journal, Missing, Stored
+from petiole.settings import Settings
+from petiole.state import is_terminal
+
+log = logging.getLogger(__name__)
+
+ACKNOWLEDGED_KEPT: Final = 256
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 2.0
+_DROPPED_FIRST: Final = ("log", "custom")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the outbox's run begins: what `claim` answered."""
+
+    feed: str
+    owner: str
+    worker: str
+    run: int
+    facts_written: int
+    cursor: Cursor
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    draft: Draft
+    otherwise: Draft | None = None
+
+
+@dataclass(slots=True)
+class Signals:
+    """What the journal's replies have told this run; read by the task's thread."""
+
+    cancel: bool = False
+    fenced: bool = False
+    away: bool = False
+
+
+class Outbox:
+    """Sends one run's events from a thread of its own. `put`, `touch` and `flush` are for the task's thread.
+
+    `newest` returns the run's progress as of now; it is called for every counter that goes out.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        standing: Standing,
+        settings: Settings,
+        *,
+        newest: Callable[[], Document],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.signals = Signals()
+        self.dirty = False
+        self._journal = journal
+        self._standing = standing
+        self._settings = settings
+        self._newest = newest
+        self._clock = clock
+        self._interval = 1 / settings.counters_per_second if settings.counters_per_second else 0.0
+        self._fact = standing.facts_written
+        self._counter = 0
+        self._cursor = standing.cursor
+        self._document = standing.document
+        self._acknowledged: deque[tuple[int, _Fact]] = deque(maxlen=ACKNOWLEDGED_KEPT)
+        self._queue: deque[_Fact] = deque()
+        self._sending: _Fact | None = None
+        self._dropped = 0
+        self._closed = False
+        self._stopped = False
+        self._next_counter = 0.0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the sending thread: after the fork, so in the process that runs the task."""
+        self._thread = threading.Thread(target=self._send_all, name=f"petiole-outbox-{self._standing.feed}", daemon=True)
+        self._thread.start()
+
+    def put(self, draft: Draft, *, otherwise: Draft | None = None) -> None:
+        """Queue a fact. `otherwise` is sent in its place if the feed's state doesn't admit it."""
+        with self._changed:
+            if self._stopped or self._closed:
+                return
+            if len(self._queue) >= self._settings.outbox_limit:
+                self._drop_one()
+            self._queue.append(_Fact(draft, otherwise))
+            # A fact carries the progress as of now, so a counter that waits has nothing left to say.
+            self.dirty = False
+            self._changed.notify_all()
+
+    def touch(self) -> None:
+        """Say that the progress has moved; its newest value goes out when it is due."""
+        with self._changed:
+            self.dirty = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Take no more; the thread ends once everything has been kept."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until the journal has everything, at most `timeout` seconds; says whether it has."""
+        with self._changed:
+            return self._changed.wait_for(self._is_empty, timeout)
+
+    def _is_empty(self) -> bool:
+        return self._stopped or not (self._queue or self._sending or self.dirty or self._dropped)
+
+    def _drop_one(self) -> None:
+        for kind in _DROPPED_FIRST:
+            for at, fact in enumerate(self._queue):
+                if fact.draft.kind == kind:
+                    del self._queue[at]
+                    self._dropped += 1
+                    return
+
+    def _send_all(self) -> None:
+        while (draft := self._next()) is not None:
+            try:
+                if isinstance(draft, _Fact):
+                    self._deliver(draft)
+                else:
+                    self._count(draft)
+            except PetioleError:
+                # The journal refuses this event for good: it is set aside, and the rest goes on.
+                log.exception("event_refused", extra={"feed": self._standing.feed})
+            finally:
+                with self._changed:
+                    self._sending = None
+                    self._changed.notify_all()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _next(self) -> _Fact | Draft | None:
+        """Wait for what is to be sent next; `None` when the thread is to end."""
+        while True:
+            with self._changed:
+                now = self._clock()
+                if self._stopped or (self._closed and self._is_empty()):
+                    return None
+                if self._dropped:
+                    said, self._dropped = self._dropped, 0
+                    message = f"{said:,} events were dropped while the journal was away."
+                    data = {"level": "warning", "message": message, "dropped": said}
+                    self._sending = _Fact(Draft("log", progress=self._newest(), data=data))
+                    return self._sending
+                if self._queue:
+                    self._sending = self._queue.popleft()
+                    self._next_counter = now + self._interval
+                    return self._sending
+                if self.dirty and (now >= self._next_counter or self._closed):
+                    self.dirty = False
+                    self._next_counter = now + self._interval
+                    return Draft(COUNTER, progress=self._newest())
+                wait = self._next_counter - now if self.dirty else self._settings.heartbeat
+                woken = self._changed.wait(max(wait, 0.0))
+            if not woken and not self.dirty:
+                self._ask()
+
+    def _ask(self) -> None:
+        """Hear of cancel and fence although there is nothing to send."""
+        try:
+            held = self._journal.check(self._standing.feed, self._standing.run)
+        except Unavailable:
+            return
+        self.signals.cancel = self.signals.cancel or held.cancel
+
+    def _count(self, draft: Draft) -> None:
+        """Send a counter once: if the journal is away, the next one says more."""
+        try:
+            self._take(draft, self._append(draft, fact=self._fact, counter=self._counter + 1))
+        except Unavailable:
+            self.signals.away = True
+            with self._changed:
+                self.dirty = True
+                self._next_counter = self._clock() + LONGEST_PAUSE / 4
+                if self._closed:
+                    self._changed.wait(FIRST_PAUSE)
+            return
+        self._counter += 1
+
+    def _deliver(self, fact: _Fact) -> None:
+        """Send a fact until the journal has it, or has said that it never will."""
+        pause = FIRST_PAUSE
+        draft = fact.draft
+        while not self._stopped:
+            try:
+                reply = self._append(draft, fact=self._fact + 1, counter=0)
+            except Unavailable as error:
+                if not self.signals.away:
+                    log.warning("journal_away", extra={"feed": self._standing.feed, "error": str(error)})
+                self.signals.away = True
+                time.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            if isinstance(reply, Closed) and not is_terminal(reply.state) and fact.otherwise is not None:
+                draft, fact = fact.otherwise, _Fact(fact.otherwise)
+                continue
+            if self._take(draft, reply):
+                self._fact, self._counter = self._fact + 1, 0
+                self._acknowledged.append((self._fact, _Fact(draft)))
+                return
+
+    def _append(self, draft: Draft, *, fact: int, counter: int) -> Appended:
+        return self._journal.append(self._standing.feed, draft, run=self._standing.run, fact=fact, counter=counter)
+
+    def _take(self, draft: Draft, reply: Appended) -> bool:
+        """Act on a reply; true when the journal has the event, or it is settled that it won't."""
+        if self.signals.away:
+            log.info("journal_returned", extra={"feed": self._standing.feed})
+            self.signals.away = False
+        match reply:
+            case Stored(cursor, cancel) | Duplicate(cursor, cancel):
+                self._cursor = cursor
+                self._document = fold_draft(self._document, draft, run=self._standing.run)
+                self.signals.cancel = self.signals.cancel or cancel
+                return True
+            case Conflict(last):
+                self._send_again(last)
+                return False
+            case Missing():
+                self._rebase()
+                return False
+            case Fenced():
+                self._stop()
+                return True
+            case Closed(state):
+                log.info("event_not_admitted", extra={"feed": self._standing.feed, "state": state})
+                if is_terminal(state):
+                    self._stop()
+                return True
+
+    def _send_again(self, last: int) -> None:
+        """The journal has lost the run's facts after `last` (a restart took what was not synced): send them again."""
+        missing = [(number, fact) for number, fact in self._acknowledged if number > last]
+        if not missing or missing[0][0] != last + 1:
+            self._rebase()
+            return
+        for number, fact in missing:
+            reply = self._append(fact.draft, fact=number, counter=0)
+            if not isinstance(reply, Stored | Duplicate):
+                return
+        self._counter = 0
+
+    def _rebase(self) -> None:
+        """The journal doesn't know the feed any more: open it again with this writer's document."""
+        reply = self._journal.rebase(
+            self._standing.feed,
+            owner=self._standing.owner,
+            run=self._standing.run,
+            last=self._cursor,
+            fact=self._fact,
+            document=self._document,
+            worker=self._standing.worker,
+            lease=self._settings.lease,
+        )
+        if isinstance(reply, Cursor):
+            log.warning("feed_opened_again", extra={"feed": self._standing.feed, "epoch": reply.epoch})
+            self._cursor, self._counter = reply, 0
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        with self._changed:
+            self.signals.fenced = True
+            self._stopped = True
+            self._queue.clear()
+            self._changed.notify_all()

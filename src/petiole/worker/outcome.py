@@ -1,0 +1,91 @@
+"""How a Celery task ended, in Petiole's words. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from numbers import Real
+from typing import Any, Final
+
+from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+
+from petiole import state as states
+from petiole.errors import InvalidEvent, TaskFailure
+from petiole.events import Document, to_json
+from petiole.worker.run import RESULT_LIMIT
+
+REFERENCE_DIGITS: Final = 8
+
+
+def outcome(celery_state: str | None, value: Any, *, task_id: str, now: int) -> Document | None:
+    """Return the patch for a task that Celery left in `celery_state` with `value` (result or exception).
+
+    `None`: Celery doesn't know how it ended, so neither do we; its lease will tell. `now` in milliseconds since 1970.
+    """
+    match celery_state:
+        case "SUCCESS":
+            return succeeded(value, now=now)
+        case "FAILURE":
+            return failed(value, task_id=task_id, now=now)
+        case "RETRY":
+            return _retrying(value, now=now)
+        case "IGNORED":
+            return {"state": states.SUCCEEDED, "finished_at": now, "reason": "The task ended without a result."}
+        case "REJECTED" if isinstance(value, Reject) and value.requeue:
+            return {"state": states.RETRYING, "reason": "The worker gave the task back to the queue."}
+        case "REJECTED":
+            return {"state": states.FAILED, "finished_at": now, "reason": "The worker refused the task."}
+        case _:
+            return None
+
+
+def succeeded(result: Any, *, now: int) -> Document:
+    """Return the patch of a success; the result goes with it if it is JSON of at most 2 KiB."""
+    patch: Document = {"state": states.SUCCEEDED, "finished_at": now, "reason": None}
+    try:
+        if result is not None and len(to_json(result)) <= RESULT_LIMIT:
+            patch["result"] = result
+    except InvalidEvent:
+        pass  # a result need not be JSON: Celery's own backend carries it, the page doesn't show it
+    return patch
+
+
+def failed(error: Any, *, task_id: str, now: int) -> Document:
+    """Return the patch of a failure: a sentence that may be shown, and a reference that the worker's log has as well."""
+    reference = task_id[:REFERENCE_DIGITS]
+    reason = sentence(error)
+    return {
+        "state": states.FAILED,
+        "finished_at": now,
+        "reason": reason,
+        "error": {"message": reason, "reference": reference, "type": type(error).__name__},
+    }
+
+
+def sentence(error: Any) -> str:
+    """Say why, without an exception's own text unless its author meant it to be shown."""
+    match error:
+        case TaskFailure():
+            return str(error)
+        case TimeLimitExceeded() | SoftTimeLimitExceeded():
+            return "The task took longer than it may and was stopped."
+        case WorkerLostError():
+            return "The process that ran the task died."
+        case BaseException():
+            return f"The task stopped on an unexpected error ({type(error).__name__})."
+        case _:
+            return "The task stopped on an unexpected error."
+
+
+def _retrying(retry: Any, *, now: int) -> Document:
+    patch: Document = {"state": states.RETRYING, "reason": "The task asked to be run again.", "retry_at": None}
+    if not isinstance(retry, Retry):
+        return patch
+    if retry.exc is not None:
+        patch["reason"] = sentence(retry.exc)
+    when = retry.when
+    if isinstance(when, datetime):
+        aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+        patch["retry_at"] = int(aware.timestamp() * 1000)
+    elif isinstance(when, Real):
+        patch["retry_at"] = now + int(float(when) * 1000)
+    return patch

@@ -1,0 +1,144 @@
+"""The ambient `progress`: what a task says about itself, from anywhere below its call.
+
+Inside a tracked task it speaks for the run that is current in this context, as `flask.current_app` does for an
+application. Outside one (a test that calls the task as a function, a script) every call does nothing and loses nothing;
+`track` then draws a bar on a terminal if rich is installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+from petiole.events import JSON, Document, to_json
+from petiole.worker.run import Run, current_run
+
+T = TypeVar("T")
+
+
+class Progress:
+    """The calls of a task. Each may raise `Cancelled` or `Fenced` where the run must end; none waits for the journal."""
+
+    def stage(self, name: str, *, total: float | None = None, unit: str | None = None, until: float = 1.0) -> None:
+        """Begin a stage of the task, counting from zero.
+
+        `total` in `unit`s (a plural noun such as "rows"); `None`: not known. `until`: the share of the whole task, 0 to 1,
+        that is done when this stage ends.
+        """
+        if (run := _live()) is not None:
+            run.stage(name, total, unit, until)
+
+    def advance(self, amount: float = 1) -> None:
+        """Count `amount` more as done."""
+        if (run := _live()) is not None:
+            run.advance(amount)
+
+    def update(
+        self, *, completed: float | None = None, total: float | None = None, description: str | None = None
+    ) -> None:
+        """Set what is done, what there is in all, or a few words on what is being done."""
+        if (run := _live()) is not None:
+            run.update(completed, total, description)
+
+    def log(self, message: str, *, level: str = "info") -> None:
+        """Keep a line for the page's log. It never raises, so that cleaning up after a cancel can use it."""
+        if (run := current_run.get()) is not None:
+            run.log(message, level)
+
+    def emit(self, name: str, data: JSON = None) -> None:
+        """Send an event of the application's own: delivered in order, once, as every fact.
+
+        Raises:
+            InvalidEvent: outside a task, where `data` can't be JSON. Inside one the event is set aside and that is said.
+        """
+        if (run := _live()) is not None:
+            run.say("custom", data={"name": name, "data": data})
+        else:
+            to_json(data)
+
+    def artifact(
+        self,
+        name: str,
+        *,
+        url: str | None = None,
+        size: int | None = None,
+        rows: int | None = None,
+        sha256: str | None = None,
+        media_type: str | None = None,
+        expires_at: int | None = None,
+    ) -> None:
+        """Say that something can be had now: a file, a report.
+
+        `size` in bytes, `expires_at` in milliseconds since 1970. Say it after the thing is there, not before.
+        """
+        if (run := _live()) is not None:
+            artifact: Document = {
+                "name": name,
+                "url": url,
+                "size": size,
+                "rows": rows,
+                "sha256": sha256,
+                "media_type": media_type,
+                "expires_at": expires_at,
+            }
+            run.artifact({key: value for key, value in artifact.items() if value is not None})
+
+    def confirm(self, *, timeout: float = 10.0) -> bool:
+        """Ask the journal whether this run may still publish what it has made; call it right before it does.
+
+        True: it may. False: the journal didn't answer within `timeout` seconds, so nobody can say.
+
+        Raises:
+            Cancelled: somebody asked the task to stop.
+            Fenced: a later run of the task has begun.
+        """
+        run = _live()
+        return run is None or run.confirm(timeout)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked the task to stop; for a loop that would rather end by itself than be ended."""
+        run = current_run.get()
+        return run is not None and run.cancelled
+
+
+progress = Progress()
+
+
+def track(
+    iterable: Iterable[T], *, total: float | None = None, unit: str | None = None, description: str | None = None
+) -> Iterator[T]:
+    """Yield the items and count each as done when the next one is asked for.
+
+    `total` is the length where the iterable has one, else unknown. Inside a `progress.stage` without a description of its
+    own it counts for that stage; else it is a stage by itself.
+    """
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    run = _live()
+    if run is None:
+        yield from _drawn(iterable, total, description)
+        return
+    run.begin_loop(description, total, unit)
+    for item in iterable:
+        yield item
+        run.stop_if_ended()
+        run.advance(1)
+
+
+def _live() -> Run | None:
+    run = current_run.get()
+    if run is not None:
+        run.stop_if_ended()
+    return run
+
+
+def _drawn(iterable: Iterable[T], total: float | None, description: str | None) -> Iterable[T]:
+    if sys.stderr.isatty() and importlib.util.find_spec("rich") is not None:
+        from rich.console import Console
+        from rich.progress import track as draw
+
+        return draw(iterable, description or "Working", total=total, console=Console(stderr=True))
+    return iterable
