@@ -1,7 +1,8 @@
-"""The Python client: follows a task over Socket.IO by the reader's rule, as a browser does. For terminals, scripts and tests."""
+"""The Python client: follows a task over Socket.IO by the reader's rule, as a browser does; for scripts and tests."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -90,7 +91,8 @@ class TaskView:
             if self._refused is not None:
                 raise Refused(self._refused)
             if not met:
-                raise TimeoutError(f"{self.feed} is {self.document.get('state')} after {timeout} s. Look into its worker's log.")
+                state = self.document.get("state")
+                raise TimeoutError(f"{self.feed} is {state} after {timeout} s. Look into its worker's log.")
             return self.document
 
     def wait(self, *, timeout: float) -> Document:
@@ -135,9 +137,9 @@ class TaskView:
         self._asking += 1
         asking = self._asking
         message = {"feed": self.feed} | ({} if cursor is None else {"cursor": str(cursor)})
-        self._client.send("watch", message, callback=lambda answer=None: self._answered(asking, answer))
+        self._client.send("watch", message, callback=functools.partial(self._answered, asking))
 
-    def _answered(self, asking: int, answer: Any) -> None:
+    def _answered(self, asking: int, answer: Any = None) -> None:
         with self._changed:
             if asking != self._asking:
                 return
@@ -179,9 +181,7 @@ class TaskClient:
         self._socket.on("event", self._on_event, namespace=NAMESPACE)
         self._socket.on("reset", self._on_reset, namespace=NAMESPACE)
 
-    def start(
-        self, path: str, body: dict[str, Any], *, on_event: Callable[[Event], None] | None = None
-    ) -> TaskView:
+    def start(self, path: str, body: dict[str, Any], *, on_event: Callable[[Event], None] | None = None) -> TaskView:
         """Post JSON to a route that starts a task, and follow it from the cursor of the 202.
 
         Raises:
@@ -191,9 +191,7 @@ class TaskClient:
         if response.status_code != 202:
             raise Refused(_problem(response))
         accepted = response.json()
-        return self.watch(
-            accepted["feed"], cursor=accepted["cursor"], document=accepted["document"], on_event=on_event
-        )
+        return self.watch(accepted["feed"], cursor=accepted["cursor"], document=accepted["document"], on_event=on_event)
 
     def watch(
         self,
@@ -220,9 +218,13 @@ class TaskClient:
             PetioleError: nobody answers at this address.
         """
         try:
-            self._socket.connect(self.url, namespaces=[NAMESPACE], transports=["websocket"], wait_timeout=ANSWER_TIMEOUT)
+            self._socket.connect(
+                self.url, namespaces=[NAMESPACE], transports=["websocket"], wait_timeout=ANSWER_TIMEOUT
+            )
         except socketio.exceptions.ConnectionError as error:
-            raise PetioleError(f"No Socket.IO server answers at {self.url} ({error}). Start it, or mend the address.") from None
+            raise PetioleError(
+                f"No Socket.IO server answers at {self.url} ({error}). Start it, or mend the address."
+            ) from None
 
     def close(self) -> None:
         """Leave; the tasks go on."""

@@ -21,7 +21,17 @@ from petiole.events import partition
 from petiole.settings import REDIS_SCHEMES, Settings
 
 # Replies of a server that is there but can't do its work just now; they pass, as an outage passes.
-_PASSING: Final = ("OOM", "MISCONF", "READONLY", "LOADING", "BUSY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
+_PASSING: Final = (
+    "OOM",
+    "MISCONF",
+    "READONLY",
+    "LOADING",
+    "BUSY",
+    "NOREPLICAS",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+)
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -69,7 +79,9 @@ def speaking(url: str) -> Iterator[None]:
             raise Unavailable(f"Redis at {address(url)} can't work just now: {error}") from error
         raise PetioleError(f"Redis at {address(url)} refused a command: {error}") from error
     except (RedisError, OSError) as error:
-        raise Unavailable(f"Redis at {address(url)} doesn't answer ({error}). Start it, or set PETIOLE_JOURNAL_URL.") from error
+        raise Unavailable(
+            f"Redis at {address(url)} doesn't answer ({error}). Start it, or set PETIOLE_JOURNAL_URL."
+        ) from error
 
 
 class Names:

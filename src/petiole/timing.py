@@ -47,8 +47,10 @@ class Estimator:
             weight = 1 - math.exp(-interval / constant)
             mean = (completed - self._first) / (now - self._began)
             # The first samples follow the plain mean: an exponential mean would hold on to its first value.
-            self._rate = mean if self._rate is None or now - self._began < constant else (
-                self._rate + weight * (current - self._rate)
+            self._rate = (
+                mean
+                if self._rate is None or now - self._began < constant
+                else (self._rate + weight * (current - self._rate))
             )
             self._at, self._completed = now, completed
             self._samples += 1

@@ -12,3 +12,6 @@ def open_bus(settings: Settings) -> Bus:
         SetupError: no bus answers to such a URL.
     """
     return RedisBus(settings)
+
+
+__all__ = ["Bus", "open_bus"]

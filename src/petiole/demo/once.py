@@ -94,7 +94,9 @@ def export_once(url: str, database: Path, *, check: Callable[[], None]) -> Repor
             raise CheckFailed(f"The export ended as {document['state']}: {document.get('reason')}")
         receipt = view.receipt
         if receipt is None or not receipt.complete:
-            raise CheckFailed(f"Events are missing: {receipt.shown if receipt else 0} of {receipt.facts if receipt else '?'}.")
+            raise CheckFailed(
+                f"Events are missing: {receipt.shown if receipt else 0} of {receipt.facts if receipt else '?'}."
+            )
         artifact = document["artifacts"][0]
         content = _download(session, urljoin(url, artifact["url"]), artifact)
         timeline.mark("downloaded")

@@ -160,7 +160,9 @@ def _claim_port(host: str, port: int) -> int:
         except OSError as error:
             reasons = {errno.EADDRINUSE: "is in use", errno.EACCES: "needs more rights than this user has"}
             reason = reasons.get(error.errno or 0, f"can't be had ({error})")
-            raise SetupError(f"{host}:{port} {reason}. Choose another with --port (0: any free one) or --host.") from None
+            raise SetupError(
+                f"{host}:{port} {reason}. Choose another with --port (0: any free one) or --host."
+            ) from None
         return int(probe.getsockname()[1])
 
 

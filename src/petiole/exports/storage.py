@@ -128,7 +128,8 @@ class LocalStorage:
                 description.rename(self._manifest_path(manifest.key))
             sync_directory(self._directory)
         except BaseException:
-            self.remove(manifest.key, only=manifest)
+            if manifest != previous:
+                self.remove(manifest.key, only=manifest)
             if previous is None or superseded:
                 (self._directory / manifest.data_name).unlink(missing_ok=True)
             raise

@@ -12,3 +12,6 @@ def open_journal(settings: Settings) -> Journal:
         SetupError: no journal answers to such a URL.
     """
     return RedisJournal(settings)
+
+
+__all__ = ["Journal", "open_journal"]

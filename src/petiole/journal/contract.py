@@ -150,9 +150,9 @@ class Journal(Protocol):
         """
         ...
 
-    def claim(self, feed: str, draft: Draft, *, worker: str, delivery: str, retries: int, lease: float) -> (
-        Claimed | Busy | Closed | Missing
-    ):
+    def claim(
+        self, feed: str, draft: Draft, *, worker: str, delivery: str, retries: int, lease: float
+    ) -> Claimed | Busy | Closed | Missing:
         """Begin a run, with `draft` (state `running`) as its first fact.
 
         `delivery` is minted per execution: the same one again is answered as before. A live run is `Busy`, unless

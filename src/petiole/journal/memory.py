@@ -62,9 +62,7 @@ class _Feed:
 class MemoryJournal:
     """`Journal` in memory. `clock` gives seconds since 1970 and stands for the journal server's time."""
 
-    def __init__(
-        self, settings: Settings, *, ring: Ring | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, settings: Settings, *, ring: Ring | None = None, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._ring = ring or (lambda _feed, _text: None)
         self._clock = clock

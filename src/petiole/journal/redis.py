@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 from redis.exceptions import NoScriptError
 
@@ -176,22 +176,6 @@ class RedisJournal:
             return None
         return Snapshot(feed, reply[4].decode(), _cursor(reply), _document(reply[5]))
 
-    def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
-        key = self._names.owner(owner)
-        top = "+inf" if before is None else f"({before}"
-        with speaking(self._settings.journal_url):
-            rows = self._client.zrevrangebyscore(key, top, "-inf", start=0, num=limit, withscores=True)
-        snapshots = []
-        for member, _ in rows:
-            feed = member.decode()
-            snapshot = self.snapshot(feed)
-            if snapshot is None:
-                with speaking(self._settings.journal_url):
-                    self._client.zrem(key, member)
-            else:
-                snapshots.append(snapshot)
-        return snapshots, int(rows[-1][1]) if len(rows) == limit else None
-
     def forget(self, feed: str) -> None:
         self._run("forget", self._names.feed(feed), [feed])
 
@@ -235,8 +219,34 @@ class RedisJournal:
         after = " ".join(states.PREDECESSORS[state]) if state else ""
         patch = [text for pair in encoded.patch.items() for text in pair]
         fact = "1" if encoded.is_fact else "0"
-        head = [self._names.channel(feed), feed, str(run), encoded.id, fact, encoded.body, encoded.progress, state, after]
+        head = [
+            self._names.channel(feed),
+            feed,
+            str(run),
+            encoded.id,
+            fact,
+            encoded.body,
+            encoded.progress,
+            state,
+            after,
+        ]
         return [*head, str(len(patch)), *patch]
+
+    def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
+        key = self._names.owner(owner)
+        top = "+inf" if before is None else f"({before}"
+        with speaking(self._settings.journal_url):
+            rows = self._client.zrevrangebyscore(key, top, "-inf", start=0, num=limit, withscores=True)
+        snapshots = []
+        for member, _ in cast(Sequence[tuple[bytes, float]], rows):
+            feed = member.decode()
+            snapshot = self.snapshot(feed)
+            if snapshot is None:
+                with speaking(self._settings.journal_url):
+                    self._client.zrem(key, member)
+            else:
+                snapshots.append(snapshot)
+        return snapshots, int(rows[-1][1]) if len(rows) == limit else None
 
 
 def _by_partition(feeds: Iterable[str]) -> Iterable[tuple[int, list[str]]]:
@@ -271,4 +281,6 @@ def _appended(reply: Sequence[Any]) -> Appended:
         case b"missing":
             return Missing()
         case _:
-            raise PetioleError(f"The journal gave an answer that this version doesn't know: {reply[0]!r}. Upgrade Petiole.")
+            raise PetioleError(
+                f"The journal gave an answer that this version doesn't know: {reply[0]!r}. Upgrade Petiole."
+            )

@@ -83,9 +83,7 @@ class Petiole:
             # This process's browsers only: the application's own message queue would multiply every event.
             socketio.emit(name, payload, to=feed, namespace=NAMESPACE, ignore_queue=True)
 
-        relay = Relay(
-            tracking.journal, open_bus(settings), settings, emit=emit, spawn=socketio.start_background_task
-        )
+        relay = Relay(tracking.journal, open_bus(settings), settings, emit=emit, spawn=socketio.start_background_task)
         app.extensions[EXTENSION] = State(settings, tracking, relay)
         app.register_blueprint(monitor_blueprint(self), url_prefix=settings.url_prefix)
         socketio.on_namespace(PetioleNamespace(self))

@@ -39,7 +39,9 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
         state = request.args.get("state")
         if state is not None and state not in (*states.ACTIVE, *states.TERMINAL):
             known = ", ".join((*states.ACTIVE, *states.TERMINAL))
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", f"There is no state {state!r}. Use one of {known}.")
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", f"There is no state {state!r}. Use one of {known}."
+            )
         found, mark = petiole.journal.list(petiole.user(create=True) or "", limit=PAGE_SIZE, before=before)
         listed = [snapshot for snapshot in found if state is None or snapshot.document.get("state") == state]
         response = jsonify({"tasks": [petiole.to_wire(snapshot) for snapshot in listed]})
@@ -57,7 +59,8 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
         response.headers["Cache-Control"] = "private, no-cache"
         if not states.is_terminal(snapshot.document.get("state")):
             response.headers["Retry-After"] = RETRY_AFTER
-        return response.make_conditional(request)
+        response.make_conditional(request)
+        return response
 
     @blueprint.get("/tasks/<task_id>/events")
     def events(task_id: str) -> Response:

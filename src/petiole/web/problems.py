@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from flask import Response, current_app
+from flask import Response, jsonify
 
 from petiole.errors import PetioleError, Unavailable
 
@@ -42,7 +42,7 @@ class Problem(PetioleError):
         }
 
     def to_response(self) -> Response:
-        response = current_app.json.response(self.to_wire())
+        response = jsonify(self.to_wire())
         response.status_code = self.status
         response.mimetype = MEDIA_TYPE
         response.headers["Cache-Control"] = "no-store"

@@ -1,4 +1,7 @@
-"""The Socket.IO namespace `/petiole`: watch, unwatch, cancel. Rooms are named by the server; nothing is relayed between browsers."""
+"""The Socket.IO namespace `/petiole`: watch, unwatch, cancel.
+
+Rooms are named by the server, and nothing that a browser sends is relayed to another.
+"""
 
 from __future__ import annotations
 

@@ -76,9 +76,7 @@ class Lifecycle:
     def _on_worker_ready(self, sender: Any, **_: Any) -> None:
         if sender.app is not self._tracking.celery_app:
             return
-        self._heartbeat = Heartbeat(
-            self._tracking.journal, self._settings, worker=self._worker, running=_running_feeds
-        )
+        self._heartbeat = Heartbeat(self._tracking.journal, self._settings, worker=self._worker, running=_running_feeds)
         self._heartbeat.start()
 
     def _on_shutdown(self, **_: Any) -> None:
@@ -203,7 +201,7 @@ class Lifecycle:
         if not task.ignore_result:
             task.backend.mark_as_revoked(request.id, str(ended), request=request, store_result=True)
 
-    def _on_postrun(self, task_id: str, task: Task, retval: Any, state: str | None, **_: Any) -> None:
+    def _on_postrun(self, task_id: str, retval: Any, state: str | None, **_: Any) -> None:
         run = self._runs.pop(task_id, None)
         if run is None:
             return
@@ -272,5 +270,3 @@ def init_celery(celery_app: Celery, settings: Settings | None = None) -> Trackin
     if not known:
         Lifecycle(tracking).connect()
     return tracking
-
-

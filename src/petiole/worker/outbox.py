@@ -97,7 +97,9 @@ class Outbox:
 
     def start(self) -> None:
         """Start the sending thread: after the fork, so in the process that runs the task."""
-        self._thread = threading.Thread(target=self._send_all, name=f"petiole-outbox-{self._standing.feed}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._send_all, name=f"petiole-outbox-{self._standing.feed}", daemon=True
+        )
         self._thread.start()
 
     def put(self, draft: Draft, *, otherwise: Draft | None = None) -> None:

@@ -89,12 +89,16 @@ class Run:
             self._unit = unit or self._unit
         self.update(0, total, None)
 
-    def say(self, kind: str, *, patch: Document | None = None, data: JSON = None, otherwise: Draft | None = None) -> None:
+    def say(
+        self, kind: str, *, patch: Document | None = None, data: JSON = None, otherwise: Draft | None = None
+    ) -> None:
         """Queue a fact; a value that can't be JSON is set aside, and that is said in its place."""
         try:
             draft = Draft(kind, patch or {}, self.progress(), data).settled()
         except InvalidEvent as error:
-            draft = Draft("log", {}, self.progress(), {"level": "warning", "message": f"An event was set aside. {error}"})
+            draft = Draft(
+                "log", {}, self.progress(), {"level": "warning", "message": f"An event was set aside. {error}"}
+            )
         self.outbox.put(draft, otherwise=otherwise)
 
     def finish(self, patch: Document, *, otherwise: Draft | None = None) -> None:
@@ -150,7 +154,9 @@ class Run:
         """
         signals = self.outbox.signals
         if signals.fenced:
-            raise Fenced("Another run of this task has begun, or it was declared lost. This run ends and publishes nothing.")
+            raise Fenced(
+                "Another run of this task has begun, or it was declared lost. This run ends and publishes nothing."
+            )
         if signals.cancel:
             raise Cancelled("The task was cancelled.")
 
