@@ -217,14 +217,27 @@ class TaskClient:
         Raises:
             PetioleError: nobody answers at this address.
         """
+        # The socket takes the session's cookies by itself, and none of its headers.
+        usual = requests.utils.default_headers()
+        headers = {name: str(value) for name, value in self.session.headers.items() if name not in usual}
         try:
             self._socket.connect(
-                self.url, namespaces=[NAMESPACE], transports=["websocket"], wait_timeout=ANSWER_TIMEOUT
+                self.url,
+                headers=headers,
+                namespaces=[NAMESPACE],
+                transports=["websocket"],
+                wait_timeout=ANSWER_TIMEOUT,
             )
         except socketio.exceptions.ConnectionError as error:
             raise PetioleError(
                 f"No Socket.IO server answers at {self.url} ({error}). Start it, or mend the address."
             ) from None
+
+    def cut(self) -> None:
+        """Drop the connection as a network does, without a word; it is made again by itself."""
+        websocket = self._socket.eio.ws
+        if websocket is not None:
+            websocket.close()
 
     def close(self) -> None:
         """Leave; the tasks go on."""

@@ -91,6 +91,10 @@ class Processes:
                 raise SetupError(f"{process.name} wasn't ready within {timeout:.0f} s. {_tail(process)}")
             time.sleep(POLL)
 
+    def forget(self, process: Process) -> None:
+        """Leave a process out that has ended as it should."""
+        self._children.remove(process)
+
     def check(self) -> None:
         """Look whether all are alive.
 

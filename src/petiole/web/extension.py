@@ -85,6 +85,8 @@ class Petiole:
 
         relay = Relay(tracking.journal, open_bus(settings), settings, emit=emit, spawn=socketio.start_background_task)
         app.extensions[EXTENSION] = State(settings, tracking, relay)
+        # For the whole application: a view of its own that starts or authorizes a task raises them too.
+        app.register_error_handler(Problem, Problem.to_response)
         app.register_blueprint(monitor_blueprint(self), url_prefix=settings.url_prefix)
         socketio.on_namespace(PetioleNamespace(self))
 

@@ -90,10 +90,6 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
         status, snapshot = petiole.cancel(authorized("cancel", task_id))
         return jsonify(petiole.to_wire(snapshot)), status
 
-    @blueprint.errorhandler(Problem)
-    def problem(error: Problem) -> Response:
-        return error.to_response()
-
     @blueprint.errorhandler(InvalidName)
     def invalid_name(error: InvalidName) -> Response:
         return Problem(HTTPStatus.BAD_REQUEST, "Bad request", str(error)).to_response()

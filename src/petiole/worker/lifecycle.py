@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
+import sys
 import threading
 import time
 import uuid
@@ -23,12 +24,12 @@ from celery.worker import state as worker_state
 from petiole import state as states
 from petiole.dispatch import Header, Tracking, now_ms, queued_document, track_app
 from petiole.errors import Fenced, RunEnded, Unavailable
-from petiole.events import Draft
+from petiole.events import Draft, task_feed
 from petiole.journal.contract import Busy, Claimed, Closed, Missing
 from petiole.settings import Settings
 from petiole.worker.heartbeat import Heartbeat
 from petiole.worker.outbox import Standing
-from petiole.worker.outcome import failed, outcome
+from petiole.worker.outcome import failed, outcome, retrying
 from petiole.worker.run import Run, current_run
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,9 @@ class Lifecycle:
             (signals.worker_init, self._on_worker_init),
             (signals.worker_ready, self._on_worker_ready),
             (signals.worker_shutdown, self._on_shutdown),
+            (signals.worker_process_init, self._on_process_init),
             (signals.worker_process_shutdown, self._on_shutdown),
+            (signals.before_task_publish, self._on_publish),
             (signals.task_postrun, self._on_postrun),
             (signals.task_failure, self._on_failure),
             (signals.task_revoked, self._on_revoked),
@@ -78,6 +81,12 @@ class Lifecycle:
             return
         self._heartbeat = Heartbeat(self._tracking.journal, self._settings, worker=self._worker, running=_running_feeds)
         self._heartbeat.start()
+
+    def _on_process_init(self, **_: Any) -> None:
+        # A pool child that is forked later inherits what belongs to the main process, but not its threads.
+        self._heartbeat = None
+        self._runs.clear()
+        self._unsent.clear()
 
     def _on_shutdown(self, **_: Any) -> None:
         deadline = time.monotonic() + SHUTDOWN_FLUSH
@@ -103,8 +112,18 @@ class Lifecycle:
                 return original(*args, **kwargs)
             return self._execute(task, header, functools.partial(original, *args, **kwargs))
 
+        retry = task.retry
+
+        @functools.wraps(retry)
+        def remember_cause(*args: Any, **kwargs: Any) -> Any:
+            current = current_run.get()
+            if current is not None:
+                current.retry_cause = kwargs.get("exc") or (args[2] if len(args) > 2 else None) or sys.exc_info()[1]
+            return retry(*args, **kwargs)
+
         run.__petiole__ = True  # type: ignore[attr-defined]
         task.run = run
+        task.retry = remember_cause
 
     def _execute(self, task: Task, header: Header, body: Callable[[], Any]) -> Any:
         request = task.request
@@ -118,7 +137,7 @@ class Lifecycle:
             cursor=claim.cursor,
             document=claim.document,
         )
-        run = Run(self._tracking.journal, standing, self._settings)
+        run = Run(self._tracking.journal, standing, self._settings, retries=int(request.retries or 0))
         run.outbox.signals.cancel = claim.cancel
         run.outbox.start()
         self._runs[request.id] = run
@@ -201,17 +220,31 @@ class Lifecycle:
         if not task.ignore_result:
             task.backend.mark_as_revoked(request.id, str(ended), request=request, store_result=True)
 
+    def _on_publish(self, headers: dict[str, Any] | None = None, **_: Any) -> None:
+        """End a run when its task publishes its own retry: the next run may begin before this one has returned."""
+        run = current_run.get()
+        if (
+            run is None
+            or not headers
+            or task_feed(str(headers.get("id"))) != run.feed
+            or headers.get("retries") is None
+        ):
+            return
+        if int(headers["retries"]) > run.retries:
+            run.finish(retrying(run.retry_cause, eta=headers.get("eta")), otherwise=_cancelled())
+            if not run.outbox.flush(self._settings.flush_timeout):
+                log.warning("retry_before_events", extra={"feed": run.feed})
+
     def _on_postrun(self, task_id: str, retval: Any, state: str | None, **_: Any) -> None:
         run = self._runs.pop(task_id, None)
         if run is None:
             return
         patch = outcome(state, retval, task_id=task_id, now=now_ms())
-        cancelled = Draft("state", {"state": states.CANCELLED, "finished_at": now_ms()})
         with self._lock:
             self._unsent.add(run)
         if patch is not None:
             # After `cancelled` was said the feed is closed, so that whatever Celery calls it adds nothing.
-            run.finish(patch, otherwise=cancelled)
+            run.finish(patch, otherwise=_cancelled())
         else:
             run.outbox.close()
         if run.outbox.flush(self._settings.flush_timeout):
@@ -220,13 +253,11 @@ class Lifecycle:
 
     def _on_failure(self, sender: Task, task_id: str, exception: BaseException, **_: Any) -> None:
         """Speak for a pool child that died: then Celery raises the failure in the worker's main process."""
-        if sender.app is not self._tracking.celery_app or task_id in self._runs or self._heartbeat is None:
-            return
-        for request in list(worker_state.reserved_requests):
-            header = Header.from_message(request.request_dict)
-            if request.id == task_id and header is not None:
-                patch = failed(exception, task_id=task_id, now=now_ms())
-                self._heartbeat.conclude(header.feed, Draft("state", patch))
+        if sender.app is self._tracking.celery_app and task_id not in self._runs and self._heartbeat is not None:
+            # A task that isn't tracked has no feed, so nothing is written about it.
+            self._heartbeat.conclude(
+                task_feed(task_id), Draft("state", failed(exception, task_id=task_id, now=now_ms()))
+            )
 
     def _on_revoked(self, sender: Task, request: Any, expired: bool, **_: Any) -> None:
         header = Header.from_message(getattr(request, "request_dict", None))
@@ -246,6 +277,10 @@ class Lifecycle:
         patch = failed(None, task_id=id, now=now_ms())
         patch |= {"reason": reason, "error": {**patch["error"], "message": reason, "type": "NotRegistered"}}
         self._heartbeat.conclude(header.feed, Draft("state", patch))
+
+
+def _cancelled() -> Draft:
+    return Draft("state", {"state": states.CANCELLED, "finished_at": now_ms()})
 
 
 def _running_feeds() -> Sequence[str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from numbers import Real
 from typing import Any, Final
 
-from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
 from petiole import state as states
 from petiole.errors import InvalidEvent, TaskFailure
@@ -19,15 +18,14 @@ REFERENCE_DIGITS: Final = 8
 def outcome(celery_state: str | None, value: Any, *, task_id: str, now: int) -> Document | None:
     """Return the patch for a task that Celery left in `celery_state` with `value` (result or exception).
 
-    `None`: Celery doesn't know how it ended, so neither do we; its lease will tell. `now` in milliseconds since 1970.
+    `None`: nothing is to be said: of a retry that was said when it was published, and of a task of which Celery doesn't know
+    how it ended, so that its lease will tell. `now` in milliseconds since 1970.
     """
     match celery_state:
         case "SUCCESS":
             return succeeded(value, now=now)
         case "FAILURE":
             return failed(value, task_id=task_id, now=now)
-        case "RETRY":
-            return _retrying(value, now=now)
         case "IGNORED":
             return {"state": states.SUCCEEDED, "finished_at": now, "reason": "The task ended without a result."}
         case "REJECTED" if isinstance(value, Reject) and value.requeue:
@@ -76,16 +74,11 @@ def sentence(error: Any) -> str:
             return "The task stopped on an unexpected error."
 
 
-def _retrying(retry: Any, *, now: int) -> Document:
-    patch: Document = {"state": states.RETRYING, "reason": "The task asked to be run again.", "retry_at": None}
-    if not isinstance(retry, Retry):
-        return patch
-    if retry.exc is not None:
-        patch["reason"] = sentence(retry.exc)
-    when = retry.when
-    if isinstance(when, datetime):
-        aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-        patch["retry_at"] = int(aware.timestamp() * 1000)
-    elif isinstance(when, Real):
-        patch["retry_at"] = now + int(float(when) * 1000)
-    return patch
+def retrying(cause: BaseException | None, *, eta: str | None) -> Document:
+    """Return the patch of a run that has asked to be run again, at `eta` (ISO 8601; `None`: at once)."""
+    reason = "The task asked to be run again." if cause is None else sentence(cause)
+    retry_at = None
+    if eta is not None:
+        when = datetime.fromisoformat(eta)
+        retry_at = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+    return {"state": states.RETRYING, "reason": reason, "retry_at": retry_at}

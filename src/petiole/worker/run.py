@@ -35,10 +35,13 @@ class Run:
         standing: Standing,
         settings: Settings,
         *,
+        retries: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.feed = standing.feed
         self.number = standing.run
+        self.retries = retries
+        self.retry_cause: BaseException | None = None
         self.completed: float = 0
         self.outbox = Outbox(journal, standing, settings, newest=self.progress, clock=clock)
         self._journal = journal

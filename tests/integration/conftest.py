@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.system import System, running
+
+
+@pytest.fixture(scope="session")
+def shared_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with running(tmp_path_factory.mktemp("system")) as system:
+        yield system
+
+
+@pytest.fixture
+def system(shared_system: System, request: pytest.FixtureRequest) -> Iterator[System]:
+    """The session's system; what the processes said during a failed test is printed with it."""
+    began = len(shared_system.log)
+    yield shared_system
+    while shared_system.clients:
+        shared_system.clients.pop().close()
+    print("\n".join(shared_system.log[began:][-200:]))
+
+
+@pytest.fixture
+def own_system(tmp_path: Path) -> Iterator[System]:
+    """A system of the test's own, for faults that others mustn't feel."""
+    with running(tmp_path) as system:
+        yield system
+        print("\n".join(system.log[-200:]))

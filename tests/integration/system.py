@@ -1,0 +1,147 @@
+"""A real system for the integration tests: redis-server, Celery worker and web server in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+import requests
+
+from petiole.client import TaskClient
+from petiole.demo.processes import Process, Processes
+from petiole.demo.redis_server import find_redis_server, free_port, redis_command
+
+ROOT = Path(__file__).parents[2]
+READY = 30.0
+
+
+def wait_until(condition: Callable[[], bool], *, what: str, timeout: float = 15.0) -> None:
+    """Poll until `condition` holds; fail with its name after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        time.sleep(0.01)
+
+
+@dataclass
+class System:
+    directory: Path
+    processes: Processes
+    redis_port: int
+    web_port: int
+    redis_process: Process
+    worker: Process
+    log: list[str] = field(default_factory=list)
+    clients: list[TaskClient] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.web_port}"
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://127.0.0.1:{self.redis_port}/0"
+
+    def redis(self) -> redis.Redis:
+        return redis.Redis.from_url(self.redis_url, socket_timeout=2)
+
+    def session(self, person: str | None = None) -> requests.Session:
+        """A browser's session: of somebody logged in, or of nobody in particular."""
+        session = requests.Session()
+        if person is not None:
+            session.headers["X-Person"] = person
+        session.get(self.url, timeout=5).raise_for_status()
+        return session
+
+    def client(self, person: str | None = None, *, session: requests.Session | None = None) -> TaskClient:
+        client = TaskClient(self.url, session=session or self.session(person))
+        self.clients.append(client)
+        return client
+
+    def gate(self, name: str) -> Path:
+        return self.directory / f"gate-{name}"
+
+    def kill_redis(self) -> None:
+        os.kill(self.redis_process.popen.pid, signal.SIGKILL)
+        self.redis_process.popen.wait(5)
+        self.processes.forget(self.redis_process)
+
+    def start_redis(self) -> None:
+        self.redis_process = start_redis(self.processes, self.redis_port, self.directory)
+
+    def said(self, text: str) -> bool:
+        """Whether a process has printed this."""
+        return any(text in line for line in self.log)
+
+
+def start_redis(processes: Processes, port: int, directory: Path) -> Process:
+    process = processes.start("redis", redis_command(find_redis_server(), port=port, directory=directory / "redis"))
+
+    def answers() -> bool:
+        try:
+            with redis.Redis(port=port, socket_timeout=1) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    processes.wait_ready(process, timeout=READY, condition=answers)
+    return process
+
+
+@contextmanager
+def running(directory: Path) -> Iterator[System]:
+    log: list[str] = []
+    processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
+    redis_port, web_port = free_port(), free_port()
+    environment = {
+        "CELERY_BROKER_URL": f"redis://127.0.0.1:{redis_port}/0",
+        "PETIOLE_HEAD_CHECK": "1",
+        "PETIOLE_HEARTBEAT": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    system = None
+    try:
+        redis_process = start_redis(processes, redis_port, directory)
+        worker = processes.start(
+            "worker",
+            [
+                *(sys.executable, "-m", "celery", "-A", "tests.integration.worker_app", "worker"),
+                *("--pool", "prefork", "--concurrency", "2", "--loglevel", "INFO"),
+                *("--without-gossip", "--without-mingle"),
+            ],
+            environment=environment,
+            directory=ROOT,
+            ready_line=" ready.",
+        )
+        web = processes.start(
+            "web",
+            [
+                *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
+                *("--no-control-socket", "--bind", f"127.0.0.1:{web_port}", "tests.integration.web_app:create_app()"),
+            ],
+            environment=environment,
+            directory=ROOT,
+        )
+        system = System(directory, processes, redis_port, web_port, redis_process, worker, log)
+
+        def answers() -> bool:
+            try:
+                return requests.get(system.url, timeout=2).ok
+            except requests.RequestException:
+                return False
+
+        processes.wait_ready(web, timeout=READY, condition=answers)
+        processes.wait_ready(worker, timeout=READY)
+        yield system
+    finally:
+        for client in system.clients if system else ():
+            client.close()
+        processes.stop()
+        (directory / "system.log").write_text("\n".join(log))

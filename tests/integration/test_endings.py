@@ -1,0 +1,119 @@
+"""Every end of a task is told truthfully."""
+
+from __future__ import annotations
+
+import pytest
+
+from petiole.client import Refused
+from tests.integration.system import System, wait_until
+
+
+def test_an_unexpected_error_is_a_sentence_and_a_reference_never_its_text(system: System) -> None:
+    view = system.client("ann").start("/start/raise_unexpected", {})
+    document = view.wait(timeout=15)
+    assert document["state"] == "failed"
+    assert document["reason"] == "The task stopped on an unexpected error (ValueError)."
+    assert "swordfish" not in str(document)
+    reference = document["error"]["reference"]
+    wait_until(
+        lambda: any(reference in line and "ValueError" in line for line in system.log), what="the reference in the log"
+    )
+    assert any("Traceback" in line for line in system.log)
+    assert view.receipt.complete
+
+
+def test_a_task_failure_is_shown_in_its_own_words(system: System) -> None:
+    document = system.client("ann").start("/start/raise_explained", {}).wait(timeout=15)
+    assert document["state"] == "failed"
+    assert document["reason"] == "The database is being repaired. Try again after noon."
+
+
+def test_an_unserialisable_result_is_a_failure(system: System) -> None:
+    document = system.client("ann").start("/start/return_unserialisable", {}).wait(timeout=15)
+    assert document["state"] == "failed"
+    assert document["error"]["reference"]
+
+
+def test_an_unserialisable_result_that_is_ignored_is_a_success(system: System) -> None:
+    document = system.client("ann").start("/start/return_unserialisable_but_ignored", {}).wait(timeout=15)
+    assert document["state"] == "succeeded"
+    assert "result" not in document
+
+
+def test_a_task_that_the_worker_does_not_know_fails_with_a_sentence(system: System) -> None:
+    document = system.client("ann").start("/start/not_deployed", {}).wait(timeout=15)
+    assert document["state"] == "failed"
+    assert document["reason"] == "No worker knows this kind of task. It has to be deployed to the worker."
+    assert document["error"]["reference"]
+
+
+def test_a_task_that_ignores_itself_ends(system: System) -> None:
+    document = system.client("ann").start("/start/end_itself", {"args": ["ignore"]}).wait(timeout=15)
+    assert document["state"] == "succeeded"
+    assert document["reason"] == "The task ended without a result."
+
+
+def test_a_task_that_rejects_its_message_fails(system: System) -> None:
+    document = system.client("ann").start("/start/end_itself", {"args": ["reject"]}).wait(timeout=15)
+    assert document["state"] == "failed"
+
+
+def test_a_pool_child_that_dies_is_spoken_for(system: System) -> None:
+    document = system.client("ann").start("/start/end_itself", {"args": ["exit"]}).wait(timeout=15)
+    assert document["state"] == "failed"
+    assert document["reason"] == "The process that ran the task died."
+
+
+def test_a_hard_time_limit_is_spoken_for(system: System) -> None:
+    gate = system.gate("overrun")
+    document = system.client("ann").start("/start/overrun", {"args": [str(gate)]}).wait(timeout=20)
+    assert document["state"] == "failed"
+    assert document["reason"] == "The task took longer than it may and was stopped."
+
+
+def test_cancel_ends_a_running_task_at_its_next_progress_call(system: System) -> None:
+    states: list[str] = []
+    client = system.client("ann")
+    view = client.start(
+        "/start/count",
+        {"args": [10, {"5": str(system.gate("never"))}]},
+        on_event=lambda event: states.append(event.patch.get("state")),
+    )
+    view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 5, timeout=15)
+    assert view.cancel()["document"]["state"] == "cancelling"
+    assert view.wait(timeout=10)["state"] == "cancelled"
+    assert [state for state in states if state] == ["running", "cancelling", "cancelled"]
+    assert view.receipt.complete
+
+
+def test_cancel_is_idempotent_and_refused_after_the_end(system: System) -> None:
+    client, session = system.client("ann"), system.session("ann")
+    running = client.start("/start/count", {"args": [10, {"5": str(system.gate("never"))}]})
+    running.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 5, timeout=15)
+    url = f"{system.url}/petiole/tasks/{running.feed[5:]}/cancel"
+    assert session.post(url, timeout=5).status_code == 202
+    assert session.post(url, timeout=5).status_code == 200
+    running.wait(timeout=10)
+    assert session.post(url, timeout=5).status_code == 200
+    finished = client.start("/start/silent", {})
+    finished.wait(timeout=10)
+    with pytest.raises(Refused) as refused:
+        finished.cancel()
+    assert refused.value.problem["status"] == 409
+
+
+def test_a_queued_task_is_cancelled_at_once_and_never_runs(system: System) -> None:
+    client = system.client("ann")
+    gate = system.gate("full")
+    holding = [client.start("/start/count", {"args": [2, {"1": str(gate)}]}) for _ in range(2)]
+    for view in holding:
+        view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 1, timeout=15)
+    waiting = client.start("/start/count", {"args": [5]})
+    assert waiting.cancel()["document"]["state"] == "cancelled"
+    gate.touch()
+    for view in holding:
+        assert view.wait(timeout=15)["state"] == "succeeded"
+    after = client.start("/start/silent", {})
+    after.wait(timeout=15)
+    assert waiting.wait(timeout=5)["state"] == "cancelled"
+    assert "run" not in waiting.document

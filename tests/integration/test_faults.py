@@ -1,0 +1,127 @@
+"""Redis killed, its subscribers cut, its server gone: nothing is lost, and what can't be done is said."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import requests
+
+from petiole.events import Event
+from tests.integration.system import System, wait_until
+
+
+def test_redis_killed_and_restarted_in_the_middle_loses_nothing(own_system: System) -> None:
+    system = own_system
+    first, second = system.gate("first"), system.gate("second")
+    events: list[Event] = []
+    view = system.client("ann").start(
+        "/start/count", {"args": [300, {"100": str(first), "200": str(second)}]}, on_event=events.append
+    )
+    view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 100, timeout=15)
+    system.kill_redis()
+    first.touch()
+    wait_until(lambda: system.said("journal_away"), what="the worker has noticed")
+    system.start_redis()
+    view.wait_until(lambda document: document["progress"]["completed"] == 200, timeout=30)
+    second.touch()
+    assert view.wait(timeout=30)["state"] == "succeeded"
+    lines = [event.data["message"] for event in events if event.kind == "log"]
+    assert [line for line in lines if line.startswith("item")] == [f"item {number}" for number in range(300)]
+
+
+def test_cut_subscribers_cost_no_event(own_system: System) -> None:
+    system = own_system
+    gates = {str(number): str(system.gate(f"cut-{number}")) for number in (50, 100, 150)}
+    events: list[Event] = []
+    view = system.client("ann").start("/start/count", {"args": [200, gates]}, on_event=events.append)
+    for number, gate in gates.items():
+        done = int(number)
+        view.wait_until(
+            lambda document, done=done: (document.get("progress") or {}).get("completed") == done, timeout=15
+        )
+        assert system.redis().execute_command("CLIENT", "KILL", "TYPE", "pubsub") >= 1
+        open(gate, "w").close()
+    assert view.wait(timeout=20)["state"] == "succeeded"
+    assert [event.data["message"] for event in events if event.kind == "log"] == [f"item {n}" for n in range(200)]
+    assert view.receipt.complete
+    assert view.resets == 0
+
+
+def test_redis_away_at_post_is_a_503_within_two_seconds_and_nothing_half_made(own_system: System) -> None:
+    system = own_system
+    session = system.session("ann")
+    system.kill_redis()
+    began = time.monotonic()
+    response = session.post(f"{system.url}/start/silent", json={}, timeout=10)
+    assert time.monotonic() - began < 2
+    assert response.status_code == 503
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert "Nothing was started" in response.json()["detail"]
+    system.start_redis()
+    wait_until(
+        lambda: session.get(f"{system.url}/petiole/tasks", timeout=5).status_code == 200, what="the journal is back"
+    )
+    assert session.get(f"{system.url}/petiole/tasks", timeout=5).json() == {"tasks": []}
+
+
+def test_redis_frozen_at_post_is_a_503_within_two_seconds(own_system: System) -> None:
+    system = own_system
+    session = system.session("ann")
+    os.kill(system.redis_process.popen.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        response = session.post(f"{system.url}/start/silent", json={}, timeout=10)
+        assert time.monotonic() - began < 2
+        assert response.status_code == 503
+    finally:
+        os.kill(system.redis_process.popen.pid, signal.SIGCONT)
+
+
+def test_a_lost_journal_is_a_reset_and_the_task_ends_well(own_system: System) -> None:
+    system = own_system
+    gate = system.gate("flushed")
+    view = system.client("ann").start("/start/count", {"args": [100, {"50": str(gate)}]})
+    view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 50, timeout=15)
+    system.redis().flushall()
+    gate.touch()
+    document = view.wait(timeout=30)
+    assert document["state"] == "succeeded"
+    assert document["progress"]["fraction"] == 1
+    assert view.resets >= 1
+    assert not view.receipt.complete
+
+
+def test_many_browsers_see_the_same(system: System) -> None:
+    gate = system.gate("many")
+    first = system.client("ann")
+    accepted = first.start("/start/count", {"args": [100, {"10": str(gate)}]})
+    seen: list[list[str]] = [[] for _ in range(10)]
+    views = [
+        system.client("ann").watch(
+            accepted.feed, on_event=lambda event, own=own: own.append(event.id) if event.is_fact else None
+        )
+        for own in seen
+    ]
+    for view in views:
+        view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 10, timeout=15)
+    threading.Thread(target=gate.touch).start()
+    for view in views:
+        view.wait(timeout=20)
+        assert view.receipt.complete
+    assert all(own == seen[0] for own in seen)
+    assert len(seen[0]) == 104
+
+
+def test_a_browser_away_while_the_web_restarts_is_not_needed_for_the_task(own_system: System) -> None:
+    system = own_system
+    session = system.session("ann")
+    accepted = session.post(f"{system.url}/start/count", json={"args": [50]}, timeout=5).json()
+
+    def ended() -> bool:
+        answer = requests.get(system.url + accepted["links"]["self"], headers={"X-Person": "ann"}, timeout=5).json()
+        return answer["document"]["state"] == "succeeded"
+
+    wait_until(ended, what="the task has ended without a watcher")

@@ -1,0 +1,42 @@
+"""The Flask application of the integration tests: starts any task by name, for the person that a header names."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+from flask import Flask, Response, request
+from flask_socketio import SocketIO
+
+from petiole import Petiole
+
+
+def create_app() -> Flask:
+    app = Flask(__name__)
+    app.config["SECRET_KEY"] = "integration"
+    # By name only: this process doesn't have the tasks' code.
+    app.extensions["celery"] = Celery("integration-web", broker=os.environ["CELERY_BROKER_URL"])
+    petiole = Petiole()
+
+    @petiole.identify
+    def identify() -> str | None:
+        return request.headers.get("X-Person")
+
+    socketio = SocketIO()
+    petiole.init_app(app, socketio)
+    socketio.init_app(app)
+
+    @app.post("/start/<name>")
+    def start(name: str) -> Response:
+        body = request.get_json(silent=True) or {}
+        handle = petiole.start(
+            f"tests.integration.worker_app.{name}", body.get("args", []), body.get("kwargs"), title=body.get("title")
+        )
+        return petiole.accepted(handle)
+
+    @app.get("/")
+    def index() -> str:
+        petiole.user()
+        return "ok"
+
+    return app

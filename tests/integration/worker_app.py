@@ -1,0 +1,106 @@
+"""The Celery application of the integration tests. A task that must be seen in mid-course waits at a gate."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, Task
+from celery.exceptions import Ignore, Reject
+
+from petiole import TaskFailure, init_celery, progress, track
+
+celery_app = Celery("integration", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_BROKER_URL"])
+celery_app.conf.update(
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"visibility_timeout": 3600},
+    worker_prefetch_multiplier=1,
+)
+init_celery(celery_app)
+
+GATE_DEADLINE = 60.0
+
+
+def wait_at(gate: str) -> None:
+    """Wait until the test has made the file `gate`; hear of a cancel meanwhile."""
+    deadline = time.monotonic() + GATE_DEADLINE
+    while not Path(gate).exists():
+        progress.update()
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody opened {gate}")
+        time.sleep(0.01)
+
+
+@celery_app.task
+def count(total: int, gates: dict[str, str] | None = None) -> int:
+    """Log one line an item; before item n wait at gate n."""
+    progress.stage("Counting", total=total, unit="items")
+    for number in range(total):
+        if gates and str(number) in gates:
+            wait_at(gates[str(number)])
+        progress.log(f"item {number}")
+        progress.advance()
+    return total
+
+
+@celery_app.task
+def count_quickly(total: int) -> int:
+    return sum(1 for _ in track(range(total), unit="items", description="Counting"))
+
+
+@celery_app.task
+def silent() -> str:
+    return "done"
+
+
+@celery_app.task
+def raise_unexpected() -> None:
+    raise ValueError("the password is swordfish")
+
+
+@celery_app.task
+def raise_explained() -> None:
+    raise TaskFailure("The database is being repaired. Try again after noon.")
+
+
+@celery_app.task
+def return_unserialisable() -> Any:
+    return object()
+
+
+@celery_app.task(ignore_result=True)
+def return_unserialisable_but_ignored() -> Any:
+    return object()
+
+
+@celery_app.task(bind=True, max_retries=3)
+def fail_twice(self: Task) -> str:
+    if self.request.retries < 2:
+        raise self.retry(exc=ConnectionError("swordfish"), countdown=0)
+    return f"attempt {self.request.retries}"
+
+
+@celery_app.task
+def end_itself(how: str) -> None:
+    if how == "ignore":
+        raise Ignore
+    if how == "reject":
+        raise Reject("no", requeue=False)
+    os._exit(1)
+
+
+@celery_app.task
+def say_anything() -> None:
+    progress.emit("set", {1, 2, 3})
+    progress.emit("object", object())
+    progress.emit("nan", float("nan"))
+    progress.emit("hostile", "</script><img src=x onerror=alert(1)> \u202e \x00 😀 ' \" \\")
+    progress.log("x" * 10_000)
+
+
+@celery_app.task(time_limit=1)
+def overrun(gate: str) -> None:
+    while not Path(gate).exists():
+        time.sleep(0.01)
