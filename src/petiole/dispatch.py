@@ -66,6 +66,14 @@ class Tracking:
         self.settings = settings
         self.journal: Journal = open_journal(settings)
 
+    def warm_up(self) -> None:
+        """Import what the first publish needs, so that it isn't the one that waits; nothing is sent."""
+        self.celery_app.finalize(auto=True)
+        _ = self.celery_app.amqp.send_task_message, self.celery_app.backend
+        connection = self.celery_app.connection_for_write()
+        _ = connection.transport_cls
+        connection.release()
+
     def start(
         self,
         task: Task | str,

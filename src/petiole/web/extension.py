@@ -78,6 +78,7 @@ class Petiole:
             broker_url=found.conf.broker_url,
         )
         tracking = track_app(found, settings)
+        tracking.warm_up()
 
         def emit(name: str, payload: dict[str, Any], *, feed: str) -> None:
             # This process's browsers only: the application's own message queue would multiply every event.
