@@ -1,0 +1,7 @@
+/** The one file that the wheel serves: everything, as the global `Petiole`, with the elements defined. */
+
+import { defineElements } from "./elements/task.js";
+
+export * from "./index.js";
+
+defineElements();

@@ -1,0 +1,214 @@
+/** Watching tasks without any user interface: one connection for a page, one reader for each view. */
+
+import { ServerClock } from "./clock.js";
+import { Emitter } from "./emitter.js";
+import {
+  type Cursor,
+  type Document,
+  feedOf,
+  formatCursor,
+  parseCursor,
+  parseEvent,
+  parseProblem,
+  parseReading,
+  type Snapshot,
+} from "./events.js";
+import { type Answer, Http, Refused } from "./http.js";
+import { Link, type LinkState } from "./link.js";
+import { DEFAULT_TIMING, Timer, type Timing } from "./timing.js";
+import { type Server, TaskView } from "./view.js";
+
+export interface ClientOptions {
+  /** The server, for example `https://app.example`; the page's own origin without it. */
+  readonly url?: string;
+  /** Where Petiole's HTTP calls are. Default `/petiole`. */
+  readonly prefix?: string;
+  /** Where Socket.IO is. Default `/socket.io`. */
+  readonly path?: string;
+  /** Durations that differ from `DEFAULT_TIMING`, in seconds. */
+  readonly timing?: Partial<Timing>;
+  /** For tests: a source of numbers from 0 up to 1. */
+  readonly random?: () => number;
+  /** For tests: milliseconds since 1970. */
+  readonly now?: () => number;
+}
+
+export interface WatchOptions {
+  /** Where to go on from: the cursor of a snapshot or of an earlier view. Without one, every fact is read. */
+  readonly cursor?: string | null;
+  /** The document at that cursor, shown until the first answer. */
+  readonly document?: Document;
+}
+
+export interface ClientEvents {
+  link: readonly [state: LinkState];
+}
+
+export class TaskClient {
+  readonly #events = new Emitter<ClientEvents>();
+  readonly #link: Link;
+  readonly #http: Http;
+  readonly #timing: Timing;
+  readonly #idle = new Timer();
+  readonly #views = new Set<TaskView>();
+  readonly #server: Server;
+
+  constructor(options: ClientOptions = {}) {
+    const origin = options.url === undefined ? null : new URL(options.url).origin;
+    const random = options.random ?? Math.random;
+    this.#timing = { ...DEFAULT_TIMING, ...options.timing };
+    this.#http = new Http({
+      origin,
+      prefix: (options.prefix ?? "/petiole").replace(/\/+$/, ""),
+      answerWithin: this.#timing.answerWithin,
+    });
+    const link = new Link({ origin, path: options.path ?? "/socket.io", timing: this.#timing, random });
+    this.#link = link;
+    this.#server = {
+      get link() {
+        return link.state;
+      },
+      get polling() {
+        return link.fallback;
+      },
+      get open() {
+        return link.connected || link.fallback;
+      },
+      clock: new ServerClock(options.now ?? Date.now),
+      timing: this.#timing,
+      random,
+      read: (feed, cursor) => this.#read(feed, cursor),
+      cancel: (feed) => this.#cancel(feed),
+      failed: (failures) => this.#failed(failures),
+      release: (view) => this.#release(view),
+    };
+    link.on("connect", () => this.#refresh());
+    link.on("wake", () => this.#refresh());
+    link.on("fallback", () => this.#refresh());
+    link.on("disconnect", () => this.#views.forEach((view) => view.interrupt()));
+    link.on("state", (state) => {
+      this.#events.emit("link", state);
+      this.#views.forEach((view) => view.linkChanged(state));
+    });
+    link.on("event", (wire) => this.#event(wire));
+    link.on("reset", (wire) => this.#reset(wire));
+  }
+
+  get link(): LinkState {
+    return this.#link.state;
+  }
+
+  /** Call the listener at every such event; returns its undo. */
+  on<Name extends keyof ClientEvents>(name: Name, listener: (...values: ClientEvents[Name]) => void): () => void {
+    return this.#events.on(name, listener);
+  }
+
+  /**
+   * Watch a task by its id, or any feed by its name. The view begins after this turn of the event loop, so that
+   * listeners added at once miss nothing.
+   *
+   * Throws `RangeError` if that can't be a feed or the cursor isn't one.
+   */
+  watch(taskOrFeed: string, { cursor: text = null, document }: WatchOptions = {}): TaskView {
+    const feed = feedOf(taskOrFeed);
+    const cursor = parseCursor(text);
+    if (feed === null) throw new RangeError("That is not a task's id or a feed's name. Pass the id that the 202 named.");
+    if (text !== null && cursor === null) {
+      throw new RangeError("That is not a cursor. Pass the cursor of a snapshot or of a view unchanged, or none.");
+    }
+    const view = new TaskView(this.#server, feed, { cursor, ...(document && { document }) });
+    this.#views.add(view);
+    this.#idle.clear();
+    queueMicrotask(() => {
+      if (!this.#views.has(view)) return;
+      this.#link.open();
+      view.refresh();
+    });
+    return view;
+  }
+
+  /**
+   * Start a task: POST the body as JSON to a route of the application that answers 202 with a snapshot, and watch from
+   * the snapshot's cursor, which is of before the dispatch, so that nothing is missed.
+   *
+   * Rejects with `Refused` if the route answers anything else, and as `fetch` does if it can't be reached.
+   */
+  async start(url: string, body: unknown, options: { headers?: Record<string, string> } = {}): Promise<TaskView> {
+    return this.resume(await this.#http.start(url, body, options.headers ?? {}));
+  }
+
+  /** Watch from a snapshot that the page has already, for example one that the server put into it. */
+  resume({ feed, cursor, document }: Snapshot): TaskView {
+    return this.watch(feed, { cursor, document });
+  }
+
+  /** Close every view and the connection. */
+  close(): void {
+    for (const view of [...this.#views]) view.close();
+    this.#idle.clear();
+    this.#link.close();
+  }
+
+  #refresh(): void {
+    for (const view of [...this.#views]) view.refresh();
+  }
+
+  #event(wire: unknown): void {
+    const event = parseEvent(wire);
+    if (!event) {
+      console.warn("Petiole: a message that isn't an event is ignored.");
+      return;
+    }
+    this.#server.clock.hear(event.at);
+    this.#of(event.feed).forEach((view) => view.take(event));
+  }
+
+  #reset(wire: unknown): void {
+    const reading = parseReading(wire);
+    if (reading) this.#of(reading.feed).forEach((view) => view.takeReset(reading));
+  }
+
+  #of(feed: string): TaskView[] {
+    return [...this.#views].filter((view) => view.feed === feed);
+  }
+
+  async #read(feed: string, cursor: Cursor | null): Promise<Answer> {
+    if (!this.#link.connected) return this.#poll(feed, cursor);
+    const reply = await this.#link.ask("watch", { feed, ...(cursor && { cursor: formatCursor(cursor) }) });
+    const reading = parseReading(reply);
+    if (reading) return { reading, again: null };
+    throw new Refused(parseProblem((reply as { error?: unknown } | null)?.error));
+  }
+
+  async #poll(feed: string, cursor: Cursor | null): Promise<Answer> {
+    let answered = false;
+    try {
+      const answer = await this.#http.read(feed, cursor);
+      answered = true;
+      return answer;
+    } finally {
+      if (!this.#link.connected) this.#link.polled(answered);
+    }
+  }
+
+  async #cancel(feed: string): Promise<Document> {
+    if (!this.#link.connected) return (await this.#http.cancel(feed)).document;
+    const reply = (await this.#link.ask("cancel", { feed })) as { document?: Document; error?: unknown } | null;
+    if (reply?.document) return reply.document;
+    throw new Refused(parseProblem(reply?.error));
+  }
+
+  /** A socket that is connected and leaves two questions in a row unanswered is dead. */
+  #failed(failures: number): void {
+    if (failures >= 2 && this.#link.connected) this.#link.restart();
+  }
+
+  #release(view: TaskView): void {
+    if (!this.#views.delete(view)) return;
+    if (this.#of(view.feed).length === 0 && this.#link.connected) {
+      // Whether it arrives changes nothing here: a room that nobody watches costs the server a little until it closes.
+      this.#link.ask("unwatch", { feed: view.feed }).catch(() => undefined);
+    }
+    if (this.#views.size === 0) this.#idle.set(this.#timing.idleAfter, () => this.#link.close());
+  }
+}

@@ -1,0 +1,39 @@
+/** The icons of the task states: 20 × 20 outlines in the current colour, hidden from screen readers. */
+
+const NAMESPACE = "http://www.w3.org/2000/svg";
+const CIRCLE = "M10 2.75a7.25 7.25 0 1 1 0 14.5a7.25 7.25 0 0 1 0-14.5z";
+
+export type IconName =
+  | "waiting"
+  | "running"
+  | "stalled"
+  | "retrying"
+  | "stopped"
+  | "failed"
+  | "lost"
+  | "succeeded"
+  | "download";
+
+const OUTLINES: Readonly<Record<IconName, string>> = {
+  waiting: `${CIRCLE} M10 6v4.25l2.75 1.75`,
+  running: "M10 2.75a7.25 7.25 0 1 1-7.25 7.25",
+  stalled: "M10 3.25l7.25 13h-14.5z M10 8.25v3.5 M10 14v.1",
+  retrying: "M16.25 6.5a7.25 7.25 0 1 0 1 3.5 M16.75 2.75v4h-4",
+  stopped: `${CIRCLE} M7.5 7.5h5v5h-5z`,
+  failed: `${CIRCLE} M7.5 7.5l5 5 M12.5 7.5l-5 5`,
+  lost: `${CIRCLE} M10 6v5 M10 13.75v.1`,
+  succeeded: `${CIRCLE} M6.75 10.25l2.25 2.25l4.25-4.75`,
+  download: "M10 3v9.5 M6 8.75l4 4l4-4 M3.5 16.75h13",
+};
+
+/** Return a new icon. Built node by node, so that no page needs to allow markup in strings. */
+export function icon(name: IconName): SVGSVGElement {
+  const svg = document.createElementNS(NAMESPACE, "svg");
+  const path = document.createElementNS(NAMESPACE, "path");
+  svg.setAttribute("viewBox", "0 0 20 20");
+  svg.setAttribute("aria-hidden", "true");
+  svg.setAttribute("focusable", "false");
+  path.setAttribute("d", OUTLINES[name]);
+  svg.append(path);
+  return svg;
+}

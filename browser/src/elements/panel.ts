@@ -1,0 +1,124 @@
+/** The nodes of `<petiole-task>`: built once, then only filled. Text goes in as text, never as markup. */
+
+import { icon, type IconName } from "./icons.js";
+import { styleSheet } from "./style.js";
+
+function make<Tag extends keyof HTMLElementTagNameMap>(
+  tag: Tag,
+  part: string,
+  attributes: Readonly<Record<string, string>> = {},
+): HTMLElementTagNameMap[Tag] {
+  const node = document.createElement(tag);
+  node.className = part;
+  node.setAttribute("part", part);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  return node;
+}
+
+/** Set the text and hide what is empty; nodes that are right already are left alone. */
+export function fill(node: HTMLElement, text: string | null): void {
+  if (node.textContent !== (text ?? "")) node.textContent = text ?? "";
+  node.hidden = text === null;
+}
+
+export class Panel {
+  readonly root: HTMLElement = make("div", "task", { role: "group", "aria-labelledby": "title" });
+  readonly title: HTMLElement = make("span", "title", { id: "title" });
+  readonly percent: HTMLElement = make("span", "percent", { "aria-hidden": "true" });
+  readonly cancel: HTMLButtonElement = make("button", "cancel", { type: "button", "aria-describedby": "title" });
+  readonly bar: HTMLElement = make("div", "bar", {
+    role: "progressbar",
+    "aria-labelledby": "title",
+    "aria-valuemin": "0",
+    "aria-valuemax": "100",
+  });
+  readonly filled: HTMLElement = make("div", "fill");
+  readonly download: HTMLAnchorElement = make("a", "download");
+  readonly file: HTMLElement = make("span", "file");
+  readonly sentence: HTMLElement = make("span", "sentence");
+  readonly left: HTMLElement = make("span", "left");
+  readonly separator: HTMLElement = make("span", "separator");
+  /** Present and empty from the beginning: only then is what comes into it said. */
+  readonly failure: HTMLElement = make("p", "failure", { role: "alert" });
+  readonly failureText: HTMLElement = document.createElement("span");
+  readonly detail: HTMLElement = make("span", "detail");
+  readonly link: HTMLElement = make("span", "link");
+  readonly receipt: HTMLElement = make("span", "receipt");
+  readonly said: HTMLElement = make("div", "said", { role: "status" });
+  readonly line: HTMLElement = make("p", "line");
+  readonly #icon = make("span", "icon");
+  #shown: IconName | null = null;
+
+  constructor(shadow: ShadowRoot) {
+    shadow.adoptedStyleSheets = [styleSheet()];
+    const head = make("div", "head");
+    const heading = make("span", "heading");
+    const stage = make("div", "stage");
+    const foot = make("div", "foot");
+    // Text brings its own direction: an English sentence on an Arabic page, or a file's name in Hebrew.
+    for (const text of [
+      this.title,
+      this.percent,
+      this.file,
+      this.sentence,
+      this.left,
+      this.failureText,
+      this.detail,
+      this.link,
+      this.receipt,
+    ]) {
+      text.dir = "auto";
+    }
+    const actions = document.createElement("slot");
+    actions.name = "actions";
+    this.cancel.textContent = "Cancel";
+    this.download.append(icon("download"), "Download");
+    heading.append(this.title);
+    head.append(this.#icon, heading, this.percent, this.cancel, actions);
+    this.bar.append(this.filled);
+    stage.append(this.bar, this.download, this.file);
+    this.line.append(this.sentence, this.separator, this.left);
+    this.failure.append(this.failureText);
+    foot.append(this.detail, this.link, this.receipt);
+    this.root.append(head, stage, this.line, this.failure, foot, this.said);
+    shadow.append(this.root);
+  }
+
+  showIcon(name: IconName): void {
+    if (name === this.#shown) return;
+    this.#shown = name;
+    this.#icon.replaceChildren(icon(name));
+  }
+
+  /** Fill the bar; without a fraction it moves and has no value. `known` is whether the value may be told. */
+  showBar(look: string, fraction: number | null, known: boolean, text: string): void {
+    this.root.dataset["bar"] = look;
+    this.filled.style.setProperty("--filled", `${((fraction ?? 0) * 100).toFixed(2)}%`);
+    if (fraction !== null && known) this.bar.setAttribute("aria-valuenow", String(Math.floor(fraction * 100)));
+    else this.bar.removeAttribute("aria-valuenow");
+    this.bar.setAttribute("aria-valuetext", text);
+  }
+
+  /** Put the link in the place of the bar, which has its height; null brings the bar back. */
+  showDownload(url: string | null, name: string | null): void {
+    this.bar.hidden = url !== null;
+    this.download.hidden = url === null;
+    fill(this.file, url === null ? null : name);
+    if (url === null) {
+      this.download.removeAttribute("href");
+    } else if (this.download.getAttribute("href") !== url) {
+      this.download.href = url;
+      this.download.setAttribute("aria-label", name ? `Download ${name}` : "Download");
+    }
+  }
+
+  /**
+   * Show, disable or take away the button. While it has the focus it is not taken away but disabled, because focus
+   * would fall back to the top of the page.
+   */
+  showCancel(wanted: "shown" | "disabled" | "gone", focused: boolean): void {
+    this.cancel.hidden = wanted === "gone" && !focused;
+    if (wanted === "shown") this.cancel.removeAttribute("aria-disabled");
+    else this.cancel.setAttribute("aria-disabled", "true");
+  }
+}

@@ -1,0 +1,293 @@
+/** `<petiole-task>`: one task as a person sees it. */
+
+import { Announcer } from "../announce.js";
+import type { TaskClient } from "../client.js";
+import { isTerminal, type Snapshot, type TaskState } from "../events.js";
+import { formatPercent } from "../format.js";
+import { Refused } from "../http.js";
+import { sharedClient } from "../shared.js";
+import type { TaskView } from "../view.js";
+import { describe, describeLink, describeReceipt, isExpired, type Words } from "../words.js";
+import type { IconName } from "./icons.js";
+import { fill, Panel } from "./panel.js";
+
+const ICONS: Readonly<Record<TaskState, IconName>> = {
+  queued: "waiting",
+  running: "running",
+  stalled: "stalled",
+  retrying: "retrying",
+  cancelling: "stopped",
+  cancelled: "stopped",
+  failed: "failed",
+  lost: "lost",
+  succeeded: "succeeded",
+};
+
+// So that a server that renders pages can import this module: it has no elements.
+const Base: typeof HTMLElement = globalThis.HTMLElement ?? (class {} as typeof HTMLElement);
+
+/**
+ * Attributes: `task` (its id), `cursor`, `label` (instead of the task's title), `prefix` and `path` (where the server's
+ * calls and Socket.IO are). Or set `snapshot`, or a `view` of one's own; `client` instead of the page's shared one.
+ *
+ * Events: `petiole-change` (detail: the document), `petiole-end` (detail: `{document, receipt}`). They bubble.
+ */
+export class PetioleTask extends Base {
+  static readonly observedAttributes: readonly string[] = ["task", "cursor", "prefix", "path", "label"];
+
+  #panel: Panel | null = null;
+  #client: TaskClient | null = null;
+  #snapshot: Snapshot | null = null;
+  #given: TaskView | null = null;
+  #view: TaskView | null = null;
+  #undo: (() => void)[] = [];
+  #tick: ReturnType<typeof setInterval> | null = null;
+  #announcer = new Announcer();
+  #held = { run: 0, fraction: 0 };
+  #linkSince = 0;
+  #cancelProblem: string | null = null;
+  #misuse: string | null = null;
+  #restarting = false;
+  #rendering = false;
+
+  /** The view that is shown; set one to show it. A view that was set is not closed by this element. */
+  get view(): TaskView | null {
+    return this.#view;
+  }
+
+  set view(view: TaskView | null) {
+    this.#given = view;
+    this.#restart();
+  }
+
+  get client(): TaskClient | null {
+    return this.#client;
+  }
+
+  set client(client: TaskClient | null) {
+    this.#client = client;
+    this.#restart();
+  }
+
+  /** A task as the server's 202 returned it: shown at once, and watched from its cursor. */
+  get snapshot(): Snapshot | null {
+    return this.#snapshot;
+  }
+
+  set snapshot(snapshot: Snapshot | null) {
+    this.#snapshot = snapshot;
+    this.#restart();
+  }
+
+  connectedCallback(): void {
+    for (const name of ["client", "snapshot", "view"] as const) this.#adopt(name);
+    if (!this.#panel) {
+      this.#panel = new Panel(this.shadowRoot ?? this.attachShadow({ mode: "open" }));
+      this.#panel.cancel.addEventListener("click", () => void this.#cancel());
+      this.#panel.cancel.addEventListener("blur", () => this.#renderSoon());
+    }
+    this.#tick = setInterval(() => this.#render(), 1000);
+    this.#restart();
+    this.#render();
+  }
+
+  disconnectedCallback(): void {
+    if (this.#tick !== null) clearInterval(this.#tick);
+    this.#tick = null;
+    // An element that is only moved within the page is connected again by then, and goes on.
+    queueMicrotask(() => {
+      if (!this.isConnected) this.#leave();
+    });
+  }
+
+  attributeChangedCallback(name: string, before: string | null, after: string | null): void {
+    if (before === after) return;
+    if (name === "label") this.#renderSoon();
+    else this.#restart();
+  }
+
+  /** Take a property that a script set before this class was defined. */
+  #adopt(name: "client" | "snapshot" | "view"): void {
+    if (!Object.prototype.hasOwnProperty.call(this, name)) return;
+    const value = this[name];
+    delete (this as Partial<this>)[name];
+    Object.assign(this, { [name]: value });
+  }
+
+  /** Watch what is to be watched, once all attributes and properties of this turn are set. */
+  #restart(): void {
+    if (this.#restarting) return;
+    this.#restarting = true;
+    queueMicrotask(() => {
+      this.#restarting = false;
+      if (!this.isConnected || this.#watches()) return;
+      this.#leave();
+      this.#announcer = new Announcer();
+      this.#held = { run: 0, fraction: 0 };
+      this.#cancelProblem = this.#misuse = null;
+      this.#view = this.#open();
+      if (this.#view) this.#follow(this.#view);
+      this.#render();
+    });
+  }
+
+  /** What the present view was opened for. */
+  #source: unknown[] = [];
+
+  /** Whether the present view is of what is wanted: being moved within the page is no reason to begin anew. */
+  #watches(): boolean {
+    const attributes = ["task", "cursor", "prefix", "path"].map((name) => this.getAttribute(name));
+    const source = [this.#given, this.#snapshot, this.#client, ...attributes];
+    const same = this.#view !== null && source.every((value, index) => value === this.#source[index]);
+    this.#source = source;
+    return same;
+  }
+
+  #open(): TaskView | null {
+    if (this.#given) return this.#given;
+    const prefix = this.getAttribute("prefix");
+    const path = this.getAttribute("path");
+    const client =
+      this.#client ?? sharedClient({ ...(prefix !== null && { prefix }), ...(path !== null && { path }) });
+    const task = this.getAttribute("task");
+    try {
+      if (this.#snapshot) return client.resume(this.#snapshot);
+      return task === null ? null : client.watch(task, { cursor: this.getAttribute("cursor") });
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      this.#misuse = error.message;
+      return null;
+    }
+  }
+
+  #follow(view: TaskView): void {
+    this.#linkSince = Date.now();
+    this.#undo = [
+      view.on("change", (detail) => {
+        this.#renderSoon();
+        this.dispatchEvent(new CustomEvent("petiole-change", { detail, bubbles: true, composed: true }));
+      }),
+      view.on("link", () => {
+        this.#linkSince = Date.now();
+        this.#renderSoon();
+      }),
+      view.on("refused", () => this.#renderSoon()),
+      view.on("end", (receipt) => {
+        this.#renderSoon();
+        const detail = { document: view.document, receipt };
+        this.dispatchEvent(new CustomEvent("petiole-end", { detail, bubbles: true, composed: true }));
+      }),
+    ];
+  }
+
+  #leave(): void {
+    for (const undo of this.#undo) undo();
+    this.#undo = [];
+    if (this.#view !== this.#given) this.#view?.close();
+    this.#view = null;
+  }
+
+  async #cancel(): Promise<void> {
+    const view = this.#view;
+    if (!view || this.#panel?.cancel.getAttribute("aria-disabled") === "true") return;
+    this.#cancelProblem = null;
+    try {
+      await view.cancel();
+    } catch (error) {
+      this.#cancelProblem =
+        error instanceof Refused ? error.message : "Cancelling did not reach the server. Try again.";
+    }
+    this.#renderSoon();
+  }
+
+  /** Render once for all that changes until the next frame. */
+  #renderSoon(): void {
+    if (this.#rendering) return;
+    this.#rendering = true;
+    requestAnimationFrame(() => {
+      this.#rendering = false;
+      this.#render();
+    });
+  }
+
+  #render(): void {
+    const panel = this.#panel;
+    if (!panel) return;
+    const view = this.#view;
+    const moment = view?.moment ?? { now: Date.now() };
+    const locale = this.closest<HTMLElement>("[lang]")?.lang || "en";
+    const words = describe(view?.document ?? {}, moment, locale);
+    const refusal = this.#misuse ?? (view?.problem ? (view.problem.detail ?? view.problem.title) : null);
+    const fraction = this.#hold(view?.document.run ?? 0, words.fraction);
+    const percent = words.percent === null || fraction === null ? null : formatPercent(fraction, locale);
+    const failed = refusal !== null || words.state === "failed" || words.state === "lost";
+
+    panel.showIcon(refusal !== null ? "lost" : words.state === null ? "waiting" : ICONS[words.state]);
+    fill(panel.title, this.getAttribute("label") ?? words.title);
+    fill(panel.percent, words.state === "succeeded" || refusal !== null ? null : percent);
+    const told = [percent, words.sentence, words.left].filter(Boolean).join(", ");
+    panel.showBar(refusal !== null ? "broken" : words.bar, fraction, percent !== null, refusal ?? told);
+    this.#renderOutcome(panel, words, failed ? (refusal ?? words.sentence) : null);
+    this.#renderFoot(panel, words, locale);
+    const said = this.#announcer.take({ ...words, title: panel.title.textContent ?? "" }, Date.now());
+    if (said !== null) panel.said.textContent = said;
+  }
+
+  #renderOutcome(panel: Panel, words: Words, failure: string | null): void {
+    const view = this.#view;
+    fill(panel.sentence, words.sentence);
+    fill(panel.separator, words.left && " · ");
+    fill(panel.left, words.left);
+    panel.line.hidden = failure !== null;
+    const reference = words.reference ? ` Reference ${words.reference}` : "";
+    // An alert that comes out of hiding is not said everywhere: it stays in the tree, without a height.
+    fill(panel.failureText, failure === null ? null : failure + reference);
+    panel.failure.classList.toggle("none", failure === null);
+
+    const [artifact] = words.state === "succeeded" ? (view?.document.artifacts ?? []) : [];
+    const url = artifact && !isExpired(artifact, view?.moment.now ?? 0) ? safeUrl(artifact.url) : null;
+    panel.showDownload(url, artifact?.name ?? null);
+
+    const over = words.state === null || isTerminal(view?.document ?? {}) || view?.closed === true;
+    const wanted = over ? "gone" : words.state === "cancelling" ? "disabled" : "shown";
+    panel.showCancel(wanted, this.shadowRoot?.activeElement === panel.cancel);
+  }
+
+  #renderFoot(panel: Panel, words: Words, locale: string): void {
+    const view = this.#view;
+    const watching = view !== null && !view.ended && !view.closed;
+    fill(panel.detail, this.#cancelProblem ?? words.detail);
+    fill(panel.link, watching ? describeLink(view.link, (Date.now() - this.#linkSince) / 1000) : null);
+    fill(panel.receipt, view?.ended ? describeReceipt(view.receipt, locale) : null);
+  }
+
+  /** Within a run the bar never goes back: where the total grows, it waits. */
+  #hold(run: number, fraction: number | null): number | null {
+    if (fraction === null) return null;
+    this.#held = { run, fraction: this.#held.run === run ? Math.max(this.#held.fraction, fraction) : fraction };
+    return this.#held.fraction;
+  }
+}
+
+/** Return the address if it is one of the web and not of a lesser scheme than the page's; never `javascript:`. */
+function safeUrl(text: unknown): string | null {
+  if (typeof text !== "string") return null;
+  try {
+    const { href, protocol } = new URL(text, document.baseURI);
+    const allowed = location.protocol === "https:" ? ["https:"] : ["http:", "https:"];
+    return allowed.includes(protocol) ? href : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Make `<petiole-task>` known to the page. A second call does nothing. */
+export function defineElements(): void {
+  if (!customElements.get("petiole-task")) customElements.define("petiole-task", PetioleTask);
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "petiole-task": PetioleTask;
+  }
+}

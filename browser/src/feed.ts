@@ -1,0 +1,160 @@
+/**
+ * The reader's rule, as `protocol/README.md` states it.
+ *
+ * Pure: no clock, no I/O. `src/petiole/feed.py` is its twin, and both run `protocol/transcripts/*.json`.
+ */
+
+import {
+  advance,
+  type Cursor,
+  type Document,
+  type Event,
+  fold,
+  isBehind,
+  isFact,
+  type Reading,
+  VERSION,
+  ZERO_CHAIN,
+} from "./events.js";
+
+export const BUFFER_LIMIT = 1024;
+
+export type Verdict = "apply" | "drop" | "read";
+
+/**
+ * What a reader wants done: show this event (applied, or folded into a reading already); ask the journal for what
+ * follows this cursor (null: from the start); say that the document was replaced and facts may have been missed.
+ */
+export type Action =
+  | { readonly type: "show"; readonly event: Event }
+  | { readonly type: "read"; readonly cursor: Cursor | null }
+  | { readonly type: "reset"; readonly cursor: Cursor };
+
+/** Decide what a reader at `cursor` does with `event`. */
+export function judge(cursor: Cursor, event: Event): Verdict {
+  if (event.epoch !== cursor.epoch) return "read";
+  if (event.facts < cursor.facts || (event.facts === cursor.facts && event.seq <= cursor.seq)) return "drop";
+  if (event.seq <= cursor.seq) return "read";
+  const follows = isFact(event)
+    ? event.facts === cursor.facts + 1 && event.chain === advance(cursor.chain, event.id)
+    : event.facts === cursor.facts && event.chain === cursor.chain;
+  return follows ? "apply" : "read";
+}
+
+/** Say whether these facts lead from one cursor to the other, one by one, by number and by chain. */
+function lead(from: Cursor, events: readonly Event[], to: Cursor): boolean {
+  let { facts, chain } = from;
+  for (const event of events) {
+    facts += 1;
+    chain = advance(chain, event.id);
+    if (event.epoch !== from.epoch || event.facts !== facts || event.chain !== chain) return false;
+  }
+  return to.facts === facts && to.chain === chain;
+}
+
+/** One reader of one feed. Its owner does the actions that each call returns, in order. */
+export class Reader {
+  readonly feed: string;
+  cursor: Cursor | null;
+  document: Document;
+  /** Whether a read is under way; events are buffered until it has been answered. */
+  reading = true;
+  /** Facts shown: those of the first cursor (the application showed them) and those applied or read since. */
+  shown: number;
+  /** Whether the reader has never reset. At the end, "shown N of N" is a proof exactly then. */
+  complete = true;
+  #buffer: Event[] = [];
+  #overflowed = false;
+
+  constructor(feed: string, start: { cursor?: Cursor | null; document?: Document } = {}) {
+    this.feed = feed;
+    this.cursor = start.cursor ?? null;
+    this.document = start.document ?? {};
+    this.shown = this.cursor?.facts ?? 0;
+  }
+
+  /**
+   * Ask for the first read, or for a read after the connection was away. Earlier reads are void: their answers are not
+   * to be given to this reader, and what was buffered for them was kept before this read is asked for.
+   */
+  start(): Action[] {
+    this.#buffer = [];
+    this.#overflowed = false;
+    return [this.#read()];
+  }
+
+  /** Take an event from the relay. */
+  offer(event: Event): Action[] {
+    if (event.v !== VERSION || event.feed !== this.feed) return [];
+    if (this.reading || this.cursor === null) {
+      this.#keep(event);
+      return [];
+    }
+    switch (judge(this.cursor, event)) {
+      case "apply":
+        this.cursor = { epoch: event.epoch, seq: event.seq, facts: event.facts, chain: event.chain };
+        this.document = fold(this.document, event);
+        if (isFact(event)) this.shown += 1;
+        return [{ type: "show", event }];
+      case "read":
+        // Not buffered: it was rung after it was kept, so the read that is asked for here has it.
+        return [this.#read()];
+      case "drop":
+        return [];
+    }
+  }
+
+  /** Take the answer to the read that this reader asked for, or a reset that the relay sent. */
+  answer(reading: Reading): Action[] {
+    const actions: Action[] = [];
+    if (this.#fits(reading)) {
+      this.shown += reading.events.length;
+      for (const event of reading.events) actions.push({ type: "show", event });
+    } else {
+      this.complete = false;
+      actions.push({ type: "reset", cursor: reading.cursor });
+    }
+    this.cursor = reading.cursor;
+    this.document = reading.document;
+    if (reading.more) return [...actions, this.#read()];
+    this.reading = false;
+    if (this.#overflowed) {
+      this.#overflowed = false;
+      return [...actions, this.#read()];
+    }
+    const buffered = this.#buffer;
+    this.#buffer = [];
+    for (const event of buffered) {
+      actions.push(...this.offer(event));
+      if (this.reading) break; // what is left was rung before this next read is asked for
+    }
+    return actions;
+  }
+
+  /** Compare with the feed's head, asked for while the reader stood at `asked`. */
+  head(head: Cursor, asked: Cursor): Action[] {
+    if (this.reading || this.cursor === null) return [];
+    const ahead = head.facts > this.cursor.facts || head.seq > this.cursor.seq;
+    return ahead || isBehind(head, asked) ? [this.#read()] : [];
+  }
+
+  #read(): Action {
+    this.reading = true;
+    return { type: "read", cursor: this.cursor };
+  }
+
+  #keep(event: Event): void {
+    if (this.#buffer.length < BUFFER_LIMIT && !this.#overflowed) {
+      this.#buffer.push(event);
+    } else {
+      this.#buffer = [];
+      this.#overflowed = true;
+    }
+  }
+
+  #fits(reading: Reading): boolean {
+    if (!reading.recovered) return false;
+    const held = this.cursor ?? { epoch: reading.cursor.epoch, seq: 0, facts: 0, chain: ZERO_CHAIN };
+    return !isBehind(reading.cursor, held) && lead(held, reading.events, reading.cursor);
+  }
+}

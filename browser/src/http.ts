@@ -1,0 +1,139 @@
+/** The HTTP calls, for starting a task and for pages where sockets are blocked. */
+
+import {
+  type Cursor,
+  feedId,
+  formatCursor,
+  parseCursor,
+  parseProblem,
+  parseReading,
+  parseSnapshot,
+  type Problem,
+  type Reading,
+  type Snapshot,
+} from "./events.js";
+import { retryAfter, Timer } from "./timing.js";
+
+/** A request was refused. What and why is in `problem`; `again`: the seconds after which the server may be asked again. */
+export class Refused extends Error {
+  readonly problem: Problem;
+  readonly again: number | null;
+
+  constructor(problem: Problem, again: number | null = null) {
+    super(problem.detail ?? problem.title);
+    this.name = "Refused";
+    this.problem = problem;
+    this.again = again;
+  }
+}
+
+/** The answer to a read, and the seconds after which the server wants to be asked again. */
+export interface Answer {
+  readonly reading: Reading;
+  readonly again: number | null;
+}
+
+export interface HttpOptions {
+  /** The server's origin; null: the page's own. */
+  readonly origin: string | null;
+  /** Where Petiole's calls are, for example `/petiole`. */
+  readonly prefix: string;
+  /** Seconds that the answer to a read may take; what changes something is waited for as long as the browser does. */
+  readonly answerWithin: number;
+}
+
+export class Http {
+  readonly #options: HttpOptions;
+
+  constructor(options: HttpOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Read what follows the cursor; a journal that can't continue from it gives a snapshot that is not recovered.
+   *
+   * Throws `Refused`, or what `fetch` throws when the server can't be reached.
+   */
+  async read(feed: string, cursor: Cursor | null): Promise<Answer> {
+    const query = cursor ? `?after=${encodeURIComponent(formatCursor(cursor))}` : "";
+    const response = await this.#fetch(`${this.#task(feed)}/events${query}`, {}, this.#options.answerWithin);
+    if (response.status === 410) return this.#snapshot(feed);
+    const reading = parseReading(await body(response));
+    return { reading: expectReply(reading, response), again: pause(response) };
+  }
+
+  /** Ask the task to stop. Throws `Refused`: with status 409 it has finished already. */
+  async cancel(feed: string): Promise<Snapshot> {
+    const response = await this.#fetch(`${this.#task(feed)}/cancel`, { method: "POST" });
+    return expectReply(parseSnapshot(await body(response)), response);
+  }
+
+  /** Send JSON to a route that starts a task. Throws `Refused` unless it answers 202 with a snapshot. */
+  async start(url: string, json: unknown, headers: Readonly<Record<string, string>>): Promise<Snapshot> {
+    const { origin } = this.#options;
+    const response = await this.#fetch(origin === null ? url : new URL(url, origin).href, {
+      method: "POST",
+      headers: { ...headers, "Content-Type": "application/json" },
+      body: JSON.stringify(json),
+    });
+    const snapshot = parseSnapshot(await body(response));
+    if (response.status === 202 && snapshot) return snapshot;
+    throw new Refused({
+      title: "This route does not start a task.",
+      status: response.status,
+      detail: `${url} answered ${response.status} without a task. Answer 202 with the snapshot of the task.`,
+    });
+  }
+
+  async #snapshot(feed: string): Promise<Answer> {
+    const response = await this.#fetch(this.#task(feed), {}, this.#options.answerWithin);
+    const { document, cursor } = expectReply(parseSnapshot(await body(response)), response);
+    const at = expectReply(parseCursor(cursor), response);
+    return { reading: { feed, document, events: [], cursor: at, recovered: false, more: false }, again: pause(response) };
+  }
+
+  #task(feed: string): string {
+    return `${this.#options.origin ?? ""}${this.#options.prefix}/tasks/${encodeURIComponent(feedId(feed))}`;
+  }
+
+  /** Return the response if it is a success or 410; throw `Refused` otherwise. */
+  async #fetch(url: string, init: RequestInit, within?: number): Promise<Response> {
+    const abort = new AbortController();
+    const timer = new Timer();
+    if (within !== undefined) timer.set(within, () => abort.abort());
+    try {
+      const response = await fetch(url, {
+        cache: "no-store",
+        credentials: "same-origin",
+        ...init,
+        headers: { Accept: "application/json", ...init.headers },
+        signal: abort.signal,
+      });
+      if (response.ok || response.status === 410) return response;
+      throw new Refused(parseProblem(await body(response), response.status), pause(response));
+    } finally {
+      timer.clear();
+    }
+  }
+}
+
+async function body(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch {
+    return null;
+  }
+}
+
+function pause(response: Response): number | null {
+  return retryAfter(response.headers.get("Retry-After"), Date.now());
+}
+
+function expectReply<Reply>(reply: Reply | null, response: Response): Reply {
+  if (reply !== null) return reply;
+  throw new Refused({
+    title: "The server's answer can't be understood.",
+    status: 502,
+    detail: `${response.url} did not answer with what the protocol says. Check that it reaches Petiole.`,
+  });
+}

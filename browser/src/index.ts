@@ -1,0 +1,28 @@
+/** Petiole in the browser. `defineElements()` makes `<petiole-task>` known; everything else works without a page. */
+
+export { Announcer } from "./announce.js";
+export { type ClientEvents, type ClientOptions, TaskClient, type WatchOptions } from "./client.js";
+export { defineElements, PetioleTask } from "./elements/task.js";
+export {
+  advance,
+  type Artifact,
+  type Cursor,
+  type Document,
+  type Event,
+  formatCursor,
+  isTerminal,
+  type JSONValue,
+  parseCursor,
+  type Problem,
+  type Progress,
+  type Reading,
+  type Snapshot,
+  type TaskState,
+} from "./events.js";
+export { type Action, judge, Reader, type Verdict } from "./feed.js";
+export { Refused } from "./http.js";
+export type { LinkState } from "./link.js";
+export { sharedClient } from "./shared.js";
+export { DEFAULT_TIMING, type Timing } from "./timing.js";
+export type { Receipt, TaskView, ViewEvents } from "./view.js";
+export { type Bar, describe, describeArtifact, describeLink, describeReceipt, type Moment, type Words } from "./words.js";

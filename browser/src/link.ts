@@ -1,0 +1,238 @@
+/**
+ * The one Socket.IO connection of a tab to a server: its state, its way back, and waking up.
+ *
+ * The link knows no feeds. What was asked when it drops is void, and whoever asked asks again on `connect`.
+ */
+
+import { io, type Socket } from "socket.io-client";
+import { Emitter } from "./emitter.js";
+import { backoff, Timer, type Timing } from "./timing.js";
+
+/** Whether news can arrive; never mixed with the state of a task. */
+export type LinkState = "live" | "reconnecting" | "polling" | "offline";
+
+export interface LinkEvents {
+  state: readonly [state: LinkState];
+  /** The socket is connected: watch everything again. */
+  connect: readonly [];
+  /** The socket is gone: answers that are still awaited won't come. */
+  disconnect: readonly [];
+  /** The socket has been away for `fallbackAfter`: ask over HTTP until the next `connect`. */
+  fallback: readonly [];
+  /** The page was asleep or offline and may have missed something, though the socket seems connected. */
+  wake: readonly [];
+  event: readonly [wire: unknown];
+  reset: readonly [wire: unknown];
+}
+
+export interface LinkOptions {
+  /** The server's origin; null: the page's own. */
+  readonly origin: string | null;
+  /** The path of Socket.IO on that server. */
+  readonly path: string;
+  readonly timing: Timing;
+  readonly random: () => number;
+}
+
+const NAMESPACE = "/petiole";
+/** Milliseconds that a page may be hidden before the link is doubted when the page is seen again. */
+const HIDDEN_FOR_LONG = 15_000;
+
+export class Link {
+  readonly #options: LinkOptions;
+  readonly #events = new Emitter<LinkEvents>();
+  readonly #retry = new Timer();
+  readonly #away = new Timer();
+  #socket: Socket | null = null;
+  #failures = 0;
+  #fallback = false;
+  #polled = false;
+  /** The browser says that it is offline and nothing has arrived since: the socket is not to be believed. */
+  #doubted = false;
+  #hiddenAt: number | null = null;
+  #state: LinkState = "reconnecting";
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+  }
+
+  on<Name extends keyof LinkEvents>(name: Name, listener: (...values: LinkEvents[Name]) => void): () => void {
+    return this.#events.on(name, listener);
+  }
+
+  get state(): LinkState {
+    return this.#state;
+  }
+
+  get connected(): boolean {
+    return this.#socket?.connected ?? false;
+  }
+
+  /** Whether to ask over HTTP: the socket has been away for too long. */
+  get fallback(): boolean {
+    return this.#fallback;
+  }
+
+  /** Connect, and stay connected until `close`. Opening an open link does nothing. */
+  open(): void {
+    if (this.#socket) return;
+    const { origin, path, timing } = this.#options;
+    // WebSocket first: it needs no sticky sessions. The way back is the link's own, because Socket.IO's jitter ends at
+    // the ceiling of its wait, where a whole herd would come at once.
+    const socket = io(`${origin ?? ""}${NAMESPACE}`, {
+      path,
+      transports: ["websocket", "polling"],
+      tryAllTransports: true,
+      reconnection: false,
+      timeout: timing.connectWithin * 1000,
+      forceNew: true,
+      autoConnect: false,
+    });
+    this.#socket = socket;
+    socket.on("connect", () => this.#connected());
+    socket.on("disconnect", () => this.#disconnected());
+    socket.on("connect_error", () => this.#again());
+    socket.on("event", (wire: unknown) => this.#arrived("event", wire));
+    socket.on("reset", (wire: unknown) => this.#arrived("reset", wire));
+    socket.io.on("ping", () => this.#believe());
+    this.#away.set(timing.fallbackAfter, () => this.#fallBack());
+    this.#listen("addEventListener");
+    this.#update();
+    socket.connect();
+  }
+
+  close(): void {
+    const socket = this.#socket;
+    if (!socket) return;
+    this.#socket = null;
+    this.#retry.clear();
+    this.#away.clear();
+    this.#listen("removeEventListener");
+    this.#fallback = this.#polled = this.#doubted = false;
+    this.#failures = 0;
+    this.#state = "reconnecting";
+    socket.removeAllListeners();
+    socket.io.removeAllListeners("ping");
+    socket.disconnect();
+  }
+
+  /** Drop a connection that no longer answers, and connect anew. */
+  restart(): void {
+    this.#socket?.disconnect();
+  }
+
+  /**
+   * Ask the server and await its acknowledgement.
+   *
+   * Throws if none arrives within `answerWithin`, or if the socket is or goes away.
+   */
+  async ask(name: "watch" | "unwatch" | "cancel", payload: Record<string, string>): Promise<unknown> {
+    if (!this.#socket?.connected) throw new Error("The connection is away. Ask again when it is back.");
+    const answer: unknown = await this.#socket
+      .timeout(this.#options.timing.answerWithin * 1000)
+      .emitWithAck(name, payload);
+    this.#believe();
+    return answer;
+  }
+
+  /** Take the outcome of a poll: the state says `polling` only while polls succeed. */
+  polled(succeeded: boolean): void {
+    this.#polled = succeeded;
+    this.#update();
+  }
+
+  #connected(): void {
+    this.#failures = 0;
+    this.#fallback = this.#polled = this.#doubted = false;
+    this.#retry.clear();
+    this.#away.clear();
+    this.#update();
+    this.#events.emit("connect");
+  }
+
+  #disconnected(): void {
+    if (!this.#socket) return;
+    this.#away.set(this.#options.timing.fallbackAfter, () => this.#fallBack());
+    this.#events.emit("disconnect");
+    this.#again();
+  }
+
+  #again(): void {
+    if (!this.#socket) return;
+    this.#update();
+    this.#retry.set(backoff(this.#failures, this.#options.timing, this.#options.random), () => {
+      this.#socket?.connect();
+    });
+    this.#failures += 1;
+  }
+
+  #fallBack(): void {
+    this.#fallback = true;
+    this.#events.emit("fallback");
+  }
+
+  #arrived(name: "event" | "reset", wire: unknown): void {
+    this.#believe();
+    this.#events.emit(name, wire);
+  }
+
+  #believe(): void {
+    this.#doubted = false;
+    this.#update();
+  }
+
+  #update(): void {
+    const online = globalThis.navigator?.onLine !== false;
+    const state: LinkState =
+      this.connected && !this.#doubted
+        ? "live"
+        : !online
+          ? "offline"
+          : this.#fallback && this.#polled
+            ? "polling"
+            : "reconnecting";
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#events.emit("state", state);
+  }
+
+  #listen(verb: "addEventListener" | "removeEventListener"): void {
+    globalThis.window?.[verb]("online", this.#cameBack);
+    globalThis.window?.[verb]("offline", this.#wentOffline);
+    globalThis.window?.[verb]("pageshow", this.#shown);
+    globalThis.document?.[verb]("visibilitychange", this.#visibility);
+  }
+
+  readonly #cameBack = (): void => this.#wake();
+
+  readonly #wentOffline = (): void => {
+    this.#doubted = true;
+    this.#update();
+  };
+
+  readonly #shown = (event: globalThis.Event): void => {
+    if ((event as PageTransitionEvent).persisted) this.#wake();
+  };
+
+  readonly #visibility = (): void => {
+    if (document.visibilityState === "hidden") {
+      this.#hiddenAt = Date.now();
+      return;
+    }
+    const long = this.#hiddenAt !== null && Date.now() - this.#hiddenAt > HIDDEN_FOR_LONG;
+    this.#hiddenAt = null;
+    if (long || !this.connected) this.#wake();
+  };
+
+  #wake(): void {
+    this.#doubted = false;
+    this.#update();
+    if (this.connected) {
+      this.#events.emit("wake");
+    } else {
+      this.#failures = 0;
+      this.#retry.clear();
+      this.#socket?.connect();
+    }
+  }
+}

@@ -1,0 +1,279 @@
+/** What a person reads about a task: a document and an instant in, words out. Pure; every clock is a parameter. */
+
+import { type Artifact, type Document, type Progress, type TaskState } from "./events.js";
+import {
+  formatDay,
+  formatDuration,
+  formatNumber,
+  formatPercent,
+  formatRate,
+  formatSize,
+  formatTimeLeft,
+} from "./format.js";
+import type { LinkState } from "./link.js";
+import type { Receipt } from "./view.js";
+
+/** Instants in milliseconds since 1970, by the server's clock. */
+export interface Moment {
+  readonly now: number;
+  /** When the newest progress came: the time left counts down from there. */
+  readonly progressAt?: number | null;
+  /** When the worker was last heard of. */
+  readonly heardAt?: number | null;
+}
+
+/** How the bar looks. `waiting` and `unknown` have no value; `over` is full though the task isn't done. */
+export type Bar = "waiting" | "unknown" | "filling" | "over" | "frozen" | "stalled" | "retrying" | "broken" | "full";
+
+export interface Words {
+  /** The task's state; null before anything is known of it. */
+  readonly state: TaskState | null;
+  readonly title: string;
+  /** What is the case, in one sentence. */
+  readonly sentence: string;
+  /** "about 45 s left", or null where it would be a guess. */
+  readonly left: string | null;
+  /** Smaller print: the stage and the rate, or a reason. */
+  readonly detail: string | null;
+  /** "45 %"; null while unknown. "100 %" is said of a task that has succeeded, and of no other. */
+  readonly percent: string | null;
+  /** How much of the bar is filled, 0 to 1; null while unknown. */
+  readonly fraction: number | null;
+  readonly bar: Bar;
+  /** What a person can quote to the support, of a failed task. */
+  readonly reference: string | null;
+}
+
+/** Most that a bar and a percentage say before the task has succeeded. */
+const NEARLY = 0.99;
+/** Seconds that an estimate may be overdue before nothing is said any more. */
+const OVERDUE = 10;
+
+/** Return what to say of this document at this moment. */
+export function describe(document: Document, moment: Moment, locale = "en"): Words {
+  const task = new Task(document, moment, locale);
+  return {
+    state: document.state ?? null,
+    title: document.title ?? document.task ?? "Task",
+    sentence: task.sentence(),
+    left: document.state === "running" ? task.left() : null,
+    detail: task.detail(),
+    percent: task.percent(),
+    fraction: task.fraction(),
+    bar: task.bar(),
+    reference: document.state === "failed" ? (document.error?.reference ?? null) : null,
+  };
+}
+
+/** Return what to say of the link, which has been so for `seconds`; null while there is nothing to say. */
+export function describeLink(link: LinkState, seconds: number): string | null {
+  switch (link) {
+    case "live":
+      return null;
+    case "reconnecting":
+      return seconds < 2 ? null : "Reconnecting… the task continues";
+    case "polling":
+      return "Live updates are blocked here; checking every 3 s";
+    case "offline":
+      return "You are offline; we will catch up";
+  }
+}
+
+/** Return the receipt in words, of a task that has ended. */
+export function describeReceipt({ facts, shown, complete }: Receipt, locale = "en"): string {
+  const counts = `${formatNumber(shown, locale)} of ${formatNumber(facts, locale)} events`;
+  return complete ? `${counts}, none missing` : `${counts}; earlier ones were read as a summary`;
+}
+
+/** Return the words about a file: "1,000,000 rows · 15.2 MB · kept until 30 Nov". */
+export function describeArtifact(artifact: Artifact, now: number, locale = "en"): string {
+  const { rows, size, expires_at: expiresAt } = artifact;
+  if (isExpired(artifact, now)) return `File removed on ${formatDay(expiresAt ?? now, locale)}`;
+  const parts = [
+    rows === undefined ? null : `${formatNumber(rows, locale)} ${rows === 1 ? "row" : "rows"}`,
+    size === undefined ? null : formatSize(size, locale),
+    expiresAt === undefined ? null : `kept until ${formatDay(expiresAt, locale)}`,
+  ];
+  return parts.filter((part) => part !== null).join(" · ");
+}
+
+export function isExpired({ expires_at: expiresAt }: Artifact, now: number): boolean {
+  return expiresAt !== undefined && expiresAt <= now;
+}
+
+class Task {
+  readonly #document: Document;
+  readonly #progress: Progress;
+  readonly #moment: Moment;
+  readonly #locale: string;
+
+  constructor(document: Document, moment: Moment, locale: string) {
+    this.#document = document;
+    this.#progress = document.progress ?? {};
+    this.#moment = moment;
+    this.#locale = locale;
+  }
+
+  sentence(): string {
+    const document = this.#document;
+    switch (document.state) {
+      case undefined:
+        return "Looking for the task…";
+      case "queued":
+        return "Waiting for a worker";
+      case "running":
+        return (document.run ?? 1) > 1 ? `Run ${this.#number(document.run ?? 1)} · ${this.#work()}` : this.#work();
+      case "stalled":
+        return `No news from the worker${this.#silence()}`;
+      case "retrying":
+        return `Run ${this.#number((document.run ?? 1) + 1)} ${this.#countdown()}${colon(document.reason)}`;
+      case "cancelling":
+        return "Stopping…";
+      case "cancelled":
+        return `Cancelled${this.#place()}`;
+      case "failed":
+        return document.error?.message ?? document.reason ?? "The task failed.";
+      case "lost":
+        return `The worker disappeared${this.#place()}`;
+      case "succeeded":
+        return this.#outcome();
+      default:
+        return document.state;
+    }
+  }
+
+  detail(): string | null {
+    const { state, reason, error, artifacts } = this.#document;
+    switch (state) {
+      case "running":
+        return [this.#stage(), this.#rate(), reason].filter(Boolean).join(" · ") || null;
+      case "stalled":
+      case "lost":
+        return reason ?? null;
+      case "failed":
+        return error?.message === undefined || error.message === reason ? null : (reason ?? null);
+      case "succeeded":
+        return artifacts?.length ? this.#took() : null;
+      default:
+        return null;
+    }
+  }
+
+  /** The seconds left count down from when they were told; what is long overdue is not said. */
+  left(): string | null {
+    const { time_left: told } = this.#progress;
+    if (typeof told !== "number" || this.#exceeded()) return null;
+    const { now, progressAt } = this.#moment;
+    const left = told - Math.max(now - (progressAt ?? now), 0) / 1000;
+    return left < -OVERDUE ? null : formatTimeLeft(left, this.#locale);
+  }
+
+  fraction(): number | null {
+    if (this.#document.state === "succeeded") return 1;
+    if (this.#exceeded()) return 1;
+    const { fraction, completed, total } = this.#progress;
+    const known = fraction ?? (typeof total === "number" && total > 0 ? (completed ?? 0) / total : null);
+    return known === null ? null : Math.min(Math.max(known, 0), NEARLY);
+  }
+
+  percent(): string | null {
+    const fraction = this.fraction();
+    return fraction === null || (fraction === 1 && this.#document.state !== "succeeded")
+      ? null
+      : formatPercent(fraction, this.#locale);
+  }
+
+  bar(): Bar {
+    switch (this.#document.state) {
+      case "running":
+        return this.#exceeded() ? "over" : this.fraction() === null ? "unknown" : "filling";
+      case "stalled":
+        return "stalled";
+      case "retrying":
+        return "retrying";
+      case "cancelling":
+      case "cancelled":
+        return "frozen";
+      case "failed":
+      case "lost":
+        return "broken";
+      case "succeeded":
+        return "full";
+      default:
+        return "waiting";
+    }
+  }
+
+  #work(): string {
+    const { completed, total, unit } = this.#progress;
+    const things = unit && unit !== "bytes" ? ` ${unit}` : "";
+    if (typeof total !== "number") {
+      const count = completed ? ` ${this.#amount(completed)} so far` : "";
+      if (unit) return `Counting ${unit}…${count}`;
+      return typeof completed === "number" ? `Counting…${count}` : "Running…";
+    }
+    if (this.#exceeded()) return `${this.#amount(completed ?? 0)}${things} (expected ${this.#amount(total)})`;
+    return `${this.#amount(completed ?? 0)} of ${this.#amount(total)}${things}`;
+  }
+
+  #exceeded(): boolean {
+    const { completed, total } = this.#progress;
+    return typeof total === "number" && (completed ?? 0) > total;
+  }
+
+  #outcome(): string {
+    const [artifact] = this.#document.artifacts ?? [];
+    const { completed, unit } = this.#progress;
+    const file = artifact ? describeArtifact(artifact, this.#moment.now, this.#locale) : "";
+    if (file && artifact && (artifact.rows !== undefined || isExpired(artifact, this.#moment.now))) return file;
+    const done = completed ? this.#amount(completed) + (unit && unit !== "bytes" ? ` ${unit}` : "") : "";
+    return [done, file].filter(Boolean).join(" · ") || this.#took() || "Finished";
+  }
+
+  #took(): string | null {
+    const { started_at: started, finished_at: finished } = this.#document;
+    if (started === undefined || finished === undefined) return null;
+    const seconds = (finished - started) / 1000;
+    return seconds < 1 ? "Finished in less than a second" : `Finished in ${formatDuration(seconds, this.#locale)}`;
+  }
+
+  #stage(): string | null {
+    return this.#progress.description ?? this.#progress.stage ?? null;
+  }
+
+  #rate(): string | null {
+    const { rate, unit } = this.#progress;
+    return typeof rate === "number" && rate > 0 ? formatRate(rate, unit ?? null, this.#locale) : null;
+  }
+
+  #silence(): string {
+    const { now, heardAt } = this.#moment;
+    if (typeof heardAt !== "number") return "";
+    return ` for ${formatDuration((now - heardAt) / 1000, this.#locale)}`;
+  }
+
+  #countdown(): string {
+    const { retry_at: instant } = this.#document;
+    const seconds = instant === undefined ? 0 : Math.ceil((instant - this.#moment.now) / 1000);
+    return seconds > 0 ? `starts in ${formatDuration(seconds, this.#locale)}` : "is about to start";
+  }
+
+  /** " at 45 %", where that is known. */
+  #place(): string {
+    const percent = this.percent();
+    return percent === null ? "" : ` at ${percent}`;
+  }
+
+  #amount(value: number): string {
+    return this.#progress.unit === "bytes" ? formatSize(value, this.#locale) : this.#number(value);
+  }
+
+  #number(value: number): string {
+    return formatNumber(value, this.#locale);
+  }
+}
+
+function colon(reason: string | undefined): string {
+  return reason ? `: ${reason}` : "";
+}
+

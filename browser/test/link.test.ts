@@ -1,0 +1,73 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { TaskClient } from "../src/client.js";
+import { TestServer } from "./server.js";
+
+const WITHIN = { timeout: 5000, interval: 5 };
+
+let server: TestServer;
+let client: TaskClient;
+let page: EventTarget;
+let screen: EventTarget & { visibilityState: string };
+const network = { onLine: true };
+
+beforeEach(async () => {
+  page = new EventTarget();
+  screen = Object.assign(new EventTarget(), { visibilityState: "visible" });
+  network.onLine = true;
+  vi.stubGlobal("window", page);
+  vi.stubGlobal("document", screen);
+  vi.stubGlobal("navigator", network);
+  server = new TestServer();
+  client = new TaskClient({
+    url: await server.open(),
+    random: () => 1,
+    timing: { reconnectFirst: 60, reconnectMost: 60, fallbackAfter: 60, answerWithin: 0.2 },
+  });
+  server.journal("task:1").state("queued");
+  const view = client.watch("1");
+  await vi.waitFor(() => expect(view.cursor).not.toBeNull(), WITHIN);
+});
+
+afterEach(async () => {
+  client.close();
+  await server.close();
+  vi.unstubAllGlobals();
+});
+
+test("a page that goes offline says so though the socket has not noticed, and reads when it is back", async () => {
+  network.onLine = false;
+  page.dispatchEvent(new Event("offline"));
+  expect(client.link).toBe("offline");
+  network.onLine = true;
+  page.dispatchEvent(new Event("online"));
+  expect(client.link).toBe("live");
+  await vi.waitFor(() => expect(server.watches).toHaveLength(2), WITHIN);
+});
+
+test("coming back online connects at once, however long the wait was to be", async () => {
+  network.onLine = false;
+  server.cut();
+  await vi.waitFor(() => expect(client.link).toBe("offline"), WITHIN);
+  network.onLine = true;
+  page.dispatchEvent(new Event("online"));
+  await vi.waitFor(() => expect(client.link).toBe("live"), WITHIN);
+});
+
+test("a page that is seen again connects at once", async () => {
+  server.cut();
+  await vi.waitFor(() => expect(client.link).toBe("reconnecting"), WITHIN);
+  screen.dispatchEvent(new Event("visibilitychange"));
+  await vi.waitFor(() => expect(client.link).toBe("live"), WITHIN);
+});
+
+test("a page that comes out of the back-forward cache reads what it has missed", async () => {
+  page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: false }));
+  page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+  await vi.waitFor(() => expect(server.watches).toHaveLength(2), WITHIN);
+});
+
+test("a closed client listens to the page no more", async () => {
+  client.close();
+  page.dispatchEvent(new Event("online"));
+  await vi.waitFor(() => expect(server.connections).toBe(0), WITHIN);
+});
