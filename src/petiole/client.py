@@ -130,8 +130,7 @@ class TaskView:
     def read(self) -> None:
         """Ask for what follows this reader's cursor: at the start, and after every reconnect."""
         with self._changed:
-            self._reader.reading = True
-            self._ask(self._reader.cursor)
+            self._act(self._reader.start())
 
     def _ask(self, cursor: Cursor | None) -> None:
         self._asking += 1

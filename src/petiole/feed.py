@@ -129,7 +129,10 @@ class Reader:
         self._overflowed = False
 
     def start(self) -> list[Action]:
-        """Begin: the reader asks for its first read."""
+        """Begin, or begin again after a reconnect: the reader asks for a read from where it stands."""
+        self.reading = True
+        self._overflowed = False
+        self._buffer.clear()
         return [Read(self.cursor)]
 
     def offer(self, event: Event) -> list[Action]:

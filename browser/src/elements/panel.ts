@@ -93,7 +93,7 @@ export class Panel {
   /** Fill the bar; without a fraction it moves and has no value. `known` is whether the value may be told. */
   showBar(look: string, fraction: number | null, known: boolean, text: string): void {
     this.root.dataset["bar"] = look;
-    this.filled.style.setProperty("--filled", `${((fraction ?? 0) * 100).toFixed(2)}%`);
+    this.filled.style.setProperty("--_filled", `${((fraction ?? 0) * 100).toFixed(2)}%`);
     if (fraction !== null && known) this.bar.setAttribute("aria-valuenow", String(Math.floor(fraction * 100)));
     else this.bar.removeAttribute("aria-valuenow");
     this.bar.setAttribute("aria-valuetext", text);

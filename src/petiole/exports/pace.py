@@ -37,9 +37,10 @@ class Pace:
         return max(1, min(most, int(self._per_second / _SLICES_PER_SECOND)))
 
     def wait(self, rows: int) -> None:
-        """Sleep for as long as these rows were too early."""
+        """Sleep for as long as these rows were too early; the time that they took themselves counts."""
         if not self._per_second:
             return
         now = self._clock()
-        self._free_at = max(self._free_at, now) + rows / self._per_second
-        self._sleep(self._free_at - now)
+        self._free_at = max(self._free_at + rows / self._per_second, now)
+        if self._free_at > now:
+            self._sleep(self._free_at - now)

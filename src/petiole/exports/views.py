@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_BODY: Final = 64 * 1024
 
-_NO_FILE_STATES: Final = ("failed", "cancelled", "lost")
+_WITHOUT_FILE: Final = {"failed": "has failed", "cancelled": "was cancelled", "lost": "was lost with its worker"}
 
 
 def exports_blueprint(
@@ -89,10 +89,6 @@ def exports_blueprint(
         response.headers["Cache-Control"] = "private, no-cache"
         response.headers["Sunset"] = http_date(manifest.expires_at / 1000)
         return response
-
-    @blueprint.errorhandler(Problem)
-    def problem(error: Problem) -> Response:
-        return error.to_response()
 
     @blueprint.errorhandler(RequestedRangeNotSatisfiable)
     def unsatisfiable(error: RequestedRangeNotSatisfiable) -> Response:
@@ -171,8 +167,8 @@ def _authorize(petiole: Petiole, task_id: str) -> Mapping[str, Any]:
 
 def _find(storage: LocalStorage, task_id: str, document: Mapping[str, Any]) -> tuple[Manifest, Path]:
     state = document.get("state")
-    if state in _NO_FILE_STATES:
-        raise Problem(409, "There is no file", f"This export has {state}. Export it again.")
+    if state in _WITHOUT_FILE:
+        raise Problem(409, "There is no file", f"This export {_WITHOUT_FILE[state]}. Export it again.")
     if state != "succeeded" and not document.get("artifacts"):
         detail = "This export is still under way. Try again later."
         raise Problem(409, "The file is not ready", detail, headers={"Retry-After": "2"})

@@ -63,7 +63,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         else:
             limit = self._petiole.settings.watches_per_connection
             if len(connection.watched) >= limit:
-                raise Problem(429, "Too many", f"One page can watch {limit} tasks. Stop watching one first.")
+                raise Problem(409, "Too many", f"One page can watch {limit} tasks. Stop watching one first.")
             join_room(feed)
             connection.watched.add(feed)
             try:

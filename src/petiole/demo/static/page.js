@@ -1,0 +1,167 @@
+"use strict";
+(() => {
+  const places = document.body.dataset;
+  const element = (id) => document.getElementById(id);
+  const [form, table, choices, filters, problem] = ["form", "table", "choices", "filters", "problem"].map(element);
+  const numbers = new Intl.NumberFormat(document.documentElement.lang);
+  const words = {
+    "=": "is", "!=": "is not", "<": "is less than", "<=": "is at most", ">": "is more than", ">=": "is at least",
+    contains: "contains", is_empty: "is empty", is_not_empty: "is not empty",
+  };
+  const tabs = "BroadcastChannel" in window ? new BroadcastChannel("petiole-demo") : null;
+  let catalog = { tables: [], operators: {} };
+  let olderUrl = null;
+
+  const chosen = () => catalog.tables.find((each) => each.name === table.value);
+  const option = (value, text) => Object.assign(document.createElement("option"), { value, textContent: text });
+
+  function say(sentence, field) {
+    problem.textContent = sentence ?? "";
+    problem.hidden = !sentence;
+    for (const marked of form.querySelectorAll("[aria-invalid]")) marked.removeAttribute("aria-invalid");
+    const at = /^filters\[(\d+)\]\.?(column|operator|value)?/.exec(field ?? "");
+    const wrong = at ? filters.children[at[1]]?.querySelector(`.filter-${at[2] ?? "value"}`) : field === "table" ? table : null;
+    if (wrong) {
+      wrong.setAttribute("aria-invalid", "true");
+      wrong.focus();
+    }
+    if (field?.startsWith("columns")) element("columns").open = true;
+  }
+
+  async function answerOf(request) {
+    let response;
+    try {
+      response = await request;
+    } catch {
+      throw { sentence: "The server can't be reached. Check your connection and try again." };
+    }
+    const body = await response.json().catch(() => null);
+    if (!response.ok) {
+      const first = body?.errors?.[0];
+      throw { sentence: first?.detail ?? body?.detail ?? `The server answered ${response.status}. Try again.`, field: first?.field };
+    }
+    return { response, body };
+  }
+
+  function showColumns() {
+    choices.replaceChildren(...chosen().columns.map((column) => {
+      const label = document.createElement("label");
+      const box = Object.assign(document.createElement("input"), { type: "checkbox", value: column.name, checked: true });
+      label.append(box, column.name);
+      return label;
+    }));
+    filters.replaceChildren();
+    countColumns();
+  }
+
+  function countColumns() {
+    const all = choices.querySelectorAll("input").length;
+    const some = choices.querySelectorAll("input:checked").length;
+    element("columns-said").textContent = all === some ? `all ${all}` : `${some} of ${all}`;
+  }
+
+  function check(all) {
+    for (const box of choices.querySelectorAll("input")) box.checked = all;
+    countColumns();
+  }
+
+  function addFilter() {
+    const row = element("filter").content.firstElementChild.cloneNode(true);
+    const [column, operator, value] = ["column", "operator", "value"].map((part) => row.querySelector(`.filter-${part}`));
+    column.append(...chosen().columns.map((each) => option(each.name, each.name)));
+    const showOperators = () => {
+      const { kind } = chosen().columns.find((each) => each.name === column.value);
+      operator.replaceChildren(...catalog.operators[kind].map((each) => option(each, words[each] ?? each)));
+      value.inputMode = kind === "text" ? "text" : "decimal";
+      showValue();
+    };
+    const showValue = () => { value.hidden = operator.value.endsWith("_empty"); };
+    column.addEventListener("change", showOperators);
+    operator.addEventListener("change", showValue);
+    row.querySelector(".filter-remove").addEventListener("click", () => {
+      row.remove();
+      element("add-filter").focus();
+    });
+    showOperators();
+    filters.append(row);
+    column.focus();
+  }
+
+  function valueOf(column, text) {
+    const { kind } = chosen().columns.find((each) => each.name === column);
+    const number = Number(text.trim().replace(",", "."));
+    return kind === "text" || text.trim() === "" || Number.isNaN(number) ? text : number;
+  }
+
+  function selection() {
+    const columns = [...choices.querySelectorAll("input:checked")].map((box) => box.value);
+    const rows = [...filters.children].map((row) => {
+      const [column, operator, value] = ["column", "operator", "value"].map((part) => row.querySelector(`.filter-${part}`).value);
+      return operator.endsWith("_empty") ? { column, operator } : { column, operator, value: valueOf(column, value) };
+    });
+    return { table: table.value, columns, filters: rows };
+  }
+
+  function show(snapshot, place) {
+    if (document.querySelector(`petiole-task[data-id="${CSS.escape(snapshot.id)}"]`)) return;
+    const task = document.createElement("petiole-task");
+    task.dataset.id = snapshot.id;
+    task.setAttribute("prefix", places.prefix);
+    task.snapshot = snapshot;
+    element("exports")[place](task);
+    element("empty").hidden = true;
+  }
+
+  async function list(url, place) {
+    const { response, body } = await answerOf(fetch(url, { headers: { Accept: "application/json" } }));
+    const tasks = place === "prepend" ? body.tasks.toReversed?.() ?? [...body.tasks].reverse() : body.tasks;
+    for (const snapshot of tasks) show(snapshot, place);
+    element("empty").hidden = element("exports").childElementCount > 0;
+    return /<([^>]+)>; rel="next"/.exec(response.headers.get("Link") ?? "")?.[1] ?? null;
+  }
+
+  const showNewer = () => list(places.tasks, "prepend").catch(() => {});
+
+  async function showOlder() {
+    olderUrl = await list(olderUrl ?? places.tasks, "append");
+    element("older").hidden = olderUrl === null;
+  }
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    say(null);
+    try {
+      const { body } = await answerOf(fetch(places.exports, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(selection()),
+      }));
+      show(body, "prepend");
+      tabs?.postMessage("started");
+    } catch (refusal) {
+      if (!refusal.sentence) throw refusal;
+      say(refusal.sentence, refusal.field);
+    }
+  });
+  table.addEventListener("change", showColumns);
+  choices.addEventListener("change", countColumns);
+  element("all").addEventListener("click", () => check(true));
+  element("none").addEventListener("click", () => check(false));
+  element("add-filter").addEventListener("click", addFilter);
+  element("older").addEventListener("click", () => showOlder().catch((refusal) => say(refusal.sentence)));
+  tabs?.addEventListener("message", showNewer);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) showNewer(); });
+
+  (async () => {
+    try {
+      ({ body: catalog } = await answerOf(fetch(places.catalog)));
+      table.append(...catalog.tables.map((each) => option(each.name, `${each.name} · ${numbers.format(each.rows_estimate)} rows`)));
+      if (catalog.tables.some((each) => each.name === "flights")) table.value = "flights";
+      showColumns();
+      await showOlder();
+    } catch (refusal) {
+      if (!refusal.sentence) throw refusal;
+      say(refusal.sentence);
+    }
+  })();
+})();
