@@ -22,8 +22,8 @@ test: setup check
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 check: setup
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	npm --prefix browser run check --silent
 

@@ -65,6 +65,8 @@ class Tracking:
         self.celery_app = celery_app
         self.settings = settings
         self.journal: Journal = open_journal(settings)
+        # Whether the worker's side listens to this application's signals: once, however often it is asked for.
+        self.connected = False
 
     def warm_up(self) -> None:
         """Import what the first publish needs, so that it isn't the one that waits; nothing is sent."""

@@ -96,7 +96,7 @@ def start_redis(processes: Processes, port: int, directory: Path) -> Process:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[System]:
+def running(directory: Path, *, pool: str = "prefork") -> Iterator[System]:
     log: list[str] = []
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
     redis_port, web_port = free_port(), free_port()
@@ -113,7 +113,7 @@ def running(directory: Path) -> Iterator[System]:
             "worker",
             [
                 *(sys.executable, "-m", "celery", "-A", "tests.integration.worker_app", "worker"),
-                *("--pool", "prefork", "--concurrency", "2", "--loglevel", "INFO"),
+                *("--pool", pool, "--concurrency", "2", "--loglevel", "INFO"),
                 *("--without-gossip", "--without-mingle"),
             ],
             environment=environment,

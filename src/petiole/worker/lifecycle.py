@@ -300,8 +300,8 @@ def init_celery(celery_app: Celery, settings: Settings | None = None) -> Trackin
     Raises:
         SetupError: a setting is wrong or missing.
     """
-    known = hasattr(celery_app, "petiole")
     tracking = track_app(celery_app, settings)
-    if not known:
+    if not tracking.connected:
+        tracking.connected = True
         Lifecycle(tracking).connect()
     return tracking
