@@ -31,7 +31,7 @@ def cli() -> None:
     "--directory",
     default="petiole-demo",
     show_default=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
     help="Where the database, the exported files and Redis's data are kept.",
 )
 @click.option(
@@ -57,7 +57,10 @@ def demo(
         redis_url=redis_url,
         rows_per_second=rows_per_second,
     )
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Not where somebody has it ignored, as nohup does.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
     try:
         if once:
             _export_once(options)

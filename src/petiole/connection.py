@@ -13,14 +13,23 @@ from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    ClusterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.retry import Retry
 
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.events import partition
 from petiole.settings import REDIS_SCHEMES, Settings
 
-# Replies of a server that is there but can't do its work just now; they pass, as an outage passes.
+# Replies of a server that is there but can't do its work just now; they pass, as an outage passes. redis-py takes the
+# first word off the replies that it has a class for; Redis 6.2 says them in the middle of a script's error.
+_PASSING_ERRORS: Final = (ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
 _PASSING: Final = (
     "OOM",
     "MISCONF",
@@ -75,7 +84,7 @@ def speaking(url: str) -> Iterator[None]:
     try:
         yield
     except ResponseError as error:
-        if any(word in str(error) for word in _PASSING):
+        if isinstance(error, _PASSING_ERRORS) or any(word in str(error) for word in _PASSING):
             raise Unavailable(f"Redis at {address(url)} can't work just now: {error}") from error
         raise PetioleError(f"Redis at {address(url)} refused a command: {error}") from error
     except (RedisError, OSError) as error:

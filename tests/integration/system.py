@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ class System:
     web_port: int
     redis_process: Process
     worker: Process
+    environment: Mapping[str, str]
     log: list[str] = field(default_factory=list)
     clients: list[TaskClient] = field(default_factory=list)
 
@@ -76,9 +77,42 @@ class System:
     def start_redis(self) -> None:
         self.redis_process = start_redis(self.processes, self.redis_port, self.directory)
 
+    def kill_worker(self) -> None:
+        """Kill the worker and its pool, as the kernel does when memory runs out."""
+        os.killpg(self.worker.popen.pid, signal.SIGKILL)
+        self.worker.popen.wait(5)
+        self.processes.forget(self.worker)
+
+    def freeze_worker(self) -> None:
+        os.killpg(self.worker.popen.pid, signal.SIGSTOP)
+
+    def thaw_worker(self) -> None:
+        os.killpg(self.worker.popen.pid, signal.SIGCONT)
+
+    def start_worker(self, name: str) -> Process:
+        worker = start_worker(self.processes, self.environment, name=name)
+        self.processes.wait_ready(worker, timeout=READY)
+        return worker
+
     def said(self, text: str) -> bool:
         """Whether a process has printed this."""
         return any(text in line for line in self.log)
+
+
+def start_worker(
+    processes: Processes, environment: Mapping[str, str], *, pool: str = "prefork", name: str = "worker"
+) -> Process:
+    return processes.start(
+        name,
+        [
+            *(sys.executable, "-m", "celery", "-A", "tests.integration.worker_app", "worker"),
+            *("--pool", pool, "--concurrency", "2", "--loglevel", "INFO", "--hostname", f"{name}@%h"),
+            *("--without-gossip", "--without-mingle"),
+        ],
+        environment=environment,
+        directory=ROOT,
+        ready_line=" ready.",
+    )
 
 
 def start_redis(processes: Processes, port: int, directory: Path) -> Process:
@@ -96,7 +130,9 @@ def start_redis(processes: Processes, port: int, directory: Path) -> Process:
 
 
 @contextmanager
-def running(directory: Path, *, pool: str = "prefork") -> Iterator[System]:
+def running(
+    directory: Path, *, pool: str = "prefork", workers: int = 1, settings: Mapping[str, str] | None = None
+) -> Iterator[System]:
     log: list[str] = []
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
     redis_port, web_port = free_port(), free_port()
@@ -105,21 +141,12 @@ def running(directory: Path, *, pool: str = "prefork") -> Iterator[System]:
         "PETIOLE_HEAD_CHECK": "1",
         "PETIOLE_HEARTBEAT": "1",
         "PYTHONPATH": str(ROOT),
+        **(settings or {}),
     }
     system = None
     try:
         redis_process = start_redis(processes, redis_port, directory)
-        worker = processes.start(
-            "worker",
-            [
-                *(sys.executable, "-m", "celery", "-A", "tests.integration.worker_app", "worker"),
-                *("--pool", pool, "--concurrency", "2", "--loglevel", "INFO"),
-                *("--without-gossip", "--without-mingle"),
-            ],
-            environment=environment,
-            directory=ROOT,
-            ready_line=" ready.",
-        )
+        started = [start_worker(processes, environment, pool=pool, name=f"worker{n + 1}") for n in range(workers)]
         web = processes.start(
             "web",
             [
@@ -129,7 +156,7 @@ def running(directory: Path, *, pool: str = "prefork") -> Iterator[System]:
             environment=environment,
             directory=ROOT,
         )
-        system = System(directory, processes, redis_port, web_port, redis_process, worker, log)
+        system = System(directory, processes, redis_port, web_port, redis_process, started[0], environment, log)
 
         def answers() -> bool:
             try:
@@ -138,7 +165,8 @@ def running(directory: Path, *, pool: str = "prefork") -> Iterator[System]:
                 return False
 
         processes.wait_ready(web, timeout=READY, condition=answers)
-        processes.wait_ready(worker, timeout=READY)
+        for worker in started:
+            processes.wait_ready(worker, timeout=READY)
         yield system
     finally:
         for client in system.clients if system else ():

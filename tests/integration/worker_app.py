@@ -15,7 +15,12 @@ from petiole import TaskFailure, init_celery, progress, track
 celery_app = Celery("integration", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_BROKER_URL"])
 celery_app.conf.update(
     broker_connection_retry_on_startup=True,
-    broker_transport_options={"visibility_timeout": 3600},
+    broker_transport_options={
+        "visibility_timeout": float(os.environ.get("VISIBILITY_TIMEOUT", "3600")),
+        # Look for abandoned messages each second, not each hundred.
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+    },
     worker_prefetch_multiplier=1,
 )
 init_celery(celery_app)
@@ -43,6 +48,27 @@ def count(total: int, gates: dict[str, str] | None = None) -> int:
         progress.log(f"item {number}")
         progress.advance()
     return total
+
+
+@celery_app.task(acks_late=True, reject_on_worker_lost=True)
+def count_late(total: int, gates: dict[str, str], file: str) -> int:
+    """As `count`, acknowledged late; writes its run into a file at the end, if it may."""
+    for number in range(total):
+        if str(number) in gates:
+            wait_at(gates[str(number)])
+        progress.log(f"item {number}")
+        progress.advance()
+    progress.confirm()
+    with open(file, "a") as output:
+        output.write("published\n")
+    return total
+
+
+@celery_app.task(acks_late=True, reject_on_worker_lost=True)
+def kill_its_worker(file: str) -> None:
+    with open(file, "a") as output:
+        output.write("run\n")
+    os._exit(1)
 
 
 @celery_app.task

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import redis
 from redis.exceptions import RedisError
 
 from petiole.bus.contract import Ring
@@ -43,14 +44,12 @@ class RedisBus:
             connection = self._make_connection()
             try:
                 self._subscribe_all(connection)
-                while True:
-                    message = connection.read_response(timeout=None, disconnect_on_error=False)
-                    if self._take(message, ring):
+                while self._connection is connection:
+                    if self._take(self._read(connection), ring):
                         pause = FIRST_PAUSE
                         log.info("bus_connected")
                         on_return()
-            except (RedisError, OSError, ValueError) as error:
-                # ValueError: the parser of a connection that `restart` closed under it.
+            except (RedisError, OSError) as error:
                 if not self._closed.is_set():
                     log.info("bus_lost", extra={"error": str(error), "pause": pause})
             finally:
@@ -89,8 +88,7 @@ class RedisBus:
 
     def restart(self) -> None:
         with self._lock:
-            if self._connection is not None:
-                self._connection.disconnect()
+            self._give_up()
 
     def close(self) -> None:
         self._closed.set()
@@ -104,6 +102,8 @@ class RedisBus:
     def _subscribe_all(self, connection: Any) -> None:
         connection.connect()
         with self._lock:
+            if self._closed.is_set():
+                return
             self._connection = connection
             channels = [self._names.channel(feed) for feed in self._confirmed]
             for at in range(0, len(channels), CHANNELS_PER_COMMAND):
@@ -117,7 +117,22 @@ class RedisBus:
         try:
             self._connection.send_command(command, *channels)
         except (RedisError, OSError):
-            self._connection.disconnect()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        # Taken away first: redis-py connects again by itself when it is asked to send on a closed connection, and that
+        # one would follow nothing but what was just sent.
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+    def _read(self, connection: Any) -> Sequence[Any]:
+        try:
+            message: Sequence[Any] = connection.read_response(timeout=None, disconnect_on_error=False)
+        except (AttributeError, ValueError) as error:
+            # What redis-py's parser raises where `restart` has closed the connection under it.
+            raise redis.ConnectionError("The connection was given up.") from error
+        return message
 
     def _take(self, message: Sequence[Any], ring: Ring) -> bool:
         """Handle one message; true when it confirms that all feeds are followed."""

@@ -74,6 +74,7 @@ def export_once(url: str, database: Path, *, check: Callable[[], None]) -> Repor
         CheckFailed: the export, its events or its file aren't what they must be.
     """
     session = requests.Session()
+    session.trust_env = False  # a proxy has no business here
     session.get(urljoin(url, "/"), timeout=10).raise_for_status()
     client = TaskClient(url, session=session)
     timeline = Timeline()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
@@ -39,12 +40,17 @@ class Process:
 
 
 class Processes:
-    """Children that live and die together. `say(name, line)` takes their output."""
+    """Children that live and die together. `say(name, line)` takes their output.
+
+    If `say` fails, as when nobody reads a pipe any more, the children's output is still taken in, so that none of them
+    stands still; `check` raises what `say` raised.
+    """
 
     def __init__(self, say: Say) -> None:
         self._say = say
         self._children: list[Process] = []
         self._readers: list[threading.Thread] = []
+        self._unsaid: Exception | None = None
 
     def start(
         self,
@@ -100,7 +106,10 @@ class Processes:
 
         Raises:
             SetupError: one has died.
+            Exception: what `say` raised.
         """
+        if self._unsaid is not None:
+            raise self._unsaid
         for process in self._children:
             if not process.is_alive():
                 process.ready.wait(POLL)
@@ -110,17 +119,17 @@ class Processes:
                 )
 
     def stop(self) -> None:
-        """Stop all, the last started first: politely, then for good."""
-        for process in reversed(self._children):
-            if not process.is_alive():
-                continue
-            process.popen.send_signal(signal.SIGTERM)
-            try:
-                process.popen.wait(STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                # Its whole group: a pool's children and a server's workers are in it.
-                os.killpg(process.popen.pid, signal.SIGKILL)
-                process.popen.wait(KILL_TIMEOUT)
+        """Stop all, the last started first: politely, then for good. Interrupted meanwhile: all for good, at once."""
+        try:
+            for process in reversed(self._children):
+                if process.is_alive():
+                    process.popen.send_signal(signal.SIGTERM)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.popen.wait(STOP_TIMEOUT)
+                _end_group(process)
+        finally:
+            for process in self._children:
+                _end_group(process)
         for reader in self._readers:
             reader.join(1.0)
 
@@ -130,7 +139,17 @@ class Processes:
             process.last_lines.append(text)
             if process.ready_line is not None and process.ready_line in text:
                 process.ready.set()
-            self._say(process.name, text)
+            try:
+                self._say(process.name, text)
+            except Exception as error:  # noqa: BLE001 (whatever it is: the next `check` raises it)
+                self._unsaid = error
+
+
+def _end_group(process: Process) -> None:
+    # A pool's children and a server's workers are in it, and outlive a leader that was killed.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.popen.pid, signal.SIGKILL)
+    process.popen.wait(KILL_TIMEOUT)
 
 
 def _tail(process: Process) -> str:

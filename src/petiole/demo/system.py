@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -13,14 +15,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import redis
 import requests
 
+from petiole.connection import address, connect, speaking
 from petiole.demo.data import build_database
 from petiole.demo.processes import Processes, Say
 from petiole.demo.redis_server import find_redis_server, free_port, redis_command
-from petiole.errors import SetupError
+from petiole.errors import PetioleError, SetupError
+from petiole.settings import Settings
 
 READY_TIMEOUT: Final = 60.0
 TASKS_PER_WORKER: Final = 2
@@ -57,44 +62,14 @@ def running(options: Options, say: Say) -> Iterator[System]:
         SetupError: something is missing, in use or not allowed; or a process died.
     """
     port = _claim_port(options.host, options.port)
-    database = _prepare(options.directory)
-    processes = Processes(say)
-    started: list[str] = []
-    try:
-        redis_url = options.redis_url or _start_redis(processes, options.directory, started)
-        environment = _environment(options, redis_url, database)
-        workers = [
-            processes.start(
-                f"worker{index + 1}" if options.workers > 1 else "worker",
-                [
-                    *(sys.executable, "-m", "celery", "-A", "petiole.demo.celery_app", "worker"),
-                    *("--pool", "prefork", "--concurrency", str(TASKS_PER_WORKER), "--loglevel", "INFO"),
-                    *("--hostname", f"demo{index + 1}@%h", "--without-gossip", "--without-mingle"),
-                ],
-                environment=environment,
-                ready_line=" ready.",
-            )
-            for index in range(options.workers)
-        ]
-        web = processes.start(
-            "web",
-            [
-                *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
-                *("--bind", f"{_bracket(options.host)}:{port}", "petiole.demo.app:create_app()"),
-            ],
-            environment=environment,
-        )
-        url = f"http://{_reachable(options.host)}:{port}"
-        processes.wait_ready(web, timeout=READY_TIMEOUT, condition=lambda: _answers(url))
-        for worker in workers:
-            processes.wait_ready(worker, timeout=READY_TIMEOUT)
-        started.append(f"worker ×{options.workers}: Celery, prefork, {TASKS_PER_WORKER} tasks at a time")
-        started.append("web: gunicorn, gevent with gevent-websocket")
-        started.append(f"database: {database}")
-        pids = tuple(worker.popen.pid for worker in workers)
-        yield System(url, database, processes, tuple(started), pids)
-    finally:
-        processes.stop()
+    if options.redis_url is not None:
+        _check_redis(options.redis_url)
+    with _prepared(options.directory) as database:
+        processes = Processes(say)
+        try:
+            yield _start(options, processes, database, port)
+        finally:
+            processes.stop()
 
 
 def watch_over(system: System, *, until: float | None = None) -> None:
@@ -108,16 +83,85 @@ def watch_over(system: System, *, until: float | None = None) -> None:
         time.sleep(0.2)
 
 
-def _prepare(directory: Path) -> Path:
+def _start(options: Options, processes: Processes, database: Path, port: int) -> System:
+    started: list[str] = []
+    redis_url = options.redis_url or _start_redis(processes, options.directory, started)
+    environment = _environment(options, redis_url, database)
+    workers = [
+        processes.start(
+            f"worker{index + 1}" if options.workers > 1 else "worker",
+            [
+                *(sys.executable, "-m", "celery", "-A", "petiole.demo.celery_app", "worker"),
+                *("--pool", "prefork", "--concurrency", str(TASKS_PER_WORKER), "--loglevel", "INFO"),
+                *("--hostname", f"demo{index + 1}@%h", "--without-gossip", "--without-mingle"),
+            ],
+            environment=environment,
+            ready_line=" ready.",
+        )
+        for index in range(options.workers)
+    ]
+    web = processes.start(
+        "web",
+        [
+            *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
+            *("--bind", f"{_bracket(options.host)}:{port}", "petiole.demo.app:create_app()"),
+        ],
+        environment=environment,
+    )
+    url = f"http://{_reachable(options.host)}:{port}"
+    processes.wait_ready(web, timeout=READY_TIMEOUT, condition=lambda: _answers(url))
+    for worker in workers:
+        processes.wait_ready(worker, timeout=READY_TIMEOUT)
+    started.append(f"worker ×{options.workers}: Celery, prefork, {TASKS_PER_WORKER} tasks at a time")
+    started.append("web: gunicorn, gevent with gevent-websocket")
+    started.append(f"database: {database}")
+    pids = tuple(worker.popen.pid for worker in workers)
+    return System(url, database, processes, tuple(started), pids)
+
+
+@contextmanager
+def _prepared(directory: Path) -> Iterator[Path]:
+    """Make the directory with its database and its secret, and keep other demos out: two servers would spoil Redis's data."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / "lock").open("w")
+    except OSError as error:
+        raise _unusable(directory, error.strerror or str(error)) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SetupError(
+                f"Another petiole demo runs in {directory}. Stop it, or choose another directory with --directory."
+            ) from None
         database = directory / "nycflights13.sqlite"
-        build_database(database)
-    except PermissionError as error:
+        try:
+            _make_secret(directory / "secret")
+            build_database(database)
+        except OSError as error:
+            raise _unusable(directory, error.strerror or str(error)) from error
+        except sqlite3.Error as error:
+            raise _unusable(directory, str(error)) from error
+        yield database
+
+
+def _unusable(directory: Path, reason: str) -> SetupError:
+    return SetupError(f"{directory} can't be used ({reason}). Choose another directory with --directory.")
+
+
+def _check_redis(url: str) -> None:
+    # The same URL goes to Celery's broker, which knows fewer schemes than the journal.
+    if urlsplit(url).scheme not in ("redis", "rediss"):
+        raise SetupError(f"--redis-url is {url!r}. Give it as redis://host:6379/0.")
+    try:
+        with connect(Settings(journal_url=url)) as client, speaking(url):
+            client.ping()
+    except SetupError as error:
+        raise SetupError("--redis-url isn't a Redis URL. Give it as redis://host:6379/0.") from error
+    except PetioleError as error:
         raise SetupError(
-            f"{directory} can't be written ({error.strerror}). Choose another directory with --directory."
+            f"Redis at {address(url)} doesn't answer ({error.__cause__ or error}). Start it, or leave --redis-url out."
         ) from error
-    return database
 
 
 def _start_redis(processes: Processes, directory: Path, started: list[str]) -> str:
@@ -134,7 +178,7 @@ def _environment(options: Options, redis_url: str, database: Path) -> dict[str, 
     return {
         "CELERY_BROKER_URL": redis_url,
         "CELERY_RESULT_BACKEND": redis_url,
-        "FLASK_SECRET_KEY": _secret(options.directory / "secret"),
+        "FLASK_SECRET_KEY": (options.directory / "secret").read_text(),
         "PETIOLE_JOURNAL_URL": redis_url,
         "PETIOLE_EXPORTS_DATABASE": str(database),
         "PETIOLE_EXPORTS_DIRECTORY": str(options.directory / "exports"),
@@ -142,13 +186,12 @@ def _environment(options: Options, redis_url: str, database: Path) -> dict[str, 
     }
 
 
-def _secret(path: Path) -> str:
+def _make_secret(path: Path) -> None:
     # Kept, so that a page that stays open over a restart is still the same person's.
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
-    return path.read_text()
 
 
 def _claim_port(host: str, port: int) -> int:
@@ -176,7 +219,9 @@ def _pings(url: str) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=2).ok
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy has no business here
+            return session.get(url, timeout=2).ok
     except requests.RequestException:
         return False
 

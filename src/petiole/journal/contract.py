@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from petiole.events import Cursor, Document, Draft
 from petiole.feed import Reading
@@ -73,10 +73,14 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A run's standing: `valid` while it is the feed's current run and the feed isn't closed."""
+    """A run's standing: `valid` while it is the feed's current run and the feed isn't closed.
+
+    `stalled`: a reaper has said that there is no news of it.
+    """
 
     valid: bool
     cancel: bool
+    stalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,9 @@ class Expired:
     feed: str
     run: int
 
+
+# A task whose runs end this often without a word is not begun again: it is what kills its workers.
+MAX_SILENT_ENDS: Final = 3
 
 Appended: TypeAlias = Stored | Duplicate | Conflict | Fenced | Closed | Missing
 
@@ -151,9 +158,20 @@ class Journal(Protocol):
         ...
 
     def claim(
-        self, feed: str, draft: Draft, *, worker: str, delivery: str, retries: int, lease: float
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        worker: str,
+        delivery: str,
+        retries: int,
+        lease: float,
+        failed: Draft | None = None,
     ) -> Claimed | Busy | Closed | Missing:
         """Begin a run, with `draft` (state `running`) as its first fact.
+
+        A run that begins while the one before is still live, without a retry, means that the one before ended without a word;
+        after `MAX_SILENT_ENDS` of those `failed` is written instead, and the claim is `Closed`.
 
         `delivery` is minted per execution: the same one again is answered as before. A live run is `Busy`, unless
         `retries` is higher than the one it was claimed with: then it is superseded. When cancelling was asked for, the

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from petiole import state as states
 from petiole.bus.contract import Ring
-from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, Event, advance_chain, fold, mint_epoch
+from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, Event, advance_chain, fold, mint_epoch, to_json
 from petiole.feed import Reading
 from petiole.journal.contract import (
+    MAX_SILENT_ENDS,
     Appended,
     Busy,
     Claimed,
@@ -46,6 +47,7 @@ class _Feed:
     live: bool = False
     cancel: bool = False
     retries: int = 0
+    silent: int = 0
     delivery: str = ""
     worker: str = ""
     lease_ends: float | None = None
@@ -125,11 +127,20 @@ class MemoryJournal:
             )
             events = tuple(after) if recovered else ()
             more = bool(events) and events[-1].facts < kept.facts
-            document = json.loads(json.dumps(kept.document))
-            return Reading(feed, document, events, events[-1].cursor if more else kept.cursor, recovered, more)
+            return Reading(
+                feed, _copy(kept.document), events, events[-1].cursor if more else kept.cursor, recovered, more
+            )
 
     def claim(
-        self, feed: str, draft: Draft, *, worker: str, delivery: str, retries: int, lease: float
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        worker: str,
+        delivery: str,
+        retries: int,
+        lease: float,
+        failed: Draft | None = None,
     ) -> Claimed | Busy | Closed | Missing:
         with self._lock:
             draft.encode()
@@ -142,13 +153,19 @@ class MemoryJournal:
                 left = (kept.lease_ends or 0.0) - self._clock()
                 if kept.live and retries <= kept.retries and left > 0:
                     return Busy(kept.run, left)
+                if kept.live and retries <= kept.retries:
+                    kept.silent += 1
+                    if kept.silent >= MAX_SILENT_ENDS and failed is not None:
+                        self._end_run(kept, failed)
+                        self._write(feed, kept, failed, run=0)
+                        return Closed(kept.state or "")
                 kept.run, kept.counter, kept.live = kept.run + 1, 0, True
                 kept.fact = 0 if kept.cancel else 1
                 kept.worker, kept.delivery, kept.retries = worker, delivery, retries
                 kept.lease_ends = self._clock() + lease
                 if not kept.cancel:
                     self._write(feed, kept, draft, run=kept.run)
-            return Claimed(kept.run, kept.fact, kept.cursor, dict(kept.document), kept.cancel)
+            return Claimed(kept.run, kept.fact, kept.cursor, _copy(kept.document), kept.cancel)
 
     def renew(self, worker: str, feeds: Sequence[str], *, lease: float) -> dict[str, Held]:
         with self._lock:
@@ -158,7 +175,8 @@ class MemoryJournal:
                 held = kept is not None and kept.live and kept.worker == worker
                 if kept is not None and held:
                     kept.lease_ends = self._clock() + lease
-                answers[feed] = Held(held, kept is not None and kept.cancel)
+                stalled = kept is not None and kept.state == states.STALLED
+                answers[feed] = Held(held, kept is not None and kept.cancel, stalled)
             return answers
 
     def check(self, feed: str, run: int) -> Held:
@@ -166,7 +184,7 @@ class MemoryJournal:
             kept = self._feeds.get(feed)
             if kept is None:
                 return Held(valid=False, cancel=False)
-            return Held(kept.live and kept.run == run, kept.cancel)
+            return Held(kept.live and kept.run == run, kept.cancel, kept.state == states.STALLED)
 
     def expired(self, *, limit: int) -> list[Expired]:
         with self._lock:
@@ -207,7 +225,7 @@ class MemoryJournal:
                 seq=last.seq,
                 facts=last.facts,
                 chain=last.chain,
-                document=dict(document),
+                document=_copy(document),
                 run=run,
                 fact=fact,
                 live=True,
@@ -249,7 +267,7 @@ class MemoryJournal:
     def snapshot(self, feed: str) -> Snapshot | None:
         with self._lock:
             kept = self._feeds.get(feed)
-            return None if kept is None else Snapshot(feed, kept.owner, kept.cursor, dict(kept.document))
+            return None if kept is None else Snapshot(feed, kept.owner, kept.cursor, _copy(kept.document))
 
     def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
         with self._lock:
@@ -290,14 +308,14 @@ class MemoryJournal:
             at=int(self._clock() * 1000),
             kind=draft.kind,
             patch=draft.patch,
-            progress=draft.progress if draft.progress is not None else kept.document.get("progress"),
+            progress=draft.progress if draft.progress is not None else {**kept.document, **draft.patch}.get("progress"),
             data=draft.data,
         )
-        text = json.dumps(event.to_wire())
+        text = to_json(event.to_wire())
         event = Event.from_text(text)
         kept.document = fold(kept.document, event)
         if draft.is_fact:
-            kept.kept.append((event, len(text)))
+            kept.kept.append((event, len(text.encode())))
             while len(kept.kept) > 1 and (
                 len(kept.kept) > self._settings.facts_kept
                 or sum(size for _, size in kept.kept) > self._settings.bytes_kept
@@ -305,6 +323,11 @@ class MemoryJournal:
                 kept.kept.pop(0)
         self._ring(feed, text)
         return Stored(kept.cursor, kept.cancel)
+
+
+def _copy(document: Document) -> Document:
+    copied: Document = json.loads(to_json(document))
+    return copied
 
 
 def _admits(kept: _Feed, draft: Draft) -> bool:

@@ -15,6 +15,7 @@ from petiole.errors import PetioleError
 from petiole.events import PARTITIONS, ZERO_CHAIN, Cursor, Document, Draft, Event, mint_epoch, partition, to_json
 from petiole.feed import Reading
 from petiole.journal.contract import (
+    MAX_SILENT_ENDS,
     Appended,
     Busy,
     Claimed,
@@ -47,7 +48,8 @@ class RedisJournal:
         arguments = [epoch or mint_epoch(), owner, "" if lease is None else _ms(lease), *self._limits()]
         reply = self._run("open", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)])
         cursor = _cursor(reply[1:])
-        if reply[0] == b"opened":
+        # A caller that chose the epoch may be asking again after a lost reply, before which nobody came to index it.
+        if reply[0] == b"opened" or cursor.epoch == epoch:
             self._index(owner, feed)
         return cursor
 
@@ -80,9 +82,20 @@ class RedisJournal:
         )
 
     def claim(
-        self, feed: str, draft: Draft, *, worker: str, delivery: str, retries: int, lease: float
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        worker: str,
+        delivery: str,
+        retries: int,
+        lease: float,
+        failed: Draft | None = None,
     ) -> Claimed | Busy | Closed | Missing:
-        arguments = [worker, delivery, str(retries), _ms(lease), *self._limits(), *self._event(feed, draft, run=0)]
+        arguments = [worker, delivery, str(retries), _ms(lease), str(MAX_SILENT_ENDS), *self._limits()]
+        arguments += self._event(feed, draft, run=0)
+        if failed is not None:
+            arguments += self._event(feed, failed, run=0)
         reply = self._run("claim", self._names.feed(feed), arguments)
         match reply[0]:
             case b"claimed":
@@ -108,12 +121,12 @@ class RedisJournal:
                 keys += self._names.feed(feed)[:3]
             arguments = [worker, _ms(lease), _ms(self._settings.live_kept_for), *group]
             for feed, reply in zip(group, self._run("renew", keys, arguments), strict=True):
-                held[feed] = Held(reply[0] == 1, reply[1] == 1)
+                held[feed] = Held(*(flag == 1 for flag in reply))
         return held
 
     def check(self, feed: str, run: int) -> Held:
         reply = self._run("check", self._names.feed(feed)[:1], [str(run)])
-        return Held(reply[0] == 1, reply[1] == 1)
+        return Held(*(flag == 1 for flag in reply))
 
     def expired(self, *, limit: int) -> list[Expired]:
         found = script("expired")

@@ -22,6 +22,7 @@ from petiole.settings import Settings
 from petiole.web.access import Authorize, Identify, allows, current_user, owner_only
 from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
 from petiole.web.problems import Problem, not_found, unavailable
+from petiole.web.reaper import Reaper
 from petiole.web.relay import Relay
 from petiole.web.socket import NAMESPACE, PetioleNamespace
 
@@ -37,6 +38,8 @@ class State:
     settings: Settings
     tracking: Tracking
     relay: Relay
+    reaper: Reaper
+    reaping: bool = False
 
 
 class Petiole:
@@ -85,7 +88,15 @@ class Petiole:
             socketio.emit(name, payload, to=feed, namespace=NAMESPACE, ignore_queue=True)
 
         relay = Relay(tracking.journal, open_bus(settings), settings, emit=emit, spawn=socketio.start_background_task)
-        app.extensions[EXTENSION] = State(settings, tracking, relay)
+        state = app.extensions[EXTENSION] = State(settings, tracking, relay, Reaper(tracking.journal, settings))
+
+        @app.before_request
+        def begin() -> None:
+            # In the process that serves, so after every fork.
+            if not state.reaping:
+                state.reaping = True
+                socketio.start_background_task(state.reaper.run)
+
         # For the whole application: a view of its own that starts or authorizes a task raises them too.
         app.register_error_handler(Problem, Problem.to_response)
         app.register_blueprint(monitor_blueprint(self), url_prefix=settings.url_prefix)

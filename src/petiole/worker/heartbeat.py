@@ -11,6 +11,7 @@ from petiole.errors import PetioleError, Unavailable
 from petiole.events import Draft
 from petiole.journal import Journal
 from petiole.settings import Settings
+from petiole.state import RUNNING
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,10 @@ class Heartbeat:
         if not feeds:
             return
         try:
-            self._journal.renew(self._worker, feeds, lease=self._settings.lease)
+            held = self._journal.renew(self._worker, feeds, lease=self._settings.lease)
+            for feed in (feed for feed, standing in held.items() if standing.valid and standing.stalled):
+                # The reaper was early: this worker was slow, or the journal was away.
+                self._journal.append(feed, Draft("state", {"state": RUNNING, "reason": None}))
         except Unavailable as error:
             log.warning("leases_not_renewed", extra={"error": str(error)})
         except PetioleError:

@@ -29,7 +29,7 @@ from petiole.journal.contract import Busy, Claimed, Closed, Missing
 from petiole.settings import Settings
 from petiole.worker.heartbeat import Heartbeat
 from petiole.worker.outbox import Standing
-from petiole.worker.outcome import failed, outcome, retrying
+from petiole.worker.outcome import failed, outcome, retrying, worn_out
 from petiole.worker.run import Run, current_run
 
 log = logging.getLogger(__name__)
@@ -162,6 +162,7 @@ class Lifecycle:
         retries = int(request.retries or 0)
         patch = {
             "state": states.RUNNING,
+            "acknowledged": "late" if task.acks_late else "early",
             "started_at": now_ms(),
             "worker": str(request.hostname),
             "retries": retries,
@@ -180,6 +181,7 @@ class Lifecycle:
                     delivery=delivery,
                     retries=retries,
                     lease=self._settings.lease,
+                    failed=Draft("state", worn_out(task_id=request.id, now=now_ms())),
                 )
                 match reply:
                     case Claimed():

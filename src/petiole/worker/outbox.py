@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from petiole.errors import PetioleError, Unavailable
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 ACKNOWLEDGED_KEPT: Final = 256
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
-_DROPPED_FIRST: Final = ("log", "custom")
+_DROPPED_FIRST: Final = ("log", "custom", "stage", "artifact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Outbox:
         self._document = standing.document
         self._acknowledged: deque[tuple[int, _Fact]] = deque(maxlen=ACKNOWLEDGED_KEPT)
         self._queue: deque[_Fact] = deque()
-        self._sending: _Fact | None = None
+        self._sending: _Fact | Draft | None = None
         self._dropped = 0
         self._closed = False
         self._stopped = False
@@ -110,8 +110,6 @@ class Outbox:
             if len(self._queue) >= self._settings.outbox_limit:
                 self._drop_one()
             self._queue.append(_Fact(draft, otherwise))
-            # A fact carries the progress as of now, so a counter that waits has nothing left to say.
-            self.dirty = False
             self._changed.notify_all()
 
     def touch(self) -> None:
@@ -170,8 +168,7 @@ class Outbox:
                 if self._dropped:
                     said, self._dropped = self._dropped, 0
                     message = f"{said:,} events were dropped while the journal was away."
-                    data = {"level": "warning", "message": message, "dropped": said}
-                    self._sending = _Fact(Draft("log", progress=self._newest(), data=data))
+                    self._sending = _Fact(Draft("log", data={"level": "warning", "message": message, "dropped": said}))
                     return self._sending
                 if self._queue:
                     self._sending = self._queue.popleft()
@@ -180,7 +177,8 @@ class Outbox:
                 if self.dirty and (now >= self._next_counter or self._closed):
                     self.dirty = False
                     self._next_counter = now + self._interval
-                    return Draft(COUNTER, progress=self._newest())
+                    self._sending = Draft(COUNTER)
+                    return self._sending
                 wait = self._next_counter - now if self.dirty else self._settings.heartbeat
                 woken = self._changed.wait(max(wait, 0.0))
             if not woken and not self.dirty:
@@ -192,12 +190,23 @@ class Outbox:
             held = self._journal.check(self._standing.feed, self._standing.run)
         except Unavailable:
             return
+        except PetioleError:
+            log.exception("run_not_checked", extra={"feed": self._standing.feed})
+            return
         self.signals.cancel = self.signals.cancel or held.cancel
+        if not held.valid:
+            # Fenced, or forgotten by the journal: what it answers to a counter says which.
+            self.touch()
 
     def _count(self, draft: Draft) -> None:
         """Send a counter once: if the journal is away, the next one says more."""
+        # Read without the lock: the task's thread may hold its own lock while it puts a fact.
+        draft = replace(draft, progress=self._newest())
+        # Never the same number twice: had only the reply been lost, the journal would take what is newer for a duplicate.
+        self._counter += 1
         try:
-            self._take(draft, self._append(draft, fact=self._fact, counter=self._counter + 1))
+            if not self._take(draft, self._append(draft, fact=self._fact, counter=self._counter)):
+                self.touch()
         except Unavailable:
             self.signals.away = True
             with self._changed:
@@ -205,8 +214,6 @@ class Outbox:
                 self._next_counter = self._clock() + LONGEST_PAUSE / 4
                 if self._closed:
                     self._changed.wait(FIRST_PAUSE)
-            return
-        self._counter += 1
 
     def _deliver(self, fact: _Fact) -> None:
         """Send a fact until the journal has it, or has said that it never will."""
@@ -215,6 +222,10 @@ class Outbox:
         while not self._stopped:
             try:
                 reply = self._append(draft, fact=self._fact + 1, counter=0)
+                if isinstance(reply, Closed) and not is_terminal(reply.state) and fact.otherwise is not None:
+                    draft, fact = fact.otherwise, _Fact(fact.otherwise)
+                    continue
+                settled = self._take(draft, reply)
             except Unavailable as error:
                 if not self.signals.away:
                     log.warning("journal_away", extra={"feed": self._standing.feed, "error": str(error)})
@@ -222,12 +233,10 @@ class Outbox:
                 time.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
-            if isinstance(reply, Closed) and not is_terminal(reply.state) and fact.otherwise is not None:
-                draft, fact = fact.otherwise, _Fact(fact.otherwise)
-                continue
-            if self._take(draft, reply):
+            if isinstance(reply, Stored | Duplicate):
                 self._fact, self._counter = self._fact + 1, 0
                 self._acknowledged.append((self._fact, _Fact(draft)))
+            if settled:
                 return
 
     def _append(self, draft: Draft, *, fact: int, counter: int) -> Appended:

@@ -59,6 +59,13 @@ def failed(error: Any, *, task_id: str, now: int) -> Document:
     }
 
 
+def worn_out(*, task_id: str, now: int) -> Document:
+    """Return the patch of a task whose runs have ended too often without a word."""
+    patch = failed(None, task_id=task_id, now=now)
+    reason = "The task's worker died each time that it ran it."
+    return {**patch, "reason": reason, "error": {**patch["error"], "message": reason, "type": "WorkerLost"}}
+
+
 def sentence(error: Any) -> str:
     """Say why, without an exception's own text unless its author meant it to be shown."""
     match error:

@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from decimal import Decimal
+from numbers import Integral, Real
 from typing import Final
 
 from petiole.errors import Cancelled, Fenced, InvalidEvent, Unavailable
-from petiole.events import JSON, Document, Draft
+from petiole.events import JSON, MAX_NUMBER, Document, Draft, to_json
 from petiole.journal.contract import Journal
 from petiole.settings import Settings
 from petiole.state import SUCCEEDED
@@ -17,8 +19,12 @@ from petiole.timing import Estimator
 from petiole.worker.outbox import Outbox, Standing
 
 LOG_LIMIT: Final = 4000
+LOG_BYTES: Final = 5000
+WORDS_LIMIT: Final = 200
+WORDS_BYTES: Final = 600
 CUT_MARK: Final = " … [cut]"
 RESULT_LIMIT: Final = 2048
+CONFIRM_PAUSE: Final = 0.1
 
 current_run: ContextVar[Run | None] = ContextVar("petiole_current_run", default=None)
 
@@ -52,12 +58,20 @@ class Run:
         self._description: str | None = None
         self._from = 0.0
         self._until = 1.0
+        self._used_up = False
+        self._set_aside: set[str] = set()
         self._artifacts: list[Document] = list(standing.document.get("artifacts", []))
         self._lock = threading.RLock()
         self._estimator = Estimator(now=clock())
 
     def advance(self, amount: float) -> None:
         """Count on; the hot path of every loop, so it only adds and marks."""
+        if type(amount) not in (int, float) or not -MAX_NUMBER <= amount <= MAX_NUMBER:
+            number = _finite(amount)
+            if number is None:
+                self._say_set_aside("advance", amount)
+                return
+            amount = number
         self.completed += amount
         if not self.outbox.dirty:
             self.outbox.touch()
@@ -66,22 +80,25 @@ class Run:
         """Set what is given."""
         with self._lock:
             if total is not None:
-                self._total = total
+                self._total = self._number("total", total, self._total)
             if completed is not None:
-                self.completed = completed
+                self.completed = self._number("completed", completed, self.completed) or 0
             if description is not None:
-                self._description = description
+                self._description = _words(description)
         self.outbox.touch()
 
     def stage(self, name: str, total: float | None, unit: str | None, until: float) -> None:
         """Begin a stage, from zero; `until` is the share of the whole task that is done when it ends."""
         with self._lock:
+            # A stage that was to end with the whole task is followed by another: then nobody knows the whole any more.
+            self._used_up = self._stage is not None and self._until >= 1.0
             self._from = self._until if self._stage is not None else 0.0
-            self._until = min(max(until, self._from), 1.0)
-            self._stage, self._total, self._unit, self._description = name, total, unit, None
+            self._until = min(max(self._number("until", until, 1.0) or 0.0, self._from), 1.0)
+            self._total = None if total is None else self._number("total", total, None)
+            self._stage, self._unit, self._description = _words(name), None if unit is None else _words(unit), None
             self.completed = 0
             self._estimator = Estimator(now=self._clock())
-        self.say("stage", data={"name": name})
+        self.say("stage", data={"name": self._stage})
 
     def begin_loop(self, description: str | None, total: float | None, unit: str | None) -> None:
         """Begin a counted loop: in the present stage if there is one and the loop has no description, else as a stage."""
@@ -89,49 +106,60 @@ class Run:
             self.stage(description or "Working", total, unit, 1.0)
             return
         with self._lock:
-            self._unit = unit or self._unit
+            self._unit = _words(unit) if unit else self._unit
         self.update(0, total, None)
 
     def say(
         self, kind: str, *, patch: Document | None = None, data: JSON = None, otherwise: Draft | None = None
-    ) -> None:
-        """Queue a fact; a value that can't be JSON is set aside, and that is said in its place."""
+    ) -> bool:
+        """Queue a fact; a value that can't be JSON is set aside, and that is said in its place. Says whether it was taken."""
+        # A fact carries the progress as of now, so a counter that waits has nothing left to say.
+        self.outbox.dirty = False
+        progress = self.progress()
+        taken = True
         try:
-            draft = Draft(kind, patch or {}, self.progress(), data).settled()
+            draft = Draft(kind, patch or {}, progress, data).settled()
         except InvalidEvent as error:
-            draft = Draft(
-                "log", {}, self.progress(), {"level": "warning", "message": f"An event was set aside. {error}"}
-            )
+            taken = False
+            message = _cut(f"An event was set aside. {error}", LOG_LIMIT, LOG_BYTES)
+            draft, otherwise = Draft("log", {}, progress, {"level": "warning", "message": message}), None
         self.outbox.put(draft, otherwise=otherwise)
+        if self.completed != progress["completed"]:
+            self.outbox.touch()  # another thread has counted on meanwhile
+        return taken
 
     def finish(self, patch: Document, *, otherwise: Draft | None = None) -> None:
         """Queue the run's last fact and take no more. After a success the whole task is done."""
         if patch["state"] == SUCCEEDED:
             with self._lock:
-                self._from = self._until = 1.0
-        self.say("state", patch=patch, otherwise=otherwise)
+                self._from, self._until, self._used_up = 1.0, 1.0, False
+        if not self.say("state", patch=patch, otherwise=otherwise):
+            # The state itself is never set aside: without it the task would run for ever.
+            bare: Document = {name: patch[name] for name in ("state", "finished_at", "retry_at") if name in patch}
+            self.say("state", patch={**bare, "reason": _words(patch.get("reason") or "") or None}, otherwise=otherwise)
         self.outbox.close()
 
     def log(self, message: str, level: str) -> None:
-        """Queue a log line, cut with a visible mark past 4,000 characters."""
-        if len(message) > LOG_LIMIT:
-            message = message[:LOG_LIMIT] + CUT_MARK
-        self.say("log", data={"level": level, "message": message})
+        """Queue a log line, cut with a visible mark past 4,000 characters, or 5,000 bytes of JSON."""
+        self.say("log", data={"level": _words(level), "message": _cut(message, LOG_LIMIT, LOG_BYTES)})
 
     def artifact(self, artifact: Document) -> None:
         """Add something that the task has made, and that can be had now."""
         with self._lock:
-            self._artifacts = [*(a for a in self._artifacts if a["name"] != artifact["name"]), artifact]
-            self.say("artifact", patch={"artifacts": self._artifacts}, data=artifact)
+            artifacts = [*(a for a in self._artifacts if a["name"] != artifact["name"]), artifact]
+            if self.say("artifact", patch={"artifacts": artifacts}, data=artifact):
+                self._artifacts = artifacts
 
     def progress(self) -> Document:
         """Return the progress as of now."""
         with self._lock:
-            completed, total = self.completed, self._total
+            completed, total = min(max(self.completed, 0), MAX_NUMBER), self._total
             estimate = self._estimator.sample(completed, total=total, now=self._clock())
             fraction = self._from or None
             if total:
                 fraction = round(self._from + (self._until - self._from) * min(completed / total, 1.0), 4)
+            if self._used_up:
+                fraction = None
             return {
                 "completed": completed,
                 "total": total,
@@ -142,6 +170,18 @@ class Run:
                 "description": self._description,
                 "unit": self._unit,
             }
+
+    def _number(self, name: str, value: object, otherwise: float | None) -> float | None:
+        number = _finite(value)
+        if number is None or number < 0:
+            self._say_set_aside(name, value)
+            return otherwise
+        return number
+
+    def _say_set_aside(self, name: str, value: object) -> None:
+        if name not in self._set_aside:
+            self._set_aside.add(name)
+            self.log(f"A value for {name} was set aside: {value!r:.100} isn't a finite number of 0 or more.", "warning")
 
     @property
     def cancelled(self) -> bool:
@@ -171,15 +211,50 @@ class Run:
             Fenced: a later run has begun.
         """
         deadline = self._clock() + timeout
+        asked = False
         while True:
             try:
                 held = self._journal.check(self.feed, self.number)
             except Unavailable:
                 if self._clock() >= deadline:
                     return False
-                time.sleep(0.1)
+                time.sleep(CONFIRM_PAUSE)
                 continue
             self.outbox.signals.cancel |= held.cancel
-            self.outbox.signals.fenced |= not held.valid
+            self.outbox.signals.fenced |= asked and not held.valid
             self.stop_if_ended()
-            return True
+            if held.valid:
+                return True
+            # Fenced, or forgotten by a journal that has lost its data: then the outbox opens the feed again.
+            self.outbox.touch()
+            if not self.outbox.flush(max(deadline - self._clock(), 0.0)):
+                return False
+            asked = True
+
+
+def _finite(value: object) -> float | None:
+    """Return a number of any kind (NumPy's, `Decimal`) as a plain one that JSON and JavaScript hold; else `None`."""
+    try:
+        match value:
+            case bool() | Integral():
+                number: float = int(value)
+            case Real() | Decimal():
+                number = float(value)
+            case _:
+                return None
+    except (OverflowError, ValueError):
+        return None
+    return number if abs(number) <= MAX_NUMBER else None
+
+
+def _words(text: object) -> str:
+    return _cut(text, WORDS_LIMIT, WORDS_BYTES)
+
+
+def _cut(text: object, characters: int, size: int) -> str:
+    """Return text that fits into an event: what UTF-8 can't carry is replaced, and what is too long is cut with a mark."""
+    whole = str(text).encode("utf-8", "replace").decode()
+    kept = whole[:characters]
+    while (used := len(to_json(kept).encode())) > size:
+        kept = kept[: len(kept) * size // used]
+    return kept if kept == whole else kept + CUT_MARK

@@ -22,18 +22,18 @@ local function write(keys, meta, event, limits, terminal)
   if event.fact then
     meta.chain = string.sub(redis.sha1hex(meta.chain .. event.id), 1, 16)
   end
-  local progress = event.progress
-  if progress ~= '' then
-    redis.call('HSET', keys.document, 'progress', progress)
-  else
-    progress = redis.call('HGET', keys.document, 'progress') or 'null'
-  end
   for i = 1, #event.patch, 2 do
     if event.patch[i + 1] == 'null' then
       redis.call('HDEL', keys.document, event.patch[i])
     else
       redis.call('HSET', keys.document, event.patch[i], event.patch[i + 1])
     end
+  end
+  local progress = event.progress
+  if progress ~= '' then
+    redis.call('HSET', keys.document, 'progress', progress)
+  else
+    progress = redis.call('HGET', keys.document, 'progress') or 'null'
   end
   if event.run > 0 then
     redis.call('HSET', keys.document, 'run', integer(event.run))
@@ -71,7 +71,7 @@ end
 
 local function load_meta(key)
   local values = redis.call('HMGET', key, 'epoch', 'seq', 'facts', 'chain', 'state', 'bytes', 'run', 'fact', 'counter',
-    'live', 'cancel', 'retries', 'delivery', 'worker', 'owner')
+    'live', 'cancel', 'retries', 'delivery', 'worker', 'owner', 'silent')
   if not values[1] then
     return nil
   end
@@ -79,7 +79,7 @@ local function load_meta(key)
     epoch = values[1], seq = tonumber(values[2]), facts = tonumber(values[3]), chain = values[4], state = values[5] or '',
     bytes = tonumber(values[6]), run = tonumber(values[7]), fact = tonumber(values[8]), counter = tonumber(values[9]),
     live = values[10] == '1', cancel = values[11] == '1', retries = tonumber(values[12]), delivery = values[13],
-    worker = values[14], owner = values[15],
+    worker = values[14], owner = values[15], silent = tonumber(values[16] or '0'),
   }
 end
 

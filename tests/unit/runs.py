@@ -1,0 +1,143 @@
+"""A run with a journal that can be made to fail, for the tests of the worker's side."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from petiole.errors import Unavailable
+from petiole.events import Document, Draft, Event, task_feed
+from petiole.journal.contract import Appended, Claimed, Journal
+from petiole.settings import Settings
+from petiole.worker.outbox import Outbox, Standing
+from petiole.worker.run import Run, current_run
+
+FEED = task_feed("a")
+OWNER = "alice"
+WORKER = "worker-1"
+SOON = 10.0
+
+
+class Faults:
+    """Passes every verb on to a journal and breaks some appends: before the journal has the event, or only the reply."""
+
+    def __init__(self, target: Journal) -> None:
+        self.target = target
+        self.away = False
+        self.lose_request: deque[bool] = deque()
+        self.lose_reply: deque[bool] = deque()
+        self.sent: list[tuple[Draft, int, int]] = []
+        self.checks = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.target, name)
+
+    def append(self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0) -> Appended:
+        self._fail_if(self.away)
+        self.sent.append((draft, fact, counter))
+        self._fail_if(self.lose_request.popleft() if self.lose_request else False)
+        answer = self.target.append(feed, draft, run=run, fact=fact, counter=counter)
+        self._fail_if(self.lose_reply.popleft() if self.lose_reply else False)
+        return answer
+
+    def check(self, feed: str, run: int) -> Any:
+        self.checks += 1
+        self._fail_if(self.away)
+        return self.target.check(feed, run)
+
+    def _fail_if(self, broken: bool) -> None:
+        if broken:
+            raise Unavailable("The connection was cut. Try again.")
+
+
+class Counted:
+    """The progress that an outbox asks for."""
+
+    def __init__(self) -> None:
+        self.completed = 0
+        self.asked = 0
+
+    def __call__(self) -> Document:
+        self.asked += 1
+        return {"completed": self.completed}
+
+
+def begin(journal: Any, *, delivery: str = "delivery-1", retries: int = 0, lease: float = 600.0) -> Standing:
+    """Open a feed, if it isn't, and claim its execution."""
+    journal.open(FEED, owner=OWNER, draft=Draft("state", {"state": "queued", "title": "Export"}), epoch="0123abcd")
+    draft = Draft("state", {"state": "running"})
+    claimed = journal.claim(FEED, draft, worker=WORKER, delivery=delivery, retries=retries, lease=lease)
+    assert isinstance(claimed, Claimed)
+    return Standing(
+        feed=FEED,
+        owner=OWNER,
+        worker=WORKER,
+        run=claimed.run,
+        facts_written=claimed.facts_written,
+        cursor=claimed.cursor,
+        document=claimed.document,
+    )
+
+
+@contextmanager
+def started(journal: Any, settings: Settings, newest: Callable[[], Document] | None = None) -> Iterator[Outbox]:
+    """An outbox that sends, and that has ended afterwards."""
+    outbox = Outbox(journal, begin(journal), settings, newest=newest or Counted())
+    outbox.start()
+    yield outbox
+    outbox.close()
+    assert outbox.flush(SOON), "the outbox still holds events"
+    thread_ended(outbox)
+
+
+@contextmanager
+def running(journal: Any, settings: Settings, **options: Any) -> Iterator[Run]:
+    """A run that is current in this context, as within a task."""
+    run = Run(journal, begin(journal), settings, **options)
+    run.outbox.start()
+    token = current_run.set(run)
+    try:
+        yield run
+    finally:
+        current_run.reset(token)
+        run.outbox.close()
+        thread_ended(run.outbox)
+
+
+def thread_ended(outbox: Outbox) -> None:
+    thread = outbox._thread
+    assert isinstance(thread, threading.Thread)
+    thread.join(SOON)
+    assert not thread.is_alive(), "the outbox's thread has not ended"
+
+
+def line(message: str) -> Draft:
+    return Draft("log", data={"level": "info", "message": message})
+
+
+def facts(journal: Any) -> list[Event]:
+    """All facts that the journal keeps."""
+    reading = journal.read(FEED, None, limit=100_000)
+    assert reading is not None
+    assert reading.recovered
+    return list(reading.events)
+
+
+def messages(journal: Any) -> list[str]:
+    """The log lines, and the words of set-aside and dropped events among them, in their order."""
+    return [event.data["message"] for event in facts(journal) if event.kind == "log"]
+
+
+def document(journal: Any) -> Document:
+    snapshot = journal.snapshot(FEED)
+    assert snapshot is not None
+    return snapshot.document
+
+
+def counters(journal: Any) -> int:
+    """How many counters the journal has numbered."""
+    cursor = journal.snapshot(FEED).cursor
+    return cursor.seq - cursor.facts

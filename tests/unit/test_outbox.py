@@ -1,0 +1,633 @@
+from __future__ import annotations
+
+import threading
+import time
+from itertools import cycle, islice
+
+import pytest
+
+from petiole.errors import Fenced, Unavailable
+from petiole.events import ZERO_CHAIN, Cursor, Draft
+from petiole.feed import follow
+from petiole.journal.contract import Claimed, Stored
+from petiole.journal.memory import MemoryJournal
+from petiole.journal.redis import RedisJournal
+from petiole.worker.outbox import ACKNOWLEDGED_KEPT
+from petiole.worker.progress import progress
+from petiole.worker.run import Run
+from tests.conftest import VARIANTS
+from tests.services import RedisServer, wait_until
+from tests.unit.runs import (
+    FEED,
+    OWNER,
+    SOON,
+    WORKER,
+    Counted,
+    Faults,
+    begin,
+    counters,
+    document,
+    facts,
+    line,
+    messages,
+    running,
+    started,
+    thread_ended,
+)
+
+RARELY = 0.01  # counters a second: the next one is due in 100 s
+
+
+@pytest.fixture(params=["memory", "redis"])
+def journal(request, make_settings, redis_servers):
+    if request.param == "memory":
+        return Faults(MemoryJournal(make_settings()))
+    return Faults(RedisJournal(make_settings(redis_servers(VARIANTS[0]).url)))
+
+
+@pytest.fixture
+def memory(make_settings):
+    return Faults(MemoryJournal(make_settings()))
+
+
+@pytest.fixture(params=VARIANTS)
+def server(request, redis_binaries, tmp_path):
+    made = RedisServer(redis_binaries(request.param), tmp_path / "redis")
+    made.start()
+    yield made
+    made.kill()
+
+
+def cancel(journal):
+    return journal.cancel(
+        FEED, cancelling=Draft("state", {"state": "cancelling"}), cancelled=Draft("state", {"state": "cancelled"})
+    )
+
+
+def supersede(journal):
+    assert begin(journal, delivery="delivery-2", retries=1).run == 2
+
+
+class TestCounters:
+    def test_the_first_counter_goes_out_at_once(self, journal, make_settings):
+        newest = Counted()
+        with started(journal, make_settings(counters_per_second=RARELY), newest) as outbox:
+            newest.completed = 7
+            outbox.touch()
+            wait_until(lambda: counters(journal) == 1, what="the first counter is kept")
+            assert document(journal)["progress"] == {"completed": 7}
+
+    def test_counters_in_between_are_not_sent_and_the_last_always_is(self, journal, make_settings):
+        newest = Counted()
+        with started(journal, make_settings(counters_per_second=RARELY), newest) as outbox:
+            for completed in range(1, 1001):
+                newest.completed = completed
+                outbox.touch()
+                if completed == 1:
+                    wait_until(lambda: counters(journal) == 1, what="the first counter is kept")
+        assert counters(journal) == 2
+        assert document(journal)["progress"] == {"completed": 1000}
+
+    def test_counters_go_out_at_most_so_often_a_second(self, memory, make_settings):
+        newest = Counted()
+        with started(memory, make_settings(counters_per_second=20), newest) as outbox:
+            began = time.monotonic()
+            while counters(memory) < 5:
+                newest.completed += 1
+                outbox.touch()
+            assert time.monotonic() - began >= 4 / 20
+        assert document(memory)["progress"] == {"completed": newest.completed}
+
+    def test_the_last_counter_is_sent_without_a_close(self, memory, make_settings):
+        newest = Counted()
+        with started(memory, make_settings(counters_per_second=50), newest) as outbox:
+            for completed in range(1, 101):
+                newest.completed = completed
+                outbox.touch()
+            wait_until(lambda: document(memory).get("progress") == {"completed": 100}, what="the last counter is kept")
+
+    def test_flush_waits_for_the_counter_that_is_on_its_way(self, memory, make_settings):
+        newest = Counted()
+        with started(memory, make_settings(counters_per_second=1000), newest) as outbox:
+            for completed in range(1, 300):
+                newest.completed = completed
+                outbox.touch()
+                assert outbox.flush(SOON)
+                assert document(memory)["progress"] == {"completed": completed}
+
+    def test_a_counter_whose_reply_was_lost_does_not_hide_the_next(self, journal, make_settings):
+        newest = Counted()
+        with started(journal, make_settings(counters_per_second=1000), newest) as outbox:
+            newest.completed = 1
+            journal.lose_reply.append(True)
+            outbox.touch()
+            wait_until(lambda: counters(journal) == 1, what="the first counter is kept")
+            newest.completed = 2
+            outbox.touch()
+        assert document(journal)["progress"] == {"completed": 2}
+
+    def test_a_counter_that_the_journal_did_not_get_is_made_good(self, journal, make_settings):
+        newest = Counted()
+        with started(journal, make_settings(), newest) as outbox:
+            newest.completed = 1
+            journal.lose_request.append(True)
+            outbox.touch()
+            wait_until(lambda: journal.sent, what="the first counter was sent")
+        assert document(journal)["progress"] == {"completed": 1}
+
+
+class TestFacts:
+    def test_facts_go_out_in_order_and_each_once(self, journal, make_settings):
+        with started(journal, make_settings()) as outbox:
+            for number in range(300):
+                outbox.put(line(str(number)))
+        assert messages(journal) == [str(number) for number in range(300)]
+        cursor = journal.snapshot(FEED).cursor
+        assert follow(Cursor(cursor.epoch, 0, 0, ZERO_CHAIN), facts(journal))
+
+    def test_counters_between_facts_do_not_disturb_them(self, journal, make_settings):
+        newest = Counted()
+        with started(journal, make_settings(counters_per_second=10_000), newest) as outbox:
+            for number in range(200):
+                newest.completed = number
+                outbox.touch()
+                outbox.put(line(str(number)))
+        assert messages(journal) == [str(number) for number in range(200)]
+        assert document(journal)["progress"] == {"completed": 199}
+
+    def test_facts_of_several_threads_are_all_kept_and_each_threads_in_order(self, memory, make_settings):
+        with started(memory, make_settings()) as outbox:
+
+            def put(name):
+                for number in range(50):
+                    outbox.put(line(f"{name}.{number}"))
+
+            threads = [threading.Thread(target=put, args=(name,)) for name in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(SOON)
+        for name in range(4):
+            own = [message for message in messages(memory) if message.startswith(f"{name}.")]
+            assert own == [f"{name}.{number}" for number in range(50)]
+
+    @pytest.mark.parametrize("lost", ["lose_reply", "lose_request"])
+    def test_what_was_not_answered_is_sent_again_and_kept_once(self, journal, make_settings, lost):
+        getattr(journal, lost).extend(islice(cycle([False, True]), 30))
+        with started(journal, make_settings()) as outbox:
+            for number in range(20):
+                outbox.put(line(str(number)))
+        assert messages(journal) == [str(number) for number in range(20)]
+        assert len(journal.sent) > 20
+
+    def test_an_event_keeps_its_id_through_every_resend(self, memory, make_settings):
+        memory.lose_request.extend([True, True, True])
+        draft = line("x")
+        with started(memory, make_settings()) as outbox:
+            outbox.put(draft)
+        assert [(sent.id, fact) for sent, fact, _ in memory.sent] == [(draft.id, 2)] * 4
+
+    def test_a_refused_event_is_set_aside_and_the_rest_goes_on(self, journal, make_settings):
+        with started(journal, make_settings()) as outbox:
+            outbox.put(line("1"))
+            outbox.put(line("x" * 10_000))
+            outbox.put(line("2"))
+        assert messages(journal) == ["1", "2"]
+
+    def test_after_close_nothing_more_is_taken(self, memory, make_settings):
+        with started(memory, make_settings()) as outbox:
+            outbox.put(line("1"))
+            outbox.close()
+            outbox.put(line("2"))
+        assert messages(memory) == ["1"]
+
+    def test_flush_says_whether_the_journal_has_everything(self, memory, make_settings):
+        with started(memory, make_settings()) as outbox:
+            memory.away = True
+            outbox.put(line("1"))
+            assert not outbox.flush(0.05)
+            memory.away = False
+            assert outbox.flush(SOON)
+            assert messages(memory) == ["1"]
+
+    def test_away_is_said_while_the_journal_is_away(self, memory, make_settings):
+        with started(memory, make_settings()) as outbox:
+            memory.away = True
+            outbox.put(line("1"))
+            wait_until(lambda: outbox.signals.away, what="the outbox has noticed")
+            memory.away = False
+            wait_until(lambda: not outbox.signals.away, what="the outbox has noticed that it is back")
+
+
+class TestBound:
+    def test_the_oldest_lines_are_dropped_and_that_is_said_before_the_rest(self, memory, make_settings):
+        memory.away = True
+        with started(memory, make_settings(outbox_limit=10)) as outbox:
+            for number in range(100):
+                outbox.put(line(str(number)))
+            memory.away = False
+        said = [event.data for event in facts(memory) if event.kind == "log"]
+        [dropped] = [data for data in said if "dropped" in data]
+        kept = [int(data["message"]) for data in said if "dropped" not in data]
+        assert kept[-10:] == list(range(90, 100))
+        assert len(kept) + dropped["dropped"] == 100
+        assert len(kept) in (10, 11)  # the eleventh was on its way already
+        assert dropped["message"] == f"{dropped['dropped']} events were dropped while the journal was away."
+        assert dropped["level"] == "warning"
+        assert said.index(dropped) == len(kept) - 10
+
+    def test_lines_are_dropped_before_events_and_events_before_stages_and_a_state_never(self, memory, make_settings):
+        memory.away = True
+        with started(memory, make_settings(outbox_limit=6)) as outbox:
+            outbox.put(line("on its way"))
+            wait_until(lambda: outbox.signals.away, what="the first line is on its way")
+            for number in range(4):
+                outbox.put(Draft("custom", data={"name": str(number)}))
+                outbox.put(Draft("stage", data={"name": str(number)}))
+                outbox.put(line(str(number)))
+            outbox.put(Draft("state", {"state": "stalled"}))
+            memory.away = False
+        kept = [(event.kind, (event.data or {}).get("name")) for event in facts(memory)[3:]]
+        assert kept == [
+            ("log", None), ("stage", "0"), ("stage", "1"), ("stage", "2"), ("custom", "3"), ("stage", "3"),
+            ("state", None),
+        ]  # fmt: skip
+        assert facts(memory)[3].data["dropped"] == 7
+
+    def test_the_bound_holds_when_there_is_nothing_but_stages(self, memory, make_settings):
+        memory.away = True
+        with started(memory, make_settings(outbox_limit=5)) as outbox:
+            for number in range(50):
+                outbox.put(Draft("stage", data={"name": str(number)}))
+            memory.away = False
+        assert [event.data["name"] for event in facts(memory) if event.kind == "stage"][-5:] == [
+            "45", "46", "47", "48", "49",
+        ]  # fmt: skip
+        assert len(facts(memory)) < 15
+
+    def test_numbers_stay_gapless_after_a_drop(self, memory, make_settings):
+        memory.away = True
+        with started(memory, make_settings(outbox_limit=3)) as outbox:
+            for number in range(10):
+                outbox.put(line(str(number)))
+            memory.away = False
+        assert [event.facts for event in facts(memory)] == list(range(1, len(facts(memory)) + 1))
+
+
+class TestSignals:
+    def test_the_reply_to_a_fact_tells_of_a_cancel(self, journal, make_settings):
+        with started(journal, make_settings()) as outbox:
+            cancel(journal)
+            outbox.put(line("x"))
+            wait_until(lambda: outbox.signals.cancel, what="the outbox has heard of the cancel")
+
+    def test_a_silent_run_hears_of_a_cancel(self, journal, make_settings):
+        with started(journal, make_settings(heartbeat=0.02)) as outbox:
+            cancel(journal)
+            wait_until(lambda: outbox.signals.cancel, what="the outbox has heard of the cancel")
+            assert not outbox.signals.fenced
+
+    def test_a_silent_run_hears_of_a_later_run(self, journal, make_settings):
+        with started(journal, make_settings(heartbeat=0.02)) as outbox:
+            supersede(journal)
+            wait_until(lambda: outbox.signals.fenced, what="the outbox has heard of the later run")
+
+    def test_a_silent_run_hears_that_it_was_declared_lost(self, journal, make_settings):
+        with started(journal, make_settings(heartbeat=0.02)) as outbox:
+            journal.target.append(FEED, Draft("state", {"state": "lost"}))
+            wait_until(lambda: outbox.signals.fenced, what="the outbox has heard of the verdict")
+
+    def test_a_silent_run_that_the_journal_forgot_opens_its_feed_again(self, journal, make_settings):
+        with started(journal, make_settings(heartbeat=0.02)) as outbox:
+            journal.forget(FEED)
+            wait_until(lambda: journal.snapshot(FEED), what="the feed is open again")
+            assert document(journal)["state"] == "running"
+            outbox.put(line("x"))
+            assert outbox.flush(SOON)
+            assert not outbox.signals.fenced
+
+    def test_a_silent_run_outlives_a_journal_that_is_away(self, memory, make_settings):
+        with started(memory, make_settings(heartbeat=0.01)) as outbox:
+            memory.away = True
+            before = memory.checks
+            wait_until(lambda: memory.checks >= before + 3, what="the outbox has asked three times")
+            memory.away = False
+            cancel(memory)
+            wait_until(lambda: outbox.signals.cancel, what="the outbox has heard of the cancel")
+
+    def test_a_fenced_run_is_ended_at_its_next_progress_call(self, journal, make_settings):
+        with running(journal, make_settings()) as run:
+            supersede(journal)
+            progress.log("one too many")
+            assert run.outbox.flush(SOON)
+            with pytest.raises(Fenced, match="Another run of this task has begun"):
+                progress.advance()
+            thread_ended(run.outbox)
+        assert "one too many" not in messages(journal)
+
+    def test_a_fenced_outbox_throws_away_what_it_holds_and_ends(self, memory, make_settings):
+        with started(memory, make_settings()) as outbox:
+            memory.away = True
+            for number in range(10):
+                outbox.put(line(str(number)))
+            supersede(memory)
+            memory.away = False
+            assert outbox.flush(SOON)
+            assert outbox.signals.fenced
+            thread_ended(outbox)
+            outbox.put(line("later"))
+            assert outbox.flush(0.0)
+        assert messages(memory) == []
+
+
+class TestStates:
+    def test_what_the_state_does_not_admit_is_replaced_by_the_other_draft(self, journal, make_settings):
+        with started(journal, make_settings()) as outbox:
+            cancel(journal)
+            otherwise = Draft("state", {"state": "cancelled"})
+            outbox.put(Draft("state", {"state": "retrying"}), otherwise=otherwise)
+        assert document(journal)["state"] == "cancelled"
+        assert facts(journal)[-1].id == otherwise.id
+
+    def test_the_other_draft_is_not_sent_where_the_first_is_admitted(self, journal, make_settings):
+        with started(journal, make_settings()) as outbox:
+            cancel(journal)
+            outbox.put(Draft("state", {"state": "succeeded"}), otherwise=Draft("state", {"state": "cancelled"}))
+        assert document(journal)["state"] == "succeeded"
+
+    def test_the_other_draft_is_sent_again_too(self, memory, make_settings):
+        with started(memory, make_settings()) as outbox:
+            cancel(memory)
+            memory.lose_reply.extend([False, True])
+            outbox.put(Draft("state", {"state": "retrying"}), otherwise=Draft("state", {"state": "cancelled"}))
+        assert [event.patch["state"] for event in facts(memory)] == ["queued", "running", "cancelling", "cancelled"]
+
+    def test_what_is_not_admitted_and_has_no_other_draft_does_not_stop_the_rest(self, journal, make_settings):
+        with started(journal, make_settings()) as outbox:
+            cancel(journal)
+            outbox.put(Draft("state", {"state": "retrying"}))
+            outbox.put(line("after"))
+            assert outbox.flush(SOON)
+        assert messages(journal) == ["after"]
+        assert document(journal)["state"] == "cancelling"
+
+    def test_after_a_terminal_state_the_outbox_ends(self, journal, make_settings):
+        with started(journal, make_settings()) as outbox:
+            journal.target.append(FEED, Draft("state", {"state": "lost"}))
+            outbox.put(line("too late"))
+            assert outbox.flush(SOON)
+            thread_ended(outbox)
+            assert outbox.signals.fenced
+        assert document(journal)["state"] == "lost"
+
+
+def fall_back(journal: Faults, make_settings, *, keep: int) -> None:
+    """Put a copy of the feed in the journal's place that has only its first `keep` facts: a replica that lagged."""
+    copy = MemoryJournal(make_settings())
+    drafts = [Draft(event.kind, event.patch, event.progress, event.data, event.id) for event in facts(journal)]
+    copy.open(FEED, owner=OWNER, draft=drafts[0], epoch="0123abcd")
+    claimed = copy.claim(FEED, drafts[1], worker=WORKER, delivery="delivery-1", retries=0, lease=600)
+    assert isinstance(claimed, Claimed)
+    for number, draft in enumerate(drafts[2:keep], start=2):
+        assert isinstance(copy.append(FEED, draft, run=1, fact=number), Stored)
+    journal.target = copy
+
+
+class TestLostData:
+    def test_facts_that_the_journal_has_lost_are_sent_again(self, memory, make_settings):
+        with started(memory, make_settings()) as outbox:
+            for number in range(20):
+                outbox.put(line(str(number)))
+            assert outbox.flush(SOON)
+            before = facts(memory)
+            fall_back(memory, make_settings, keep=10)
+            outbox.put(line("20"))
+        assert messages(memory) == [str(number) for number in range(21)]
+        assert [event.id for event in facts(memory)[:-1]] == [event.id for event in before]
+        assert facts(memory)[-2].cursor.chain == before[-1].chain
+
+    def test_a_counter_brings_the_lost_facts_back_too_and_is_not_lost_by_it(self, memory, make_settings):
+        newest = Counted()
+        with started(memory, make_settings(counters_per_second=1000), newest) as outbox:
+            for number in range(5):
+                outbox.put(line(str(number)))
+            assert outbox.flush(SOON)
+            fall_back(memory, make_settings, keep=4)
+            newest.completed = 9
+            outbox.touch()
+            assert outbox.flush(SOON)
+        assert messages(memory) == [str(number) for number in range(5)]
+        assert document(memory)["progress"] == {"completed": 9}
+
+    @pytest.mark.parametrize("lost", ["lose_reply", "lose_request"])
+    def test_a_journal_that_goes_away_again_meanwhile_loses_nothing(self, memory, make_settings, lost):
+        with started(memory, make_settings()) as outbox:
+            for number in range(10):
+                outbox.put(line(str(number)))
+            assert outbox.flush(SOON)
+            fall_back(memory, make_settings, keep=4)
+            getattr(memory, lost).extend([False, False, False, True, False, True])
+            outbox.put(line("10"))
+            outbox.put(line("11"))
+        assert messages(memory) == [str(number) for number in range(12)]
+
+    def test_more_than_is_held_for_sending_again_opens_the_feed_again(self, memory, make_settings):
+        count = ACKNOWLEDGED_KEPT + 20
+        with started(memory, make_settings()) as outbox:
+            for number in range(count):
+                outbox.put(line(str(number)))
+            assert outbox.flush(SOON)
+            last = memory.snapshot(FEED).cursor
+            fall_back(memory, make_settings, keep=5)
+            outbox.put(line("after"))
+        cursor = memory.snapshot(FEED).cursor
+        assert cursor.epoch != last.epoch
+        assert cursor.facts == last.facts + 1
+        assert not memory.read(FEED, last, limit=10).recovered
+        assert document(memory)["state"] == "running"
+
+    def test_a_feed_that_was_forgotten_is_opened_again_with_the_runs_document(self, journal, make_settings):
+        newest = Counted()
+        with started(journal, make_settings(counters_per_second=1000), newest) as outbox:
+            outbox.put(Draft("custom", {"note": "n"}, {"completed": 3}))
+            assert outbox.flush(SOON)
+            last = journal.snapshot(FEED).cursor
+            journal.forget(FEED)
+            outbox.put(line("after"))
+            assert outbox.flush(SOON)
+        snapshot = journal.snapshot(FEED)
+        assert snapshot.owner == OWNER
+        assert snapshot.document == {
+            "state": "running", "title": "Export", "run": 1, "note": "n", "progress": {"completed": 3},
+        }  # fmt: skip
+        assert snapshot.cursor.epoch != last.epoch
+        assert (snapshot.cursor.seq, snapshot.cursor.facts) == (last.seq + 1, last.facts + 1)
+
+    def test_a_counter_that_finds_its_feed_forgotten_is_kept(self, journal, make_settings):
+        newest = Counted()
+        with started(journal, make_settings(counters_per_second=1000), newest) as outbox:
+            journal.forget(FEED)
+            newest.completed = 5
+            outbox.touch()
+            assert outbox.flush(SOON)
+            assert document(journal)["progress"] == {"completed": 5}
+
+    def test_a_later_run_keeps_a_feed_that_was_forgotten(self, memory, make_settings):
+        with started(memory, make_settings()) as outbox:
+            memory.forget(FEED)
+            begin(memory, delivery="delivery-2")
+            begin(memory, delivery="delivery-3", retries=1)
+            outbox.put(line("x"))
+            assert outbox.flush(SOON)
+            assert outbox.signals.fenced
+        assert messages(memory) == []
+
+
+class TestRealOutages:
+    def settings(self, make_settings, server, **overrides):
+        return make_settings(server.url, journal_timeout=0.3, **overrides)
+
+    def test_a_journal_that_dies_and_comes_back_has_everything_in_order(self, server, make_settings):
+        settings = self.settings(make_settings, server)
+        journal = RedisJournal(settings)
+        newest = Counted()
+        with started(journal, settings, newest) as outbox:
+            for number in range(50):
+                outbox.put(line(str(number)))
+            server.kill()
+            for number in range(50, 150):
+                newest.completed = number
+                outbox.put(line(str(number)))
+                outbox.touch()
+            server.start()
+        assert messages(journal) == [str(number) for number in range(150)]
+        assert [event.facts for event in facts(journal)] == list(range(1, 153))
+        assert document(journal)["progress"] == {"completed": 149}
+        assert journal.snapshot(FEED).cursor.epoch == "0123abcd"
+
+    def test_a_journal_that_comes_back_with_an_old_copy_gets_the_rest_again(self, server, make_settings, tmp_path):
+        settings = self.settings(make_settings, server)
+        journal = RedisJournal(settings)
+        with started(journal, settings) as outbox:
+            for number in range(10):
+                outbox.put(line(str(number)))
+            assert outbox.flush(SOON)
+            server.copy_data(tmp_path / "copy")
+            for number in range(10, 20):
+                outbox.put(line(str(number)))
+            assert outbox.flush(SOON)
+            before = journal.snapshot(FEED).cursor
+            server.kill()
+            server.put_data_back(tmp_path / "copy")
+            server.start()
+            with server.client() as client:
+                assert client.exists(journal._names.feed(FEED)[0])
+            assert journal.snapshot(FEED).cursor.facts == 12
+            outbox.put(line("20"))
+        assert messages(journal) == [str(number) for number in range(21)]
+        assert journal.read(FEED, before, limit=10).recovered
+
+    def test_a_journal_that_was_emptied_is_filled_by_its_writer(self, server, make_settings):
+        settings = self.settings(make_settings, server)
+        journal = RedisJournal(settings)
+        with started(journal, settings) as outbox:
+            outbox.put(line("before"))
+            assert outbox.flush(SOON)
+            last = journal.snapshot(FEED).cursor
+            with server.client() as client:
+                client.flushall()
+            outbox.put(line("after"))
+            assert outbox.flush(SOON)
+            assert not outbox.signals.fenced
+        snapshot = journal.snapshot(FEED)
+        assert snapshot.cursor.facts == last.facts + 1
+        assert snapshot.cursor.epoch != last.epoch
+        assert snapshot.document == {"state": "running", "title": "Export", "run": 1}
+        assert [found.feed for found in journal.list(OWNER, limit=10)[0]] == [FEED]
+
+    def test_no_call_of_the_task_waits_for_a_journal_that_does_not_answer(self, server, make_settings):
+        settings = self.settings(make_settings, server)
+        journal = RedisJournal(settings)
+        with running(journal, settings) as run:
+            progress.log("first")
+            assert run.outbox.flush(SOON)
+            server.pause()
+            longest = 0.0
+            for number in range(500):
+                began = time.perf_counter()
+                progress.log(str(number))
+                progress.advance()
+                progress.update(description=str(number))
+                longest = max(longest, time.perf_counter() - began)
+            wait_until(lambda: run.outbox.signals.away, what="the outbox has noticed the outage")
+            began = time.perf_counter()
+            progress.log("500")
+            longest = max(longest, time.perf_counter() - began)
+            server.resume()
+            assert longest < 0.05
+            assert run.outbox.flush(SOON)
+        assert messages(journal) == ["first", *(str(number) for number in range(501))]
+
+    def test_a_journal_that_is_out_of_memory_loses_nothing(self, server, make_settings):
+        settings = self.settings(make_settings, server)
+        journal = RedisJournal(settings)
+        with started(journal, settings) as outbox, server.client() as client:
+            client.config_set("maxmemory", 1)
+            for number in range(5):
+                outbox.put(line(str(number)))
+            wait_until(lambda: outbox.signals.away, what="the outbox has noticed")
+            client.config_set("maxmemory", 0)
+        assert messages(journal) == [str(number) for number in range(5)]
+
+
+class TestLocks:
+    def test_facts_of_the_task_and_counters_of_the_outbox_do_not_wait_for_each_other(self, memory, make_settings):
+        run = Run(memory, begin(memory), make_settings(counters_per_second=1_000_000))
+        run.outbox.start()
+
+        def work():
+            for number in range(2000):
+                run.artifact({"name": "file", "rows": number})
+                run.advance(1)
+
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert not any(thread.is_alive() for thread in threads), "the task and its outbox wait for each other"
+        run.outbox.close()
+        assert run.outbox.flush(SOON)
+        assert document(memory)["progress"]["completed"] == 4000
+
+    def test_the_lock_of_the_outbox_is_free_while_it_asks_for_the_progress(self, memory, make_settings):
+        asked, answer = threading.Event(), threading.Event()
+
+        def newest():
+            asked.set()
+            assert answer.wait(SOON)
+            return {"completed": 1}
+
+        with started(memory, make_settings(), newest) as outbox:
+            outbox.touch()
+            assert asked.wait(SOON)
+            thread = threading.Thread(target=outbox.put, args=(line("x"),), daemon=True)
+            thread.start()
+            thread.join(5)
+            alive = thread.is_alive()
+            answer.set()
+            assert not alive, "put waits for the counter"
+
+    def test_an_outage_is_logged_once_with_its_end(self, memory, make_settings, caplog):
+        with started(memory, make_settings()) as outbox, caplog.at_level("INFO", "petiole"):
+            memory.lose_request.extend([True] * 4)
+            outbox.put(line("x"))
+            assert outbox.flush(SOON)
+        assert [record.message for record in caplog.records] == ["journal_away", "journal_returned"]
+
+
+def test_the_faults_of_these_tests_do_break(memory):
+    begin(memory)
+    memory.away = True
+    with pytest.raises(Unavailable):
+        memory.append(FEED, line("x"))
