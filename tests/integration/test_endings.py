@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from celery import Celery
 
 from petiole.client import Refused
 from tests.integration.system import System, wait_until
@@ -116,4 +117,29 @@ def test_a_queued_task_is_cancelled_at_once_and_never_runs(system: System) -> No
     after = client.start("/start/silent", {})
     after.wait(timeout=15)
     assert waiting.wait(timeout=5)["state"] == "cancelled"
+    assert "run" not in waiting.document
+
+
+def control(system: System) -> Celery:
+    return Celery("control", broker=system.redis_url)
+
+
+def test_a_running_task_that_is_revoked_with_terminate_is_cancelled(system: System) -> None:
+    view = system.client("ann").start("/start/count", {"args": [10, {"5": str(system.gate("never"))}]})
+    view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 5, timeout=15)
+    control(system).control.revoke(view.feed.removeprefix("task:"), terminate=True, signal="SIGKILL")
+    assert view.wait(timeout=15)["state"] == "cancelled"
+
+
+def test_a_waiting_task_that_is_revoked_is_cancelled_and_never_runs(system: System) -> None:
+    client, gate = system.client("ann"), system.gate("revoked")
+    holding = [client.start("/start/count", {"args": [2, {"1": str(gate)}]}) for _ in range(2)]
+    for view in holding:
+        view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 1, timeout=15)
+    waiting = client.start("/start/count", {"args": [5]})
+    control(system).control.revoke(waiting.feed.removeprefix("task:"), reply=True, timeout=5)
+    gate.touch()
+    for view in holding:
+        view.wait(timeout=15)
+    assert waiting.wait(timeout=15)["state"] == "cancelled"
     assert "run" not in waiting.document

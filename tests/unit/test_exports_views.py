@@ -35,6 +35,7 @@ class Site:
             )
         app = Flask(__name__)
         app.secret_key = "for this test"
+        app.testing = True
         app.config["PETIOLE_KEY_PREFIX"] = key_prefix
         celery_app = Celery("test", broker=redis_url)
         self.petiole = Petiole(app, SocketIO(app, async_mode="threading"), celery_app=celery_app)

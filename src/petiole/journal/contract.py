@@ -231,6 +231,10 @@ class Journal(Protocol):
         """Raise `Unavailable` unless the journal answers."""
         ...
 
+    def inspect(self) -> Sequence[str]:
+        """Return a sentence for each thing about the server that weakens the promise, with what to change."""
+        ...
+
     def close(self) -> None:
         """Give back connections."""
         ...

@@ -285,6 +285,9 @@ class MemoryJournal:
     def ping(self) -> None:
         """Memory always answers."""
 
+    def inspect(self) -> Sequence[str]:
+        return ("The journal is in memory and ends with this process. Set PETIOLE_JOURNAL_URL to a redis:// URL.",)
+
     def close(self) -> None:
         """There is nothing to give back."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from redis.exceptions import NoScriptError
 
 from petiole import state as states
-from petiole.connection import Names, connect, speaking
+from petiole.connection import Names, address, connect, speaking
 from petiole.errors import PetioleError
 from petiole.events import PARTITIONS, ZERO_CHAIN, Cursor, Document, Draft, Event, mint_epoch, partition, to_json
 from petiole.feed import Reading
@@ -32,6 +32,8 @@ from petiole.journal.contract import (
 )
 from petiole.journal.scripts import script
 from petiole.settings import Settings
+
+OLDEST: Final = (6, 2)
 
 
 class RedisJournal:
@@ -195,6 +197,23 @@ class RedisJournal:
     def ping(self) -> None:
         with speaking(self._settings.journal_url):
             self._client.ping()
+
+    def inspect(self) -> Sequence[str]:
+        try:
+            with speaking(self._settings.journal_url):
+                info = self._client.info()
+        except PetioleError as error:
+            return (str(error),)
+        where = address(self._settings.journal_url)
+        found = []
+        if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < OLDEST:
+            found.append(f"Redis at {where} is {info['redis_version']}; Petiole needs 6.2 or newer. Upgrade it.")
+        if not info.get("aof_enabled"):
+            found.append(f"Redis at {where} keeps no append-only file and forgets feeds when it restarts. Set appendonly yes.")
+        if info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
+            policy = info.get("maxmemory_policy")
+            found.append(f"Redis at {where} may evict feeds ({policy}). Set maxmemory-policy noeviction.")
+        return found
 
     def close(self) -> None:
         self._client.close()

@@ -92,8 +92,8 @@ class Petiole:
 
         @app.before_request
         def begin() -> None:
-            # In the process that serves, so after every fork.
-            if not state.reaping:
+            # In the process that serves, so after every fork; an application's own tests have nothing to reap.
+            if not state.reaping and not app.testing:
                 state.reaping = True
                 socketio.start_background_task(state.reaper.run)
 

@@ -81,6 +81,8 @@ class Lifecycle:
             return
         self._heartbeat = Heartbeat(self._tracking.journal, self._settings, worker=self._worker, running=_running_feeds)
         self._heartbeat.start()
+        for sentence in self._tracking.journal.inspect():
+            log.warning("Petiole: %s", sentence)
 
     def _on_process_init(self, **_: Any) -> None:
         # A pool child that is forked later inherits what belongs to the main process, but not its threads.
@@ -249,9 +251,9 @@ class Lifecycle:
             run.finish(patch, otherwise=_cancelled())
         else:
             run.outbox.close()
-        if run.outbox.flush(self._settings.flush_timeout):
-            with self._lock:
-                self._unsent.discard(run)
+        run.outbox.flush(self._settings.flush_timeout)
+        with self._lock:
+            self._unsent = {unsent for unsent in self._unsent if not unsent.outbox.flush(0)}
 
     def _on_failure(self, sender: Task, task_id: str, exception: BaseException, **_: Any) -> None:
         """Speak for a pool child that died: then Celery raises the failure in the worker's main process."""
@@ -262,13 +264,12 @@ class Lifecycle:
             )
 
     def _on_revoked(self, sender: Task, request: Any, expired: bool, **_: Any) -> None:
-        header = Header.from_message(getattr(request, "request_dict", None))
-        if header is None or sender.app is not self._tracking.celery_app or self._heartbeat is None:
+        if sender.app is not self._tracking.celery_app or self._heartbeat is None:
             return
         patch = {"state": states.CANCELLED, "finished_at": now_ms()}
         if expired:
             patch = {"state": states.FAILED, "finished_at": now_ms(), "reason": "The task waited longer than it may."}
-        self._heartbeat.conclude(header.feed, Draft("state", patch))
+        self._heartbeat.conclude(task_feed(request.id), Draft("state", patch))
 
     def _on_unknown(self, sender: Any, name: str, id: str, message: Any, **_: Any) -> None:
         header = Header.from_message(getattr(message, "headers", None))
