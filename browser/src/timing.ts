@@ -19,7 +19,7 @@ export interface Timing {
 
 export const DEFAULT_TIMING: Timing = {
   reconnectFirst: 1,
-  reconnectMost: 30,
+  reconnectMost: 8,
   connectWithin: 10,
   fallbackAfter: 5,
   pollEvery: 3,

@@ -252,7 +252,7 @@ suite("announcements", () => {
 suite("waiting", () => {
   test("backoff is anything up to a ceiling that doubles", () => {
     expect(backoff(0, DEFAULT_TIMING, () => 0)).toBe(0);
-    expect([0, 1, 4, 5, 60].map((failures) => backoff(failures, DEFAULT_TIMING, () => 1))).toEqual([1, 2, 16, 30, 30]);
+    expect([0, 1, 4, 5, 60].map((failures) => backoff(failures, DEFAULT_TIMING, () => 1))).toEqual([1, 2, 8, 8, 8]);
   });
 
   test("Retry-After is a number or a date, within a minute", () => {

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import urljoin
 
 import requests
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 NAMESPACE: Final = "/petiole"
 ANSWER_TIMEOUT: Final = 5.0
 RETRY_PAUSE: Final = 0.5
+
+OnEvent: TypeAlias = Callable[[Event], None] | None
+OnReset: TypeAlias = Callable[[Cursor], None] | None
 
 
 class Refused(PetioleError):
@@ -44,12 +47,19 @@ class Receipt:
 
 
 class TaskView:
-    """One followed task. `on_event` is called with every event, in order, in the socket's thread."""
+    """One followed task. `on_event` is called with every event, in order, and `on_reset` with the cursor of every reset."""
 
-    def __init__(self, client: TaskClient, reader: Reader, on_event: Callable[[Event], None] | None) -> None:
+    def __init__(
+        self,
+        client: TaskClient,
+        reader: Reader,
+        on_event: OnEvent,
+        on_reset: OnReset,
+    ) -> None:
         self._client = client
         self._reader = reader
         self._on_event = on_event
+        self._on_reset = on_reset
         self._changed = threading.Condition(threading.RLock())
         self._asking = 0
         self._refused: dict[str, Any] | None = None
@@ -159,8 +169,10 @@ class TaskView:
                 case Show(event):
                     if self._on_event is not None:
                         self._on_event(event)
-                case Reset():
+                case Reset(cursor):
                     self.resets += 1
+                    if self._on_reset is not None:
+                        self._on_reset(cursor)
                 case Read(cursor):
                     self._ask(cursor)
         self._changed.notify_all()
@@ -180,7 +192,7 @@ class TaskClient:
         self._socket.on("event", self._on_event, namespace=NAMESPACE)
         self._socket.on("reset", self._on_reset, namespace=NAMESPACE)
 
-    def start(self, path: str, body: dict[str, Any], *, on_event: Callable[[Event], None] | None = None) -> TaskView:
+    def start(self, path: str, body: dict[str, Any], *, on_event: OnEvent = None) -> TaskView:
         """Post JSON to a route that starts a task, and follow it from the cursor of the 202.
 
         Raises:
@@ -198,17 +210,22 @@ class TaskClient:
         *,
         cursor: str | None = None,
         document: Document | None = None,
-        on_event: Callable[[Event], None] | None = None,
+        on_event: OnEvent = None,
+        on_reset: OnReset = None,
     ) -> TaskView:
         """Follow a feed: from `cursor` with its document, or from its first fact."""
         held = None if cursor is None else Cursor.parse(cursor)
-        view = TaskView(self, Reader(check_feed(feed), cursor=held, document=document), on_event)
+        view = self.make_view(Reader(check_feed(feed), cursor=held, document=document), on_event, on_reset)
         self._views[feed] = view
         if self._socket.connected:
             view.read()
         else:
             self.connect()
         return view
+
+    def make_view(self, reader: Reader, on_event: OnEvent, on_reset: OnReset) -> TaskView:
+        """Return the view of a feed; a subclass may give it another reader."""
+        return TaskView(self, reader, on_event, on_reset)
 
     def connect(self) -> None:
         """Open the socket; every view reads once it is connected.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from celery import Celery, Task
 from kombu.exceptions import EncodeError, OperationalError
 
-from petiole.errors import InvalidEvent, PetioleError, Unavailable
+from petiole.errors import InvalidEvent, PetioleError, SetupError, Unavailable
 from petiole.events import VERSION, Cursor, Document, Draft, mint_epoch, task_feed
 from petiole.journal import Journal, open_journal
 from petiole.settings import Settings
@@ -67,6 +68,8 @@ class Tracking:
         self.journal: Journal = open_journal(settings)
         # Whether the worker's side listens to this application's signals: once, however often it is asked for.
         self.connected = False
+        # Called before a task runs in the process that starts it (`task_always_eager`).
+        self.before_eager: Callable[[], None] = lambda: None
 
     def warm_up(self) -> None:
         """Import what the first publish needs, so that it isn't the one that waits; nothing is sent."""
@@ -102,16 +105,7 @@ class Tracking:
             feed, owner=owner, draft=Draft("state", document), lease=self.settings.dispatch_lease, epoch=header.epoch
         )
         try:
-            self.celery_app.send_task(
-                name,
-                args=list(args),
-                kwargs=dict(kwargs or {}),
-                task_id=task_id,
-                headers=header.to_message(),
-                queue=queue,
-                countdown=countdown,
-                retry=False,
-            )
+            self._publish(task, args, kwargs, task_id, header.to_message(), queue, countdown)
         except (OperationalError, OSError) as error:
             self._forget(feed)
             raise Unavailable(f"The broker didn't take the task ({error}). Nothing was started; try again.") from error
@@ -122,6 +116,28 @@ class Tracking:
             ) from error
         self._confirm(feed)
         return Handle(task_id, feed, cursor, document)
+
+    def _publish(
+        self,
+        task: Task | str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None,
+        task_id: str,
+        headers: Mapping[str, Any],
+        queue: str | None,
+        countdown: float | None,
+    ) -> None:
+        # A task that is known here is published with its own options (queue, priority, …); a name alone has none.
+        known = self.celery_app.tasks.get(task) if isinstance(task, str) else task
+        if self.celery_app.conf.task_always_eager:
+            if known is None:
+                raise PetioleError(
+                    f"{task} can't run eagerly, because its code isn't here. Import it, or turn eager off."
+                )
+            self.before_eager()
+        chosen = {name: value for name, value in (("queue", queue), ("countdown", countdown)) if value is not None}
+        send = functools.partial(self.celery_app.send_task, task) if known is None else known.apply_async
+        send(args=list(args), kwargs=dict(kwargs or {}), task_id=task_id, headers=headers, retry=False, **chosen)
 
     def _confirm(self, feed: str) -> None:
         try:
@@ -164,6 +180,12 @@ def track_app(celery_app: Celery, settings: Settings | None = None) -> Tracking:
     """
     known = getattr(celery_app, "petiole", None)
     if isinstance(known, Tracking):
+        for name in ("journal_url", "key_prefix"):
+            if settings is not None and getattr(settings, name) != getattr(known.settings, name):
+                raise SetupError(
+                    f"PETIOLE_{name.upper()} is set differently for Flask and for Celery, so they would never meet. "
+                    "Set it in the environment, or alike in both configurations."
+                )
         return known
     conf = celery_app.conf
     loaded = settings or Settings.load(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -94,10 +95,18 @@ def _kind(default: Any) -> type:
 
 
 def _convert(key: str, value: Any, kind: type) -> Any:
+    wrong = SetupError(f"{key} is {value!r}. Set it to a value of type {kind.__name__}.")
+    # `str` takes everything, `int` cuts fractions off, and a truth value counts as a number.
+    if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+        raise wrong
     try:
         converted = kind(value)
-    except (TypeError, ValueError):
-        raise SetupError(f"{key} is {value!r}. Set it to a value of type {kind.__name__}.") from None
+    except (TypeError, ValueError, OverflowError):
+        raise wrong from None
+    if isinstance(value, float) and kind is int and converted != value:
+        raise wrong
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise wrong
     if isinstance(converted, (int, float)) and converted < 0:
         raise SetupError(f"{key} is {value!r}. Set it to 0 or more.")
     return converted

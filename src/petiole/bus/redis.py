@@ -81,7 +81,8 @@ class RedisBus:
             with speaking(self._settings.journal_url):
                 self._client.publish(self._probe_channel, token)
             return arrived.wait(timeout)
-        except Unavailable:
+        except (Unavailable, AttributeError, ValueError):
+            # The last two: what redis-py raises where `close` takes the connection away meanwhile.
             return False
         finally:
             del self._probes[token]

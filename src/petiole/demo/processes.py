@@ -119,14 +119,20 @@ class Processes:
                 )
 
     def stop(self) -> None:
-        """Stop all, the last started first: politely, then for good. Interrupted meanwhile: all for good, at once."""
+        """Stop all, the one that was started first last, because the others need it: politely, then for good.
+
+        Interrupted meanwhile: all for good, at once.
+        """
         try:
-            for process in reversed(self._children):
-                if process.is_alive():
-                    process.popen.send_signal(signal.SIGTERM)
+            for together in (self._children[1:], self._children[:1]):
+                for process in together:
+                    if process.is_alive():
+                        process.popen.send_signal(signal.SIGTERM)
+                deadline = time.monotonic() + STOP_TIMEOUT
+                for process in together:
                     with suppress(subprocess.TimeoutExpired):
-                        process.popen.wait(STOP_TIMEOUT)
-                _end_group(process)
+                        process.popen.wait(max(deadline - time.monotonic(), 0.0))
+                    _end_group(process)
         finally:
             for process in self._children:
                 _end_group(process)

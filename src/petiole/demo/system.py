@@ -61,8 +61,12 @@ def running(options: Options, say: Say) -> Iterator[System]:
     Raises:
         SetupError: something is missing, in use or not allowed; or a process died.
     """
+    # What can be refused at once is, before the database is built and every process says it in its own way.
+    Settings.load(broker_url="redis://")
     port = _claim_port(options.host, options.port)
-    if options.redis_url is not None:
+    if options.redis_url is None:
+        find_redis_server()
+    else:
         _check_redis(options.redis_url)
     with _prepared(options.directory) as database:
         processes = Processes(say)
@@ -87,6 +91,14 @@ def _start(options: Options, processes: Processes, database: Path, port: int) ->
     started: list[str] = []
     redis_url = options.redis_url or _start_redis(processes, options.directory, started)
     environment = _environment(options, redis_url, database)
+    web = processes.start(
+        "web",
+        [
+            *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
+            *("--bind", f"{_bracket(options.host)}:{port}", "petiole.demo.app:create_app()"),
+        ],
+        environment=environment,
+    )
     workers = [
         processes.start(
             f"worker{index + 1}" if options.workers > 1 else "worker",
@@ -100,14 +112,6 @@ def _start(options: Options, processes: Processes, database: Path, port: int) ->
         )
         for index in range(options.workers)
     ]
-    web = processes.start(
-        "web",
-        [
-            *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
-            *("--bind", f"{_bracket(options.host)}:{port}", "petiole.demo.app:create_app()"),
-        ],
-        environment=environment,
-    )
     url = f"http://{_reachable(options.host)}:{port}"
     processes.wait_ready(web, timeout=READY_TIMEOUT, condition=lambda: _answers(url))
     for worker in workers:

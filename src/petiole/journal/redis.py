@@ -209,7 +209,9 @@ class RedisJournal:
         if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < OLDEST:
             found.append(f"Redis at {where} is {info['redis_version']}; Petiole needs 6.2 or newer. Upgrade it.")
         if not info.get("aof_enabled"):
-            found.append(f"Redis at {where} keeps no append-only file and forgets feeds when it restarts. Set appendonly yes.")
+            found.append(
+                f"Redis at {where} keeps no append-only file and forgets feeds when it restarts. Set appendonly yes."
+            )
         if info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
             policy = info.get("maxmemory_policy")
             found.append(f"Redis at {where} may evict feeds ({policy}). Set maxmemory-policy noeviction.")

@@ -36,6 +36,7 @@ class State:
     """What one Flask application has of Petiole."""
 
     settings: Settings
+    socketio: SocketIO
     tracking: Tracking
     relay: Relay
     reaper: Reaper
@@ -88,14 +89,11 @@ class Petiole:
             socketio.emit(name, payload, to=feed, namespace=NAMESPACE, ignore_queue=True)
 
         relay = Relay(tracking.journal, open_bus(settings), settings, emit=emit, spawn=socketio.start_background_task)
-        state = app.extensions[EXTENSION] = State(settings, tracking, relay, Reaper(tracking.journal, settings))
+        app.extensions[EXTENSION] = State(settings, socketio, tracking, relay, Reaper(tracking.journal, settings))
 
         @app.before_request
         def begin() -> None:
-            # In the process that serves, so after every fork; an application's own tests have nothing to reap.
-            if not state.reaping and not app.testing:
-                state.reaping = True
-                socketio.start_background_task(state.reaper.run)
+            self.begin()
 
         # For the whole application: a view of its own that starts or authorizes a task raises them too.
         app.register_error_handler(Problem, Problem.to_response)
@@ -116,6 +114,14 @@ class Petiole:
         """Have every snapshot's `links` contain what `function(snapshot)` returns. Usable as decorator."""
         self._links.append(function)
         return function
+
+    def begin(self) -> None:
+        """Start this process's reaper, once: with the first request or connection, so after every fork."""
+        state = self._state()
+        # An application's own tests have nothing to reap.
+        if not state.reaping and not current_app.testing:
+            state.reaping = True
+            state.socketio.start_background_task(state.reaper.run)
 
     @property
     def settings(self) -> Settings:

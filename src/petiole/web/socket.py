@@ -38,6 +38,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         self._connections: dict[str, Connection] = {}
 
     def on_connect(self, _auth: object = None) -> None:
+        self._petiole.begin()
         self._connections[request.sid] = Connection(self._petiole.user(create=False))  # type: ignore[attr-defined]
 
     def on_disconnect(self, *_reason: object) -> None:

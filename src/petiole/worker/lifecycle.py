@@ -46,7 +46,7 @@ class Lifecycle:
     def __init__(self, tracking: Tracking) -> None:
         self._tracking = tracking
         self._settings = tracking.settings
-        self._worker = ""
+        self._worker = f"eager/{uuid.uuid4().hex[:8]}"
         self._heartbeat: Heartbeat | None = None
         self._runs: dict[str, Run] = {}
         self._unsent: set[Run] = set()
@@ -67,14 +67,14 @@ class Lifecycle:
             (signals.task_unknown, self._on_unknown),
         ):
             signal.connect(receiver, weak=False)
+        self._tracking.before_eager = self._wrap_all
 
     def _on_worker_init(self, sender: Any, **_: Any) -> None:
         if sender.app is not self._tracking.celery_app:
             return
         # A worker that starts again under the same name is another worker: it doesn't hold the old one's leases.
         self._worker = f"{sender.hostname}/{uuid.uuid4().hex[:8]}"
-        for task in sender.app.tasks.values():
-            self._wrap(task)
+        self._wrap_all()
 
     def _on_worker_ready(self, sender: Any, **_: Any) -> None:
         if sender.app is not self._tracking.celery_app:
@@ -100,6 +100,10 @@ class Lifecycle:
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
+
+    def _wrap_all(self) -> None:
+        for task in self._tracking.celery_app.tasks.values():
+            self._wrap(task)
 
     def _wrap(self, task: Task) -> None:
         original = task.run
