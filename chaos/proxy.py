@@ -1,0 +1,137 @@
+"""A TCP proxy that misbehaves on command: refuse, reset, swallow, delay, or lose single pub/sub messages."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+Pair: TypeAlias = tuple[socket.socket, socket.socket]
+
+CHUNK: Final = 65536
+# A pub/sub message as Redis sends it (RESP2): *3, "message", channel, payload.
+_MESSAGE: Final = re.compile(rb"\*3\r\n\$7\r\nmessage\r\n\$\d+\r\n[^\r]*\r\n\$(\d+)\r\n")
+
+
+@dataclass
+class Faults:
+    """What the proxy does just now.
+
+    `swallow`: every connection that says something now stays open and passes nothing any more, for good. `lose` is asked for
+    every pub/sub message on its way to a subscriber. `cut` is asked for every reply on its way to a writer: true resets the
+    connection in its place.
+    """
+
+    refuse: bool = False
+    swallow: bool = False
+    delay: float = 0.0
+    lose: Callable[[bytes], bool] | None = None
+    cut: Callable[[], bool] | None = None
+    lost: int = 0
+
+
+@dataclass
+class FaultProxy:
+    """Listens on a loopback port and passes on to another; `faults` may be changed at any time."""
+
+    target: int
+    faults: Faults = field(default_factory=Faults)
+
+    def __post_init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+        self._pairs: set[Pair] = set()
+        self._swallowed: set[Pair] = set()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._accept, name="fault-proxy", daemon=True).start()
+
+    def reset_all(self) -> None:
+        """Reset every open connection, as a router does that has forgotten them."""
+        with self._lock:
+            pairs, self._pairs = self._pairs, set()
+        for pair in pairs:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
+
+    def close(self) -> None:
+        """Stop listening and end every connection."""
+        self._server.close()
+        self.reset_all()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            if self.faults.refuse:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+                continue
+            try:
+                server = socket.create_connection(("127.0.0.1", self.target), timeout=5)
+                server.settimeout(None)
+            except OSError:
+                client.close()
+                continue
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            pair = (client, server)
+            with self._lock:
+                self._pairs.add(pair)
+            threading.Thread(target=self._pass, args=(client, server, pair, False), daemon=True).start()
+            threading.Thread(target=self._pass, args=(server, client, pair, True), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, pair: Pair, to_client: bool) -> None:
+        held = b""
+        try:
+            while data := source.recv(CHUNK):
+                if self.faults.swallow:
+                    with self._lock:
+                        self._swallowed.add(pair)
+                if pair in self._swallowed:
+                    continue
+                if to_client and self.faults.cut is not None and self.faults.cut():
+                    self.faults.lost += 1
+                    break
+                if self.faults.delay:
+                    time.sleep(self.faults.delay)
+                if to_client and self.faults.lose is not None:
+                    data, held = self._without_lost(held + data)
+                elif held:
+                    data, held = held + data, b""
+                sink.sendall(data)
+        except OSError:
+            pass
+        finally:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+            with self._lock:
+                self._pairs.discard(pair)
+                self._swallowed.discard(pair)
+
+    def _without_lost(self, data: bytes) -> tuple[bytes, bytes]:
+        """Take single pub/sub messages out of the stream; returns what goes on and what isn't whole yet."""
+        kept, at = [], 0
+        while match := _MESSAGE.search(data, at):
+            end = match.end() + int(match[1]) + 2
+            if end > len(data):
+                kept.append(data[at : match.start()])
+                return b"".join(kept), data[match.start() :]
+            kept.append(data[at : match.start()])
+            if self.faults.lose is not None and self.faults.lose(data[match.end() : end - 2]):
+                self.faults.lost += 1
+            else:
+                kept.append(data[match.start() : end])
+            at = end
+        return b"".join([*kept, data[at:]]), b""
