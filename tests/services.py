@@ -53,7 +53,10 @@ def system_redis_server() -> str | None:
 
 
 class RedisServer:
-    """One redis-server process on loopback, with a port and a directory that stay its own through every restart."""
+    """One redis-server process on loopback, with a port and a directory that stay its own through every restart.
+
+    With `append_only` it has everything that it has answered, even after a kill.
+    """
 
     def __init__(self, binary: str, directory: Path, *, append_only: bool = True) -> None:
         self.binary = binary
@@ -74,6 +77,8 @@ class RedisServer:
         """Start it and wait until it answers."""
         command = redis_command(self.binary, port=self.port, directory=self.directory)
         command += ["--appendonly", "yes" if self.append_only else "no"]
+        # Synced every second, a server may hold answered writes back while it syncs, and a kill would lose them.
+        command += ["--appendfsync", "always"]
         with (self.directory / "server.log").open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:

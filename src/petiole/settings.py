@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,8 +18,12 @@ PREFIX: Final = "PETIOLE_"
 REDIS_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
 
 
-def _setting(default: Any, unit: str, meaning: str) -> Any:
-    return field(default=default, metadata={"unit": unit, "meaning": meaning})
+# What Kubernetes and Docker put into the environment for a service that is named petiole.
+_LINKS: Final = re.compile(r"(service_host|service_port|port)(_.*)?\Z")
+
+
+def _setting(default: Any, unit: str, meaning: str, *, zero: bool = False) -> Any:
+    return field(default=default, metadata={"unit": unit, "meaning": meaning, "zero": zero})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,24 +40,32 @@ class Settings:
     kept_for: float = _setting(7 * 86400.0, "seconds", "how long a feed is kept after its last event")
     live_kept_for: float = _setting(30 * 86400.0, "seconds", "how long a live feed is kept; prolonged by its worker")
     lease: float = _setting(8.0, "seconds", "how long a run counts as alive after its worker's last sign of life")
-    lost_after: float = _setting(30.0, "seconds", "how long a stalled task waits for its worker before it is lost")
+    lost_after: float = _setting(
+        30.0, "seconds", "how long a stalled task waits for its worker before it is lost", zero=True
+    )
     dispatch_lease: float = _setting(30.0, "seconds", "how long a task may be queued before its publish is confirmed")
     heartbeat: float = _setting(2.5, "seconds", "how often a worker renews its leases and asks for cancel and fence")
     journal_timeout: float = _setting(1.5, "seconds", "how long one call of the journal may take, connecting included")
-    counters_per_second: float = _setting(10.0, "per second", "how often a run's counters are sent at most")
+    counters_per_second: float = _setting(10.0, "per second", "how often a run's counters are sent at most", zero=True)
     outbox_limit: int = _setting(10_000, "events", "how many events a run holds back while the journal is away")
-    flush_timeout: float = _setting(1.0, "seconds", "how long a finished task waits for its last event to be kept")
+    flush_timeout: float = _setting(
+        1.0, "seconds", "how long a finished task waits for its last event to be kept", zero=True
+    )
     url_prefix: str = _setting("/petiole", "path", "where the HTTP routes and the browser file are mounted")
     read_limit: int = _setting(500, "facts", "how many facts one read returns at most")
     head_check: float = _setting(5.0, "seconds", "how often the relay compares watched feeds with the journal")
-    follow_timeout: float = _setting(2.0, "seconds", "how long a watch waits for the bus before it answers anyway")
-    linger: float = _setting(10.0, "seconds", "how long a feed is followed after its last watcher left")
+    follow_timeout: float = _setting(
+        2.0, "seconds", "how long a watch waits for the bus before it answers anyway", zero=True
+    )
+    linger: float = _setting(10.0, "seconds", "how long a feed is followed after its last watcher left", zero=True)
     watches_per_connection: int = _setting(100, "feeds", "how many feeds one connection may watch")
     exports_database: Path = _setting(Path("exports.sqlite"), "path", "the SQLite database that exports read")
     exports_directory: Path = _setting(Path("exports"), "path", "where exported files are kept")
     exports_kept_for: float = _setting(7 * 86400.0, "seconds", "how long an exported file can be downloaded")
     exports_batch_rows: int = _setting(5000, "rows", "how many rows are read and written at a time")
-    exports_rows_per_second: float = _setting(0.0, "rows per second", "how fast exports may read; 0: no limit")
+    exports_rows_per_second: float = _setting(
+        0.0, "rows per second", "how fast exports may read; 0: no limit", zero=True
+    )
     exports_url_template: str = _setting("/exports/{id}/file", "path", "the download address of the task `{id}`")
 
     @classmethod
@@ -69,17 +82,20 @@ class Settings:
         """
         known = {setting.name: setting for setting in fields(cls)}
         values: dict[str, Any] = {}
-        for source in (os.environ if environ is None else environ, *sources):
+        environment = os.environ if environ is None else environ
+        for source in (environment, *sources):
             for key in source:
                 if not isinstance(key, str) or not key.upper().startswith(PREFIX):
                     continue
                 name = key[len(PREFIX) :].lower()
+                if source is environment and _LINKS.match(name):
+                    continue
                 if name not in known:
                     near = difflib.get_close_matches(name, known, n=1)
                     hint = f"Did you mean {PREFIX}{near[0].upper()}?" if near else "docs/settings.md has them all."
                     raise SetupError(f"{key} isn't a setting of Petiole. {hint}")
                 if name not in values:
-                    values[name] = _convert(key, source[key], _kind(known[name].default))
+                    values[name] = _convert(key, source[key], known[name])
         journal_url = values.get("journal_url") or ""
         if not journal_url and broker_url and urlsplit(broker_url).scheme in REDIS_SCHEMES:
             values["journal_url"] = journal_url = broker_url
@@ -90,11 +106,8 @@ class Settings:
         return cls(**values)
 
 
-def _kind(default: Any) -> type:
-    return Path if isinstance(default, Path) else type(default)
-
-
-def _convert(key: str, value: Any, kind: type) -> Any:
+def _convert(key: str, value: Any, setting: Field[Any]) -> Any:
+    kind: type = Path if isinstance(setting.default, Path) else type(setting.default)
     wrong = SetupError(f"{key} is {value!r}. Set it to a value of type {kind.__name__}.")
     # `str` takes everything, `int` cuts fractions off, and a truth value counts as a number.
     if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
@@ -107,6 +120,7 @@ def _convert(key: str, value: Any, kind: type) -> Any:
         raise wrong
     if isinstance(converted, float) and not math.isfinite(converted):
         raise wrong
-    if isinstance(converted, (int, float)) and converted < 0:
-        raise SetupError(f"{key} is {value!r}. Set it to 0 or more.")
+    if isinstance(converted, (int, float)) and (converted < 0 or (converted == 0 and not setting.metadata["zero"])):
+        least = "0 or more" if setting.metadata["zero"] else "more than 0"
+        raise SetupError(f"{key} is {value!r}. Set it to {least}.")
     return converted

@@ -34,7 +34,9 @@ class Listener:
         self.heard: list[tuple[str, str | bytes]] = []
         self.returns = 0
         self.on_ring: Callable[[], None] = lambda: None
-        self._thread = threading.Thread(target=bus.listen, args=(self._ring,), kwargs={"on_return": self._returned})
+        self._thread = threading.Thread(
+            target=bus.listen, args=(self._ring,), kwargs={"on_return": self._returned}, daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()

@@ -25,6 +25,7 @@ from petiole.events import (
 )
 from petiole.feed import Reading, follow
 from petiole.journal.contract import (
+    MAX_SILENT_ENDS,
     Busy,
     Claimed,
     Closed,
@@ -134,6 +135,18 @@ def backend(
         if kind == "memory"
         else RedisBackend(make_settings, redis_servers(variant), request.param)
     )
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=VARIANTS)
+def redis_backend(
+    request: pytest.FixtureRequest,
+    make_settings: Callable[..., Settings],
+    redis_servers: Callable[[str], RedisServer],
+) -> Iterator[RedisBackend]:
+    """For what a journal in memory doesn't have: it forgets with its process, and its list is its feeds."""
+    made = RedisBackend(make_settings, redis_servers(request.param), f"redis-{request.param}")
     yield made
     made.close()
 
@@ -481,29 +494,23 @@ class TestRetention:
         assert answer.cursor.facts == 11
         assert answer.document == {"state": "queued", "title": "Export"}
 
-    def test_a_finished_feed_is_forgotten_after_its_time(self, backend):
-        if backend.name == "memory":
-            pytest.skip("The memory journal forgets with its process.")
-        journal = backend.make(kept_for=0.05)
+    def test_a_finished_feed_is_forgotten_after_its_time(self, redis_backend):
+        journal = redis_backend.make(kept_for=0.05)
         claimed(journal)
         stored(journal.append(FEED, state("succeeded"), run=1, fact=2))
         wait_until(lambda: journal.snapshot(FEED) is None, what="the finished feed is forgotten")
         assert journal.read(FEED, None, limit=10) is None
 
-    def test_a_live_feed_that_nobody_renews_is_forgotten_after_its_time(self, backend):
-        if backend.name == "memory":
-            pytest.skip("The memory journal forgets with its process.")
-        journal = backend.make(live_kept_for=0.05)
+    def test_a_live_feed_that_nobody_renews_is_forgotten_after_its_time(self, redis_backend):
+        journal = redis_backend.make(live_kept_for=0.05)
         opened(journal)
         wait_until(lambda: journal.snapshot(FEED) is None, what="the live feed is forgotten")
 
-    def test_renewing_prolongs_a_live_feed(self, backend):
-        if backend.name == "memory":
-            pytest.skip("The memory journal forgets with its process.")
-        claimed(backend.make(live_kept_for=30.0))
-        backend.make(live_kept_for=LONG).renew(WORKER, [FEED], lease=LONG)
-        with backend.server.client() as client:
-            keys = client.keys(f"{backend.make()._names._prefix}:*{FEED}:*")
+    def test_renewing_prolongs_a_live_feed(self, redis_backend):
+        claimed(redis_backend.make(live_kept_for=30.0))
+        redis_backend.make(live_kept_for=LONG).renew(WORKER, [FEED], lease=LONG)
+        with redis_backend.server.client() as client:
+            keys = client.keys(f"{redis_backend.make()._names._prefix}:*{FEED}:*")
             assert len(keys) == 3
             assert all(client.pttl(key) > 60_000 for key in keys)
 
@@ -558,6 +565,11 @@ class TestAppend:
         claimed(journal)
         stored(journal.append(FEED, counter(1), run=1, fact=1, counter=9))
         stored(journal.append(FEED, line(), run=1, fact=2))
+        stored(journal.append(FEED, counter(2), run=1, fact=2, counter=1))
+
+    def test_a_fact_begins_the_counters_anew_whatever_number_it_bears(self, journal):
+        claimed(journal)
+        stored(journal.append(FEED, line(), run=1, fact=2, counter=9))
         stored(journal.append(FEED, counter(2), run=1, fact=2, counter=1))
 
     def test_an_earlier_run_is_fenced_and_is_told_by_which(self, backend, journal):
@@ -791,6 +803,41 @@ class TestClaim:
         assert reading(journal).events[-1].patch == {"state": "cancelling"}
         stored(journal.append(FEED, state("cancelled"), run=2, fact=1))
 
+    def run_ends_silently(self, backend, journal, number, **more):
+        journal.renew(WORKER, [FEED], lease=SHORT)
+        backend.end_lease(journal, FEED)
+        return claim(journal, delivery=f"silent-{number}", **more)
+
+    def test_a_task_whose_runs_end_too_often_without_a_word_has_failed(self, backend, journal):
+        claimed(journal)
+        failed = state("failed", reason="its worker died each time")
+        for number in range(1, MAX_SILENT_ENDS):
+            assert self.run_ends_silently(backend, journal, number, failed=failed).run == number + 1
+        assert self.run_ends_silently(backend, journal, MAX_SILENT_ENDS, failed=failed) == Closed("failed")
+        snapshot = journal.snapshot(FEED)
+        assert snapshot.document["state"] == "failed"
+        assert snapshot.document["reason"] == "its worker died each time"
+        assert reading(journal).events[-1].id == failed.id
+        assert journal.heads([FEED])[FEED].lease_left is None
+        assert journal.check(FEED, MAX_SILENT_ENDS) == Held(False, False)
+        assert claim(journal, delivery="one more", failed=failed) == Closed("failed")
+        assert journal.snapshot(FEED) == snapshot
+
+    def test_without_a_verdict_for_it_silent_ends_are_not_limited(self, backend, journal):
+        claimed(journal)
+        for number in range(1, MAX_SILENT_ENDS + 3):
+            assert self.run_ends_silently(backend, journal, number).run == number + 1
+
+    def test_runs_that_end_with_a_retry_are_not_silent(self, journal):
+        claimed(journal)
+        failed = state("failed")
+        for number in range(1, MAX_SILENT_ENDS + 3):
+            if number % 2:
+                stored(journal.append(FEED, state("retrying"), run=number, fact=2))
+            answer = claim(journal, delivery=f"retry-{number}", retries=number, failed=failed)
+            assert isinstance(answer, Claimed)
+            assert answer.run == number + 1
+
     def test_eight_deliveries_at_once_give_one_run(self, journal):
         opened(journal)
         start = threading.Barrier(8)
@@ -846,6 +893,16 @@ class TestLeases:
         assert journal.check(FEED, 2) == Held(False, False)
         assert journal.check(task_feed("unknown"), 1) == Held(False, False)
         assert journal.snapshot(FEED) == before
+
+    def test_check_and_renew_tell_of_a_reapers_mark(self, backend, journal):
+        claimed(journal, lease=SHORT)
+        backend.end_lease(journal, FEED)
+        journal.conclude(FEED, 1, state("stalled"), lease=LONG)
+        assert journal.check(FEED, 1) == Held(True, False, stalled=True)
+        assert journal.renew(WORKER, [FEED], lease=LONG) == {FEED: Held(True, False, stalled=True)}
+        stored(journal.append(FEED, state("running")))
+        assert journal.check(FEED, 1) == Held(True, False, stalled=False)
+        assert journal.renew(WORKER, [FEED], lease=LONG) == {FEED: Held(True, False, stalled=False)}
 
     def test_check_tells_of_a_cancel(self, journal):
         claimed(journal)
@@ -1300,12 +1357,10 @@ class TestHeadsAndLists:
                 [index] = client.keys(f"{journal._names._prefix}:*:owner:{OWNER}")
                 assert client.zrange(index, 0, -1) == [feeds[0].encode(), feeds[2].encode()]
 
-    def test_a_feed_whose_first_open_was_not_answered_is_listed_after_the_second(self, backend):
-        if not isinstance(backend, RedisBackend):
-            pytest.skip("The memory journal has no index beside its feeds.")
-        journal = backend.make()
+    def test_a_feed_whose_first_open_was_not_answered_is_listed_after_the_second(self, redis_backend):
+        journal = redis_backend.make()
         opened(journal, epoch="0123abcd")
-        with backend.server.client() as client:
+        with redis_backend.server.client() as client:
             client.delete(journal._names.owner(OWNER))
         opened(journal, epoch="0123abcd")
         assert [snapshot.feed for snapshot in journal.list(OWNER, limit=10)[0]] == [FEED]
@@ -1330,14 +1385,28 @@ class TestHeadsAndLists:
         assert journal.append(FEED, line(), run=1, fact=2) == Missing()
         assert journal.expired(limit=10) == []
 
+    def test_a_forgotten_feed_is_not_expired_any_more(self, backend, journal):
+        claimed(journal, lease=SHORT)
+        backend.end_lease(journal, FEED)
+        assert journal.expired(limit=10) == [Expired(FEED, 1)]
+        journal.forget(FEED)
+        assert journal.expired(limit=10) == []
+
+    def test_an_opened_feed_has_nothing_of_what_was_there_before(self, redis_backend):
+        journal = redis_backend.make()
+        claimed(journal)
+        with redis_backend.server.client() as client:
+            client.delete(journal._names.feed(FEED)[0])
+        cursor = opened(journal)
+        assert document(journal) == {"state": "queued", "title": "Export"}
+        assert [event.cursor for event in reading(journal).events] == [cursor]
+
     def test_forgetting_an_unknown_feed_does_nothing(self, journal):
         journal.forget(FEED)
         assert journal.snapshot(FEED) is None
 
-    def test_two_prefixes_share_nothing(self, backend):
-        if not isinstance(backend, RedisBackend):
-            pytest.skip("Memory journals share nothing.")
-        journal, other = backend.make(), backend.make(key_prefix="other-prefix")
+    def test_two_prefixes_share_nothing(self, redis_backend):
+        journal, other = redis_backend.make(), redis_backend.make(key_prefix="other-prefix")
         opened(journal)
         assert other.snapshot(FEED) is None
         assert other.list(OWNER, limit=10) == ([], None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from petiole.errors import PetioleError, Unavailable
@@ -43,13 +44,17 @@ class Heartbeat:
 
     def _beat(self) -> None:
         waiting: list[tuple[str, Draft]] = []
+        due = time.monotonic() + self._settings.heartbeat
         while True:
             try:
-                verdict = self._verdicts.get(timeout=self._settings.heartbeat)
+                verdict = self._verdicts.get(timeout=max(due - time.monotonic(), 0.0))
                 if verdict is None:
                     return
                 waiting.append(verdict)
             except queue.Empty:
+                pass
+            if time.monotonic() >= due:
+                due = time.monotonic() + self._settings.heartbeat
                 self._renew()
             waiting = [verdict for verdict in waiting if not self._write(*verdict)]
 
@@ -72,4 +77,6 @@ class Heartbeat:
             self._journal.append(feed, draft)
         except Unavailable:
             return False
+        except PetioleError:
+            log.exception("verdict_refused", extra={"feed": feed})
         return True

@@ -40,7 +40,7 @@ def succeeded(result: Any, *, now: int) -> Document:
     """Return the patch of a success; the result goes with it if it is JSON of at most 2 KiB."""
     patch: Document = {"state": states.SUCCEEDED, "finished_at": now, "reason": None}
     try:
-        if result is not None and len(to_json(result)) <= RESULT_LIMIT:
+        if result is not None and len(to_json(result).encode()) <= RESULT_LIMIT:
             patch["result"] = result
     except InvalidEvent:
         pass  # a result need not be JSON: Celery's own backend carries it, the page doesn't show it

@@ -1,0 +1,126 @@
+"""Imports go one way, and a worker needs no Flask."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import petiole
+
+SOURCE = Path(petiole.__file__).parent
+LAYERS = (
+    ("events", "state", "feed", "errors", "settings", "timing"),
+    ("journal", "bus", "connection"),
+    ("dispatch", "worker", "web"),
+    ("exports", "client", "cli", "demo"),
+)
+LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+STRANGERS = (("web", "worker"), ("worker", "web"))
+PURE = LAYERS[0]
+WITHOUT_IO = {"socket", "redis", "celery", "flask", "threading", "subprocess", "time", "requests", "urllib.request"}
+
+
+def modules():
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = ["petiole", *path.relative_to(SOURCE).with_suffix("").parts]
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def part_of(module):
+    """Return the part of the package that a module belongs to: `petiole.worker.run` is of `worker`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def resolved(module, name):
+    """Return where `from module import name` leads: to a module, or for the package's own names to their home."""
+    if f"{module}.{name}" in MODULES:
+        return f"{module}.{name}"
+    if module == "petiole":
+        return petiole._HOMES.get(name, "petiole.errors" if hasattr(petiole.errors, name) else "petiole")
+    return module
+
+
+def imports(path, *, package=""):
+    """Every module of Petiole that a file imports, at its top or within a function, for types or not."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import; imports name their module in full"
+            found |= {resolved(node.module, alias.name) for alias in node.names}
+    return found
+
+
+def test_every_part_of_the_package_has_a_level():
+    assert {part_of(module) for module in MODULES} - {""} == set(LEVELS)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "petiole"])
+def test_imports_go_one_way(module):
+    level = LEVELS[part_of(module)]
+    own = [found for found in imports(MODULES[module]) if found.split(".")[0] == "petiole"]
+    upward = [found for found in own if part_of(found) and LEVELS[part_of(found)] > level]
+    assert upward == []
+
+
+@pytest.mark.parametrize(("part", "stranger"), STRANGERS)
+def test_web_and_worker_do_not_know_each_other(part, stranger):
+    for module, path in MODULES.items():
+        if part_of(module) == part:
+            assert [found for found in imports(path) if part_of(found) == stranger] == [], module
+
+
+@pytest.mark.parametrize("part", PURE)
+def test_the_vocabulary_does_no_input_or_output(part):
+    assert imports(MODULES[f"petiole.{part}"]) & WITHOUT_IO == set()
+
+
+def test_the_package_itself_imports_only_its_errors_until_it_is_asked():
+    eager = set()
+    for node in ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            eager.add(node.module)
+    assert {module for module in eager if module.startswith("petiole")} == {"petiole.errors"}
+
+
+@pytest.mark.parametrize("name", petiole.__all__)
+def test_what_the_package_offers_is_there(name):
+    pytest.importorskip("flask_socketio")
+    assert getattr(petiole, name) is not None
+
+
+def test_a_name_that_the_package_does_not_have_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        petiole.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "petiole",
+        "petiole.worker.lifecycle",
+        "petiole.worker.progress",
+        "petiole.dispatch",
+        "petiole.exports.task",
+        "petiole.demo.celery_app",
+    ],
+)
+def test_a_worker_needs_no_flask(module, tmp_path):
+    code = f"import sys, {module}; print(*sorted(set(sys.modules) & {{'flask', 'flask_socketio', 'socketio', 'werkzeug'}}))"
+    environ = {"PETIOLE_JOURNAL_URL": "redis://127.0.0.1:1/0", "CELERY_BROKER_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environ, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
