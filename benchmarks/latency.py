@@ -87,7 +87,7 @@ def main() -> None:
                 "web",
                 [
                     *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
-                    *("--no-control-socket", "--bind", f"127.0.0.1:{web_port}", "benchmarks.latency:create_app()"),
+                    *("--bind", f"127.0.0.1:{web_port}", "benchmarks.latency:create_app()"),
                 ],
                 environment=environment,
             )

@@ -62,7 +62,7 @@ class System:
             "web",
             [
                 *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
-                *("--no-control-socket", "--bind", f"127.0.0.1:{port}", "chaos.web:create_app()"),
+                *("--bind", f"127.0.0.1:{port}", "chaos.web:create_app()"),
             ],
             environment=self.environment | {"PETIOLE_JOURNAL_URL": f"redis://127.0.0.1:{self.web_side.port}/0"},
             directory=ROOT,

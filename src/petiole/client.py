@@ -186,7 +186,11 @@ class TaskClient:
         self.session = session or requests.Session()
         self._views: dict[str, TaskView] = {}
         self._socket = socketio.Client(
-            http_session=self.session, reconnection_delay=0.2, reconnection_delay_max=2, logger=False
+            http_session=self.session,
+            reconnection_delay=0.2,
+            reconnection_delay_max=2,
+            # A session that leaves the environment's proxies alone means it for its socket, too.
+            websocket_extra_options={} if self.session.trust_env else {"http_no_proxy": ["*"]},
         )
         self._socket.on("connect", self._on_connect, namespace=NAMESPACE)
         self._socket.on("event", self._on_event, namespace=NAMESPACE)

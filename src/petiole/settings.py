@@ -58,6 +58,7 @@ class Settings:
         2.0, "seconds", "how long a watch waits for the bus before it answers anyway", zero=True
     )
     linger: float = _setting(10.0, "seconds", "how long a feed is followed after its last watcher left", zero=True)
+    window: int = _setting(256, "packets", "how many packets may wait for one slow browser")
     watches_per_connection: int = _setting(100, "feeds", "how many feeds one connection may watch")
     exports_database: Path = _setting(Path("exports.sqlite"), "path", "the SQLite database that exports read")
     exports_directory: Path = _setting(Path("exports"), "path", "where exported files are kept")

@@ -151,7 +151,7 @@ def running(
             "web",
             [
                 *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
-                *("--no-control-socket", "--bind", f"127.0.0.1:{web_port}", "tests.integration.web_app:create_app()"),
+                *("--bind", f"127.0.0.1:{web_port}", "tests.integration.web_app:create_app()"),
             ],
             environment=environment,
             directory=ROOT,

@@ -126,6 +126,12 @@ def say_anything() -> None:
     progress.log("x" * 10_000)
 
 
+@celery_app.task
+def say_much(count: int, size: int) -> None:
+    for number in range(count):
+        progress.emit("much", {"number": number, "text": "x" * size})
+
+
 @celery_app.task(time_limit=1)
 def overrun(gate: str) -> None:
     while not Path(gate).exists():

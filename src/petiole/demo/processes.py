@@ -8,8 +8,8 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
@@ -65,19 +65,20 @@ class Processes:
 
         `ready_line`: text in its output that says that it is ready.
         """
-        popen = subprocess.Popen(
-            command,
-            env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        process = Process(name, command, popen, ready_line)
-        self._children.append(process)
+        with _undisturbed():
+            popen = subprocess.Popen(
+                command,
+                env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            process = Process(name, command, popen, ready_line)
+            self._children.append(process)
         if popen.stdout is not None:
             reader = threading.Thread(target=self._read, args=(process, popen.stdout), daemon=True)
             reader.start()
@@ -149,6 +150,26 @@ class Processes:
                 self._say(process.name, text)
             except Exception as error:  # noqa: BLE001 (whatever it is: the next `check` raises it)
                 self._unsaid = error
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold interrupts back for a moment: one between a child's start and its entry would leave it behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    caught = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in caught:
+        signal.signal(number, lambda number, _frame: held.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in caught.items():
+            signal.signal(number, handler)
+        for again in held:
+            signal.raise_signal(again)
 
 
 def _end_group(process: Process) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final, cast
@@ -11,7 +12,7 @@ from redis.exceptions import NoScriptError
 
 from petiole import state as states
 from petiole.connection import Names, address, connect, speaking
-from petiole.errors import PetioleError
+from petiole.errors import InvalidEvent, PetioleError
 from petiole.events import PARTITIONS, ZERO_CHAIN, Cursor, Document, Draft, Event, mint_epoch, partition, to_json
 from petiole.feed import Reading
 from petiole.journal.contract import (
@@ -32,6 +33,8 @@ from petiole.journal.contract import (
 )
 from petiole.journal.scripts import script
 from petiole.settings import Settings
+
+log = logging.getLogger(__name__)
 
 OLDEST: Final = (6, 2)
 
@@ -72,7 +75,12 @@ class RedisJournal:
             return None
         head = _cursor(reply)
         recovered = reply[4] == 1
-        events = tuple(Event.from_text(text) for text in reply[7])
+        try:
+            events = tuple(Event.from_text(text) for text in reply[7])
+        except InvalidEvent as error:
+            # Set aside as a whole: a reader that can't be told every fact is told so, and gets the document.
+            log.error("fact_unreadable", extra={"feed": feed, "error": str(error)})
+            recovered, events = False, ()
         more = recovered and bool(events) and events[-1].facts < head.facts
         return Reading(
             feed=feed,

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from celery import Celery, Task
-from flask import Flask, Response, current_app, jsonify
+from flask import Flask, Response, current_app, jsonify, request
 from flask_socketio import SocketIO
 
 from petiole import state as states
@@ -21,10 +21,11 @@ from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
 from petiole.settings import Settings
 from petiole.web.access import Authorize, Identify, allows, current_user, owner_only
 from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
-from petiole.web.problems import Problem, not_found, unavailable
+from petiole.web.problems import Problem, not_found, refused_by_routing, unavailable
 from petiole.web.reaper import Reaper
 from petiole.web.relay import Relay
 from petiole.web.socket import NAMESPACE, PetioleNamespace
+from petiole.web.window import Window
 
 EXTENSION: Final = "petiole"
 
@@ -39,6 +40,7 @@ class State:
     socketio: SocketIO
     tracking: Tracking
     relay: Relay
+    window: Window
     reaper: Reaper
     reaping: bool = False
 
@@ -84,16 +86,28 @@ class Petiole:
         tracking = track_app(found, settings)
         tracking.warm_up()
 
-        def emit(name: str, payload: dict[str, Any], *, feed: str) -> None:
-            # This process's browsers only: the application's own message queue would multiply every event.
-            socketio.emit(name, payload, to=feed, namespace=NAMESPACE, ignore_queue=True)
-
-        relay = Relay(tracking.journal, open_bus(settings), settings, emit=emit, spawn=socketio.start_background_task)
-        app.extensions[EXTENSION] = State(settings, socketio, tracking, relay, Reaper(tracking.journal, settings))
+        window = Window(socketio, NAMESPACE, limit=settings.window)
+        relay = Relay(
+            tracking.journal,
+            open_bus(settings),
+            settings,
+            emit=window.emit,
+            spawn=socketio.start_background_task,
+            catch_up=window.catch_up,
+        )
+        app.extensions[EXTENSION] = State(
+            settings, socketio, tracking, relay, window, Reaper(tracking.journal, settings)
+        )
 
         @app.before_request
         def begin() -> None:
             self.begin()
+
+        @app.after_request
+        def answer_in_kind(response: Response) -> Response:
+            # What routing refuses, a blueprint's own handlers don't see.
+            below = request.path.startswith(f"{settings.url_prefix}/")
+            return refused_by_routing(response) if below else response
 
         # For the whole application: a view of its own that starts or authorizes a task raises them too.
         app.register_error_handler(Problem, Problem.to_response)
@@ -120,6 +134,8 @@ class Petiole:
         state = self._state()
         # An application's own tests have nothing to reap.
         if not state.reaping and not current_app.testing:
+            if state.socketio.server is None:
+                raise SetupError("Socket.IO isn't set up for this application. Call socketio.init_app(app).")
             state.reaping = True
             state.socketio.start_background_task(state.reaper.run)
 
@@ -130,6 +146,10 @@ class Petiole:
     @property
     def journal(self) -> Journal:
         return self._state().tracking.journal
+
+    @property
+    def window(self) -> Window:
+        return self._state().window
 
     @property
     def relay(self) -> Relay:

@@ -50,6 +50,17 @@ class Problem(PetioleError):
         return response
 
 
+def refused_by_routing(response: Response) -> Response:
+    """Return Flask's own 404 or 405 page as a problem object; other answers as they are."""
+    if response.mimetype == MEDIA_TYPE or response.status_code not in (404, 405):
+        return response
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        return not_found().to_response()
+    allowed = response.headers.get("Allow", "")
+    detail = f"This address doesn't take that method. Use one of: {allowed}."
+    return Problem(405, "Method not allowed", detail, headers={"Allow": allowed}).to_response()
+
+
 def not_found() -> Problem:
     """Return the one answer for what isn't there and for what isn't yours."""
     return Problem(HTTPStatus.NOT_FOUND, "Not found", "There is no such task here, or it isn't yours.")

@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from petiole.bus import Bus
-from petiole.errors import InvalidEvent, Unavailable
+from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.events import COUNTER, Cursor, Draft, Event
 from petiole.feed import Action, Read, Reader, Reading, Reset, Show
 from petiole.journal import Journal
@@ -27,6 +27,10 @@ TICK: Final = 1.0
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
 PROBE_TIMEOUT: Final = 2.0
+
+
+# Given a feed, the event that says where it stands.
+Standing: TypeAlias = Callable[[str], dict[str, Any] | None]
 
 
 class Emit(Protocol):
@@ -56,6 +60,7 @@ class Relay:
         *,
         emit: Emit,
         spawn: Callable[..., object],
+        catch_up: Callable[[Standing], None] = lambda _standing: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
@@ -63,6 +68,7 @@ class Relay:
         self._settings = settings
         self._emit = emit
         self._spawn = spawn
+        self._catch_up = catch_up
         self._clock = clock
         self._feeds: dict[str, _Followed] = {}
         self._lock = threading.Lock()
@@ -174,7 +180,9 @@ class Relay:
                 asked = followed.reader.cursor
             try:
                 reading = self.read(feed, asked)
-            except Unavailable:
+            except PetioleError as error:
+                if not isinstance(error, Unavailable):
+                    log.error("feed_unreadable", extra={"feed": feed, "error": str(error)})
                 self._closed.wait(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
@@ -189,7 +197,8 @@ class Relay:
         followed.healing = False
 
     def _heal_with(self, followed: _Followed, reading: Reading, asked: Cursor | None) -> None:
-        log.info("gap_healed", extra={"feed": reading.feed, "facts": len(reading.events)})
+        feed = reading.feed
+        log.info("gap_healed", extra={"feed": feed, "facts": len(reading.events)})
         actions = followed.reader.answer(reading)
         reset = any(isinstance(action, Reset) for action in actions)
         progress = reading.document.get("progress")
@@ -197,7 +206,8 @@ class Relay:
         if not reset and not reading.more and last is not None and last.seq < reading.cursor.seq and progress:
             # The newest counter isn't kept as an event; the document has it.
             at = len(reading.events)
-            actions.insert(at, Show(_counter(reading, progress)))
+            run = int(reading.document.get("run") or 0)
+            actions.insert(at, Show(_counter(feed, reading.cursor, run=run, progress=progress)))
         self._act(followed, actions, reading=reading)
 
     def _look_after(self) -> None:
@@ -205,10 +215,13 @@ class Relay:
         next_check = self._clock()
         deaf = 0
         while not self._closed.is_set():
-            self._check_now.wait(TICK)
+            self._check_now.wait(min(TICK, self._settings.head_check))
+            if self._closed.is_set():
+                return
             now = self._clock()
+            self._let_go(now)
+            self._catch_up(self._standing)
             if not self._check_now.is_set() and now < next_check:
-                self._let_go(now)
                 continue
             self._check_now.clear()
             next_check = now + self._settings.head_check
@@ -218,6 +231,17 @@ class Relay:
                     log.warning("bus_deaf", extra={"feeds": len(self._feeds)})
                     self._bus.restart()
                     deaf = 0
+
+    def _standing(self, feed: str) -> dict[str, Any] | None:
+        """Return a counter of where the feed stands, by which a reader that is behind sees that it must read."""
+        try:
+            snapshot = self._journal.snapshot(feed)
+        except PetioleError:
+            return None
+        if snapshot is None:
+            return None
+        run = int(snapshot.document.get("run") or 0)
+        return _counter(feed, snapshot.cursor, run=run, progress=snapshot.document.get("progress")).to_wire()
 
     def _check_heads(self) -> bool:
         """Heal every feed that isn't where the journal is; says whether the journal answered."""
@@ -229,6 +253,9 @@ class Relay:
         except Unavailable as error:
             log.warning("heads_unavailable", extra={"error": str(error)})
             return False
+        except PetioleError:
+            log.exception("heads_refused")
+            return True
         for feed, head in heads.items():
             followed = watched[feed]
             held = asked[feed]
@@ -251,14 +278,13 @@ class Relay:
                 self._bus.unfollow(feed)
 
 
-def _counter(reading: Reading, progress: dict[str, Any]) -> Event:
-    cursor = reading.cursor
+def _counter(feed: str, cursor: Cursor, *, run: int, progress: dict[str, Any] | None) -> Event:
     return Event(
         id=Draft(COUNTER).id,
-        feed=reading.feed,
+        feed=feed,
         epoch=cursor.epoch,
         seq=cursor.seq,
-        run=int(reading.document.get("run") or 0),
+        run=run,
         facts=cursor.facts,
         chain=cursor.chain,
         at=int(time.time() * 1000),

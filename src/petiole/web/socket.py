@@ -42,8 +42,10 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         self._connections[request.sid] = Connection(self._petiole.user(create=False))  # type: ignore[attr-defined]
 
     def on_disconnect(self, *_reason: object) -> None:
-        connection = self._connections.pop(request.sid, None)  # type: ignore[attr-defined]
+        sid: str = request.sid  # type: ignore[attr-defined]
+        connection = self._connections.pop(sid, None)
         for feed in connection.watched if connection else ():
+            self._petiole.window.forget(sid, feed)
             self._petiole.relay.unwatch(feed)
 
     def on_watch(self, message: object = None) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
 
     def _leave(self, connection: Connection, feed: str) -> None:
         leave_room(feed)
+        self._petiole.window.forget(request.sid, feed)  # type: ignore[attr-defined]
         connection.watched.discard(feed)
 
     def _answer(

@@ -6,8 +6,9 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local answers = {}
 for i = 1, #ARGV do
-  local values = redis.call('HMGET', KEYS[i + 1], 'epoch', 'seq', 'facts', 'chain', 'state', 'owner', 'run')
-  if values[1] then
+  -- Protected: a key that was spoiled by somebody else hides its own feed only.
+  local values = redis.pcall('HMGET', KEYS[i + 1], 'epoch', 'seq', 'facts', 'chain', 'state', 'owner', 'run')
+  if not values.err and values[1] then
     local ends = redis.call('ZSCORE', KEYS[1], ARGV[i])
     values[5] = values[5] or ''
     values[8] = ends and string.format('%.0f', tonumber(ends) - now) or ''

@@ -1,0 +1,64 @@
+"""Bounds what is queued for one slow browser: past its window it gets no more rings, and reads when it has drained.
+
+Socket.IO's server queues without a bound for a connection that doesn't read. A browser that is left out loses nothing: once its
+queue is empty it is told where each feed stands, sees the gap by the reader's rule, and reads it from the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from flask_socketio import SocketIO
+
+log = logging.getLogger(__name__)
+
+
+class Window:
+    """Emits to the rooms of one namespace. `limit`: how many packets may wait for one connection."""
+
+    def __init__(self, socketio: SocketIO, namespace: str, *, limit: int) -> None:
+        self._socketio = socketio
+        self._namespace = namespace
+        self._limit = limit
+        self._behind: dict[str, set[str]] = {}
+
+    def emit(self, name: str, payload: dict[str, Any], *, feed: str) -> None:
+        """Send to every connection of this process that watches `feed` and keeps up."""
+        manager = self._socketio.server.manager
+        for sid, eio_sid in list(manager.get_participants(self._namespace, feed)):
+            if self._waiting(eio_sid) >= self._limit:
+                manager.leave_room(sid, self._namespace, feed)
+                self._behind.setdefault(sid, set()).add(feed)
+                log.info("browser_behind", extra={"feed": feed, "sid": sid})
+        # This process's browsers only: the application's own message queue would multiply every event.
+        self._socketio.emit(name, payload, to=feed, namespace=self._namespace, ignore_queue=True)
+
+    def catch_up(self, standing: Callable[[str], dict[str, Any] | None]) -> None:
+        """Take back who has drained: `standing(feed)` is the event that says where the feed is, if that can be known."""
+        manager = self._socketio.server.manager
+        for sid, feeds in list(self._behind.items()):
+            eio_sid = manager.eio_sid_from_sid(sid, self._namespace)
+            if eio_sid is None:
+                del self._behind[sid]
+            elif self._waiting(eio_sid) == 0:
+                for feed in list(feeds):
+                    # Back into the room first: what is rung from here on arrives, and what was before is in the journal.
+                    manager.enter_room(sid, self._namespace, feed)
+                    event = standing(feed)
+                    if event is not None:
+                        feeds.discard(feed)
+                        self._socketio.emit("event", event, to=sid, namespace=self._namespace, ignore_queue=True)
+                if not feeds:
+                    del self._behind[sid]
+
+    def forget(self, sid: str, feed: str) -> None:
+        """A connection has left a feed, or is gone."""
+        feeds = self._behind.get(sid)
+        if feeds is not None:
+            feeds.discard(feed)
+
+    def _waiting(self, eio_sid: str) -> int:
+        connection = self._socketio.server.eio.sockets.get(eio_sid)
+        return 0 if connection is None else int(connection.queue.qsize())

@@ -1,0 +1,87 @@
+"""A browser that stops reading is bounded on the server, and loses nothing when it reads again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import websocket
+
+from petiole.events import Event
+from petiole.feed import Read, Reader, Reading, Show
+from tests.integration.system import System, running
+
+FACTS = 4000
+SIZE = 4000
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    """A journal that keeps more than the socket's buffers can hold."""
+    settings = {"PETIOLE_WINDOW": "50", "PETIOLE_FACTS_KEPT": "10000", "PETIOLE_BYTES_KEPT": str(64 * 1024 * 1024)}
+    with running(tmp_path, settings=settings) as system:
+        yield system
+
+
+class RawBrowser:
+    """A Socket.IO connection by hand, which reads only when it is told to."""
+
+    def __init__(self, system: System, person: str) -> None:
+        url = system.url.replace("http", "ws", 1)
+        self.socket = websocket.create_connection(
+            f"{url}/socket.io/?EIO=4&transport=websocket", header={"X-Person": person}, timeout=20
+        )
+        assert self.receive().startswith("0{")
+        self.socket.send("40/petiole,")
+        assert self.receive().startswith("40/petiole,")
+
+    def receive(self) -> str:
+        while (text := self.socket.recv()) == "2":
+            self.socket.send("3")
+        return text
+
+    def watch(self, feed: str, cursor: str | None) -> None:
+        message = {"feed": feed} | ({"cursor": cursor} if cursor else {})
+        self.socket.send("42/petiole,1" + json.dumps(["watch", message]))
+
+    def next(self) -> tuple[str, Any]:
+        """The next event of the server, or the answer to a watch."""
+        text = self.receive()
+        if text.startswith("43/petiole,1"):
+            return "answer", json.loads(text.removeprefix("43/petiole,1"))[0]
+        name, payload = json.loads(text.removeprefix("42/petiole,"))
+        return name, payload
+
+
+def test_a_stopped_browser_is_left_out_and_catches_up_from_the_journal(system: System) -> None:
+    session = system.session("ann")
+    accepted = session.post(f"{system.url}/start/say_much", json={"args": [FACTS, SIZE]}, timeout=5).json()
+    browser = RawBrowser(system, "ann")
+    reader = Reader(accepted["feed"])
+    browser.watch(accepted["feed"], None)
+    # It reads nothing while another one sees the task to its end.
+    other = system.client("ann").watch(accepted["feed"])
+    assert other.wait(timeout=60)["state"] == "succeeded"
+    assert other.receipt.complete
+
+    rung, shown = 0, []
+    while reader.document.get("state") != "succeeded" or reader.reading:
+        kind, payload = browser.next()
+        if kind == "event":
+            rung += 1
+            actions = reader.offer(Event.from_wire(payload))
+        else:
+            actions = reader.answer(Reading.from_wire(payload))
+        for action in actions:
+            if isinstance(action, Show) and action.event.kind == "custom":
+                shown.append(action.event.data["data"]["number"])
+            elif isinstance(action, Read):
+                browser.watch(accepted["feed"], str(action.cursor))
+    browser.socket.close()
+    assert shown == list(range(FACTS))
+    assert reader.complete
+    assert reader.shown == other.receipt.facts
+    assert rung < FACTS
