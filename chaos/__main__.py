@@ -34,7 +34,7 @@ def run(scenario: Scenario, *, seed: int, binary: str, control: bool) -> tuple[l
         figure = scenario.fault(system, rng)
         deadline = time.monotonic() + (20.0 if control else END)
         for browser in system.browsers:
-            browser.wait(deadline - time.monotonic())
+            browser.wait(deadline)
         worst, hiccup = emit_times(system)
         seen = [each for browser in system.browsers for each in browser.seen()]
         found = check(system.said(), seen, resets_allowed=scenario.resets_allowed)
@@ -74,7 +74,7 @@ def late_reader(system: System) -> list[str]:
     system.browsers.append(late)
     for task, view in system.browsers[0].views.items():
         late.follow(task, {"feed": view.feed, "cursor": None, "document": None})
-    late.wait(10)
+    late.wait(time.monotonic() + 10)
     return [
         f"I8 late reader on task {each.task}: never saw the end"
         for each in late.seen()

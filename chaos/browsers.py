@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -51,11 +52,11 @@ class Browser:
         )
         self.views[task] = view
 
-    def wait(self, timeout: float) -> None:
-        """Wait for the end of every task; what isn't seen is missing in the history."""
+    def wait(self, deadline: float) -> None:
+        """Wait for the end of every task, until `deadline` (monotonic); what isn't seen is missing in the history."""
         for task, view in self.views.items():
             try:
-                view.wait(timeout=timeout)
+                view.wait(timeout=max(deadline - time.monotonic(), 0.0))
             except TimeoutError:
                 continue
             receipt = view.receipt

@@ -51,7 +51,6 @@ class System:
     database: Path
     processes: Processes
     started: tuple[str, ...]
-    worker_pids: tuple[int, ...]
 
 
 @contextmanager
@@ -76,13 +75,13 @@ def running(options: Options, say: Say) -> Iterator[System]:
             processes.stop()
 
 
-def watch_over(system: System, *, until: float | None = None) -> None:
+def watch_over(system: System) -> None:
     """Wait until one of the processes dies.
 
     Raises:
         SetupError: it did.
     """
-    while until is None or time.monotonic() < until:
+    while True:
         system.processes.check()
         time.sleep(0.2)
 
@@ -119,8 +118,7 @@ def _start(options: Options, processes: Processes, database: Path, port: int) ->
     started.append(f"worker ×{options.workers}: Celery, prefork, {TASKS_PER_WORKER} tasks at a time")
     started.append("web: gunicorn, gevent with gevent-websocket")
     started.append(f"database: {database}")
-    pids = tuple(worker.popen.pid for worker in workers)
-    return System(url, database, processes, tuple(started), pids)
+    return System(url, database, processes, tuple(started))
 
 
 @contextmanager
