@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -22,6 +22,7 @@ from petiole.state import QUEUED
 log = logging.getLogger(__name__)
 
 HEADER: Final = "petiole"
+NOBODY: Final = "nobody"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class Tracking:
         self.journal: Journal = open_journal(settings)
         # Whether the worker's side listens to this application's signals: once, however often it is asked for.
         self.connected = False
+        # Who is asking in this context, as owners are written in the journal; the web side knows.
+        self.asking: Callable[[], str | None] = lambda: None
         # Called before a task runs in the process that starts it (`task_always_eager`).
         self.before_eager: Callable[[], None] = lambda: None
 
@@ -116,6 +119,19 @@ class Tracking:
             ) from error
         self._confirm(feed)
         return Handle(task_id, feed, cursor, document)
+
+    def adopt(self, name: str, headers: MutableMapping[str, Any], *, owner: str) -> None:
+        """Track a message that is about to be published by `.delay()`: write Petiole's header into it, and open its feed.
+
+        With the journal away the feed is opened by the worker, from the header.
+        """
+        feed = task_feed(str(headers["id"]))
+        header = Header(feed=feed, epoch=mint_epoch(), owner=owner, title=name)
+        headers.update(header.to_message())
+        try:
+            self.journal.open(feed, owner=owner, draft=Draft("state", queued_document(name, name)), epoch=header.epoch)
+        except Unavailable as error:
+            log.warning("feed_opened_later", extra={"feed": feed, "error": str(error)})
 
     def _publish(
         self,

@@ -110,3 +110,30 @@ def test_a_worker_that_makes_its_flask_application_is_tracked_in_either_order(re
         tracking = init_celery(celery_app)
         assert tracking.connected
         assert flask_app.extensions["petiole"].tracking is tracking
+
+
+def test_delay_in_a_request_is_the_askers_if_the_task_says_so(redis_url: str) -> None:
+    celery_app = make_celery(redis_url, "delay")
+    init_celery(celery_app)
+    flask_app = Flask("delay")
+    flask_app.testing = True
+    flask_app.secret_key = "delay"
+    petiole = Petiole(flask_app, SocketIO(flask_app, async_mode="threading"), celery_app=celery_app)
+    petiole.identify(lambda: "ann")
+
+    @celery_app.task(progress=True, name="delay.live")
+    def live() -> None: ...
+
+    @celery_app.task(name="delay.plain")
+    def plain() -> None: ...
+
+    with flask_app.test_request_context():
+        followed, ignored = live.delay(), plain.delay()
+        snapshot = petiole.journal.snapshot(f"task:{followed.id}")
+        assert petiole.journal.snapshot(f"task:{ignored.id}") is None
+    outside = live.delay()
+    nobodys = celery_app.petiole.journal.snapshot(f"task:{outside.id}")
+    assert snapshot is not None
+    assert (snapshot.owner, snapshot.document["state"]) == ("user:ann", "queued")
+    assert nobodys is not None
+    assert nobodys.owner == "nobody"

@@ -156,6 +156,17 @@ def test_a_task_by_delay_is_left_alone(system: System) -> None:
     assert not [key for key in system.redis().keys("petiole:*") if b"plain" in key]
 
 
+def test_a_task_that_a_task_starts_by_delay_is_its_owners_too(system: System) -> None:
+    client = system.client("ann")
+    child = client.start("/start/start_a_child", {"args": [50]}).wait(timeout=15)["result"]
+    view = client.watch(f"task:{child}")
+    document = view.wait(timeout=15)
+    assert (document["state"], document["result"]) == ("succeeded", 50)
+    assert document["title"] == document["task"] == "tests.integration.worker_app.child"
+    assert view.receipt.complete
+    assert system.session("bob").get(f"{system.url}/petiole/tasks/{child}", timeout=5).status_code == 404
+
+
 def test_nobody_in_particular_is_known_by_the_session(system: System) -> None:
     session = system.session()
     accepted = session.post(f"{system.url}/start/silent", json={}, timeout=5).json()

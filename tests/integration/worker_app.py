@@ -76,6 +76,16 @@ def count_quickly(total: int) -> int:
     return sum(1 for _ in track(range(total), unit="items", description="Counting"))
 
 
+@celery_app.task(progress=True)
+def child(total: int) -> int:
+    return sum(1 for _ in track(range(total), unit="items"))
+
+
+@celery_app.task
+def start_a_child(total: int) -> str:
+    return str(child.delay(total).id)
+
+
 @celery_app.task
 def silent() -> str:
     return "done"

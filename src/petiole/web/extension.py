@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from celery import Celery, Task
-from flask import Flask, Response, current_app, jsonify, request
+from flask import Flask, Response, current_app, has_request_context, jsonify, request
 from flask_socketio import SocketIO
 
 from petiole import state as states
@@ -85,6 +85,7 @@ class Petiole:
         )
         tracking = track_app(found, settings)
         tracking.warm_up()
+        tracking.asking = lambda: self.user(create=True) if has_request_context() else None
 
         window = Window(socketio, NAMESPACE, limit=settings.window)
         relay = Relay(

@@ -22,7 +22,7 @@ from celery.exceptions import Ignore
 from celery.worker import state as worker_state
 
 from petiole import state as states
-from petiole.dispatch import Header, Tracking, now_ms, queued_document, track_app
+from petiole.dispatch import HEADER, NOBODY, Header, Tracking, now_ms, queued_document, track_app
 from petiole.errors import Fenced, RunEnded, Unavailable
 from petiole.events import Draft, task_feed
 from petiole.journal.contract import Busy, Claimed, Closed, Missing
@@ -228,17 +228,22 @@ class Lifecycle:
         if not task.ignore_result:
             task.backend.mark_as_revoked(request.id, str(ended), request=request, store_result=True)
 
-    def _on_publish(self, headers: dict[str, Any] | None = None, **_: Any) -> None:
-        """End a run when its task publishes its own retry: the next run may begin before this one has returned."""
+    def _on_publish(self, sender: str, headers: dict[str, Any] | None = None, **_: Any) -> None:
+        """Track what `.delay()` publishes if its task says `progress=True`; and end a run that publishes its own retry."""
         run = current_run.get()
-        if (
-            run is None
-            or not headers
-            or task_feed(str(headers.get("id"))) != run.feed
-            or headers.get("retries") is None
-        ):
+        if not headers or headers.get("id") is None:
             return
-        if int(headers["retries"]) > run.retries:
+        if run is not None and task_feed(str(headers["id"])) == run.feed:
+            self._end_for_retry(run, headers)
+        elif HEADER not in headers and not headers.get("retries"):
+            task = self._tracking.celery_app.tasks.get(sender)
+            if getattr(task, "progress", False):
+                owner = run.owner if run is not None else self._tracking.asking()
+                self._tracking.adopt(sender, headers, owner=owner or NOBODY)
+
+    def _end_for_retry(self, run: Run, headers: dict[str, Any]) -> None:
+        # Here, not when the task has returned: the next run may begin before that.
+        if int(headers.get("retries") or 0) > run.retries:
             run.finish(retrying(run.retry_cause, eta=headers.get("eta")), otherwise=_cancelled())
             if not run.outbox.flush(self._settings.flush_timeout):
                 log.warning("retry_before_events", extra={"feed": run.feed})

@@ -46,6 +46,7 @@ class Run:
     ) -> None:
         self.feed = standing.feed
         self.number = standing.run
+        self.owner = standing.owner
         self.retries = retries
         self.retry_cause: BaseException | None = None
         self.completed: float = 0
