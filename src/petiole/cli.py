@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -68,6 +69,32 @@ def demo(
             _serve(options)
     except PetioleError as error:
         raise click.ClickException(str(error)) from error
+
+
+@cli.command("verify")
+@click.argument("task_id")
+@click.option("--journal-url", help="The journal's Redis; without it PETIOLE_JOURNAL_URL or CELERY_BROKER_URL.")
+def verify_task(task_id: str, journal_url: str | None) -> None:
+    """Read every fact of a task from the journal and check them against its receipt."""
+    from petiole.events import task_feed
+    from petiole.journal import open_journal
+    from petiole.settings import Settings
+    from petiole.verify import verify
+
+    try:
+        given = {"PETIOLE_JOURNAL_URL": journal_url} if journal_url else {}
+        settings = Settings.load(environ={**os.environ, **given}, broker_url=os.environ.get("CELERY_BROKER_URL"))
+        journal = open_journal(settings)
+        found = verify(journal, task_feed(task_id))
+        journal.close()
+    except PetioleError as error:
+        raise click.ClickException(str(error)) from error
+    if found is None:
+        raise click.ClickException(f"The journal has no task {task_id}. Look at the id, and at PETIOLE_KEY_PREFIX.")
+    what = "receipt" if found.ended else "so far"
+    click.echo(f"{found.feed}: {found.state}, {found.read:,} of {found.facts:,} facts, {what} {found.chain}")
+    if not found.complete:
+        raise click.ClickException("Its first facts aren't kept any more, so it can't be checked from the start.")
 
 
 def _serve(options: Any) -> None:

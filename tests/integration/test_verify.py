@@ -1,0 +1,53 @@
+"""`petiole verify` reads a task's facts and checks them against the receipt."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.integration.system import System
+
+
+def verify(system: System, task_id: str, *, prefix: str = "petiole") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "petiole.cli", "verify", task_id, "--journal-url", system.redis_url],
+        env={**system.environment, "PETIOLE_KEY_PREFIX": prefix, "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.fixture
+def task_id(system: System) -> str:
+    view = system.client("ann").start("/start/count", {"args": [1200]})
+    view.wait(timeout=30)
+    return view.feed.removeprefix("task:")
+
+
+def test_a_finished_task_is_verified_against_its_receipt(system: System, task_id: str) -> None:
+    done = verify(system, task_id)
+    view = system.client("ann").watch(f"task:{task_id}")
+    view.wait(timeout=10)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"task:{task_id}: succeeded, 1,204 of 1,204 facts, receipt {view.receipt.chain}\n"
+
+
+def test_a_fact_that_was_changed_in_the_journal_is_found(system: System, task_id: str) -> None:
+    client = system.redis()
+    (key,) = client.scan_iter(f"*task:{task_id}:facts", count=1000)
+    fact = client.lindex(key, 700)
+    client.lset(key, 700, fact.replace(b'"id":"', b'"id":"0', 1))
+    done = verify(system, task_id)
+    assert done.returncode == 1
+    assert "can't be checked" in done.stderr
+
+
+def test_an_unknown_task_and_a_wrong_prefix_are_a_sentence(system: System, task_id: str) -> None:
+    for done in (verify(system, "nothing"), verify(system, task_id, prefix="elsewhere")):
+        assert done.returncode == 1
+        assert "The journal has no task" in done.stderr
+        assert "Traceback" not in done.stderr
