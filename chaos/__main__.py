@@ -15,6 +15,7 @@ from chaos.browsers import Browser
 from chaos.checker import check
 from chaos.scenarios import SCENARIOS, Scenario
 from chaos.system import System, running
+from chaos.without import SWITCHES
 from petiole.demo.redis_server import find_redis_server
 
 TASKS, FACTS, INTERVAL, BROWSERS = 8, 200, 0.03, 6
@@ -24,7 +25,8 @@ LONGEST_EMIT = 0.05
 
 def run(scenario: Scenario, *, seed: int, binary: str, control: bool) -> tuple[list[str], str]:
     """Run one scenario and return what the checker found, and the fault's figure."""
-    switched_off = scenario.without if control else ""
+    # What a plain browser lacks is switched off by taking one; the rest in the processes.
+    switched_off = scenario.without if control and scenario.without in SWITCHES else ""
     with (
         tempfile.TemporaryDirectory() as directory,
         running(Path(directory) / "run", binary, without=switched_off, settings=scenario.settings) as system,
