@@ -18,8 +18,17 @@ def done(number: int):
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
-    """A system in which a stalled task is lost after 4 s instead of 30, and an unacknowledged message returns after 8 s."""
-    with running(tmp_path, settings={"PETIOLE_LOST_AFTER": "4", "VISIBILITY_TIMEOUT": "8"}) as system:
+    """A system in which a stalled task is lost after 4 s instead of 30; its leases are as long as everywhere."""
+    with running(tmp_path, settings={"PETIOLE_LOST_AFTER": "4"}) as system:
+        yield system
+        print("\n".join(system.log[-300:]))
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[System]:
+    """A system with leases of 3 s, to which an unacknowledged message returns after 4 s."""
+    settings = {"PETIOLE_LEASE": "3", "PETIOLE_HEARTBEAT": "1", "VISIBILITY_TIMEOUT": "4"}
+    with running(tmp_path, settings=settings) as system:
         yield system
         print("\n".join(system.log[-300:]))
 
@@ -63,40 +72,68 @@ def test_a_frozen_worker_is_stalled_and_runs_on_when_it_thaws(system: System) ->
     assert states == ["running", "stalled", "running", "succeeded"]
 
 
-def test_a_second_delivery_of_a_running_task_waits_and_changes_nothing(system: System) -> None:
-    gate, file = system.gate("twice"), system.directory / "published"
+def test_a_worker_that_is_asked_to_stop_keeps_its_lease_until_its_task_has_ended(tmp_path: Path) -> None:
+    with running(tmp_path, settings={"PETIOLE_LEASE": "2", "PETIOLE_HEARTBEAT": "0.5"}) as system:
+        gate = system.gate("warm")
+        states: list[str] = []
+        view = system.client("ann").start(
+            "/start/count",
+            {"args": [10, {"5": str(gate)}]},
+            on_event=lambda event: states.append(event.patch["state"]) if "state" in event.patch else None,
+        )
+        view.wait_until(done(5), timeout=15)
+        system.worker.popen.terminate()
+        wait_until(lambda: system.said("Warm shutdown"), what="the worker stops")
+        with system.redis() as client:
+            (key,) = client.scan_iter("petiole:*:leases", count=1000)
+            ends = [client.zscore(key, view.feed)]
+            # Two leases' time: without a sign of life the reaper would have spoken twice.
+            wait_until(
+                lambda: ends.append(client.zscore(key, view.feed)) or ends[-1] > ends[0] + 4000,
+                what="the lease goes on",
+                timeout=10,
+            )
+        gate.touch()
+        assert view.wait(timeout=15)["state"] == "succeeded"
+        assert states == ["running", "succeeded"]
+        system.worker.popen.wait(15)
+        system.processes.forget(system.worker)
+
+
+def test_a_second_delivery_of_a_running_task_waits_and_changes_nothing(quick: System) -> None:
+    gate, file = quick.gate("twice"), quick.directory / "published"
     runs: set[int] = set()
-    view = system.client("ann").start(
+    view = quick.client("ann").start(
         "/start/count_late",
         {"args": [10, {"5": str(gate)}, str(file)]},
         on_event=lambda event: runs.add(event.run),
     )
     view.wait_until(done(5), timeout=15)
-    system.start_worker("worker2")
-    wait_until(lambda: system.said("task_runs_already"), what="the message came again", timeout=40)
+    quick.start_worker("worker2")
+    wait_until(lambda: quick.said("task_runs_already"), what="the message came again", timeout=40)
     gate.touch()
     assert view.wait(timeout=20)["state"] == "succeeded"
     assert runs == {1}
-    wait_until(lambda: system.said("delivery_of_finished_task"), what="the copy came after the end", timeout=30)
+    wait_until(lambda: quick.said("delivery_of_finished_task"), what="the copy came after the end", timeout=30)
     assert file.read_text() == "published\n"
     assert view.receipt.complete
 
 
-def test_a_run_that_was_superseded_publishes_nothing(system: System) -> None:
-    gate, file = system.gate("fenced"), system.directory / "published"
+def test_a_run_that_was_superseded_publishes_nothing(quick: System) -> None:
+    gate, file = quick.gate("fenced"), quick.directory / "published"
     events: list[Event] = []
-    view = system.client("ann").start(
+    view = quick.client("ann").start(
         "/start/count_late", {"args": [10, {"5": str(gate)}, str(file)]}, on_event=events.append
     )
     view.wait_until(done(5), timeout=15)
-    system.freeze_worker()
+    quick.freeze_worker()
     try:
         view.wait_until(lambda document: document["state"] == "stalled", timeout=10)
-        system.start_worker("worker2")
+        quick.start_worker("worker2")
         view.wait_until(lambda document: document.get("run") == 2 and done(5)(document), timeout=40)
     finally:
-        system.thaw_worker()
-    wait_until(lambda: system.said("run_fenced"), what="the first run has noticed", timeout=15)
+        quick.thaw_worker()
+    wait_until(lambda: quick.said("run_fenced"), what="the first run has noticed", timeout=15)
     gate.touch()
     assert view.wait(timeout=20)["state"] == "succeeded"
     assert file.read_text() == "published\n"
@@ -105,9 +142,9 @@ def test_a_run_that_was_superseded_publishes_nothing(system: System) -> None:
     assert view.receipt.complete
 
 
-def test_a_task_that_always_kills_its_worker_fails_after_three_runs(system: System) -> None:
-    file = system.directory / "runs"
-    document = system.client("ann").start("/start/kill_its_worker", {"args": [str(file)]}).wait(timeout=60)
+def test_a_task_that_always_kills_its_worker_fails_after_three_runs(quick: System) -> None:
+    file = quick.directory / "runs"
+    document = quick.client("ann").start("/start/kill_its_worker", {"args": [str(file)]}).wait(timeout=60)
     assert document["state"] == "failed"
     assert document["reason"] == "The task's worker died each time that it ran it."
     assert file.read_text() == "run\n" * 3
