@@ -14,7 +14,7 @@ import requests
 from chaos.browsers import Browser
 from chaos.checker import check
 from chaos.scenarios import SCENARIOS, Scenario
-from chaos.system import System, running
+from chaos.system import System, running, wait_until
 from chaos.without import SWITCHES
 from petiole.demo.redis_server import find_redis_server
 
@@ -60,6 +60,8 @@ def begin(system: System, *, plain: bool) -> None:
         system.browsers.append(browser)
         for task, answer in accepted.items():
             browser.follow(task, answer)
+    # The broker's own messages aren't what is tried here: all of them are with a worker before anything is broken.
+    wait_until(lambda: len(system.said()) == TASKS, what="every task has begun", timeout=30)
 
 
 def emit_times(system: System) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Any
@@ -321,3 +322,52 @@ def test_an_answer_to_a_head_request_has_no_body(
     assert response.status_code == 200
     assert response.content == b""
     assert response.headers["ETag"]
+
+
+def blocks(response: requests.Response) -> list[tuple[str, str, dict]]:
+    """The id, the name and the data of every event of a stream, to its end."""
+    found = []
+    for block in response.content.decode().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if fields:
+            found.append((fields["id"], fields["event"], json.loads(fields["data"])))
+    return found
+
+
+def test_events_as_a_stream_are_the_same_facts_to_the_end(system: System, ann: requests.Session) -> None:
+    accepted = ann.post(f"{system.url}/start/count", json={"args": [700]}, timeout=5).json()
+    url = system.url + accepted["links"]["events"]
+    response = ann.get(url, headers={"Accept": "text/event-stream"}, timeout=30)
+    assert response.headers["Content-Type"].startswith("text/event-stream")
+    facts = [data for _, kind, data in blocks(response) if kind != "counter"]
+    assert [fact["facts"] for fact in facts] == list(range(1, 705))
+    assert facts[-1]["patch"]["state"] == "succeeded"
+    assert [fact["data"]["message"] for fact in facts if fact["kind"] == "log"] == [f"item {n}" for n in range(700)]
+
+
+def test_a_stream_goes_on_from_the_last_event_that_the_browser_names(system: System, ann: requests.Session) -> None:
+    accepted = ann.post(f"{system.url}/start/count", json={"args": [30]}, timeout=5).json()
+    url = system.url + accepted["links"]["events"]
+    stream = {"Accept": "text/event-stream"}
+    first = blocks(ann.get(url, headers=stream, timeout=30))
+    at = next(number for number, (_, _, data) in enumerate(first) if data["facts"] == 10 and data["kind"] != "counter")
+    again = blocks(ann.get(url, headers=stream | {"Last-Event-ID": first[at][0]}, timeout=30))
+    assert [data["facts"] for _, kind, data in again if kind != "counter"] == list(range(11, 35))
+    ended = ann.get(url, headers=stream | {"Last-Event-ID": again[-1][0]}, timeout=30)
+    assert ended.status_code == 204
+
+
+def test_a_stream_from_a_foreign_cursor_begins_with_a_reset(system: System, ann: requests.Session) -> None:
+    accepted = ann.post(f"{system.url}/start/count", json={"args": [3]}, timeout=5).json()
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": f"ffffffff.7.7.{'0' * 16}"}
+    first = blocks(ann.get(system.url + accepted["links"]["events"], headers=headers, timeout=30))[0]
+    assert first[1] == "reset"
+    assert first[2]["recovered"] is False
+
+
+def test_a_foreign_stream_is_the_same_404(system: System, ann: requests.Session) -> None:
+    accepted = ann.post(f"{system.url}/start/silent", json={}, timeout=5).json()
+    response = system.session("bob").get(
+        system.url + accepted["links"]["events"], headers={"Accept": "text/event-stream"}, timeout=5
+    )
+    assert_problem(response, 404)

@@ -149,6 +149,10 @@ class Petiole:
         return self._state().tracking.journal
 
     @property
+    def socketio(self) -> SocketIO:
+        return self._state().socketio
+
+    @property
     def window(self) -> Window:
         return self._state().window
 

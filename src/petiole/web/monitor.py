@@ -14,6 +14,7 @@ from petiole.events import Cursor, feed_id, task_feed
 from petiole.journal.contract import Snapshot
 from petiole.web.access import refuse_foreign_origin
 from petiole.web.problems import Problem, not_found, unavailable
+from petiole.web.stream import MEDIA_TYPE, stream
 
 if TYPE_CHECKING:
     from petiole.web.extension import Petiole
@@ -62,13 +63,26 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
         response.make_conditional(request)
         return response
 
+    def streamed(snapshot: Snapshot, cursor: Cursor | None) -> Response:
+        if cursor == snapshot.cursor and states.is_terminal(snapshot.document.get("state")):
+            # An EventSource takes this as the end; any other answer makes it ask again.
+            return Response(status=HTTPStatus.NO_CONTENT)
+        blocks = stream(
+            petiole.journal, snapshot.feed, cursor, limit=petiole.settings.read_limit, sleep=petiole.socketio.sleep
+        )
+        response = Response(blocks, mimetype=MEDIA_TYPE)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would hold it back
+        return response
+
     @blueprint.get("/tasks/<task_id>/events")
     def events(task_id: str) -> Response:
         snapshot = authorized("watch", task_id)
-        after = request.args.get("after")
-        reading = petiole.journal.read(
-            snapshot.feed, Cursor.parse(after) if after else None, limit=petiole.settings.read_limit
-        )
+        after = request.args.get("after") or request.headers.get("Last-Event-ID")
+        cursor = Cursor.parse(after) if after else None
+        if request.accept_mimetypes.best_match(("application/json", MEDIA_TYPE)) == MEDIA_TYPE:
+            return streamed(snapshot, cursor)
+        reading = petiole.journal.read(snapshot.feed, cursor, limit=petiole.settings.read_limit)
         if reading is None:
             raise not_found()
         if not reading.recovered:
@@ -90,14 +104,8 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
         status, snapshot = petiole.cancel(authorized("cancel", task_id))
         return jsonify(petiole.to_wire(snapshot)), status
 
-    @blueprint.errorhandler(InvalidName)
-    def invalid_name(error: InvalidName) -> Response:
-        return Problem(HTTPStatus.BAD_REQUEST, "Bad request", str(error)).to_response()
-
-    @blueprint.errorhandler(Unavailable)
-    def away(error: Unavailable) -> Response:
-        return unavailable(error).to_response()
-
+    blueprint.register_error_handler(InvalidName, _malformed)
+    blueprint.register_error_handler(Unavailable, _away)
     return blueprint
 
 
@@ -109,6 +117,14 @@ def links(feed: str) -> dict[str, Any]:
         "events": url_for("petiole.events", task_id=task_id),
         "cancel": url_for("petiole.cancel", task_id=task_id),
     }
+
+
+def _malformed(error: InvalidName) -> Response:
+    return Problem(HTTPStatus.BAD_REQUEST, "Bad request", str(error)).to_response()
+
+
+def _away(error: Unavailable) -> Response:
+    return unavailable(error).to_response()
 
 
 def _number(text: str | None) -> int | None:

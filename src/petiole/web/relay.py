@@ -207,7 +207,7 @@ class Relay:
             # The newest counter isn't kept as an event; the document has it.
             at = len(reading.events)
             run = int(reading.document.get("run") or 0)
-            actions.insert(at, Show(_counter(feed, reading.cursor, run=run, progress=progress)))
+            actions.insert(at, Show(counter_at(feed, reading.cursor, run=run, progress=progress)))
         self._act(followed, actions, reading=reading)
 
     def _look_after(self) -> None:
@@ -241,7 +241,7 @@ class Relay:
         if snapshot is None:
             return None
         run = int(snapshot.document.get("run") or 0)
-        return _counter(feed, snapshot.cursor, run=run, progress=snapshot.document.get("progress")).to_wire()
+        return counter_at(feed, snapshot.cursor, run=run, progress=snapshot.document.get("progress")).to_wire()
 
     def _check_heads(self) -> bool:
         """Heal every feed that isn't where the journal is; says whether the journal answered."""
@@ -278,7 +278,8 @@ class Relay:
                 self._bus.unfollow(feed)
 
 
-def _counter(feed: str, cursor: Cursor, *, run: int, progress: dict[str, Any] | None) -> Event:
+def counter_at(feed: str, cursor: Cursor, *, run: int, progress: dict[str, Any] | None) -> Event:
+    """Return a counter that says where a feed stands: the newest one isn't kept, and the document has it."""
     return Event(
         id=Draft(COUNTER).id,
         feed=feed,

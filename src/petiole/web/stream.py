@@ -1,0 +1,69 @@
+"""Events as a server-sent stream: for `EventSource` and curl, where there is no Socket.IO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from petiole.errors import Unavailable
+from petiole.events import Cursor
+from petiole.feed import Reading
+from petiole.journal import Journal
+from petiole.state import is_terminal
+from petiole.web.relay import counter_at
+
+MEDIA_TYPE: Final = "text/event-stream"
+LOOK: Final = 1.0
+KEEP_ALIVE: Final = 15.0
+
+
+def stream(
+    journal: Journal, feed: str, cursor: Cursor | None, *, limit: int, sleep: Callable[[float], object]
+) -> Iterator[str]:
+    """Yield what follows `cursor` until the task has ended; looks into the journal every second.
+
+    Each event's id is a cursor, so that an `EventSource` that reconnects goes on from there. A cursor that can't be continued
+    from is answered by the event `reset` with a reading.
+    """
+    quiet = 0.0
+    while True:
+        try:
+            reading = journal.read(feed, cursor, limit=limit)
+        except Unavailable:
+            yield ": the journal is away\n\n"
+            sleep(KEEP_ALIVE / 5)
+            continue
+        if reading is None:
+            return
+        said = list(_said(reading, cursor))
+        yield from said
+        cursor = reading.cursor
+        if reading.more:
+            continue
+        if is_terminal(reading.document.get("state")):
+            return
+        quiet = 0.0 if said else quiet + LOOK
+        if quiet >= KEEP_ALIVE:
+            quiet = 0.0
+            yield ": still here\n\n"
+        sleep(LOOK)
+
+
+def _said(reading: Reading, before: Cursor | None) -> Iterator[str]:
+    if not reading.recovered:
+        yield _block("reset", reading.cursor, reading.to_wire())
+        return
+    last = before
+    for event in reading.events:
+        last = event.cursor
+        yield _block(event.kind, last, event.to_wire())
+    progress = reading.document.get("progress")
+    if not reading.more and progress and (last is None or last.seq < reading.cursor.seq):
+        run = int(reading.document.get("run") or 0)
+        event = counter_at(reading.feed, reading.cursor, run=run, progress=progress)
+        yield _block(event.kind, reading.cursor, event.to_wire())
+
+
+def _block(kind: str, cursor: Cursor, data: dict[str, Any]) -> str:
+    return f"id: {cursor}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
