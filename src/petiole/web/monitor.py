@@ -36,21 +36,7 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
 
     @blueprint.get("/tasks")
     def tasks() -> Response:
-        before = _number(request.args.get("cursor"))
-        state = request.args.get("state")
-        if state is not None and state not in (*states.ACTIVE, *states.TERMINAL):
-            known = ", ".join((*states.ACTIVE, *states.TERMINAL))
-            raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", f"There is no state {state!r}. Use one of {known}."
-            )
-        found, mark = petiole.journal.list(petiole.user(create=True) or "", limit=PAGE_SIZE, before=before)
-        listed = [snapshot for snapshot in found if state is None or snapshot.document.get("state") == state]
-        response = jsonify({"tasks": [petiole.to_wire(snapshot) for snapshot in listed]})
-        response.headers["Cache-Control"] = "private, no-cache"
-        if mark is not None:
-            query = {"cursor": str(mark)} | ({"state": state} if state else {})
-            response.headers["Link"] = f'<{url_for("petiole.tasks")}?{urlencode(query)}>; rel="next"'
-        return response
+        return _own_tasks(petiole)
 
     @blueprint.get("/tasks/<task_id>")
     def task(task_id: str) -> Response:
@@ -117,6 +103,22 @@ def links(feed: str) -> dict[str, Any]:
         "events": url_for("petiole.events", task_id=task_id),
         "cancel": url_for("petiole.cancel", task_id=task_id),
     }
+
+
+def _own_tasks(petiole: Petiole) -> Response:
+    before = _number(request.args.get("cursor"))
+    state = request.args.get("state")
+    if state is not None and state not in (*states.ACTIVE, *states.TERMINAL):
+        known = ", ".join((*states.ACTIVE, *states.TERMINAL))
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", f"There is no state {state!r}. Use one of {known}.")
+    found, mark = petiole.journal.list(petiole.user(create=True) or "", limit=PAGE_SIZE, before=before)
+    listed = [snapshot for snapshot in found if state is None or snapshot.document.get("state") == state]
+    response = jsonify({"tasks": [petiole.to_wire(snapshot) for snapshot in listed]})
+    response.headers["Cache-Control"] = "private, no-cache"
+    if mark is not None:
+        query = {"cursor": str(mark)} | ({"state": state} if state else {})
+        response.headers["Link"] = f'<{url_for("petiole.tasks")}?{urlencode(query)}>; rel="next"'
+    return response
 
 
 def _malformed(error: InvalidName) -> Response:
