@@ -117,7 +117,7 @@ def server(request: Any, redis_binaries: Any, tmp_path: Any) -> Iterator[RedisSe
 @pytest.fixture
 def own(server: RedisServer, make_settings: Any) -> Iterator[Setup]:
     """A journal and a listening bus on a server of the test's own."""
-    made = redis_setup(make_settings(server.url, journal_timeout=0.3))
+    made = redis_setup(make_settings(server.url, journal_timeout=1.0))
     made.listener.start()
     yield made
     made.close()

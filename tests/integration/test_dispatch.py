@@ -121,10 +121,11 @@ def test_delay_in_a_request_is_the_askers_if_the_task_says_so(redis_url: str) ->
     petiole = Petiole(flask_app, SocketIO(flask_app, async_mode="threading"), celery_app=celery_app)
     petiole.identify(lambda: "ann")
 
-    @celery_app.task(progress=True, name="delay.live")
+    # Celery would give a shared task to every application of the process, and those of the other tests are tracked too.
+    @celery_app.task(progress=True, name="delay.live", shared=False)
     def live() -> None: ...
 
-    @celery_app.task(name="delay.plain")
+    @celery_app.task(name="delay.plain", shared=False)
     def plain() -> None: ...
 
     with flask_app.test_request_context():

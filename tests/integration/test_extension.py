@@ -39,6 +39,7 @@ class Site:
 
     def __init__(self, redis_url: str, **config: Any) -> None:
         self.app = Flask("site")
+        self.app.testing = True
         self.app.config.update(SECRET_KEY="a test", PETIOLE_KEY_PREFIX=f"site-{uuid.uuid4().hex[:8]}", **config)
         self.app.extensions["celery"] = Celery("site", broker=redis_url)
         self.petiole = set_up(self.app)
@@ -76,7 +77,7 @@ def site(redis_url: str) -> Site:
 
 def plain_app(**config: Any) -> Flask:
     app = Flask("plain")
-    app.config.update(SECRET_KEY="a test", **config)
+    app.config.update(SECRET_KEY="a test", TESTING=True, **config)
     return app
 
 

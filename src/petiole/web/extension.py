@@ -85,7 +85,12 @@ class Petiole:
         )
         tracking = track_app(found, settings)
         tracking.warm_up()
-        tracking.asking = lambda: self.user(create=True) if has_request_context() else None
+
+        def asking() -> str | None:
+            here = has_request_context() and current_app.extensions.get(EXTENSION) is app.extensions[EXTENSION]
+            return self.user(create=True) if here else None
+
+        tracking.asking = asking
 
         window = Window(socketio, NAMESPACE, limit=settings.window)
         relay = Relay(

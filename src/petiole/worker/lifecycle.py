@@ -233,6 +233,8 @@ class Lifecycle:
         run = current_run.get()
         if not headers or headers.get("id") is None:
             return
+        if run is not None and run not in self._runs.values():
+            return  # a task of another application of this process
         if run is not None and task_feed(str(headers["id"])) == run.feed:
             self._end_for_retry(run, headers)
         elif HEADER not in headers and not headers.get("retries"):
