@@ -43,6 +43,8 @@ def run(scenario: Scenario, *, seed: int, binary: str, control: bool) -> tuple[l
         found += [] if control else late_reader(system)
         if worst > LONGEST_EMIT + hiccup:
             found.append(f"I12 an emit call took {worst * 1000:.0f} ms, the machine's own delay {hiccup * 1000:.0f} ms")
+        lost = system.web_side.faults.lost + system.worker_side.faults.lost
+        figure += f" ({lost} in all)" if lost else ""
         return found, f"{figure}; slowest emit {worst * 1000:.1f} ms"
 
 

@@ -21,10 +21,7 @@ from petiole.errors import InvalidEvent, InvalidName
 VERSION: Final = 1
 ZERO_CHAIN: Final = "0" * 16
 COUNTER: Final = "counter"
-FACT_KINDS: Final = ("state", "stage", "log", "artifact", "custom")
 MAX_EVENT_BYTES: Final = 8 * 1024
-MAX_DOCUMENT_BYTES: Final = 16 * 1024
-MAX_DOCUMENT_FIELDS: Final = 64
 MAX_NUMBER: Final = 2**53 - 1  # the largest integer that JavaScript and Lua hold exactly
 PARTITIONS: Final = 64
 

@@ -115,8 +115,7 @@ def test_many_browsers_see_the_same(system: System) -> None:
     assert len(seen[0]) == 104
 
 
-def test_a_browser_away_while_the_web_restarts_is_not_needed_for_the_task(own_system: System) -> None:
-    system = own_system
+def test_a_task_ends_without_a_watcher(system: System) -> None:
     session = system.session("ann")
     accepted = session.post(f"{system.url}/start/count", json={"args": [50]}, timeout=5).json()
 

@@ -33,7 +33,6 @@ class Writer(Protocol):
     """
 
     media_type: str
-    suffix: str
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Put the rows of one batch into the sink."""
@@ -52,7 +51,6 @@ class CsvWriter:
     """
 
     media_type = "text/csv"
-    suffix = ".csv"
 
     def __init__(self, sink: Sink, columns: Sequence[str]) -> None:
         self._sink = sink

@@ -1,4 +1,4 @@
-"""The journal in one process's memory: for tests, and for `task_always_eager`. It forgets with its process."""
+"""The journal in one process's memory: for tests. It forgets with its process."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 RETRY_AFTER: Final = "3"
 PAGE_SIZE: Final = 50
-STATIC_AGE: Final = 3600
 
 
 def monitor_blueprint(petiole: Petiole) -> Blueprint:
