@@ -86,6 +86,11 @@ def speaking(url: str) -> Iterator[None]:
     except ResponseError as error:
         if isinstance(error, _PASSING_ERRORS) or any(word in str(error) for word in _PASSING):
             raise Unavailable(f"Redis at {address(url)} can't work just now: {error}") from error
+        if "LAYOUT" in str(error):
+            raise PetioleError(
+                f"A feed in Redis at {address(url)} was written by a newer Petiole. Upgrade this one, or set another "
+                "PETIOLE_KEY_PREFIX."
+            ) from error
         raise PetioleError(f"Redis at {address(url)} refused a command: {error}") from error
     except (RedisError, OSError) as error:
         raise Unavailable(
@@ -103,9 +108,19 @@ class Names:
         self._channels = f"{prefix}/{options.get('db') or 0}"
 
     def feed(self, feed: str) -> list[str]:
-        """Return the keys of meta, document, facts and leases of a feed, in the order that the scripts take them."""
+        """Return the keys of a feed: meta, document, facts, and its partition's leases and pending, in that order."""
         tag = self._tag(feed)
-        return [f"{tag}:{feed}:meta", f"{tag}:{feed}:document", f"{tag}:{feed}:facts", f"{tag}:leases"]
+        own = [f"{tag}:{feed}:{part}" for part in ("meta", "document", "facts")]
+        return [*own, f"{tag}:leases", f"{tag}:pending"]
+
+    def inbox(self, feed: str) -> list[str]:
+        """Return the keys of an inbox: those of its feed, then the keys that it has seen, and those that are unread."""
+        tag = self._tag(feed)
+        return [*self.feed(feed), f"{tag}:{feed}:seen", f"{tag}:{feed}:unread"]
+
+    def pending(self, index: int) -> str:
+        """Return the key of a partition's finished tasks whose notice isn't delivered yet."""
+        return f"{self._prefix}:{{{index:02}}}:pending"
 
     def leases(self, index: int) -> str:
         """Return the key of a partition's leases."""

@@ -56,6 +56,11 @@ def task_feed(task_id: str) -> str:
     return check_feed(f"task:{task_id}")
 
 
+def inbox_feed(owner: str) -> str:
+    """Return the name of a person's inbox: a hash, because an owner may be written in any characters."""
+    return f"user:{hashlib.sha256(owner.encode()).hexdigest()[:32]}"
+
+
 def check_feed(name: object) -> str:
     """Return `name` if it is a feed's name.
 

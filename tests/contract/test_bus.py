@@ -201,7 +201,7 @@ class TestRings:
         journal.append(FEED, Draft("counter", progress={"completed": 1}), run=1, fact=1, counter=1)
         journal.append(FEED, Draft("log", data={"message": "x"}), run=1, fact=2)
         wait_until(lambda: journal.heads([FEED])[FEED].lease_left < 0, SOON, "the lease has ended")
-        journal.conclude(FEED, 1, Draft("state", {"state": "stalled"}))
+        journal.conclude(FEED, 1, Draft("state", {"state": "stalled"}), lease=60)
         journal.cancel(
             FEED, cancelling=Draft("state", {"state": "cancelling"}), cancelled=Draft("state", {"state": "cancelled"})
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,11 +16,8 @@ from petiole.events import (
     MAX_NUMBER,
     ZERO_CHAIN,
     Cursor,
-    Document,
     Draft,
-    Event,
     advance_chain,
-    fold,
     task_feed,
 )
 from petiole.feed import Reading, follow
@@ -36,20 +33,31 @@ from petiole.journal.contract import (
     Held,
     Journal,
     Missing,
-    Stored,
 )
-from petiole.journal.memory import MemoryJournal
 from petiole.journal.redis import RedisJournal
-from petiole.settings import Settings
 from petiole.state import ACTIVE, PREDECESSORS, TERMINAL
 from tests.conftest import VARIANTS
+from tests.contract.backends import (
+    FEED,
+    LONG,
+    OWNER,
+    SHORT,
+    WORKER,
+    MemoryBackend,
+    RedisBackend,
+    claim,
+    claimed,
+    counter,
+    document,
+    folded,
+    line,
+    opened,
+    reading,
+    state,
+    stored,
+)
 from tests.services import RedisServer, wait_until
 
-FEED = task_feed("a")
-OWNER = "alice"
-WORKER = "worker-1"
-LONG = 600.0
-SHORT = 0.02
 HOSTILE = [
     'a "quoted" word',
     "two\nlines\r\nand a tab\t",
@@ -63,149 +71,6 @@ HOSTILE = [
     "'; DROP TABLE feeds; --",
     "%s %d {0} $1 \\1",
 ]
-
-
-class Backend:
-    """Makes journals on one store; `settle` lets a lease end, in that store's time."""
-
-    name: str
-
-    def __init__(self, make_settings: Callable[..., Settings]) -> None:
-        self._make_settings = make_settings
-        self._made: list[Journal] = []
-
-    def make(self, **overrides: Any) -> Journal:
-        raise NotImplementedError
-
-    def end_lease(self, journal: Journal, feed: str) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        for journal in self._made:
-            journal.close()
-
-
-class MemoryBackend(Backend):
-    name = "memory"
-
-    def __init__(self, make_settings: Callable[..., Settings]) -> None:
-        super().__init__(make_settings)
-        self.now = 1_764_000_000.0
-
-    def make(self, **overrides: Any) -> Journal:
-        journal = MemoryJournal(self._make_settings(**overrides), clock=lambda: self.now)
-        self._made.append(journal)
-        return journal
-
-    def end_lease(self, journal: Journal, feed: str) -> None:
-        left = journal.heads([feed])[feed].lease_left
-        assert left is not None
-        self.now += max(left, 0.0) + 0.001
-
-
-class RedisBackend(Backend):
-    def __init__(self, make_settings: Callable[..., Settings], server: RedisServer, name: str) -> None:
-        super().__init__(make_settings)
-        self.server = server
-        self.name = name
-
-    def make(self, **overrides: Any) -> Journal:
-        journal = RedisJournal(self._make_settings(self.server.url, **overrides))
-        self._made.append(journal)
-        return journal
-
-    def end_lease(self, journal: Journal, feed: str) -> None:
-        def ended() -> bool:
-            left = journal.heads([feed])[feed].lease_left
-            assert left is not None
-            return left < 0
-
-        wait_until(ended, what=f"the lease of {feed} has ended")
-
-
-@pytest.fixture(params=["memory", "redis-bundled", "redis-system"])
-def backend(
-    request: pytest.FixtureRequest,
-    make_settings: Callable[..., Settings],
-    redis_servers: Callable[[str], RedisServer],
-) -> Iterator[Backend]:
-    kind, _, variant = request.param.partition("-")
-    made: Backend = (
-        MemoryBackend(make_settings)
-        if kind == "memory"
-        else RedisBackend(make_settings, redis_servers(variant), request.param)
-    )
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=VARIANTS)
-def redis_backend(
-    request: pytest.FixtureRequest,
-    make_settings: Callable[..., Settings],
-    redis_servers: Callable[[str], RedisServer],
-) -> Iterator[RedisBackend]:
-    """For what a journal in memory doesn't have: it forgets with its process, and its list is its feeds."""
-    made = RedisBackend(make_settings, redis_servers(request.param), f"redis-{request.param}")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def journal(backend: Backend) -> Journal:
-    return backend.make()
-
-
-def state(name: str, **fields: Any) -> Draft:
-    return Draft("state", {"state": name, **fields})
-
-
-def line(message: str = "a line", **more: Any) -> Draft:
-    return Draft("log", data={"level": "info", "message": message}, **more)
-
-
-def counter(completed: float) -> Draft:
-    return Draft("counter", progress={"completed": completed, "total": 100})
-
-
-def opened(journal: Journal, feed: str = FEED, **more: Any) -> Cursor:
-    return journal.open(feed, **{"owner": OWNER, "draft": state("queued", title="Export"), **more})
-
-
-def claim(journal: Journal, feed: str = FEED, **more: Any) -> Any:
-    options = {"worker": WORKER, "delivery": "delivery-1", "retries": 0, "lease": LONG, **more}
-    return journal.claim(feed, options.pop("draft", state("running")), **options)
-
-
-def claimed(journal: Journal, feed: str = FEED, **more: Any) -> Claimed:
-    opened(journal, feed)
-    answer = claim(journal, feed, **more)
-    assert isinstance(answer, Claimed)
-    return answer
-
-
-def stored(answer: object) -> Stored:
-    assert isinstance(answer, Stored), answer
-    return answer
-
-
-def reading(journal: Journal, cursor: Cursor | None = None, *, feed: str = FEED, limit: int = 10_000) -> Reading:
-    answer = journal.read(feed, cursor, limit=limit)
-    assert answer is not None
-    return answer
-
-
-def document(journal: Journal, feed: str = FEED) -> Document:
-    snapshot = journal.snapshot(feed)
-    assert snapshot is not None
-    return snapshot.document
-
-
-def folded(events: tuple[Event, ...]) -> Document:
-    result: Document = {}
-    for event in events:
-        result = fold(result, event)
-    return result
 
 
 class TestOpen:
@@ -1017,6 +882,8 @@ class TestRebase:
         options = {
             "owner": OWNER,
             "run": 1,
+            "delivery": "delivery-1",
+            "retries": 0,
             "last": last,
             "fact": 2,
             "document": {"state": "running", "title": "Export", "run": 1, "progress": {"completed": 5}},
@@ -1079,6 +946,44 @@ class TestRebase:
         assert isinstance(cursor, Cursor)
         assert journal.snapshot(FEED).cursor == cursor
         assert reading(journal).events == ()
+
+    def test_the_same_run_under_another_delivery_is_fenced(self, journal):
+        last = self.written(journal)
+        journal.forget(FEED)
+        opened(journal)
+        claim(journal, delivery="delivery-2")
+        before = journal.snapshot(FEED)
+        assert self.rebase(journal, last) == Fenced(1)
+        assert journal.append(FEED, line(), run=1, fact=3, delivery="delivery-1") == Fenced(1)
+        assert not journal.check(FEED, 1, delivery="delivery-1").valid
+        assert journal.snapshot(FEED) == before
+        stored(journal.append(FEED, line(), run=1, fact=2, delivery="delivery-2"))
+
+    def test_a_later_run_takes_the_feed_from_one_that_began_after_the_loss(self, journal):
+        last = self.written(journal)
+        journal.forget(FEED)
+        opened(journal)
+        claim(journal, delivery="delivery-3")
+        self.rebase(journal, last, run=2, delivery="delivery-2")
+        assert journal.append(FEED, line(), run=1, fact=2, delivery="delivery-3") == Fenced(2)
+        stored(journal.append(FEED, line(), run=2, fact=3, delivery="delivery-2"))
+
+    def test_the_retries_go_on_after_a_rebase(self, journal):
+        last = self.written(journal)
+        journal.forget(FEED)
+        self.rebase(journal, last, retries=1)
+        assert isinstance(claim(journal, delivery="delivery-2", retries=1), Busy)
+        assert isinstance(claim(journal, delivery="delivery-2", retries=2), Claimed)
+
+    def test_a_task_that_has_ended_is_opened_again_as_ended(self, journal):
+        last = self.written(journal)
+        journal.forget(FEED)
+        cursor = self.rebase(journal, last, document={"state": "succeeded"})
+        assert journal.heads([FEED])[FEED].lease_left is None
+        assert journal.snapshot(FEED).cursor == cursor
+        assert claim(journal, delivery="delivery-2") == Closed("succeeded")
+        assert not journal.check(FEED, 1).valid
+        assert journal.pending(limit=10) == [FEED]
 
     def test_a_rebase_of_an_earlier_run_is_fenced(self, backend, journal):
         last = self.written(journal)
@@ -1157,6 +1062,30 @@ class TestCancel:
         journal.append(FEED, state("stalled"))
         stored(self.cancel(journal))
         assert document(journal)["state"] == "cancelling"
+
+    def test_a_stalled_task_that_only_the_broker_can_return_is_cancelled_at_once(self, backend, journal):
+        claimed(journal, lease=SHORT)
+        backend.end_lease(journal, FEED)
+        stored(journal.conclude(FEED, 1, state("stalled")))
+        stored(self.cancel(journal))
+        assert document(journal)["state"] == "cancelled"
+        assert not journal.check(FEED, 1).valid
+        assert journal.append(FEED, line(), run=1, fact=2) == Closed("cancelled")
+        assert claim(journal, delivery="delivery-2") == Closed("cancelled")
+
+    def test_force_is_asked_for_after_a_cancel_and_once(self, journal):
+        claimed(journal)
+        self.cancel(journal)
+        assert journal.renew(WORKER, [FEED], lease=LONG) == {FEED: Held(True, True)}
+        by_force = {"cancelling": state("cancelling", forced=True), "cancelled": state("cancelled"), "force": True}
+        cursor = stored(journal.cancel(FEED, **by_force)).cursor
+        assert document(journal)["forced"] is True
+        assert journal.cancel(FEED, **by_force) == Duplicate(cursor, cancel=True)
+        assert self.cancel(journal) == Duplicate(cursor, cancel=True)
+        forced = Held(True, True, force=True)
+        assert journal.check(FEED, 1) == forced
+        assert journal.renew(WORKER, [FEED], lease=LONG) == {FEED: forced}
+        stored(journal.append(FEED, state("cancelled"), run=1, fact=2))
 
     @pytest.mark.parametrize("last", TERMINAL)
     def test_a_finished_task_is_not_cancelled(self, journal, last):
@@ -1436,7 +1365,23 @@ class TestUnavailable:
             lambda: journal.check(FEED, 1),
             lambda: journal.expired(limit=1),
             lambda: journal.conclude(FEED, 1, state("lost")),
-            lambda: journal.rebase(FEED, owner=OWNER, run=1, last=cursor, fact=1, document={}, worker=WORKER, lease=1),
+            lambda: journal.message(FEED),
+            lambda: journal.rebase(
+                FEED,
+                owner=OWNER,
+                run=1,
+                delivery="delivery-1",
+                retries=0,
+                last=cursor,
+                fact=1,
+                document={},
+                worker=WORKER,
+                lease=1,
+            ),
+            lambda: journal.pending(limit=1),
+            lambda: journal.settle(FEED),
+            lambda: journal.notify(OWNER, key=FEED, notice={}),
+            lambda: journal.acknowledge(OWNER, [FEED]),
             lambda: journal.cancel(FEED, cancelling=state("cancelling"), cancelled=state("cancelled")),
             lambda: journal.heads([FEED]),
             lambda: journal.snapshot(FEED),

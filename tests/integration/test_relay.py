@@ -135,6 +135,8 @@ class Writer:
             self.feed,
             owner="user:ann",
             run=self._run,
+            delivery="d",
+            retries=0,
             last=last,
             fact=self._fact,
             document=document,

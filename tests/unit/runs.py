@@ -35,18 +35,20 @@ class Faults:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.target, name)
 
-    def append(self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0) -> Appended:
+    def append(
+        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+    ) -> Appended:
         self._fail_if(self.away)
         self.sent.append((draft, fact, counter))
         self._fail_if(self.lose_request.popleft() if self.lose_request else False)
-        answer = self.target.append(feed, draft, run=run, fact=fact, counter=counter)
+        answer = self.target.append(feed, draft, run=run, fact=fact, counter=counter, delivery=delivery)
         self._fail_if(self.lose_reply.popleft() if self.lose_reply else False)
         return answer
 
-    def check(self, feed: str, run: int) -> Any:
+    def check(self, feed: str, run: int, *, delivery: str = "") -> Any:
         self.checks += 1
         self._fail_if(self.away)
-        return self.target.check(feed, run)
+        return self.target.check(feed, run, delivery=delivery)
 
     def _fail_if(self, broken: bool) -> None:
         if broken:
@@ -72,6 +74,8 @@ def begin(journal: Any, *, delivery: str = "delivery-1", retries: int = 0, lease
     claimed = journal.claim(FEED, draft, worker=WORKER, delivery=delivery, retries=retries, lease=lease)
     assert isinstance(claimed, Claimed)
     return Standing(
+        delivery=delivery,
+        retries=retries,
         feed=FEED,
         owner=OWNER,
         worker=WORKER,

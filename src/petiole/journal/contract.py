@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
-from petiole.events import Cursor, Document, Draft
+from petiole.errors import InvalidEvent
+from petiole.events import Cursor, Document, Draft, to_json
 from petiole.feed import Reading
 
 
@@ -75,12 +76,13 @@ class Busy:
 class Held:
     """A run's standing: `valid` while it is the feed's current run and the feed isn't closed.
 
-    `stalled`: a reaper has said that there is no news of it.
+    `stalled`: a reaper has said that there is no news of it. `force`: its process is to be ended, it didn't stop by itself.
     """
 
     valid: bool
     cancel: bool
     stalled: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,10 @@ class Expired:
 
 # A task whose runs end this often without a word is not begun again: it is what kills its workers.
 MAX_SILENT_ENDS: Final = 3
+# A notice is at most 512 bytes, so that a document of the newest ones stays within 16 KiB.
+MAX_NOTICE_BYTES: Final = 512
+INBOX_SHOWN: Final = 30
+INBOX_KEPT: Final = 1000
 
 Appended: TypeAlias = Stored | Duplicate | Conflict | Fenced | Closed | Missing
 
@@ -136,15 +142,18 @@ class Journal(Protocol):
         """
         ...
 
-    def confirm(self, feed: str) -> None:
-        """End the lease of a feed that no worker has claimed: its task has been published."""
+    def confirm(self, feed: str, *, run: int = 0) -> None:
+        """End the lease of a feed whose message the broker has: no worker has claimed it, or `run` is to be run again."""
         ...
 
-    def append(self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0) -> Appended:
+    def append(
+        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+    ) -> Appended:
         """Number, fold, keep and ring one event.
 
         A run numbers its facts 1, 2, 3, …; a counter carries the last fact's number and its own since then. Older than the
-        run's last pair: `Duplicate`; a skipped fact: `Conflict`; a later run: `Fenced`. Web and reaper have no run (`run=0`)
+        run's last pair: `Duplicate`; a skipped fact: `Conflict`; a later run, or the same number claimed under another
+        `delivery` (numbers begin again after a loss of all data): `Fenced`. Web and reaper have no run (`run=0`)
         and are guarded by state alone. Order within a run is the order of the numbers; a fact that is `Stored` is lost only
         with the journal's own data, which the writer learns from the next `Conflict` or `Missing`.
         """
@@ -167,6 +176,7 @@ class Journal(Protocol):
         retries: int,
         lease: float,
         failed: Draft | None = None,
+        message: str = "",
     ) -> Claimed | Busy | Closed | Missing:
         """Begin a run, with `draft` (state `running`) as its first fact.
 
@@ -175,7 +185,8 @@ class Journal(Protocol):
 
         `delivery` is minted per execution: the same one again is answered as before. A live run is `Busy`, unless
         `retries` is higher than the one it was claimed with: then it is superseded. When cancelling was asked for, the
-        run is claimed without `draft`, so that the caller can say `cancelled`.
+        run is claimed without `draft`, so that the caller can say `cancelled`. `message` is kept outside the document until
+        the next claim, so that who finds the run dead can send it again.
         """
         ...
 
@@ -183,8 +194,12 @@ class Journal(Protocol):
         """Prolong the leases of those feeds that `worker` has claimed; says of each whether it is still held."""
         ...
 
-    def check(self, feed: str, run: int) -> Held:
+    def check(self, feed: str, run: int, *, delivery: str = "") -> Held:
         """Say how a run stands. Nothing is changed."""
+        ...
+
+    def message(self, feed: str) -> str:
+        """Return the message that the last claim left, empty if none."""
         ...
 
     def expired(self, *, limit: int) -> list[Expired]:
@@ -199,13 +214,31 @@ class Journal(Protocol):
         ...
 
     def rebase(
-        self, feed: str, *, owner: str, run: int, last: Cursor, fact: int, document: Document, worker: str, lease: float
+        self,
+        feed: str,
+        *,
+        owner: str,
+        run: int,
+        delivery: str,
+        retries: int,
+        last: Cursor,
+        fact: int,
+        document: Document,
+        worker: str,
+        lease: float,
     ) -> Cursor | Fenced | Closed:
-        """Open a feed again, in a new epoch, after the journal has lost it: the writer's document, at its numbers."""
+        """Open a feed again, in a new epoch, after the journal has lost it: the writer's document, at its numbers.
+
+        `Fenced`: somebody else has begun meanwhile, by a later run or by the same number under another `delivery`.
+        """
         ...
 
-    def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft) -> Appended:
-        """Ask a task to stop: `cancelled` at once where nothing runs (queued, retrying), else `cancelling` and the flag."""
+    def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft, force: bool = False) -> Appended:
+        """Ask a task to stop: `cancelled` at once where nothing runs, else `cancelling` and the flag.
+
+        Nothing runs where the task is queued or retrying, or stalled without a lease. Asked before: `Duplicate`. `force` is
+        asked of a task that is `cancelling` already: its worker ends the process that runs it.
+        """
         ...
 
     def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
@@ -217,7 +250,7 @@ class Journal(Protocol):
         ...
 
     def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
-        """Return an owner's feeds, newest first, and the mark to go on `before`, `None` at the end.
+        """Return an owner's tasks, newest first, and the mark to go on `before`, `None` at the end.
 
         The index behind it is a hint: a feed that is gone is left out, and taken out of the index.
         """
@@ -225,6 +258,32 @@ class Journal(Protocol):
 
     def forget(self, feed: str) -> None:
         """Delete a feed with all its facts."""
+        ...
+
+    def pending(self, *, limit: int) -> Sequence[str]:
+        """List finished tasks whose notice isn't delivered yet, oldest first, at most `limit` a partition."""
+        ...
+
+    def settle(self, feed: str) -> None:
+        """Take a task out of `pending`: its notice is delivered, or there is nobody to tell."""
+        ...
+
+    def notify(self, owner: str, *, key: str, notice: Document) -> Stored | Duplicate:
+        """Put a notice into an owner's inbox, as the fact `notice`; once for each `key` (a feed's name).
+
+        The inbox's document has the newest `INBOX_SHOWN` unread notices by their keys, how many are `unread`, and how many
+        of those are `earlier` than the shown ones. It remembers `INBOX_KEPT` keys.
+
+        Raises:
+            InvalidEvent: the notice isn't JSON, or is over `MAX_NOTICE_BYTES`.
+        """
+        ...
+
+    def acknowledge(self, owner: str, keys: Sequence[str] | None) -> Stored | Duplicate:
+        """Take notices out of an owner's inbox, as the fact `acknowledged`; `None`: all of them.
+
+        A key that hasn't come yet never will: it leaves a tombstone. Nothing to take out: `Duplicate`, and no fact.
+        """
         ...
 
     def ping(self) -> None:
@@ -238,3 +297,15 @@ class Journal(Protocol):
     def close(self) -> None:
         """Give back connections."""
         ...
+
+
+def encode_notice(notice: Document) -> str:
+    """Return a notice as JSON text.
+
+    Raises:
+        InvalidEvent: it isn't JSON, or is over `MAX_NOTICE_BYTES`.
+    """
+    text = to_json(notice)
+    if (size := len(text.encode())) > MAX_NOTICE_BYTES:
+        raise InvalidEvent(f"A notice of {size} bytes is over the limit of {MAX_NOTICE_BYTES}. Say less in it.")
+    return text

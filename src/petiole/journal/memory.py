@@ -10,9 +10,23 @@ from dataclasses import dataclass, field
 
 from petiole import state as states
 from petiole.bus.contract import Ring
-from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, Event, advance_chain, fold, mint_epoch, to_json
+from petiole.events import (
+    ZERO_CHAIN,
+    Cursor,
+    Document,
+    Draft,
+    Event,
+    advance_chain,
+    check_feed,
+    fold,
+    inbox_feed,
+    mint_epoch,
+    to_json,
+)
 from petiole.feed import Reading
 from petiole.journal.contract import (
+    INBOX_KEPT,
+    INBOX_SHOWN,
     MAX_SILENT_ENDS,
     Appended,
     Busy,
@@ -27,6 +41,7 @@ from petiole.journal.contract import (
     Missing,
     Snapshot,
     Stored,
+    encode_notice,
 )
 from petiole.settings import Settings
 
@@ -46,11 +61,16 @@ class _Feed:
     counter: int = 0
     live: bool = False
     cancel: bool = False
+    force: bool = False
     retries: int = 0
     silent: int = 0
     delivery: str = ""
     worker: str = ""
+    message: str = ""
     lease_ends: float | None = None
+    # Of an inbox: the keys that it remembers, oldest first, and those that are unread.
+    seen: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     @property
     def state(self) -> str | None:
@@ -69,6 +89,7 @@ class MemoryJournal:
         self._ring = ring or (lambda _feed, _text: None)
         self._clock = clock
         self._feeds: dict[str, _Feed] = {}
+        self._pending: list[str] = []
         self._opened = 0
         self._lock = threading.RLock()
 
@@ -85,20 +106,22 @@ class MemoryJournal:
                 kept.lease_ends = None if lease is None else self._clock() + lease
             return kept.cursor
 
-    def confirm(self, feed: str) -> None:
+    def confirm(self, feed: str, *, run: int = 0) -> None:
         with self._lock:
             kept = self._feeds.get(feed)
-            if kept is not None and kept.run == 0:
+            if kept is not None and kept.run == run:
                 kept.lease_ends = None
 
-    def append(self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0) -> Appended:
+    def append(
+        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+    ) -> Appended:
         with self._lock:
             draft.encode()
             kept = self._feeds.get(feed)
             if kept is None or run > kept.run:
                 return Missing()
             if run > 0:
-                if run < kept.run:
+                if run < kept.run or (delivery and kept.delivery != delivery):
                     return Fenced(kept.run)
                 last = (kept.fact, kept.counter)
                 if fact <= kept.fact if draft.is_fact else (fact, counter) <= last:
@@ -141,6 +164,7 @@ class MemoryJournal:
         retries: int,
         lease: float,
         failed: Draft | None = None,
+        message: str = "",
     ) -> Claimed | Busy | Closed | Missing:
         with self._lock:
             draft.encode()
@@ -161,7 +185,7 @@ class MemoryJournal:
                         return Closed(kept.state or "")
                 kept.run, kept.counter, kept.live = kept.run + 1, 0, True
                 kept.fact = 0 if kept.cancel else 1
-                kept.worker, kept.delivery, kept.retries = worker, delivery, retries
+                kept.worker, kept.delivery, kept.retries, kept.message = worker, delivery, retries, message
                 kept.lease_ends = self._clock() + lease
                 if not kept.cancel:
                     self._write(feed, kept, draft, run=kept.run)
@@ -175,16 +199,19 @@ class MemoryJournal:
                 held = kept is not None and kept.live and kept.worker == worker
                 if kept is not None and held:
                     kept.lease_ends = self._clock() + lease
-                stalled = kept is not None and kept.state == states.STALLED
-                answers[feed] = Held(held, kept is not None and kept.cancel, stalled)
+                answers[feed] = _held(kept, valid=held)
             return answers
 
-    def check(self, feed: str, run: int) -> Held:
+    def check(self, feed: str, run: int, *, delivery: str = "") -> Held:
         with self._lock:
             kept = self._feeds.get(feed)
-            if kept is None:
-                return Held(valid=False, cancel=False)
-            return Held(kept.live and kept.run == run, kept.cancel, kept.state == states.STALLED)
+            same = kept is not None and kept.run == run and delivery in ("", kept.delivery)
+            return _held(kept, valid=kept is not None and kept.live and same)
+
+    def message(self, feed: str) -> str:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            return "" if kept is None else kept.message
 
     def expired(self, *, limit: int) -> list[Expired]:
         with self._lock:
@@ -209,15 +236,29 @@ class MemoryJournal:
             return self._write(feed, kept, draft, run=0)
 
     def rebase(
-        self, feed: str, *, owner: str, run: int, last: Cursor, fact: int, document: Document, worker: str, lease: float
+        self,
+        feed: str,
+        *,
+        owner: str,
+        run: int,
+        delivery: str,
+        retries: int,
+        last: Cursor,
+        fact: int,
+        document: Document,
+        worker: str,
+        lease: float,
     ) -> Cursor | Fenced | Closed:
         with self._lock:
             kept = self._feeds.get(feed)
-            if kept is not None and kept.run > run:
+            if kept is not None and (kept.run > run or (kept.run == run and kept.delivery != delivery)):
                 return Fenced(kept.run)
             if kept is not None and states.is_terminal(kept.state):
                 return Closed(kept.state or "")
             self._opened += 1
+            ended = states.is_terminal(document.get("state"))
+            if ended:
+                self._pend(feed)
             self._feeds[feed] = _Feed(
                 owner=owner,
                 epoch=mint_epoch(),
@@ -227,25 +268,28 @@ class MemoryJournal:
                 chain=last.chain,
                 document=_copy(document),
                 run=run,
+                delivery=delivery,
+                retries=retries,
                 fact=fact,
-                live=True,
+                live=not ended,
                 worker=worker,
-                lease_ends=self._clock() + lease,
+                lease_ends=None if ended else self._clock() + lease,
             )
             return self._feeds[feed].cursor
 
-    def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft) -> Appended:
+    def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft, force: bool = False) -> Appended:
         with self._lock:
             kept = self._feeds.get(feed)
             if kept is None:
                 return Missing()
             if states.is_terminal(kept.state):
                 return Closed(kept.state or "")
-            if kept.cancel:
+            if kept.force or (kept.cancel and not force):
                 return Duplicate(kept.cursor, cancel=True)
-            kept.cancel = True
-            if kept.state in (states.QUEUED, states.RETRYING):
-                kept.lease_ends = None
+            kept.cancel, kept.force = True, force
+            gone = kept.state == states.STALLED and kept.lease_ends is None
+            if kept.state in (states.QUEUED, states.RETRYING) or gone:
+                kept.live, kept.lease_ends = False, None
                 return self._write(feed, kept, cancelled, run=0)
             return self._write(feed, kept, cancelling, run=0)
 
@@ -272,7 +316,12 @@ class MemoryJournal:
     def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
         with self._lock:
             rows = sorted(
-                ((kept.opened, feed) for feed, kept in self._feeds.items() if kept.owner == owner), reverse=True
+                (
+                    (kept.opened, feed)
+                    for feed, kept in self._feeds.items()
+                    if kept.owner == owner and feed.startswith("task:")
+                ),
+                reverse=True,
             )
             page = [row for row in rows if before is None or row[0] < before][:limit]
             found = [snapshot for _, feed in page if (snapshot := self.snapshot(feed)) is not None]
@@ -281,6 +330,58 @@ class MemoryJournal:
     def forget(self, feed: str) -> None:
         with self._lock:
             self._feeds.pop(feed, None)
+            self.settle(feed)
+
+    def pending(self, *, limit: int) -> Sequence[str]:
+        with self._lock:
+            return self._pending[:limit]
+
+    def settle(self, feed: str) -> None:
+        with self._lock:
+            if feed in self._pending:
+                self._pending.remove(feed)
+
+    def notify(self, owner: str, *, key: str, notice: Document) -> Stored | Duplicate:
+        with self._lock:
+            check_feed(key)
+            encode_notice(notice)
+            feed, inbox = self._inbox(owner)
+            if key in inbox.seen:
+                return Duplicate(inbox.cursor)
+            for keys in (inbox.seen, inbox.unread):
+                keys.append(key)
+                del keys[:-INBOX_KEPT]
+            shown = [*(name for name in inbox.unread if name in inbox.document), key]
+            patch: Document = {key: notice}
+            if len(shown) > INBOX_SHOWN:
+                patch[shown.pop(0)] = None
+            patch |= {"unread": len(inbox.unread), "earlier": len(inbox.unread) - len(shown)}
+            return self._write(feed, inbox, Draft("notice", patch, data=notice), run=0)
+
+    def acknowledge(self, owner: str, keys: Sequence[str] | None) -> Stored | Duplicate:
+        with self._lock:
+            chosen = [check_feed(key) for key in keys or ()]
+            feed, inbox = self._inbox(owner)
+            taken = [key for key in inbox.unread if keys is None or key in chosen]
+            inbox.unread = [key for key in inbox.unread if key not in taken]
+            inbox.seen = [*inbox.seen, *(key for key in dict.fromkeys(chosen) if key not in inbox.seen)][-INBOX_KEPT:]
+            if not taken:
+                return Duplicate(inbox.cursor)
+            shown = [key for key in inbox.unread if key in inbox.document]
+            patch: Document = dict.fromkeys(key for key in taken if key in inbox.document)
+            patch |= {"unread": len(inbox.unread), "earlier": len(inbox.unread) - len(shown)}
+            return self._write(feed, inbox, Draft("acknowledged", patch), run=0)
+
+    def _inbox(self, owner: str) -> tuple[str, _Feed]:
+        feed = inbox_feed(owner)
+        if feed not in self._feeds:
+            self._opened += 1
+            self._feeds[feed] = _Feed(owner, mint_epoch(), self._opened)
+        return feed, self._feeds[feed]
+
+    def _pend(self, feed: str) -> None:
+        if feed.startswith("task:") and feed not in self._pending:
+            self._pending.append(feed)
 
     def ping(self) -> None:
         """Memory always answers."""
@@ -324,6 +425,8 @@ class MemoryJournal:
                 or sum(size for _, size in kept.kept) > self._settings.bytes_kept
             ):
                 kept.kept.pop(0)
+        if states.is_terminal(draft.state):
+            self._pend(feed)
         self._ring(feed, text)
         return Stored(kept.cursor, kept.cancel)
 
@@ -331,6 +434,12 @@ class MemoryJournal:
 def _copy(document: Document) -> Document:
     copied: Document = json.loads(to_json(document))
     return copied
+
+
+def _held(kept: _Feed | None, *, valid: bool) -> Held:
+    if kept is None:
+        return Held(valid=False, cancel=False)
+    return Held(valid, kept.cancel, kept.state == states.STALLED, kept.force)
 
 
 def _admits(kept: _Feed, draft: Draft) -> bool:

@@ -13,9 +13,24 @@ from redis.exceptions import NoScriptError
 from petiole import state as states
 from petiole.connection import Names, address, connect, speaking
 from petiole.errors import InvalidEvent, PetioleError
-from petiole.events import PARTITIONS, ZERO_CHAIN, Cursor, Document, Draft, Event, mint_epoch, partition, to_json
+from petiole.events import (
+    PARTITIONS,
+    ZERO_CHAIN,
+    Cursor,
+    Document,
+    Draft,
+    Event,
+    check_feed,
+    inbox_feed,
+    mint_epoch,
+    mint_id,
+    partition,
+    to_json,
+)
 from petiole.feed import Reading
 from petiole.journal.contract import (
+    INBOX_KEPT,
+    INBOX_SHOWN,
     MAX_SILENT_ENDS,
     Appended,
     Busy,
@@ -30,6 +45,7 @@ from petiole.journal.contract import (
     Missing,
     Snapshot,
     Stored,
+    encode_notice,
 )
 from petiole.journal.scripts import script
 from petiole.settings import Settings
@@ -58,17 +74,19 @@ class RedisJournal:
             self._index(owner, feed)
         return cursor
 
-    def confirm(self, feed: str) -> None:
-        meta, _, _, leases = self._names.feed(feed)
-        self._run("confirm", [meta, leases], [feed])
+    def confirm(self, feed: str, *, run: int = 0) -> None:
+        meta, _, _, leases, _ = self._names.feed(feed)
+        self._run("confirm", [meta, leases], [feed, str(run)])
 
-    def append(self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0) -> Appended:
+    def append(
+        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+    ) -> Appended:
         ends = "1" if draft.state in states.ENDS_RUN else "0"
-        arguments = [str(fact), str(counter), ends, *self._limits(), *self._event(feed, draft, run=run)]
+        arguments = [str(fact), str(counter), delivery, ends, *self._limits(), *self._event(feed, draft, run=run)]
         return _appended(self._run("append", self._names.feed(feed), arguments))
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
-        meta, document, facts, _ = self._names.feed(feed)
+        meta, document, facts = self._names.feed(feed)[:3]
         place = [cursor.epoch, cursor.seq, cursor.facts, cursor.chain] if cursor else ["", 0, 0, ZERO_CHAIN]
         reply = self._run("read", [meta, document, facts], [*map(str, place), str(limit)])
         if not reply:
@@ -101,8 +119,9 @@ class RedisJournal:
         retries: int,
         lease: float,
         failed: Draft | None = None,
+        message: str = "",
     ) -> Claimed | Busy | Closed | Missing:
-        arguments = [worker, delivery, str(retries), _ms(lease), str(MAX_SILENT_ENDS), *self._limits()]
+        arguments = [worker, delivery, str(retries), _ms(lease), str(MAX_SILENT_ENDS), message, *self._limits()]
         arguments += self._event(feed, draft, run=0)
         if failed is not None:
             arguments += self._event(feed, failed, run=0)
@@ -114,7 +133,7 @@ class RedisJournal:
                     facts_written=int(reply[7]),
                     cursor=_cursor(reply[1:]),
                     document=_document(reply[8]),
-                    cancel=reply[5] == 1,
+                    cancel=reply[5] > 0,
                 )
             case b"busy":
                 return Busy(int(reply[1]), int(reply[2]) / 1000)
@@ -131,12 +150,16 @@ class RedisJournal:
                 keys += self._names.feed(feed)[:3]
             arguments = [worker, _ms(lease), _ms(self._settings.live_kept_for), *group]
             for feed, reply in zip(group, self._run("renew", keys, arguments), strict=True):
-                held[feed] = Held(*(flag == 1 for flag in reply))
+                held[feed] = _held(reply)
         return held
 
-    def check(self, feed: str, run: int) -> Held:
-        reply = self._run("check", self._names.feed(feed)[:1], [str(run)])
-        return Held(*(flag == 1 for flag in reply))
+    def check(self, feed: str, run: int, *, delivery: str = "") -> Held:
+        return _held(self._run("check", self._names.feed(feed)[:1], [str(run), delivery]))
+
+    def message(self, feed: str) -> str:
+        with speaking(self._settings.journal_url):
+            message = cast(bytes | None, self._client.hget(self._names.feed(feed)[0], "message"))
+        return (message or b"").decode()
 
     def expired(self, *, limit: int) -> list[Expired]:
         found = script("expired")
@@ -154,10 +177,22 @@ class RedisJournal:
         return _appended(self._run("conclude", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)]))
 
     def rebase(
-        self, feed: str, *, owner: str, run: int, last: Cursor, fact: int, document: Document, worker: str, lease: float
+        self,
+        feed: str,
+        *,
+        owner: str,
+        run: int,
+        delivery: str,
+        retries: int,
+        last: Cursor,
+        fact: int,
+        document: Document,
+        worker: str,
+        lease: float,
     ) -> Cursor | Fenced | Closed:
-        numbers = [feed, mint_epoch(), owner, str(run), str(fact), str(last.seq), str(last.facts), last.chain]
-        arguments = [*numbers, document.get("state") or "", worker, _ms(lease), _ms(self._settings.live_kept_for)]
+        execution = [mint_epoch(), owner, str(run), delivery, str(retries), str(fact)]
+        numbers = [str(last.seq), str(last.facts), last.chain, document.get("state") or ""]
+        arguments = [*execution, *numbers, worker, _ms(lease), _ms(self._settings.live_kept_for), feed]
         for name, value in document.items():
             arguments += [name, to_json(value)]
         reply = self._run("rebase", self._names.feed(feed), arguments)
@@ -168,11 +203,11 @@ class RedisJournal:
                 return Closed(reply[1].decode())
             case _:
                 self._index(owner, feed)
-                return _cursor(reply)
+                return _cursor(reply[1:])
 
-    def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft) -> Appended:
+    def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft, force: bool = False) -> Appended:
         events = [*self._event(feed, cancelling, run=0), *self._event(feed, cancelled, run=0)]
-        return _appended(self._run("cancel", self._names.feed(feed), [*self._limits(), *events]))
+        return _appended(self._run("cancel", self._names.feed(feed), ["01"[force], *self._limits(), *events]))
 
     def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
         if not feeds:
@@ -201,6 +236,31 @@ class RedisJournal:
 
     def forget(self, feed: str) -> None:
         self._run("forget", self._names.feed(feed), [feed])
+
+    def pending(self, *, limit: int) -> Sequence[str]:
+        with speaking(self._settings.journal_url):
+            pipeline = self._client.pipeline(transaction=False)
+            for index in range(PARTITIONS):
+                pipeline.zrange(self._names.pending(index), 0, limit - 1)
+            return [member.decode() for members in pipeline.execute() for member in members]
+
+    def settle(self, feed: str) -> None:
+        with speaking(self._settings.journal_url):
+            self._client.zrem(self._names.feed(feed)[4], feed)
+
+    def notify(self, owner: str, *, key: str, notice: Document) -> Stored | Duplicate:
+        return self._write_inbox("notify", owner, [check_feed(key), encode_notice(notice), str(INBOX_SHOWN)])
+
+    def acknowledge(self, owner: str, keys: Sequence[str] | None) -> Stored | Duplicate:
+        chosen = [check_feed(key) for key in keys or ()]
+        return self._write_inbox("acknowledge", owner, ["1" if keys is None else "0", "", ""], chosen)
+
+    def _write_inbox(self, name: str, owner: str, what: list[str], keys: Sequence[str] = ()) -> Stored | Duplicate:
+        feed = inbox_feed(owner)
+        arguments = [mint_epoch(), owner, *what, str(INBOX_KEPT), *self._limits(), self._names.channel(feed), feed]
+        reply = _appended(self._run(name, self._names.inbox(feed), [*arguments, mint_id(), *keys]))
+        assert isinstance(reply, Stored | Duplicate)
+        return reply
 
     def ping(self) -> None:
         with speaking(self._settings.journal_url):
@@ -237,7 +297,9 @@ class RedisJournal:
                 return self._client.eval(found.source, len(keys), *keys, *arguments)
 
     def _index(self, owner: str, feed: str) -> None:
-        # In the owner's partition, so in a step of its own: the index is a hint.
+        # In the owner's partition, so in a step of its own: the index is a hint. It lists tasks.
+        if not feed.startswith("task:"):
+            return
         key = self._names.owner(owner)
         with speaking(self._settings.journal_url):
             seconds, microseconds = self._client.time()
@@ -308,12 +370,16 @@ def _document(values: Sequence[bytes]) -> Document:
     return {name.decode(): json.loads(value) for name, value in zip(values[::2], values[1::2], strict=True)}
 
 
+def _held(reply: Sequence[int]) -> Held:
+    return Held(valid=reply[0] == 1, cancel=reply[1] > 0, stalled=reply[2] == 1, force=reply[1] > 1)
+
+
 def _appended(reply: Sequence[Any]) -> Appended:
     match reply[0]:
         case b"stored":
-            return Stored(_cursor(reply[1:]), cancel=reply[5] == 1)
+            return Stored(_cursor(reply[1:]), cancel=reply[5] > 0)
         case b"duplicate":
-            return Duplicate(_cursor(reply[1:]), cancel=reply[5] == 1)
+            return Duplicate(_cursor(reply[1:]), cancel=reply[5] > 0)
         case b"conflict":
             return Conflict(int(reply[1]))
         case b"fenced":

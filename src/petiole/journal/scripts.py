@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-# Scripts that write an event share `_event.lua`; Redis has no include, so the loader puts it in front.
-_WRITERS = frozenset({"open", "append", "claim", "conclude", "cancel"})
+# What scripts share; Redis has no include, so the loader puts it in front.
+_SHARED = dict.fromkeys(("open", "append", "claim", "conclude", "cancel", "rebase"), ("_event",)) | dict.fromkeys(
+    ("notify", "acknowledge"), ("_event", "_inbox")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,6 @@ class Script:
 def script(name: str) -> Script:
     """Return the script `lua/<name>.lua`."""
     folder = files("petiole.journal") / "lua"
-    source = (folder / f"{name}.lua").read_text(encoding="utf-8")
-    if name in _WRITERS:
-        source = (folder / "_event.lua").read_text(encoding="utf-8") + "\n" + source
+    parts = (*_SHARED.get(name, ()), name)
+    source = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())

@@ -133,17 +133,21 @@ class Lifecycle:
 
     def _execute(self, task: Task, header: Header, body: Callable[[], Any]) -> Any:
         request = task.request
-        claim = self._claim(task, header)
+        retries = int(request.retries or 0)
+        delivery = uuid.uuid4().hex
+        claim = self._claim(task, header, delivery=delivery, retries=retries)
         standing = Standing(
             feed=header.feed,
             owner=header.owner,
             worker=self._worker,
             run=claim.run,
+            delivery=delivery,
+            retries=retries,
             facts_written=claim.facts_written,
             cursor=claim.cursor,
             document=claim.document,
         )
-        run = Run(self._tracking.journal, standing, self._settings, retries=int(request.retries or 0))
+        run = Run(self._tracking.journal, standing, self._settings)
         run.outbox.signals.cancel = claim.cancel
         run.outbox.start()
         self._runs[request.id] = run
@@ -157,15 +161,13 @@ class Lifecycle:
         finally:
             current_run.reset(token)
 
-    def _claim(self, task: Task, header: Header) -> Claimed:
+    def _claim(self, task: Task, header: Header, *, delivery: str, retries: int) -> Claimed:
         """Get the task's one execution, or end this delivery.
 
         Raises:
             Ignore: the task is finished already, or another execution is alive (then a copy of the message was published).
         """
         request = task.request
-        delivery = uuid.uuid4().hex
-        retries = int(request.retries or 0)
         patch = {
             "state": states.RUNNING,
             "acknowledged": "late" if task.acks_late else "early",

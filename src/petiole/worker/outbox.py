@@ -38,6 +38,8 @@ class Standing:
     owner: str
     worker: str
     run: int
+    delivery: str
+    retries: int
     facts_written: int
     cursor: Cursor
     document: Document
@@ -187,7 +189,8 @@ class Outbox:
     def _ask(self) -> None:
         """Hear of cancel and fence although there is nothing to send."""
         try:
-            held = self._journal.check(self._standing.feed, self._standing.run)
+            standing = self._standing
+            held = self._journal.check(standing.feed, standing.run, delivery=standing.delivery)
         except Unavailable:
             return
         except PetioleError:
@@ -240,7 +243,10 @@ class Outbox:
                 return
 
     def _append(self, draft: Draft, *, fact: int, counter: int) -> Appended:
-        return self._journal.append(self._standing.feed, draft, run=self._standing.run, fact=fact, counter=counter)
+        standing = self._standing
+        return self._journal.append(
+            standing.feed, draft, run=standing.run, fact=fact, counter=counter, delivery=standing.delivery
+        )
 
     def _take(self, draft: Draft, reply: Appended) -> bool:
         """Act on a reply; true when the journal has the event, or it is settled that it won't."""
@@ -286,6 +292,8 @@ class Outbox:
             self._standing.feed,
             owner=self._standing.owner,
             run=self._standing.run,
+            delivery=self._standing.delivery,
+            retries=self._standing.retries,
             last=self._cursor,
             fact=self._fact,
             document=self._document,

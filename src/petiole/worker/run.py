@@ -41,13 +41,13 @@ class Run:
         standing: Standing,
         settings: Settings,
         *,
-        retries: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.feed = standing.feed
         self.number = standing.run
+        self.delivery = standing.delivery
         self.owner = standing.owner
-        self.retries = retries
+        self.retries = standing.retries
         self.retry_cause: BaseException | None = None
         self.completed: float = 0
         self.outbox = Outbox(journal, standing, settings, newest=self.progress, clock=clock)
@@ -215,7 +215,7 @@ class Run:
         asked = False
         while True:
             try:
-                held = self._journal.check(self.feed, self.number)
+                held = self._journal.check(self.feed, self.number, delivery=self.delivery)
             except Unavailable:
                 if self._clock() >= deadline:
                     return False

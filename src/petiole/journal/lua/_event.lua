@@ -1,5 +1,10 @@
 -- Shared by every script that writes an event; the loader puts it in front of them. Values are opaque JSON text.
 -- Positions in ARGV are given by the caller; `write` numbers, folds, keeps and rings one event.
+-- KEYS of each of these scripts begin with meta, document, facts, leases, pending.
+
+local keys = { meta = KEYS[1], document = KEYS[2], facts = KEYS[3], leases = KEYS[4], pending = KEYS[5] }
+-- The layout of these keys; a later one is not for this code to write into.
+local LAYOUT = '1'
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -12,7 +17,7 @@ end
 
 -- meta: table of the feed's numbers; event: {feed, id, fact, body, progress, state, patch}
 -- limits: {facts, bytes, live_ms, kept_ms}; terminal: whether event.state ends the feed
-local function write(keys, meta, event, limits, terminal)
+local function write(meta, event, limits, terminal)
   local now = now_ms()
   meta.seq = meta.seq + 1
   if event.fact then
@@ -66,19 +71,34 @@ local function write(keys, meta, event, limits, terminal)
     redis.call('PEXPIRE', keys.document, lifetime)
     redis.call('PEXPIRE', keys.facts, lifetime)
   end
+  if terminal and string.sub(event.feed, 1, 5) == 'task:' then
+    -- Whoever started the task is to hear of its end: the web side takes it from here.
+    redis.call('ZADD', keys.pending, integer(now), event.feed)
+  end
   redis.call('PUBLISH', event.channel, text)
 end
 
-local function load_meta(key)
-  local values = redis.call('HMGET', key, 'epoch', 'seq', 'facts', 'chain', 'state', 'bytes', 'run', 'fact', 'counter',
-    'live', 'cancel', 'retries', 'delivery', 'worker', 'owner', 'silent')
+local function create(epoch, owner)
+  redis.call('DEL', keys.document, keys.facts)
+  redis.call('HSET', keys.meta, 'layout', LAYOUT, 'epoch', epoch, 'owner', owner, 'seq', '0', 'facts', '0',
+    'chain', '0000000000000000', 'bytes', '0', 'run', '0', 'fact', '0',
+    'counter', '0', 'live', '0', 'cancel', '0', 'retries', '0', 'delivery', '', 'worker', '')
+  return { epoch = epoch, seq = 0, facts = 0, chain = '0000000000000000', state = '', bytes = 0, cancel = 0 }
+end
+
+local function load_meta()
+  local values = redis.call('HMGET', keys.meta, 'epoch', 'seq', 'facts', 'chain', 'state', 'bytes', 'run', 'fact', 'counter',
+    'live', 'cancel', 'retries', 'delivery', 'worker', 'owner', 'silent', 'layout')
   if not values[1] then
     return nil
+  end
+  if (values[17] or LAYOUT) ~= LAYOUT then
+    error('LAYOUT ' .. values[17])
   end
   return {
     epoch = values[1], seq = tonumber(values[2]), facts = tonumber(values[3]), chain = values[4], state = values[5] or '',
     bytes = tonumber(values[6]), run = tonumber(values[7]), fact = tonumber(values[8]), counter = tonumber(values[9]),
-    live = values[10] == '1', cancel = values[11] == '1', retries = tonumber(values[12]), delivery = values[13],
+    live = values[10] == '1', cancel = tonumber(values[11] or '0'), retries = tonumber(values[12]), delivery = values[13],
     worker = values[14], owner = values[15], silent = tonumber(values[16] or '0'),
   }
 end
@@ -115,7 +135,7 @@ local function admits(meta, event)
 end
 
 local function place(meta)
-  return { meta.epoch, integer(meta.seq), integer(meta.facts), meta.chain, meta.cancel and 1 or 0 }
+  return { meta.epoch, integer(meta.seq), integer(meta.facts), meta.chain, meta.cancel }
 end
 
 local function reply(word, meta)

@@ -1,13 +1,13 @@
 -- Numbers, folds, keeps and rings one event of a run, or of web and reaper (run 0).
--- KEYS: meta, document, facts, leases
--- ARGV: 1 the fact's number in its run, 2 the counter's since then, 3 whether the event ends the run, 4–7 limits, 8… the event
+-- KEYS: meta, document, facts, leases, pending
+-- ARGV: 1 the fact's number in its run, 2 the counter's since then, 3 the run's delivery or '', 4 whether the event ends the run,
+--       5–8 limits, 9… the event
 -- Reply: {stored|duplicate, epoch, seq, facts, chain, cancel} | {conflict, last} | {fenced, run} | {closed, state} | {missing}
-local keys = { meta = KEYS[1], document = KEYS[2], facts = KEYS[3] }
-local meta = load_meta(keys.meta)
+local meta = load_meta()
 if not meta then
   return { 'missing' }
 end
-local event = event_at(8)
+local event = event_at(9)
 local fact, counter = tonumber(ARGV[1]), tonumber(ARGV[2])
 if event.run > 0 then
   if event.run < meta.run then
@@ -15,6 +15,10 @@ if event.run > 0 then
   end
   if event.run > meta.run then
     return { 'missing' }
+  end
+  -- After a loss of all data run numbers begin again: then the delivery tells one run from the other.
+  if ARGV[3] ~= '' and meta.delivery ~= ARGV[3] then
+    return { 'fenced', integer(meta.run) }
   end
   if event.fact then
     if fact <= meta.fact then
@@ -34,9 +38,9 @@ end
 if event.run > 0 then
   redis.call('HSET', keys.meta, 'fact', ARGV[1], 'counter', event.fact and '0' or ARGV[2])
 end
-if ARGV[3] == '1' then
+if ARGV[4] == '1' then
   redis.call('HSET', keys.meta, 'live', '0')
-  redis.call('ZREM', KEYS[4], event.feed)
+  redis.call('ZREM', keys.leases, event.feed)
 end
-write(keys, meta, event, limits_at(4), is_terminal(event.state))
+write(meta, event, limits_at(5), is_terminal(event.state))
 return reply('stored', meta)

@@ -1,25 +1,29 @@
 -- Asks a task to stop: cancelled at once where nothing runs, else cancelling and the flag that its run hears of.
--- KEYS: meta, document, facts, leases
--- ARGV: 1–4 limits, 5… the event `cancelling`, then the event `cancelled`
+-- By force: raises the flag of a task that is being cancelled, so that its worker ends the process.
+-- KEYS: meta, document, facts, leases, pending
+-- ARGV: 1 whether by force, 2–5 limits, 6… the event `cancelling`, then the event `cancelled`
 -- Reply: {stored|duplicate, …} | {closed, state} | {missing}
-local keys = { meta = KEYS[1], document = KEYS[2], facts = KEYS[3] }
-local meta = load_meta(keys.meta)
+local meta = load_meta()
 if not meta then
   return { 'missing' }
 end
 if is_terminal(meta.state) then
   return { 'closed', meta.state }
 end
-if meta.cancel then
+local wanted = ARGV[1] == '1' and 2 or 1
+if meta.cancel >= wanted then
   return reply('duplicate', meta)
 end
-local cancelling, after = event_at(5)
-redis.call('HSET', keys.meta, 'cancel', '1')
-meta.cancel = true
-if meta.state == 'queued' or meta.state == 'retrying' then
-  redis.call('ZREM', KEYS[4], cancelling.feed)
-  write(keys, meta, event_at(after), limits_at(1), true)
+local cancelling, after = event_at(6)
+redis.call('HSET', keys.meta, 'cancel', integer(wanted))
+meta.cancel = wanted
+-- Stalled without a lease: nobody is waited for but the broker, and what it returns will find the feed closed.
+local gone = meta.state == 'stalled' and not redis.call('ZSCORE', keys.leases, cancelling.feed)
+if meta.state == 'queued' or meta.state == 'retrying' or gone then
+  redis.call('HSET', keys.meta, 'live', '0')
+  redis.call('ZREM', keys.leases, cancelling.feed)
+  write(meta, event_at(after), limits_at(2), true)
 else
-  write(keys, meta, cancelling, limits_at(1), false)
+  write(meta, cancelling, limits_at(2), false)
 end
 return reply('stored', meta)

@@ -1,11 +1,10 @@
 -- Begins a run, with the event as its first fact unless cancelling was asked for.
--- KEYS: meta, document, facts, leases
--- ARGV: 1 worker, 2 delivery, 3 retries, 4 lease in ms, 5 silent ends allowed, 6–9 limits, 10… the event (its run is set
---       here), then, if there is one, the event to write when the runs have ended too often without a word
+-- KEYS: meta, document, facts, leases, pending
+-- ARGV: 1 worker, 2 delivery, 3 retries, 4 lease in ms, 5 silent ends allowed, 6 the message to send again or '', 7–10 limits,
+--       11… the event (its run is set here), then, if there is one, the event to write when the runs have ended too often without a word
 -- Reply: {claimed, epoch, seq, facts, chain, cancel, run, facts written, document…} | {busy, run, lease left in ms}
 --        | {closed, state} | {missing}
-local keys = { meta = KEYS[1], document = KEYS[2], facts = KEYS[3] }
-local meta = load_meta(keys.meta)
+local meta = load_meta()
 if not meta then
   return { 'missing' }
 end
@@ -21,10 +20,10 @@ end
 if meta.live and meta.delivery == ARGV[2] then
   return claimed(meta.fact)
 end
-local event, after = event_at(10)
+local event, after = event_at(11)
 local retries = tonumber(ARGV[3])
 if meta.live and retries <= meta.retries then
-  local ends = tonumber(redis.call('ZSCORE', KEYS[4], event.feed) or '0')
+  local ends = tonumber(redis.call('ZSCORE', keys.leases, event.feed) or '0')
   local left = ends - now_ms()
   if left > 0 then
     return { 'busy', integer(meta.run), integer(left) }
@@ -35,21 +34,21 @@ if meta.live and retries <= meta.retries then
   redis.call('HSET', keys.meta, 'silent', integer(meta.silent))
   if meta.silent >= tonumber(ARGV[5]) and ARGV[after] then
     redis.call('HSET', keys.meta, 'live', '0')
-    redis.call('ZREM', KEYS[4], event.feed)
-    write(keys, meta, event_at(after), limits_at(6), true)
+    redis.call('ZREM', keys.leases, event.feed)
+    write(meta, event_at(after), limits_at(7), true)
     return { 'closed', meta.state }
   end
 end
 meta.run = meta.run + 1
 event.run = meta.run
 local written = 0
-if not meta.cancel then
+if meta.cancel == 0 then
   written = 1
 end
 redis.call('HSET', keys.meta, 'run', integer(meta.run), 'fact', integer(written), 'counter', '0', 'live', '1', 'worker', ARGV[1],
-  'delivery', ARGV[2], 'retries', ARGV[3])
-redis.call('ZADD', KEYS[4], integer(now_ms() + tonumber(ARGV[4])), event.feed)
+  'delivery', ARGV[2], 'retries', ARGV[3], 'message', ARGV[6])
+redis.call('ZADD', keys.leases, integer(now_ms() + tonumber(ARGV[4])), event.feed)
 if written == 1 then
-  write(keys, meta, event, limits_at(6), false)
+  write(meta, event, limits_at(7), false)
 end
 return claimed(written)

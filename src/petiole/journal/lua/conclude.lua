@@ -1,15 +1,14 @@
 -- Writes a verdict over a run whose lease is still expired.
--- KEYS: meta, document, facts, leases
+-- KEYS: meta, document, facts, leases, pending
 -- ARGV: 1 run, 2 lease in ms or '', 3 whether the event ends the run, 4–7 limits, 8… the event
 -- Reply: as append
-local keys = { meta = KEYS[1], document = KEYS[2], facts = KEYS[3] }
 local event = event_at(8)
-local meta = load_meta(keys.meta)
+local meta = load_meta()
 if not meta then
-  redis.call('ZREM', KEYS[4], event.feed)
+  redis.call('ZREM', keys.leases, event.feed)
   return { 'missing' }
 end
-local ends = redis.call('ZSCORE', KEYS[4], event.feed)
+local ends = redis.call('ZSCORE', keys.leases, event.feed)
 local now = now_ms()
 if integer(meta.run) ~= ARGV[1] or not ends or tonumber(ends) > now or not admits(meta, event) then
   return { 'closed', meta.state }
@@ -18,9 +17,9 @@ if ARGV[3] == '1' then
   redis.call('HSET', keys.meta, 'live', '0')
 end
 if ARGV[2] == '' then
-  redis.call('ZREM', KEYS[4], event.feed)
+  redis.call('ZREM', keys.leases, event.feed)
 else
-  redis.call('ZADD', KEYS[4], integer(now + tonumber(ARGV[2])), event.feed)
+  redis.call('ZADD', keys.leases, integer(now + tonumber(ARGV[2])), event.feed)
 end
-write(keys, meta, event, limits_at(4), is_terminal(event.state))
+write(meta, event, limits_at(4), is_terminal(event.state))
 return reply('stored', meta)

@@ -2,9 +2,12 @@
 -- KEYS: meta, document, facts
 -- ARGV: 1 epoch or '' (from the start), 2 seq, 3 facts, 4 chain, 5 limit
 -- Reply: {} for an unknown feed | {epoch, seq, facts, chain, recovered, owner, document…, kept facts after the cursor…}
-local values = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'facts', 'chain', 'owner')
+local values = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'facts', 'chain', 'owner', 'layout')
 if not values[1] then
   return {}
+end
+if (values[6] or '1') ~= '1' then
+  error('LAYOUT ' .. values[6])
 end
 local facts = tonumber(values[3])
 local first = facts - redis.call('LLEN', KEYS[3]) + 1

@@ -1,7 +1,7 @@
 -- Prolongs the leases of feeds that a worker has claimed.
 -- KEYS: leases, then meta, document, facts of each feed
 -- ARGV: 1 worker, 2 lease in ms, 3 lifetime in ms, 4… the feeds
--- Reply: per feed {1 if held, 1 if cancelling was asked for, 1 if it is stalled}
+-- Reply: per feed {1 if held, 1 if cancelling was asked for (2: by force), 1 if it is stalled}
 local now = redis.call('TIME')
 local ends = string.format('%.0f', tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000) + tonumber(ARGV[2]))
 local answers = {}
@@ -15,6 +15,6 @@ for i = 4, #ARGV do
       redis.call('PEXPIRE', KEYS[key], ARGV[3])
     end
   end
-  answers[#answers + 1] = { held and 1 or 0, values[3] == '1' and 1 or 0, values[4] == 'stalled' and 1 or 0 }
+  answers[#answers + 1] = { held and 1 or 0, tonumber(values[3] or '0'), values[4] == 'stalled' and 1 or 0 }
 end
 return answers

@@ -1,0 +1,36 @@
+-- Takes notices out of an inbox. A key that hasn't come yet leaves its tombstone, so that it never will.
+-- KEYS: meta, document, facts, leases, pending, seen, unread
+-- ARGV: 1 epoch, 2 owner, 3 whether all, 4 -, 5 -, 6 how many keys are remembered, 7–10 limits, 11 channel, 12 feed,
+--       13 the event's id, 14… keys
+-- Reply: {stored|duplicate, epoch, seq, facts, chain, cancel}
+local meta = load_meta() or create(ARGV[1], ARGV[2])
+local seen, unread = KEYS[6], KEYS[7]
+local patch, taken = {}, 0
+local function take(key)
+  if redis.call('ZREM', unread, key) == 1 then
+    taken = taken + 1
+    if redis.call('HEXISTS', keys.document, key) == 1 then
+      patch[#patch + 1], patch[#patch + 2] = key, 'null'
+    end
+  end
+end
+if ARGV[3] == '1' then
+  for _, key in ipairs(redis.call('ZRANGE', unread, 0, -1)) do
+    take(key)
+  end
+end
+for i = 14, #ARGV do
+  take(ARGV[i])
+  if not redis.call('ZSCORE', seen, ARGV[i]) then
+    remember(seen, ARGV[i], meta.seq + 1, ARGV[6])
+  end
+end
+redis.call('PEXPIRE', seen, ARGV[9])
+redis.call('PEXPIRE', keys.meta, ARGV[9])
+if taken == 0 then
+  return reply('duplicate', meta)
+end
+local shown = redis.call('HLEN', keys.document) - redis.call('HEXISTS', keys.document, 'unread')
+  - redis.call('HEXISTS', keys.document, 'earlier') - #patch / 2
+write_inbox(meta, 'acknowledged', patch, redis.call('ZCARD', unread), shown, '')
+return reply('stored', meta)
