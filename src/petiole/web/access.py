@@ -42,7 +42,12 @@ def current_user(identify: Identify | None, *, create: bool) -> str | None:
 
 def allows(authorize: Authorize, action: str, snapshot: Snapshot | None, user: str | None) -> bool:
     """Say whether `user` may do this to the feed; nobody may do anything to what isn't there."""
-    return snapshot is not None and user is not None and authorize(action, snapshot.feed, user, snapshot.owner)
+    if snapshot is None or user is None:
+        return False
+    if snapshot.feed.startswith("user:"):
+        # An inbox is nobody else's, and the application's own rule is about tasks.
+        return action == "watch" and owner_only(action, snapshot.feed, user, snapshot.owner)
+    return authorize(action, snapshot.feed, user, snapshot.owner)
 
 
 def refuse_foreign_origin() -> None:

@@ -20,6 +20,7 @@ from petiole.journal import Journal
 from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
 from petiole.settings import Settings
 from petiole.web.access import Authorize, Identify, allows, current_user, owner_only
+from petiole.web.inbox import Courier, add_inbox
 from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
 from petiole.web.problems import Problem, not_found, refused_by_routing, unavailable
 from petiole.web.reaper import Reaper
@@ -42,7 +43,8 @@ class State:
     relay: Relay
     window: Window
     reaper: Reaper
-    reaping: bool = False
+    courier: Courier
+    working: bool = False
 
 
 class Petiole:
@@ -102,7 +104,13 @@ class Petiole:
             catch_up=window.catch_up,
         )
         app.extensions[EXTENSION] = State(
-            settings, socketio, tracking, relay, window, Reaper(tracking.journal, settings)
+            settings,
+            socketio,
+            tracking,
+            relay,
+            window,
+            Reaper(tracking.journal, settings),
+            Courier(tracking.journal),
         )
 
         @app.before_request
@@ -117,7 +125,9 @@ class Petiole:
 
         # For the whole application: a view of its own that starts or authorizes a task raises them too.
         app.register_error_handler(Problem, Problem.to_response)
-        app.register_blueprint(monitor_blueprint(self), url_prefix=settings.url_prefix)
+        blueprint = monitor_blueprint(self)
+        add_inbox(blueprint, self)
+        app.register_blueprint(blueprint, url_prefix=settings.url_prefix)
         socketio.on_namespace(PetioleNamespace(self))
 
     def identify(self, function: Identify) -> Identify:
@@ -136,14 +146,15 @@ class Petiole:
         return function
 
     def begin(self) -> None:
-        """Start this process's reaper, once: with the first request or connection, so after every fork."""
+        """Start this process's reaper and courier, once: with the first request or connection, so after every fork."""
         state = self._state()
         # An application's own tests have nothing to reap.
-        if not state.reaping and not current_app.testing:
+        if not state.working and not current_app.testing:
             if state.socketio.server is None:
                 raise SetupError("Socket.IO isn't set up for this application. Call socketio.init_app(app).")
-            state.reaping = True
+            state.working = True
             state.socketio.start_background_task(state.reaper.run)
+            state.socketio.start_background_task(state.courier.run)
 
     @property
     def settings(self) -> Settings:

@@ -40,48 +40,11 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
     @blueprint.get("/tasks/<task_id>")
     def task(task_id: str) -> Response:
         snapshot = authorized("watch", task_id)
-        response = jsonify(petiole.to_wire(snapshot))
-        response.set_etag(str(snapshot.cursor))
-        response.headers["Cache-Control"] = "private, no-cache"
-        if not states.is_terminal(snapshot.document.get("state")):
-            response.headers["Retry-After"] = RETRY_AFTER
-        response.make_conditional(request)
-        return response
-
-    def streamed(snapshot: Snapshot, cursor: Cursor | None) -> Response:
-        if cursor == snapshot.cursor and states.is_terminal(snapshot.document.get("state")):
-            # An EventSource takes this as the end; any other answer makes it ask again.
-            return Response(status=HTTPStatus.NO_CONTENT)
-        blocks = stream(
-            petiole.journal, snapshot.feed, cursor, limit=petiole.settings.read_limit, sleep=petiole.socketio.sleep
-        )
-        response = Response(blocks, mimetype=MEDIA_TYPE)
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Accel-Buffering"] = "no"  # nginx would hold it back
-        return response
+        return answer_snapshot(snapshot, petiole.to_wire(snapshot))
 
     @blueprint.get("/tasks/<task_id>/events")
     def events(task_id: str) -> Response:
-        snapshot = authorized("watch", task_id)
-        after = request.args.get("after") or request.headers.get("Last-Event-ID")
-        cursor = Cursor.parse(after) if after else None
-        if request.accept_mimetypes.best_match(("application/json", MEDIA_TYPE)) == MEDIA_TYPE:
-            return streamed(snapshot, cursor)
-        reading = petiole.journal.read(snapshot.feed, cursor, limit=petiole.settings.read_limit)
-        if reading is None:
-            raise not_found()
-        if not reading.recovered:
-            raise Problem(
-                HTTPStatus.GONE,
-                "Gone",
-                "The events after that cursor are not kept any more. Read the task's document and go on from its cursor.",
-                members={"links": {"self": url_for("petiole.task", task_id=task_id)}},
-            )
-        response = jsonify(reading.to_wire())
-        response.headers["Cache-Control"] = "private, no-cache"
-        if not states.is_terminal(reading.document.get("state")):
-            response.headers["Retry-After"] = RETRY_AFTER
-        return response
+        return answer_events(petiole, authorized("watch", task_id), gone=url_for("petiole.task", task_id=task_id))
 
     @blueprint.post("/tasks/<task_id>/cancel")
     def cancel(task_id: str) -> tuple[Response, int]:
@@ -92,6 +55,57 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
     blueprint.register_error_handler(InvalidName, _malformed)
     blueprint.register_error_handler(Unavailable, _away)
     return blueprint
+
+
+def answer_snapshot(snapshot: Snapshot, wire: dict[str, Any]) -> Response:
+    """Return a document with its ETag; 304 to who has it already."""
+    response = jsonify(wire)
+    response.set_etag(str(snapshot.cursor))
+    response.headers["Cache-Control"] = "private, no-cache"
+    if not states.is_terminal(snapshot.document.get("state")):
+        response.headers["Retry-After"] = RETRY_AFTER
+    response.make_conditional(request)
+    return response
+
+
+def answer_events(petiole: Petiole, snapshot: Snapshot, *, gone: str) -> Response:
+    """Return the facts after the cursor that the request names: as JSON, or as a stream by `Accept`.
+
+    Raises:
+        Problem: 410, they aren't kept any more; `gone` is where the document is.
+    """
+    after = request.args.get("after") or request.headers.get("Last-Event-ID")
+    cursor = Cursor.parse(after) if after else None
+    if request.accept_mimetypes.best_match(("application/json", MEDIA_TYPE)) == MEDIA_TYPE:
+        return _streamed(petiole, snapshot, cursor)
+    reading = petiole.journal.read(snapshot.feed, cursor, limit=petiole.settings.read_limit)
+    if reading is None:
+        raise not_found()
+    if not reading.recovered:
+        raise Problem(
+            HTTPStatus.GONE,
+            "Gone",
+            "The events after that cursor are not kept any more. Read the document and go on from its cursor.",
+            members={"links": {"self": gone}},
+        )
+    response = jsonify(reading.to_wire())
+    response.headers["Cache-Control"] = "private, no-cache"
+    if not states.is_terminal(reading.document.get("state")):
+        response.headers["Retry-After"] = RETRY_AFTER
+    return response
+
+
+def _streamed(petiole: Petiole, snapshot: Snapshot, cursor: Cursor | None) -> Response:
+    if cursor == snapshot.cursor and states.is_terminal(snapshot.document.get("state")):
+        # An EventSource takes this as the end; any other answer makes it ask again.
+        return Response(status=HTTPStatus.NO_CONTENT)
+    blocks = stream(
+        petiole.journal, snapshot.feed, cursor, limit=petiole.settings.read_limit, sleep=petiole.socketio.sleep
+    )
+    response = Response(blocks, mimetype=MEDIA_TYPE)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would hold it back
+    return response
 
 
 def links(feed: str) -> dict[str, Any]:

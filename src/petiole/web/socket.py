@@ -1,4 +1,4 @@
-"""The Socket.IO namespace `/petiole`: watch, unwatch, cancel.
+"""The Socket.IO namespace `/petiole`: watch, unwatch, cancel, acknowledge.
 
 Rooms are named by the server, and nothing that a browser sends is relayed to another.
 """
@@ -13,6 +13,7 @@ from flask_socketio import Namespace, join_room, leave_room
 
 from petiole.errors import InvalidName, Unavailable
 from petiole.events import Cursor, check_feed
+from petiole.web.inbox import acknowledge
 from petiole.web.problems import Problem, not_found, unavailable
 
 if TYPE_CHECKING:
@@ -56,6 +57,16 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
 
     def on_cancel(self, message: object = None) -> dict[str, Any]:
         return self._answer(self._cancel, message)
+
+    def on_acknowledge(self, message: object = None) -> dict[str, Any]:
+        connection = self._connections.get(request.sid)  # type: ignore[attr-defined]
+        try:
+            acknowledge(self._petiole, connection.user if connection else None, message)
+        except Problem as problem:
+            return {"error": problem.to_wire()}
+        except Unavailable as error:
+            return {"error": unavailable(error).to_wire()}
+        return {}
 
     def _watch(self, connection: Connection, feed: str, message: dict[str, Any]) -> dict[str, Any]:
         cursor = None if message.get("cursor") is None else Cursor.parse(message["cursor"])

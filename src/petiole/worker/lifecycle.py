@@ -26,10 +26,10 @@ from petiole.dispatch import HEADER, NOBODY, Header, Tracking, now_ms, queued_do
 from petiole.errors import Fenced, RunEnded, Unavailable
 from petiole.events import Draft, task_feed
 from petiole.journal.contract import Busy, Claimed, Closed, Missing
+from petiole.outcome import failed, outcome, retrying, worn_out
 from petiole.settings import Settings
 from petiole.worker.heartbeat import Heartbeat
 from petiole.worker.outbox import Standing
-from petiole.worker.outcome import failed, outcome, retrying, worn_out
 from petiole.worker.run import Run, current_run
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,6 @@ LOG_BYTES: Final = 5000
 WORDS_LIMIT: Final = 200
 WORDS_BYTES: Final = 600
 CUT_MARK: Final = " … [cut]"
-RESULT_LIMIT: Final = 2048
 CONFIRM_PAUSE: Final = 0.1
 
 current_run: ContextVar[Run | None] = ContextVar("petiole_current_run", default=None)

@@ -10,9 +10,9 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded, 
 from petiole import state as states
 from petiole.errors import InvalidEvent, TaskFailure
 from petiole.events import Document, to_json
-from petiole.worker.run import RESULT_LIMIT
 
 REFERENCE_DIGITS: Final = 8
+RESULT_LIMIT: Final = 2048
 
 
 def outcome(celery_state: str | None, value: Any, *, task_id: str, now: int) -> Document | None:
@@ -32,6 +32,8 @@ def outcome(celery_state: str | None, value: Any, *, task_id: str, now: int) -> 
             return {"state": states.RETRYING, "reason": "The worker gave the task back to the queue."}
         case "REJECTED":
             return {"state": states.FAILED, "finished_at": now, "reason": "The worker refused the task."}
+        case "REVOKED":
+            return {"state": states.CANCELLED, "finished_at": now, "reason": None}
         case _:
             return None
 
