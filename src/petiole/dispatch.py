@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from celery import Celery, Task
+from celery import Celery, Signature, Task
+from celery.backends.base import DisabledBackend
+from kombu import serialization
 from kombu.exceptions import EncodeError, OperationalError
 
 from petiole.errors import InvalidEvent, PetioleError, SetupError, Unavailable
-from petiole.events import VERSION, Cursor, Document, Draft, mint_epoch, task_feed
+from petiole.events import VERSION, Cursor, Document, Draft, feed_id, mint_epoch, task_feed
 from petiole.journal import Journal, open_journal
+from petiole.outcome import outcome
 from petiole.settings import Settings
 from petiole.state import QUEUED
 
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 
 HEADER: Final = "petiole"
 NOBODY: Final = "nobody"
+MESSAGE_LIMIT: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,50 @@ class Tracking:
             self.journal.open(feed, owner=owner, draft=Draft("state", queued_document(name, name)), epoch=header.epoch)
         except Unavailable as error:
             log.warning("feed_opened_later", extra={"feed": feed, "error": str(error)})
+
+    def message_of(self, task: Task) -> str:
+        """Return the message that a task is executing as JSON text, to be sent again; empty if it can't be kept."""
+        request = task.request
+        signature = dict(task.signature_from_request(request, retries=request.retries))
+        try:
+            text: str = serialization.dumps(signature, serializer="json")[2]  # type: ignore[no-untyped-call]
+        except EncodeError as error:
+            log.error("message_not_kept", extra={"task": task.name, "error": str(error)})
+            return ""
+        if len(text.encode()) > MESSAGE_LIMIT:
+            log.error("message_not_kept", extra={"task": task.name, "error": f"over {MESSAGE_LIMIT:,} bytes"})
+            return ""
+        return text
+
+    def send_again(self, message: str) -> None:
+        """Publish what `message_of` returned.
+
+        Raises:
+            Unavailable: the broker didn't take it.
+        """
+        kept = serialization.loads(message, "application/json", "utf-8")  # type: ignore[no-untyped-call]
+        signature: Signature = self.celery_app.signature(kept)
+        try:
+            signature.apply_async(retry=False)
+        except (OperationalError, OSError) as error:
+            raise Unavailable(f"The broker didn't take a task that is to run again ({error}).") from error
+
+    def result_of(self, feed: str) -> Document | None:
+        """Return how a task ended by Celery's own record, as a patch; `None` if that doesn't know, or keeps no results.
+
+        Raises:
+            Unavailable: the result backend doesn't answer.
+        """
+        backend = self.celery_app.backend
+        # What isn't persistent (rpc://) has an answer for its caller only.
+        if isinstance(backend, DisabledBackend) or not getattr(backend, "persistent", True):
+            return None
+        task_id = feed_id(feed)
+        try:
+            meta = backend.get_task_meta(task_id)
+        except Exception as error:
+            raise Unavailable(f"Celery's result backend doesn't answer ({error}). Start it, or unset it.") from error
+        return outcome(meta.get("status"), meta.get("result"), task_id=task_id, now=now_ms())
 
     def _publish(
         self,

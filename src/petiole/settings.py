@@ -40,6 +40,9 @@ class Settings:
     kept_for: float = _setting(7 * 86400.0, "seconds", "how long a feed is kept after its last event")
     live_kept_for: float = _setting(30 * 86400.0, "seconds", "how long a live feed is kept; prolonged by its worker")
     lease: float = _setting(8.0, "seconds", "how long a run counts as alive after its worker's last sign of life")
+    cancel_grace: float = _setting(
+        10.0, "seconds", "how long a cancelled task may go on before its process can be ended by force", zero=True
+    )
     lost_after: float = _setting(
         30.0, "seconds", "how long a stalled task waits for its worker before it is lost", zero=True
     )

@@ -148,3 +148,47 @@ def test_a_task_that_always_kills_its_worker_fails_after_three_runs(quick: Syste
     assert document["state"] == "failed"
     assert document["reason"] == "The task's worker died each time that it ran it."
     assert file.read_text() == "run\n" * 3
+
+
+def test_what_opted_in_runs_again_when_its_worker_is_lost(quick: System) -> None:
+    gate = quick.gate("again")
+    states: list[str] = []
+    view = quick.client("ann").start(
+        "/start/count_again",
+        {"args": [10, {"5": str(gate)}]},
+        on_event=lambda event: states.append(event.patch["state"]) if "state" in event.patch else None,
+    )
+    view.wait_until(done(5), timeout=15)
+    quick.kill_worker()
+    view.wait_until(lambda document: "sent again" in str(document.get("reason")), timeout=10)
+    quick.start_worker("worker2")
+    document = view.wait_until(lambda document: document.get("run") == 2, timeout=15)
+    assert document["reason"].endswith("The task is sent again.")
+    gate.touch()
+    assert view.wait(timeout=15)["state"] == "succeeded"
+    assert states == ["running", "stalled", "running", "succeeded"]
+    assert view.receipt.complete
+
+
+def test_a_task_that_hears_nothing_is_stopped_by_force(tmp_path: Path) -> None:
+    with running(tmp_path, settings={"PETIOLE_CANCEL_GRACE": "2"}) as system:
+        file = tmp_path / "pid"
+        view = system.client("ann").start("/start/hear_nothing", {"args": [str(file), str(system.gate("never"))]})
+        view.wait_until(lambda document: document["state"] == "running", timeout=15)
+        wait_until(file.exists, what="the task has begun")
+        process = int(file.read_text())
+        session = system.session("ann")
+        url = f"{system.url}/petiole/tasks/{view.feed[5:]}/cancel"
+        assert session.post(url, json={"force": True}, timeout=5).json()["title"] == "Not cancelled"
+        assert session.post(url, timeout=5).status_code == 202
+        early = session.post(url, json={"force": True}, timeout=5)
+        assert (early.status_code, early.json()["title"]) == (409, "Too early")
+        document = view.wait_until(lambda document: document["state"] == "cancelling", timeout=5)
+        wait_until(lambda: time.time() * 1000 >= document["force_after"], what="the grace is over")
+        assert session.post(url, json={"force": True}, timeout=5).status_code == 202
+        assert session.post(url, json={"force": True}, timeout=5).status_code == 200
+        assert view.wait(timeout=10)["state"] == "cancelled"
+        assert view.document["forced"] is True
+        wait_until(lambda: not Path(f"/proc/{process}").exists(), what="its process has ended")
+        # The pool has another one, and the worker goes on.
+        assert system.client("ann").start("/start/count", {"args": [3]}).wait(timeout=15)["state"] == "succeeded"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,20 @@ def test_cancel_reaches_the_running_task(solo: System) -> None:
     view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 5, timeout=15)
     view.cancel()
     assert view.wait(timeout=10)["state"] == "cancelled"
+
+
+def test_a_pool_that_cannot_end_one_task_says_so_instead_of_forcing_it(solo: System, tmp_path: Path) -> None:
+    file, gate = tmp_path / "pid", solo.gate("silent")
+    view = solo.client("ann").start("/start/hear_nothing", {"args": [str(file), str(gate)]})
+    view.wait_until(lambda document: document["state"] == "running", timeout=15)
+    view.cancel()
+    session = solo.session("ann")
+    answer = session.post(f"{solo.url}/petiole/tasks/{view.feed[5:]}/cancel", json={"force": True}, timeout=5)
+    assert answer.status_code == 409
+    assert "can't end a single one" in answer.json()["detail"]
+    gate.touch()
+    # It never heard of the cancel, so it was faster.
+    assert view.wait(timeout=15)["state"] == "succeeded"
 
 
 def test_an_error_is_a_failure_and_the_worker_goes_on(solo: System) -> None:

@@ -71,6 +71,26 @@ def kill_its_worker(file: str) -> None:
     os._exit(1)
 
 
+@celery_app.task(rerun_on_loss=True)
+def count_again(total: int, gates: dict[str, str]) -> int:
+    """As `count`, and sent again if its worker is lost."""
+    for number in range(total):
+        if str(number) in gates and not Path(gates[str(number)]).exists():
+            wait_at(gates[str(number)])
+        progress.log(f"item {number}")
+        progress.advance()
+    return total
+
+
+@celery_app.task
+def hear_nothing(file: str, gate: str) -> None:
+    """Say who runs it, and then nothing more until the gate is open."""
+    Path(file).write_text(str(os.getpid()))
+    deadline = time.monotonic() + GATE_DEADLINE
+    while not Path(gate).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 @celery_app.task
 def count_quickly(total: int) -> int:
     return sum(1 for _ in track(range(total), unit="items", description="Counting"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,7 @@ class Faults:
         self.lose_reply: deque[bool] = deque()
         self.sent: list[tuple[Draft, int, int]] = []
         self.checks = 0
+        self.heads_asked = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.target, name)
@@ -49,6 +50,11 @@ class Faults:
         self.checks += 1
         self._fail_if(self.away)
         return self.target.check(feed, run, delivery=delivery)
+
+    def heads(self, feeds: Sequence[str]) -> Any:
+        self.heads_asked += 1
+        self._fail_if(self.away)
+        return self.target.heads(feeds)
 
     def _fail_if(self, broken: bool) -> None:
         if broken:

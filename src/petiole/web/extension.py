@@ -15,7 +15,7 @@ from petiole import state as states
 from petiole.bus import open_bus
 from petiole.dispatch import Handle, Tracking, now_ms, track_app
 from petiole.errors import SetupError, Unavailable
-from petiole.events import Draft, feed_id
+from petiole.events import Document, Draft, feed_id
 from petiole.journal import Journal
 from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
 from petiole.settings import Settings
@@ -109,7 +109,7 @@ class Petiole:
             tracking,
             relay,
             window,
-            Reaper(tracking.journal, settings),
+            Reaper(tracking),
             Courier(tracking.journal),
         )
 
@@ -230,16 +230,26 @@ class Petiole:
             raise not_found()
         return snapshot
 
-    def cancel(self, snapshot: Snapshot) -> tuple[int, Snapshot]:
+    def cancel(self, snapshot: Snapshot, *, force: bool = False) -> tuple[int, Snapshot]:
         """Ask a task to stop; returns the status (202, or 200 if that was asked before) and the newest snapshot.
 
+        `force`: end the process that runs it, once it has been cancelling for `PETIOLE_CANCEL_GRACE`.
+
         Raises:
-            Problem: 409, the task has finished; 404, it is gone.
+            Problem: 409, the task has finished, or can't be stopped by force (yet); 404, it is gone.
         """
+        now = now_ms()
+        patch: dict[str, Any] = {"state": states.CANCELLING}
+        if force:
+            _refuse_force(snapshot.document, now=now)
+            patch["forced"] = True
+        elif snapshot.document.get("forcible"):
+            patch["force_after"] = now + round(self.settings.cancel_grace * 1000)
         reply = self.journal.cancel(
             snapshot.feed,
-            cancelling=Draft("state", {"state": states.CANCELLING}),
-            cancelled=Draft("state", {"state": states.CANCELLED, "finished_at": now_ms()}),
+            cancelling=Draft("state", patch),
+            cancelled=Draft("state", {"state": states.CANCELLED, "finished_at": now}),
+            force=force,
         )
         match reply:
             case Closed(state) if state != states.CANCELLED:
@@ -269,3 +279,21 @@ class Petiole:
         if not isinstance(state, State):
             raise SetupError("Petiole isn't set up for this application. Call petiole.init_app(app, socketio).")
         return state
+
+
+def _refuse_force(document: Document, *, now: int) -> None:
+    state = document.get("state")
+    if states.is_terminal(state):
+        return  # the journal says so
+    if state != states.CANCELLING:
+        raise Problem(HTTPStatus.CONFLICT, "Not cancelled", "Cancel the task first; it may stop by itself.")
+    after = document.get("force_after")
+    if after is None:
+        detail = (
+            "Its worker runs tasks in threads or alone and can't end a single one. It stops at its next progress call."
+        )
+        raise Problem(HTTPStatus.CONFLICT, "Can't be forced", detail)
+    if now < after:
+        left = -(-(after - now) // 1000)
+        detail = f"The task may still stop by itself. Force it in {left} s."
+        raise Problem(HTTPStatus.CONFLICT, "Too early", detail, members={"retry_after": left})

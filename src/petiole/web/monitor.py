@@ -49,7 +49,9 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
     @blueprint.post("/tasks/<task_id>/cancel")
     def cancel(task_id: str) -> tuple[Response, int]:
         refuse_foreign_origin()
-        status, snapshot = petiole.cancel(authorized("cancel", task_id))
+        body = request.get_json(silent=True)
+        force = isinstance(body, dict) and body.get("force") is True
+        status, snapshot = petiole.cancel(authorized("cancel", task_id), force=force)
         return jsonify(petiole.to_wire(snapshot)), status
 
     blueprint.register_error_handler(InvalidName, _malformed)

@@ -11,13 +11,14 @@ import logging
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from petiole import state as states
-from petiole.dispatch import now_ms
-from petiole.errors import Unavailable
+from petiole.dispatch import Tracking, now_ms
+from petiole.errors import PetioleError, Unavailable
 from petiole.events import Document, Draft
-from petiole.journal import Journal
+from petiole.journal.contract import Expired, Snapshot, Stored
 from petiole.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,33 +27,52 @@ TICK: Final = 1.0
 AT_ONCE: Final = 100
 
 
-def verdict(document: Document, *, settings: Settings, now: int) -> tuple[Document, float | None]:
-    """Decide what to say of a task whose lease has ended: the patch, and after how many seconds to look again, if at all.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to say of a run whose lease has ended, after how many seconds to look again, and whether to send its task again."""
 
-    `now` in milliseconds since 1970. Acknowledged early, a task whose worker is gone won't come back: `lost`. Acknowledged
-    late, the broker returns it, so it stays `stalled` until that happens.
+    draft: Draft
+    again: float | None = None
+    resend: bool = False
+
+
+def verdict(document: Document, *, settings: Settings, now: int) -> Verdict:
+    """Decide what to say of a task whose lease has ended. `now` in milliseconds since 1970.
+
+    Acknowledged early, a task whose worker is gone won't come back: `lost`. Acknowledged late, the broker returns it, so it
+    stays `stalled` until that happens. What opted in is sent again at once, and stays `stalled` until a worker begins it.
     """
-    worker = document.get("worker")
+    reason = f"No news from the worker {document.get('worker')}."
+    rerun = bool(document.get("rerun"))
     match document.get("state"):
         case states.QUEUED:
-            reason = "The task couldn't be handed over to a worker. Start it again."
-            return {"state": states.FAILED, "finished_at": now, "reason": reason}, None
+            return _ended(states.FAILED, now, "The task couldn't be handed over to a worker. Start it again.")
         case states.CANCELLING:
-            reason = "The worker disappeared while it was stopping the task."
-            return {"state": states.CANCELLED, "finished_at": now, "reason": reason}, None
+            return _ended(states.CANCELLED, now, "The worker disappeared while it was stopping the task.")
+        case states.STALLED if rerun:
+            draft = Draft("log", data={"level": "warning", "message": "The task is sent again."})
+            return Verdict(draft, settings.dispatch_lease, resend=True)
         case states.STALLED:
-            return {"state": states.LOST, "finished_at": now, "reason": "The worker disappeared."}, None
+            return _ended(states.LOST, now, "The worker disappeared.")
+        case _ if rerun:
+            draft = Draft("state", {"state": states.STALLED, "reason": f"{reason} The task is sent again."})
+            return Verdict(draft, settings.dispatch_lease, resend=True)
         case _:
             again = None if document.get("acknowledged") == "late" else settings.lost_after
-            return {"state": states.STALLED, "reason": f"No news from the worker {worker}."}, again
+            return Verdict(Draft("state", {"state": states.STALLED, "reason": reason}), again)
+
+
+def _ended(state: str, now: int, reason: str) -> Verdict:
+    return Verdict(Draft("state", {"state": state, "finished_at": now, "reason": reason}))
 
 
 class Reaper:
     """Looks every second for leases that have ended. `run` blocks until `close`."""
 
-    def __init__(self, journal: Journal, settings: Settings, *, wait: Callable[[float], bool] | None = None) -> None:
-        self._journal = journal
-        self._settings = settings
+    def __init__(self, tracking: Tracking, *, wait: Callable[[float], bool] | None = None) -> None:
+        self._tracking = tracking
+        self._journal = tracking.journal
+        self._settings = tracking.settings
         self._closed = threading.Event()
         self._wait = wait or self._closed.wait
 
@@ -75,13 +95,35 @@ class Reaper:
             Unavailable: the journal is away; what was said stays said.
         """
         for expired in self._journal.expired(limit=AT_ONCE):
-            snapshot = self._journal.snapshot(expired.feed)
-            if snapshot is None:
-                self._journal.forget(expired.feed)
-                continue
-            patch, again = verdict(snapshot.document, settings=self._settings, now=now_ms())
-            reply = self._journal.conclude(expired.feed, expired.run, Draft("state", patch), lease=again)
-            log.info("concluded", extra={"feed": expired.feed, "state": patch["state"], "reply": type(reply).__name__})
+            try:
+                snapshot = self._journal.snapshot(expired.feed)
+                if snapshot is None:
+                    self._journal.forget(expired.feed)
+                else:
+                    self._speak_for(expired, snapshot)
+            except Unavailable:
+                raise
+            except PetioleError:
+                log.exception("not_concluded", extra={"feed": expired.feed})
+
+    def _speak_for(self, expired: Expired, snapshot: Snapshot) -> None:
+        feed = expired.feed
+        decided = verdict(snapshot.document, settings=self._settings, now=now_ms())
+        draft = decided.draft
+        if draft.state in (states.LOST, states.CANCELLED):
+            # Its last fact may have been lost with the journal's newest second; Celery's result is another record of it.
+            try:
+                ended = self._tracking.result_of(feed)
+            except Unavailable as error:
+                log.warning("verdict_postponed", extra={"feed": feed, "error": str(error)})
+                return
+            draft = draft if ended is None else Draft("state", ended)
+        reply = self._journal.conclude(feed, expired.run, draft, lease=decided.again)
+        log.info("concluded", extra={"feed": feed, "state": draft.state, "reply": type(reply).__name__})
+        if decided.resend and isinstance(reply, Stored):
+            # Until it is confirmed the lease stands, so that another reaper does it if this one dies here.
+            self._tracking.send_again(self._journal.message(feed))
+            self._journal.confirm(feed, run=expired.run)
 
     def close(self) -> None:
         """End `run`."""

@@ -96,9 +96,9 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             self._petiole.relay.unwatch(feed)
         return {}
 
-    def _cancel(self, connection: Connection, feed: str, _message: dict[str, Any]) -> dict[str, Any]:
+    def _cancel(self, connection: Connection, feed: str, message: dict[str, Any]) -> dict[str, Any]:
         snapshot = self._petiole.authorize("cancel", feed, user=connection.user)
-        status, snapshot = self._petiole.cancel(snapshot)
+        status, snapshot = self._petiole.cancel(snapshot, force=message.get("force") is True)
         return {"status": status, "document": snapshot.document}
 
     def _leave(self, connection: Connection, feed: str) -> None:

@@ -18,15 +18,25 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """A thread in the worker's main process. `running` lists the feeds of the tasks that its pool executes now."""
+    """A thread in the worker's main process.
+
+    `running` lists the feeds of the tasks that its pool executes now; `end_process` ends the process that runs one of them.
+    """
 
     def __init__(
-        self, journal: Journal, settings: Settings, *, worker: str, running: Callable[[], Sequence[str]]
+        self,
+        journal: Journal,
+        settings: Settings,
+        *,
+        worker: str,
+        running: Callable[[], Sequence[str]],
+        end_process: Callable[[str], None],
     ) -> None:
         self._journal = journal
         self._settings = settings
         self._worker = worker
         self._running = running
+        self._end_process = end_process
         self._verdicts: queue.SimpleQueue[tuple[str, Draft] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._beat, name="petiole-heartbeat", daemon=True)
 
@@ -67,6 +77,8 @@ class Heartbeat:
             for feed in (feed for feed, standing in held.items() if standing.valid and standing.stalled):
                 # The reaper was early: this worker was slow, or the journal was away.
                 self._journal.append(feed, Draft("state", {"state": RUNNING, "reason": None}))
+            for feed in (feed for feed, standing in held.items() if standing.valid and standing.force):
+                self._end_process(feed)
         except Unavailable as error:
             log.warning("leases_not_renewed", extra={"error": str(error)})
         except PetioleError:

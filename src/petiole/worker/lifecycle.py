@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import random
 import sys
 import threading
@@ -20,14 +21,16 @@ from typing import Any, Final
 from celery import Celery, Task, signals
 from celery.exceptions import Ignore
 from celery.worker import state as worker_state
+from kombu.exceptions import OperationalError
 
 from petiole import state as states
 from petiole.dispatch import HEADER, NOBODY, Header, Tracking, now_ms, queued_document, track_app
 from petiole.errors import Fenced, RunEnded, Unavailable
-from petiole.events import Draft, task_feed
+from petiole.events import Draft, feed_id, task_feed
 from petiole.journal.contract import Busy, Claimed, Closed, Missing
 from petiole.outcome import failed, outcome, retrying, worn_out
 from petiole.settings import Settings
+from petiole.worker.afterwards import Afterwards
 from petiole.worker.heartbeat import Heartbeat
 from petiole.worker.outbox import Standing
 from petiole.worker.run import Run, current_run
@@ -47,7 +50,11 @@ class Lifecycle:
         self._tracking = tracking
         self._settings = tracking.settings
         self._worker = f"eager/{uuid.uuid4().hex[:8]}"
+        self._hostname = ""
+        # The worker's main process; a task in another one can be ended by ending that.
+        self._main: int | None = None
         self._heartbeat: Heartbeat | None = None
+        self._afterwards = Afterwards(tracking.journal)
         self._runs: dict[str, Run] = {}
         self._unsent: set[Run] = set()
         self._lock = threading.Lock()
@@ -74,12 +81,19 @@ class Lifecycle:
             return
         # A worker that starts again under the same name is another worker: it doesn't hold the old one's leases.
         self._worker = f"{sender.hostname}/{uuid.uuid4().hex[:8]}"
+        self._hostname, self._main = sender.hostname, os.getpid()
         self._wrap_all()
 
     def _on_worker_ready(self, sender: Any, **_: Any) -> None:
         if sender.app is not self._tracking.celery_app:
             return
-        self._heartbeat = Heartbeat(self._tracking.journal, self._settings, worker=self._worker, running=_running_feeds)
+        self._heartbeat = Heartbeat(
+            self._tracking.journal,
+            self._settings,
+            worker=self._worker,
+            running=_running_feeds,
+            end_process=self._end_process,
+        )
         self._heartbeat.start()
         for sentence in self._tracking.journal.inspect():
             log.warning("Petiole: %s", sentence)
@@ -87,6 +101,7 @@ class Lifecycle:
     def _on_process_init(self, **_: Any) -> None:
         # A pool child that is forked later inherits what belongs to the main process, but not its threads.
         self._heartbeat = None
+        self._afterwards = Afterwards(self._tracking.journal)
         self._runs.clear()
         self._unsent.clear()
 
@@ -147,7 +162,7 @@ class Lifecycle:
             cursor=claim.cursor,
             document=claim.document,
         )
-        run = Run(self._tracking.journal, standing, self._settings)
+        run = Run(self._tracking.journal, standing, self._settings, on_end=self._afterwards.add)
         run.outbox.signals.cancel = claim.cancel
         run.outbox.start()
         self._runs[request.id] = run
@@ -168,14 +183,17 @@ class Lifecycle:
             Ignore: the task is finished already, or another execution is alive (then a copy of the message was published).
         """
         request = task.request
+        message = self._tracking.message_of(task) if getattr(task, "rerun_on_loss", False) else ""
+        # The reason stays: of a later run it says why the task runs again.
         patch = {
             "state": states.RUNNING,
             "acknowledged": "late" if task.acks_late else "early",
             "started_at": now_ms(),
             "worker": str(request.hostname),
             "retries": retries,
-            "reason": None,
             "retry_at": None,
+            "forcible": True if self._main not in (None, os.getpid()) else None,
+            "rerun": True if message else None,
         }
         progress = {"completed": 0, "total": None, "rate": None, "time_left": None, "fraction": None}
         draft = Draft("state", patch, {**progress, "stage": None, "description": None, "unit": None})
@@ -190,6 +208,7 @@ class Lifecycle:
                     retries=retries,
                     lease=self._settings.lease,
                     failed=Draft("state", worn_out(task_id=request.id, now=now_ms())),
+                    message=message,
                 )
                 match reply:
                     case Claimed():
@@ -229,6 +248,16 @@ class Lifecycle:
         run.finish(patch)
         if not task.ignore_result:
             task.backend.mark_as_revoked(request.id, str(ended), request=request, store_result=True)
+
+    def _end_process(self, feed: str) -> None:
+        log.warning("process_ended_by_force", extra={"feed": feed})
+        try:
+            # Celery's own way, so that it tells the pool, the broker and the result backend; the next beat asks again.
+            self._tracking.celery_app.control.revoke(
+                feed_id(feed), terminate=True, signal="SIGKILL", destination=[self._hostname]
+            )
+        except (OperationalError, OSError) as error:
+            log.warning("process_not_ended", extra={"feed": feed, "error": str(error)})
 
     def _on_publish(self, sender: str, headers: dict[str, Any] | None = None, **_: Any) -> None:
         """Track what `.delay()` publishes if its task says `progress=True`; and end a run that publishes its own retry."""

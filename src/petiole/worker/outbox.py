@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 ACKNOWLEDGED_KEPT: Final = 256
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
+MOST_ROUNDS: Final = 4
 _DROPPED_FIRST: Final = ("log", "custom", "stage", "artifact")
 
 
@@ -63,7 +64,8 @@ class Signals:
 class Outbox:
     """Sends one run's events from a thread of its own. `put`, `touch` and `flush` are for the task's thread.
 
-    `newest` returns the run's progress as of now; it is called for every counter that goes out.
+    `newest` returns the run's progress as of now; it is called for every counter that goes out. `on_end` is called once the
+    journal has the fact that ends the task.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Outbox:
         settings: Settings,
         *,
         newest: Callable[[], Document],
+        on_end: Callable[[Outbox], None] = lambda _outbox: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.signals = Signals()
@@ -81,6 +84,7 @@ class Outbox:
         self._standing = standing
         self._settings = settings
         self._newest = newest
+        self._on_end = on_end
         self._clock = clock
         self._interval = 1 / settings.counters_per_second if settings.counters_per_second else 0.0
         self._fact = standing.facts_written
@@ -131,6 +135,33 @@ class Outbox:
         with self._changed:
             return self._changed.wait_for(self._is_empty, timeout)
 
+    @property
+    def feed(self) -> str:
+        return self._standing.feed
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the feed stood after this run's newest event."""
+        return self._cursor
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the journal has this run's last fact, and that has ended the task."""
+        return not self.signals.fenced and is_terminal(self._document.get("state")) and bool(self._acknowledged)
+
+    def send_end_again(self) -> None:
+        """Give the journal what it has lost of a run that has ended; nothing, if it has lost nothing. The thread has ended.
+
+        Raises:
+            Unavailable: the journal is away; ask again.
+        """
+        number, fact = self._acknowledged[-1]
+        for _ in range(MOST_ROUNDS):
+            reply = self._append(fact.draft, fact=number, counter=0)
+            if self._take(fact.draft, reply):
+                return
+        log.error("end_not_kept", extra={"feed": self.feed})
+
     def _is_empty(self) -> bool:
         return self._stopped or not (self._queue or self._sending or self.dirty or self._dropped)
 
@@ -159,6 +190,8 @@ class Outbox:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+        if self.has_ended:
+            self._on_end(self)
 
     def _next(self) -> _Fact | Draft | None:
         """Wait for what is to be sent next; `None` when the thread is to end."""

@@ -40,6 +40,7 @@ class Run:
         standing: Standing,
         settings: Settings,
         *,
+        on_end: Callable[[Outbox], None] = lambda _outbox: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.feed = standing.feed
@@ -49,7 +50,7 @@ class Run:
         self.retries = standing.retries
         self.retry_cause: BaseException | None = None
         self.completed: float = 0
-        self.outbox = Outbox(journal, standing, settings, newest=self.progress, clock=clock)
+        self.outbox = Outbox(journal, standing, settings, newest=self.progress, on_end=on_end, clock=clock)
         self._journal = journal
         self._clock = clock
         self._total: float | None = None

@@ -1,0 +1,80 @@
+"""Looks, some seconds after a run's end, whether the journal still has it.
+
+Redis writes its append-only file to disk each second: what it acknowledged right before it died can be gone when it is back. A
+task that runs on notices by the numbers; one that has just ended has nobody left but this.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from petiole.errors import PetioleError, Unavailable
+from petiole.journal import Journal
+from petiole.worker.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+# `appendfsync everysec` promises a second and can take two when the disk is busy.
+SYNCED_WITHIN: Final = 2.5
+KEPT: Final = 1000
+AT_ONCE: Final = 100
+
+
+class Afterwards:
+    """Keeps ended outboxes until their last fact is on disk; a thread of its own, from the first one on. `clock` in seconds."""
+
+    def __init__(self, journal: Journal, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._waiting: deque[tuple[float, Outbox]] = deque(maxlen=KEPT)
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, outbox: Outbox) -> None:
+        """Look after an outbox that has sent its last fact."""
+        with self._changed:
+            self._waiting.append((self._clock() + SYNCED_WITHIN, outbox))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="petiole-afterwards", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting or self._waiting[0][0] > self._clock():
+                    left = self._waiting[0][0] - self._clock() if self._waiting else None
+                    self._changed.wait(left)
+                now = self._clock()
+                due: list[Outbox] = []
+                while self._waiting and self._waiting[0][0] <= now and len(due) < AT_ONCE:
+                    due.append(self._waiting.popleft()[1])
+            for outbox in self._unsettled(due):
+                with self._changed:
+                    self._waiting.append((self._clock() + SYNCED_WITHIN, outbox))
+
+    def _unsettled(self, due: list[Outbox]) -> list[Outbox]:
+        """Have what the journal has lost sent again; returns those that couldn't be told yet."""
+        try:
+            heads = self._journal.heads([outbox.feed for outbox in due])
+        except Unavailable:
+            return due
+        except PetioleError:
+            log.exception("ends_not_checked")
+            return []
+        left = []
+        for outbox in due:
+            head = heads.get(outbox.feed)
+            if head is None or head.cursor != outbox.cursor:
+                try:
+                    outbox.send_end_again()
+                except Unavailable:
+                    left.append(outbox)
+                except PetioleError:
+                    log.exception("end_not_sent_again", extra={"feed": outbox.feed})
+        return left

@@ -1,0 +1,172 @@
+"""What the reaper says of runs whose lease has ended, and of what it sends again."""
+
+from __future__ import annotations
+
+import pytest
+from celery import Celery
+
+from petiole import state as states
+from petiole.dispatch import Tracking
+from petiole.events import Draft, task_feed
+from petiole.journal.memory import MemoryJournal
+from petiole.web.reaper import Reaper, verdict
+
+ID = "11111111-2222-4333-8444-555555555555"
+FEED = task_feed(ID)
+
+
+class Clock:
+    now = 1_764_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tracking(make_settings, clock) -> Tracking:
+    """An application whose results and messages are kept in this process."""
+    app = Celery("reaper-test", broker="memory://", backend="cache+memory://")
+    app.backend.forget(ID)  # its store is the process's
+    made = Tracking(app, make_settings())
+    made.journal = MemoryJournal(made.settings, clock=clock)
+    return made
+
+
+def stalled(tracking: Tracking, clock: Clock, **more: object) -> None:
+    """A task whose worker has gone, and whose lease has ended."""
+    tracking.journal.open(FEED, owner="ann", draft=Draft("state", {"state": "queued"}))
+    draft = Draft("state", {"state": "running", "worker": "w@host", **more})
+    message = '{"task":"say"}' if more.get("rerun") else ""
+    tracking.journal.claim(FEED, draft, worker="w", delivery="d", retries=0, lease=1, message=message)
+    clock.now += 2
+
+
+def document(tracking: Tracking) -> dict:
+    snapshot = tracking.journal.snapshot(FEED)
+    assert snapshot is not None
+    return snapshot.document
+
+
+def test_a_task_that_was_acknowledged_early_is_stalled_and_then_lost(tracking, clock):
+    stalled(tracking, clock, acknowledged="early")
+    reaper = Reaper(tracking)
+    reaper.look()
+    assert document(tracking)["state"] == "stalled"
+    assert document(tracking)["reason"] == "No news from the worker w@host."
+    reaper.look()
+    assert document(tracking)["state"] == "stalled"
+    clock.now += tracking.settings.lost_after + 1
+    reaper.look()
+    assert document(tracking)["state"] == "lost"
+
+
+def test_a_task_that_was_acknowledged_late_stays_stalled(tracking, clock):
+    stalled(tracking, clock, acknowledged="late")
+    reaper = Reaper(tracking)
+    reaper.look()
+    clock.now += 86400
+    reaper.look()
+    assert document(tracking)["state"] == "stalled"
+
+
+@pytest.mark.parametrize(
+    ("celery_state", "result", "expected"),
+    [
+        ("SUCCESS", {"rows": 7}, "succeeded"),
+        ("FAILURE", ValueError("secret"), "failed"),
+        ("REVOKED", None, "cancelled"),
+    ],
+)
+def test_a_task_that_has_ended_by_celerys_record_is_not_lost(tracking, clock, celery_state, result, expected):
+    stalled(tracking, clock, acknowledged="early")
+    tracking.celery_app.backend.store_result(ID, result, celery_state)
+    reaper = Reaper(tracking)
+    reaper.look()
+    clock.now += tracking.settings.lost_after + 1
+    reaper.look()
+    assert document(tracking)["state"] == expected
+    if expected == "succeeded":
+        assert document(tracking)["result"] == {"rows": 7}
+    assert "secret" not in str(document(tracking))
+
+
+def test_a_task_that_celery_calls_started_is_lost(tracking, clock):
+    stalled(tracking, clock, acknowledged="early")
+    tracking.celery_app.backend.store_result(ID, None, "STARTED")
+    reaper = Reaper(tracking)
+    reaper.look()
+    clock.now += tracking.settings.lost_after + 1
+    reaper.look()
+    assert document(tracking)["state"] == "lost"
+
+
+def test_a_verdict_waits_for_a_result_backend_that_is_away_and_others_do_not(tracking, clock):
+    tracking.celery_app = Celery("reaper-test", broker="memory://", backend="redis://127.0.0.1:1/0")
+    tracking.celery_app.conf.result_backend_transport_options = {"retry_policy": {"max_retries": 0}}
+    tracking.celery_app.conf.redis_retry_on_timeout = False
+    stalled(tracking, clock, acknowledged="early")
+    reaper = Reaper(tracking)
+    reaper.look()
+    other = task_feed("other")
+    tracking.journal.open(other, owner="ann", draft=Draft("state", {"state": "queued"}), lease=1)
+    clock.now += tracking.settings.lost_after + 1
+    reaper.look()
+    assert document(tracking)["state"] == "stalled"
+    assert tracking.journal.snapshot(other).document["state"] == "failed"
+
+
+def test_what_opted_in_is_sent_again_and_waits_for_a_worker(tracking, clock):
+    sent: list[str] = []
+    tracking.send_again = sent.append
+    stalled(tracking, clock, acknowledged="early", rerun=True)
+    reaper = Reaper(tracking)
+    reaper.look()
+    assert sent == ['{"task":"say"}']
+    assert document(tracking)["state"] == "stalled"
+    assert document(tracking)["reason"] == "No news from the worker w@host. The task is sent again."
+    clock.now += 86400
+    reaper.look()
+    assert sent == ['{"task":"say"}']
+    assert document(tracking)["state"] == "stalled"
+
+
+def test_what_could_not_be_sent_again_is_sent_by_the_next_who_looks(tracking, clock):
+    sent: list[str] = []
+
+    def dies(_message: str) -> None:
+        raise SystemExit
+
+    tracking.send_again = dies
+    stalled(tracking, clock, rerun=True)
+    with pytest.raises(SystemExit):
+        Reaper(tracking).look()
+    tracking.send_again = sent.append
+    Reaper(tracking).look()
+    assert sent == []
+    clock.now += tracking.settings.dispatch_lease + 1
+    Reaper(tracking).look()
+    assert sent == ['{"task":"say"}']
+
+
+def test_one_unreadable_feed_does_not_keep_the_others_waiting(tracking, clock, monkeypatch):
+    stalled(tracking, clock, acknowledged="early")
+    bad = task_feed("bad")
+    tracking.journal.open(bad, owner="ann", draft=Draft("state", {"state": "queued"}), lease=0.5)
+    clock.now += 1
+    tracking.journal._feeds[bad].document["worker"] = tracking.journal._feeds[bad].document["state"] = None
+    tracking.journal._feeds = {bad: tracking.journal._feeds[bad], FEED: tracking.journal._feeds[FEED]}
+    Reaper(tracking).look()
+    assert document(tracking)["state"] == "stalled"
+
+
+@pytest.mark.parametrize("state", [*states.ACTIVE, *states.TERMINAL])
+@pytest.mark.parametrize("rerun", [None, True])
+def test_every_state_has_a_verdict_that_may_follow_it(make_settings, state, rerun):
+    said = verdict({"state": state, "rerun": rerun}, settings=make_settings(), now=1).draft.state
+    if not states.is_terminal(state):
+        assert said is None or states.may_follow(said, state)
