@@ -241,3 +241,5 @@ class TestALaterLayout:
             with pytest.raises(PetioleError, match="newer Petiole"):
                 call()
         assert document(journal, task_feed("b"))["state"] == "queued"
+        found, _ = journal.list(OWNER, limit=10)
+        assert [snapshot.feed for snapshot in found] == [task_feed("b")]

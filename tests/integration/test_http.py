@@ -371,3 +371,19 @@ def test_a_foreign_stream_is_the_same_404(system: System, ann: requests.Session)
         system.url + accepted["links"]["events"], headers={"Accept": "text/event-stream"}, timeout=5
     )
     assert_problem(response, 404)
+
+
+def test_what_a_newer_petiole_wrote_is_said_to_be_unreadable_and_the_rest_goes_on(system: System) -> None:
+    session = system.session("newer")
+    ids = [session.post(f"{system.url}/start/count", json={"args": [1]}, timeout=5).json()["id"] for _ in range(2)]
+    with system.redis() as client:
+        (meta,) = client.scan_iter(f"petiole:*task:{ids[0]}:meta", count=1000)
+        client.hset(meta, "layout", "2")
+    answer = session.get(f"{system.url}/petiole/tasks/{ids[0]}", timeout=5)
+    assert (answer.status_code, answer.json()["title"]) == (500, "Unreadable")
+    client = system.client(session=session)
+    client.connect()
+    assert client.call("watch", {"feed": f"task:{ids[0]}"})["error"]["status"] == 500
+    listed = session.get(f"{system.url}/petiole/tasks", timeout=5).json()["tasks"]
+    assert [task["id"] for task in listed] == [ids[1]]
+    assert client.watch(f"task:{ids[1]}").wait(timeout=15)["state"] == "succeeded"

@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 
 from petiole import state as states
 from petiole.connection import Names, address, connect, speaking
-from petiole.errors import InvalidEvent, PetioleError
+from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.events import (
     PARTITIONS,
     ZERO_CHAIN,
@@ -344,7 +344,13 @@ class RedisJournal:
         snapshots = []
         for member, _ in cast(Sequence[tuple[bytes, float]], rows):
             feed = member.decode()
-            snapshot = self.snapshot(feed)
+            try:
+                snapshot = self.snapshot(feed)
+            except Unavailable:
+                raise
+            except PetioleError as error:
+                log.error("feed_unreadable", extra={"feed": feed, "error": str(error)})
+                continue
             if snapshot is None:
                 with speaking(self._settings.journal_url):
                     self._client.zrem(key, member)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,7 +15,7 @@ from flask_socketio import SocketIO
 from petiole import state as states
 from petiole.bus import open_bus
 from petiole.dispatch import Handle, Tracking, now_ms, track_app
-from petiole.errors import SetupError, Unavailable
+from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.events import Document, Draft, feed_id
 from petiole.journal import Journal
 from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
@@ -27,6 +28,8 @@ from petiole.web.reaper import Reaper
 from petiole.web.relay import Relay
 from petiole.web.socket import NAMESPACE, PetioleNamespace
 from petiole.web.window import Window
+
+log = logging.getLogger(__name__)
 
 EXTENSION: Final = "petiole"
 
@@ -226,6 +229,14 @@ class Petiole:
             snapshot = self.journal.snapshot(feed)
         except Unavailable as error:
             raise unavailable(error) from error
+        except PetioleError as error:
+            # It can't be known whose it is: the reason is for the log.
+            log.error("feed_unreadable", extra={"feed": feed, "error": str(error)})
+            raise Problem(
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                "Unreadable",
+                "What is known of this task can't be read. The server's log says why.",
+            ) from error
         if snapshot is None or not allows(self._authorize, action, snapshot, asking):
             raise not_found()
         return snapshot
