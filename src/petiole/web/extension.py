@@ -21,7 +21,8 @@ from petiole.journal import Journal
 from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
 from petiole.settings import Settings
 from petiole.web.access import Authorize, Identify, allows, current_user, owner_only
-from petiole.web.inbox import Courier, add_inbox
+from petiole.web.courier import Courier
+from petiole.web.inbox import add_inbox
 from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
 from petiole.web.problems import Problem, not_found, refused_by_routing, unavailable
 from petiole.web.reaper import Reaper

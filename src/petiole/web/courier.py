@@ -1,0 +1,99 @@
+"""The courier: puts a notice of each finished task into the inbox of who started it.
+
+The web side delivers: a worker may not write into a person's inbox. Any number of web processes may deliver: the journal keeps
+one notice for each task, and a task whose notice was acknowledged before it came leaves a tombstone.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from petiole.dispatch import NOBODY, now_ms
+from petiole.errors import InvalidEvent, PetioleError, Unavailable
+from petiole.events import Document, to_json
+from petiole.journal import Journal
+from petiole.journal.contract import Snapshot, encode_notice
+
+log = logging.getLogger(__name__)
+
+TICK: Final = 0.5
+PAUSE: Final = 5.0
+AT_ONCE: Final = 100
+TITLE_LIMIT: Final = 80
+TITLE_BYTES: Final = 350
+
+
+def notice_of(snapshot: Snapshot) -> Document:
+    """Return what an inbox says of a finished task: title, state and instant, and as much more as fits into a notice."""
+    document = snapshot.document
+    title = str(document.get("title") or "Task")
+    if len(title) > TITLE_LIMIT or len(to_json(title).encode()) > TITLE_BYTES:
+        title = title[: TITLE_LIMIT - 1]
+        while len(to_json(title).encode()) > TITLE_BYTES:
+            title = title[:-1]
+        title += "…"
+    notice: Document = {
+        "title": title,
+        "state": document.get("state"),
+        "at": document.get("finished_at") or now_ms(),
+    }
+    artifacts = document.get("artifacts") or [{}]
+    file = {name: artifacts[0][name] for name in ("name", "url", "expires_at") if artifacts[0].get(name) is not None}
+    for name, value in (("artifact", file), ("reason", document.get("reason"))):
+        if value:
+            try:
+                encode_notice({**notice, name: value})
+            except InvalidEvent:
+                continue  # the task's page has it
+            notice[name] = value
+    return notice
+
+
+class Courier:
+    """Delivers, twice a second, the notices of tasks that have ended. `run` blocks until `close`."""
+
+    def __init__(self, journal: Journal, *, wait: Callable[[float], bool] | None = None) -> None:
+        self._journal = journal
+        self._closed = threading.Event()
+        self._wait = wait or self._closed.wait
+        self._set_aside: set[str] = set()
+
+    def run(self) -> None:
+        """Deliver, and deliver again, until `close`."""
+        while not self._closed.is_set():
+            try:
+                self.deliver()
+                pause = TICK
+            except Unavailable as error:
+                log.warning("courier_waits", extra={"error": str(error)})
+                pause = PAUSE
+            self._wait(pause * random.uniform(0.8, 1.2))
+
+    def deliver(self) -> None:
+        """Deliver every notice that waits.
+
+        Raises:
+            Unavailable: the journal is away; what wasn't delivered still waits.
+        """
+        for feed in self._journal.pending(limit=AT_ONCE):
+            if feed in self._set_aside:
+                continue
+            try:
+                snapshot = self._journal.snapshot(feed)
+                if snapshot is not None and snapshot.owner != NOBODY:
+                    self._journal.notify(snapshot.owner, key=feed, notice=notice_of(snapshot))
+                self._journal.settle(feed)
+            except Unavailable:
+                raise
+            except PetioleError:
+                # It keeps its place for somebody who can read it, and the others go on.
+                log.exception("notice_set_aside", extra={"feed": feed})
+                self._set_aside.add(feed)
+
+    def close(self) -> None:
+        """End `run`."""
+        self._closed.set()
