@@ -31,8 +31,8 @@ from petiole.demo.processes import Processes
 from petiole.demo.redis_server import free_port
 from tests.integration.system import ROOT, start_redis, wait_until
 
-READY = 60.0
-ENDS = 20.0
+READY = 120.0
+ENDS = 60.0
 DATABASE = "nycflights13.sqlite"
 STATIC = ROOT / "src" / "petiole" / "demo"
 
