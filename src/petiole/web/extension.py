@@ -20,10 +20,13 @@ from petiole.journal import Journal
 from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
 from petiole.settings import Settings
 from petiole.web.access import Authorize, Identify, allows, current_user, owner_only
+from petiole.web.departure import Departure
 from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
 from petiole.web.problems import Problem, not_found, refused_by_routing, unavailable
+from petiole.web.readiness import Readiness
 from petiole.web.reaper import Reaper
 from petiole.web.relay import Relay
+from petiole.web.rights import Rights
 from petiole.web.socket import NAMESPACE, PetioleNamespace
 from petiole.web.window import Window
 
@@ -42,6 +45,9 @@ class State:
     relay: Relay
     window: Window
     reaper: Reaper
+    readiness: Readiness
+    rights: Rights
+    departure: Departure
     reaping: bool = False
 
 
@@ -92,7 +98,8 @@ class Petiole:
 
         tracking.asking = asking
 
-        window = Window(socketio, NAMESPACE, limit=settings.window)
+        namespace = PetioleNamespace(self, settings)
+        window = Window(socketio, NAMESPACE, limit=settings.window, watching=namespace.watching)
         relay = Relay(
             tracking.journal,
             open_bus(settings),
@@ -101,9 +108,29 @@ class Petiole:
             spawn=socketio.start_background_task,
             catch_up=window.catch_up,
         )
-        app.extensions[EXTENSION] = State(
-            settings, socketio, tracking, relay, window, Reaper(tracking.journal, settings)
+        readiness = Readiness(tracking.journal, deaf=lambda: relay.deaf)
+        rights = Rights(
+            app,
+            tracking.journal,
+            namespace,
+            may_watch=lambda feed, user, owner: self._authorize("watch", feed, user, owner),
+            every=settings.rights_check,
+            sleep=socketio.sleep,
         )
+
+        departure = Departure(namespace.depart, spawn=socketio.start_background_task, before=readiness.leave)
+        app.extensions[EXTENSION] = State(
+            settings,
+            socketio,
+            tracking,
+            relay,
+            window,
+            Reaper(tracking.journal, settings),
+            readiness,
+            rights,
+            departure,
+        )
+        departure.at_start()
 
         @app.before_request
         def begin() -> None:
@@ -118,7 +145,7 @@ class Petiole:
         # For the whole application: a view of its own that starts or authorizes a task raises them too.
         app.register_error_handler(Problem, Problem.to_response)
         app.register_blueprint(monitor_blueprint(self), url_prefix=settings.url_prefix)
-        socketio.on_namespace(PetioleNamespace(self))
+        socketio.on_namespace(namespace)
 
     def identify(self, function: Identify) -> Identify:
         """Use `function` to learn who is logged in; it returns an id, or `None` for nobody. Usable as decorator."""
@@ -143,7 +170,9 @@ class Petiole:
             if state.socketio.server is None:
                 raise SetupError("Socket.IO isn't set up for this application. Call socketio.init_app(app).")
             state.reaping = True
+            state.departure.at_request()
             state.socketio.start_background_task(state.reaper.run)
+            state.socketio.start_background_task(state.rights.run)
 
     @property
     def settings(self) -> Settings:
@@ -164,6 +193,17 @@ class Petiole:
     @property
     def relay(self) -> Relay:
         return self._state().relay
+
+    @property
+    def readiness(self) -> Readiness:
+        return self._state().readiness
+
+    def depart(self) -> None:
+        """Say that this process ends: it isn't ready any more, and its browsers come back spread over some seconds.
+
+        Called by itself at SIGTERM where a process's main thread serves requests or made the application.
+        """
+        self._state().departure.now()
 
     def start(
         self,
@@ -212,7 +252,7 @@ class Petiole:
         """
         asking = user if user is not None else self.user(create=False)
         try:
-            snapshot = self.journal.snapshot(feed)
+            snapshot = self.relay.snapshot(feed)
         except Unavailable as error:
             raise unavailable(error) from error
         if snapshot is None or not allows(self._authorize, action, snapshot, asking):

@@ -33,6 +33,14 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
         except InvalidName:
             raise not_found() from None
 
+    @blueprint.get("/alive")
+    def alive() -> Response:
+        return _uncached(jsonify({"alive": True}))
+
+    @blueprint.get("/ready")
+    def ready() -> Response:
+        return _ready(petiole)
+
     @blueprint.get("/tasks")
     def tasks() -> Response:
         return _own_tasks(petiole)
@@ -117,6 +125,21 @@ def _own_tasks(petiole: Petiole) -> Response:
     if mark is not None:
         query = {"cursor": str(mark)} | ({"state": state} if state else {})
         response.headers["Link"] = f'<{url_for("petiole.tasks")}?{urlencode(query)}>; rel="next"'
+    return response
+
+
+def _ready(petiole: Petiole) -> Response:
+    trouble = petiole.readiness.trouble()
+    if trouble is None:
+        return _uncached(jsonify({"ready": True}))
+    response = jsonify({"ready": False, "reason": trouble})
+    response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    response.headers["Retry-After"] = RETRY_AFTER
+    return _uncached(response)
+
+
+def _uncached(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
     return response
 
 
