@@ -259,6 +259,17 @@ class Petiole:
             raise not_found()
         return snapshot
 
+    def still_may(self, action: str, feed: str) -> Callable[[str], bool]:
+        """Return what says, given the feed's owner, whether who is asking now may still do this; needs no request then."""
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        user = self.user(create=False)
+
+        def may(owner: str) -> bool:
+            with app.app_context():
+                return user is not None and self._authorize(action, feed, user, owner)
+
+        return may
+
     def cancel(self, snapshot: Snapshot) -> tuple[int, Snapshot]:
         """Ask a task to stop; returns the status (202, or 200 if that was asked before) and the newest snapshot.
 

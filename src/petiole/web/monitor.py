@@ -61,7 +61,13 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
             # An EventSource takes this as the end; any other answer makes it ask again.
             return Response(status=HTTPStatus.NO_CONTENT)
         blocks = stream(
-            petiole.journal, snapshot.feed, cursor, limit=petiole.settings.read_limit, sleep=petiole.socketio.sleep
+            petiole.journal,
+            snapshot.feed,
+            cursor,
+            limit=petiole.settings.read_limit,
+            sleep=petiole.socketio.sleep,
+            may_watch=petiole.still_may("watch", snapshot.feed),
+            rights_check=petiole.settings.rights_check,
         )
         response = Response(blocks, mimetype=MEDIA_TYPE)
         response.headers["Cache-Control"] = "no-store"

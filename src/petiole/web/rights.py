@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from flask import Flask
 
-from petiole.errors import PetioleError, Unavailable
+from petiole.errors import Unavailable
 from petiole.journal import Journal
 from petiole.web.problems import Problem, not_found, unavailable
 
@@ -58,8 +58,8 @@ class Rights:
             except Unavailable as error:
                 # Nothing new is shown meanwhile either.
                 log.info("rights_wait", extra={"error": str(error)})
-            except PetioleError as error:
-                log.error("rights_unchecked", extra={"error": str(error)})
+            except Exception:
+                log.exception("rights_unchecked")
 
     def look(self) -> None:
         """Ask again for every watch, with one round trip for the owners of a thousand feeds.
@@ -77,19 +77,19 @@ class Rights:
             heads = self._journal.heads(feeds[at : at + SLICE])
             owners.update({feed: head.owner for feed, head in heads.items()})
         answers: dict[tuple[str, str], Problem | None] = {}
-        for sid, user, feed in found:
-            if feed not in owners:
-                continue
-            if (user, feed) not in answers:
-                answers[user, feed] = self._problem(feed, user, owners[feed])
-            problem = answers[user, feed]
-            if problem is not None:
-                self._watches.refuse(sid, feed, problem)
+        with self._app.app_context():
+            for sid, user, feed in found:
+                if feed not in owners:
+                    continue
+                if (user, feed) not in answers:
+                    answers[user, feed] = self._problem(feed, user, owners[feed])
+                problem = answers[user, feed]
+                if problem is not None:
+                    self._watches.refuse(sid, feed, problem)
 
     def _problem(self, feed: str, user: str, owner: str) -> Problem | None:
         try:
-            with self._app.app_context():
-                allowed = self._may_watch(feed, user, owner)
+            allowed = self._may_watch(feed, user, owner)
         except Exception:
             log.exception("authorizer_failed", extra={"feed": feed})
             return unavailable(Unavailable("The authorizer failed."))
