@@ -25,7 +25,7 @@ from tests.integration.system import READY, ROOT, start_redis, wait_until
 
 SERVERS = {
     "gevent": ["--config", "python:petiole.demo.gunicorn_conf"],
-    "threads": ["--worker-class", "gthread", "--threads", "100", "--graceful-timeout", "1"],
+    "threads": ["--config", "python:petiole.demo.gunicorn_conf", "--worker-class", "gthread", "--threads", "100"],
 }
 
 

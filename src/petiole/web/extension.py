@@ -21,6 +21,7 @@ from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
 from petiole.settings import Settings
 from petiole.web.access import Authorize, Identify, allows, current_user, owner_only
 from petiole.web.departure import Departure
+from petiole.web.guard import check_origins
 from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
 from petiole.web.problems import Problem, not_found, refused_by_routing, unavailable
 from petiole.web.readiness import Readiness
@@ -89,6 +90,8 @@ class Petiole:
             {key: value for key, value in found.conf.items() if isinstance(key, str)},
             broker_url=found.conf.broker_url,
         )
+        if not settings.allow_any_origin:
+            check_origins(socketio.server_options.get("cors_allowed_origins"))
         tracking = track_app(found, settings)
         tracking.warm_up()
 

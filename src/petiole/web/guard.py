@@ -88,18 +88,19 @@ class Guard:
                 "websocket": _checked_websocket(self._eio._async["websocket"], self),
             }
 
-    def close(self, eio_sid: str, reason: str) -> None:
-        """Close a connection, whichever its transport, without waiting for it to read; it may connect again."""
+    def close(self, eio_sid: str, reason: str | None) -> None:
+        """Close a connection, whichever its transport, without waiting for it to read; `reason` is for the log."""
         socket = self._eio.sockets.get(eio_sid)
         if socket is None or socket.closed:
             return
-        self._say(reason)
+        if reason is not None:
+            self._say(reason)
         socket.close(wait=False, abort=True)
         if not socket.upgraded:
             # Nobody's thread ends with it, so nobody else takes it out soon.
             self._eio.sockets.pop(eio_sid, None)
 
-    def close_of(self, sid: str, namespace: str, reason: str) -> None:
+    def close_of(self, sid: str, namespace: str, reason: str | None) -> None:
         """Close the connection that is `sid` in a namespace."""
         eio_sid = self._server.manager.eio_sid_from_sid(sid, namespace)
         if eio_sid is not None:
@@ -260,17 +261,16 @@ class Guard:
                 log.exception("sweep_failed")
 
 
-def check_origins(server: Any) -> None:
-    """Refuse a Socket.IO server that answers pages of any site.
+def check_origins(origins: Any) -> None:
+    """Refuse a Socket.IO server that answers pages of any site; `origins` is its `cors_allowed_origins`.
 
     Raises:
-        SetupError: its `cors_allowed_origins` lets everybody in.
+        SetupError: it lets everybody in.
     """
-    origins = server.eio.cors_allowed_origins
     if origins in ("*", []) or (isinstance(origins, list | tuple | set) and "*" in origins):
         raise SetupError(
             f"cors_allowed_origins={origins!r} lets a page of any site use this site's sockets with its visitors' cookies. "
-            "Name the origins, or set PETIOLE_ALLOW_ANY_ORIGIN if that is meant."
+            "Name the origins, or set PETIOLE_ALLOW_ANY_ORIGIN to true if that is meant."
         )
 
 

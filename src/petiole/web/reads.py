@@ -34,7 +34,8 @@ class SharedReads:
     """At most one read of a key is under way, and at most `at_once` of all keys. Thread-safe.
 
     A read that began before the caller asked is never its answer: what the caller must not miss may have happened after it.
-    Those who ask while a read is under way wait together for the next one, and a herd's reads are `gather` seconds apart. Answers are shared, so nobody may change them.
+    Those who ask while a read is under way wait together for the next one, and a herd's reads are `gather` seconds apart.
+    Answers are shared, so nobody may change them.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
     def _set_server(self, server: Any) -> None:
         # Called when there is a server, whether it was made before or after Petiole was set up.
         if not self._settings.allow_any_origin:
-            check_origins(server)
+            check_origins(server.eio.cors_allowed_origins)
         super()._set_server(server)
         events = {name.removeprefix("on_") for name in dir(self) if name.startswith("on_")}
         self._guard = Guard(server, text_only=NAMESPACE, events=events.difference(RESERVED))
@@ -111,7 +111,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             self._tell(sid, "reconnect", spread(self._settings.reconnect_spread))
         self.socketio.sleep(LAST_WORDS_WITHIN)
         for sid in leaving:
-            self._close(sid, "shutting down")
+            self._close(sid, None)
 
     def watching(self, sid: str, feed: str) -> bool:
         """Whether this connection watches the feed."""
@@ -183,7 +183,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         # This process's browsers only: the application's own message queue has nothing to do with it.
         self.socketio.emit(name, payload, to=sid, namespace=NAMESPACE, ignore_queue=True)
 
-    def _close(self, sid: str, reason: str) -> None:
+    def _close(self, sid: str, reason: str | None) -> None:
         if self._guard is not None:
             self._guard.close_of(sid, NAMESPACE, reason)
 
