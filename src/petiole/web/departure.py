@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
@@ -38,8 +39,6 @@ class Departure:
             self.at_request()
 
     def at_request(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
         before = signal.getsignal(signal.SIGTERM)
         if getattr(before, "departure", None) is self:
             return
@@ -55,7 +54,9 @@ class Departure:
                 timer.start()
 
         take.departure = self  # type: ignore[attr-defined]
-        signal.signal(signal.SIGTERM, take)
+        # Refused outside of the main thread. `threading` can't be asked: under gevent each greenlet is a thread to it.
+        with suppress(ValueError):
+            signal.signal(signal.SIGTERM, take)
 
     def now(self) -> None:
         """Leave. A signal's handler must not wait for anything, so it happens in a task of its own."""
