@@ -92,6 +92,7 @@ export class TaskClient {
     });
     link.on("event", (wire) => this.#event(wire));
     link.on("reset", (wire) => this.#reset(wire));
+    link.on("refused", (wire) => this.#refused(wire));
   }
 
   get link(): LinkState {
@@ -168,6 +169,11 @@ export class TaskClient {
     if (reading) this.#of(reading.feed).forEach((view) => view.takeReset(reading));
   }
 
+  #refused(wire: unknown): void {
+    const { feed, error } = (wire ?? {}) as { feed?: unknown; error?: unknown };
+    if (typeof feed === "string") this.#of(feed).forEach((view) => view.takeRefusal(parseProblem(error)));
+  }
+
   #of(feed: string): TaskView[] {
     return [...this.#views].filter((view) => view.feed === feed);
   }
@@ -177,7 +183,9 @@ export class TaskClient {
     const reply = await this.#link.ask("watch", { feed, ...(cursor && { cursor: formatCursor(cursor) }) });
     const reading = parseReading(reply);
     if (reading) return { reading, again: null };
-    throw new Refused(parseProblem((reply as { error?: unknown } | null)?.error));
+    const problem = parseProblem((reply as { error?: unknown } | null)?.error);
+    const after = (problem as { retry_after?: unknown }).retry_after;
+    throw new Refused(problem, problem.status === 429 && typeof after === "number" ? Math.min(after, 60) : null);
   }
 
   async #poll(feed: string, cursor: Cursor | null): Promise<Answer> {

@@ -23,6 +23,8 @@ export interface LinkEvents {
   wake: readonly [];
   event: readonly [wire: unknown];
   reset: readonly [wire: unknown];
+  /** The server allows a watch no more: a feed and a problem. */
+  refused: readonly [wire: unknown];
 }
 
 export interface LinkOptions {
@@ -45,6 +47,8 @@ export class Link {
   readonly #away = new Timer();
   #socket: Socket | null = null;
   #failures = 0;
+  /** How many seconds the server wants to be left alone for, once. */
+  #asked = 0;
   #fallback = false;
   #polled = false;
   /** The browser says that it is offline and nothing has arrived since: the socket is not to be believed. */
@@ -91,9 +95,14 @@ export class Link {
     this.#socket = socket;
     socket.on("connect", () => this.#connected());
     socket.on("disconnect", () => this.#disconnected());
-    socket.on("connect_error", () => this.#again());
+    socket.on("connect_error", (error: Error & { data?: unknown }) => {
+      this.#asked = seconds(error.data, "retry_after");
+      this.#again();
+    });
+    socket.on("reconnect", (wire: unknown) => this.#move(seconds(wire, "after")));
     socket.on("event", (wire: unknown) => this.#arrived("event", wire));
     socket.on("reset", (wire: unknown) => this.#arrived("reset", wire));
+    socket.on("refused", (wire: unknown) => this.#arrived("refused", wire));
     socket.io.on("ping", () => this.#believe());
     this.#away.set(timing.fallbackAfter, () => this.#fallBack());
     this.#listen("addEventListener");
@@ -109,7 +118,7 @@ export class Link {
     this.#away.clear();
     this.#listen("removeEventListener");
     this.#fallback = this.#polled = this.#doubted = false;
-    this.#failures = 0;
+    this.#failures = this.#asked = 0;
     this.#state = "reconnecting";
     socket.removeAllListeners();
     socket.io.removeAllListeners("ping");
@@ -142,7 +151,7 @@ export class Link {
   }
 
   #connected(): void {
-    this.#failures = 0;
+    this.#failures = this.#asked = 0;
     this.#fallback = this.#polled = this.#doubted = false;
     this.#retry.clear();
     this.#away.clear();
@@ -160,10 +169,20 @@ export class Link {
   #again(): void {
     if (!this.#socket) return;
     this.#update();
-    this.#retry.set(backoff(this.#failures, this.#options.timing, this.#options.random), () => {
+    // The wait that the server asks for is another for each browser, or jitter spreads what follows it.
+    const wait = backoff(this.#failures, this.#options.timing, this.#options.random);
+    this.#retry.set(this.#failures === 0 ? Math.max(this.#asked, wait) : this.#asked + wait, () => {
       this.#socket?.connect();
     });
+    this.#asked = 0;
     this.#failures += 1;
+  }
+
+  /** The server's process ends: go, and come back when it says, elsewhere. */
+  #move(after: number): void {
+    this.#asked = after;
+    this.#failures = 0;
+    this.#socket?.disconnect();
   }
 
   #fallBack(): void {
@@ -171,7 +190,7 @@ export class Link {
     this.#events.emit("fallback");
   }
 
-  #arrived(name: "event" | "reset", wire: unknown): void {
+  #arrived(name: "event" | "reset" | "refused", wire: unknown): void {
     this.#believe();
     this.#events.emit(name, wire);
   }
@@ -235,4 +254,10 @@ export class Link {
       this.#socket?.connect();
     }
   }
+}
+
+/** Return the seconds in this member of a message, within 0 to 60; 0 where it names none. */
+function seconds(wire: unknown, name: string): number {
+  const value = typeof wire === "object" && wire !== null ? (wire as Record<string, unknown>)[name] : null;
+  return typeof value === "number" && Number.isFinite(value) ? Math.min(Math.max(value, 0), 60) : 0;
 }

@@ -66,6 +66,6 @@ export class Reads {
 }
 
 /** Refusals of the request itself are final; 408, 425, 429 and the server's own troubles pass. */
-function isFinal(problem: Problem): boolean {
+export function isFinal(problem: Problem): boolean {
   return problem.status >= 400 && problem.status < 500 && ![408, 425, 429].includes(problem.status);
 }

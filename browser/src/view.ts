@@ -17,7 +17,7 @@ import {
 import { type Action, Reader } from "./feed.js";
 import type { Answer } from "./http.js";
 import type { LinkState } from "./link.js";
-import { Reads } from "./reads.js";
+import { isFinal, Reads } from "./reads.js";
 import type { Timing } from "./timing.js";
 import type { Moment } from "./words.js";
 
@@ -180,6 +180,13 @@ export class TaskView {
     this.#reads.void();
     this.#do(this.#reader.answer(reading));
     this.refresh();
+  }
+
+  /** @internal The server has ended this watch. A refusal that passes is asked about again. */
+  takeRefusal(problem: Problem): void {
+    if (this.#closed || this.#ended) return;
+    if (isFinal(problem)) this.#refuse(problem);
+    else this.refresh();
   }
 
   /** @internal */

@@ -71,3 +71,46 @@ test("a closed client listens to the page no more", async () => {
   page.dispatchEvent(new Event("online"));
   await vi.waitFor(() => expect(server.connections).toBe(0), WITHIN);
 });
+
+test("a server that ends is left, and asked again after the time that it names", async () => {
+  const began = Date.now();
+  client.close();
+  client = new TaskClient({ url: server.url, random: () => 0, timing: { fallbackAfter: 60 } });
+  const view = client.watch("1");
+  await vi.waitFor(() => expect(view.cursor).not.toBeNull(), WITHIN);
+  server.say("reconnect", { after: 0.4 });
+  await vi.waitFor(() => expect(client.link).toBe("reconnecting"), WITHIN);
+  const left = Date.now();
+  await vi.waitFor(() => expect(client.link).toBe("live"), WITHIN);
+  expect(Date.now() - left).toBeGreaterThan(300);
+  expect(left).toBeGreaterThanOrEqual(began);
+});
+
+test("a connection that is refused for a while comes back after it", async () => {
+  client.close();
+  server.closed.push({ status: 503, retry_after: 0.4 });
+  const began = Date.now();
+  client = new TaskClient({ url: server.url, random: () => 0, timing: { fallbackAfter: 60 } });
+  client.watch("1");
+  await vi.waitFor(() => expect(client.link).toBe("live"), WITHIN);
+  expect(Date.now() - began).toBeGreaterThan(300);
+});
+
+test("a watch that is allowed no more closes its view, and no other", async () => {
+  server.journal("task:2").state("queued");
+  const [lost, other] = [client.watch("1"), client.watch("2")];
+  await vi.waitFor(() => expect(lost.cursor && other.cursor).not.toBeNull(), WITHIN);
+  server.say("refused", { feed: "task:1", error: { title: "Not found", status: 404 } });
+  await vi.waitFor(() => expect(lost.closed).toBe(true), WITHIN);
+  expect(lost.problem?.status).toBe(404);
+  expect(other.closed).toBe(false);
+});
+
+test("a refusal that passes is asked about again", async () => {
+  const view = client.watch("1");
+  await vi.waitFor(() => expect(view.cursor).not.toBeNull(), WITHIN);
+  const asked = server.watches.length;
+  server.say("refused", { feed: "task:1", error: { title: "Away", status: 503 } });
+  await vi.waitFor(() => expect(server.watches.length).toBeGreaterThan(asked), WITHIN);
+  expect(view.closed).toBe(false);
+});

@@ -29,8 +29,16 @@ export class TestServer {
   readonly #io = new Server(this.#http, { allowRequest: (_request, decide) => decide(null, this.sockets) });
 
   async open(): Promise<string> {
+    this.#io.of("/petiole").use((_socket, next) => {
+      const data = this.closed.shift();
+      next(data ? Object.assign(new Error("Not now"), { data }) : undefined);
+    });
     this.#io.of("/petiole").on("connection", (socket) => this.#greet(socket));
     await new Promise<void>((done) => this.#http.listen(0, "127.0.0.1", done));
+    return this.url;
+  }
+
+  get url(): string {
     return `http://127.0.0.1:${(this.#http.address() as AddressInfo).port}`;
   }
 
@@ -55,6 +63,14 @@ export class TestServer {
     const reading = { ...this.journal(feed).read(null), events: [], recovered: false };
     this.#io.of("/petiole").to(feed).emit("reset", reading);
   }
+
+  /** Say something to every connection. */
+  say(name: string, payload: object): void {
+    this.#io.of("/petiole").emit(name, payload);
+  }
+
+  /** Lever: what the next connections are refused with, on their way into the namespace. */
+  readonly closed: object[] = [];
 
   /** Cut every connection, as a restart does. */
   cut(): void {

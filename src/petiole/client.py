@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 NAMESPACE: Final = "/petiole"
 ANSWER_TIMEOUT: Final = 5.0
 RETRY_PAUSE: Final = 0.5
+FIRST_DELAY: Final = 0.2
+LONGEST_DELAY: Final = 2.0
+LONGEST_ASKED: Final = 60.0
 
 OnEvent: TypeAlias = Callable[[Event], None] | None
 OnReset: TypeAlias = Callable[[Cursor], None] | None
@@ -137,6 +140,18 @@ class TaskView:
             self._asking += 1
             self._act(self._reader.answer(reading))
 
+    def refuse(self, problem: dict[str, Any]) -> None:
+        """Take a refusal: of a read, or of a watch that is allowed no more; one that passes is asked about again."""
+        with self._changed:
+            if problem.get("status") in (429, 502, 503):
+                asked = float(problem.get("retry_after") or 0) if problem["status"] == 429 else 0.0
+                timer = threading.Timer(max(RETRY_PAUSE, asked), self.read)
+                timer.daemon = True
+                timer.start()
+            else:
+                self._refused = problem
+                self._changed.notify_all()
+
     def read(self) -> None:
         """Ask for what follows this reader's cursor: at the start, and after every reconnect."""
         with self._changed:
@@ -155,13 +170,8 @@ class TaskView:
             error = answer.get("error") if isinstance(answer, dict) else {"status": 502, "detail": "No answer."}
             if error is None:
                 self._act(self._reader.answer(Reading.from_wire(answer)))
-            elif error.get("status") in (429, 502, 503):
-                timer = threading.Timer(RETRY_PAUSE, self.read)
-                timer.daemon = True
-                timer.start()
             else:
-                self._refused = error
-                self._changed.notify_all()
+                self.refuse(error)
 
     def _act(self, actions: list[Action]) -> None:
         for action in actions:
@@ -187,14 +197,16 @@ class TaskClient:
         self._views: dict[str, TaskView] = {}
         self._socket = socketio.Client(
             http_session=self.session,
-            reconnection_delay=0.2,
-            reconnection_delay_max=2,
+            reconnection_delay=FIRST_DELAY,
+            reconnection_delay_max=LONGEST_DELAY,
             # A session that leaves the environment's proxies alone means it for its socket, too.
             websocket_extra_options={} if self.session.trust_env else {"http_no_proxy": ["*"]},
         )
         self._socket.on("connect", self._on_connect, namespace=NAMESPACE)
         self._socket.on("event", self._on_event, namespace=NAMESPACE)
         self._socket.on("reset", self._on_reset, namespace=NAMESPACE)
+        self._socket.on("refused", self._on_refused, namespace=NAMESPACE)
+        self._socket.on("reconnect", self._on_reconnect, namespace=NAMESPACE)
 
     def start(self, path: str, body: dict[str, Any], *, on_event: OnEvent = None) -> TaskView:
         """Post JSON to a route that starts a task, and follow it from the cursor of the 202.
@@ -283,6 +295,7 @@ class TaskClient:
         return answer
 
     def _on_connect(self) -> None:
+        self._socket.reconnection_delay, self._socket.reconnection_delay_max = FIRST_DELAY, LONGEST_DELAY
         for view in list(self._views.values()):
             view.read()
 
@@ -295,6 +308,18 @@ class TaskClient:
         view = self._views.get(wire.get("feed", ""))
         if view is not None:
             view.take(Reading.from_wire(wire))
+
+    def _on_refused(self, wire: dict[str, Any]) -> None:
+        view = self._views.get(wire.get("feed", ""))
+        if view is not None:
+            view.refuse(wire.get("error") or {})
+
+    def _on_reconnect(self, wire: dict[str, Any]) -> None:
+        # The server closes the connection after this; the next one is made after the time that it names.
+        after = wire.get("after")
+        if isinstance(after, int | float) and 0 <= after <= LONGEST_ASKED:
+            self._socket.reconnection_delay = after
+            self._socket.reconnection_delay_max = max(after, LONGEST_DELAY)
 
 
 def _problem(response: requests.Response) -> dict[str, Any]:

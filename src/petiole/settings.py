@@ -17,6 +17,7 @@ from petiole.errors import SetupError
 PREFIX: Final = "PETIOLE_"
 REDIS_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
 
+_TRUTH: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 # What Kubernetes and Docker put into the environment for a service that is named petiole.
 _LINKS: Final = re.compile(r"(service_host|service_port|port)(_.*)?\Z")
@@ -63,6 +64,18 @@ class Settings:
     linger: float = _setting(10.0, "seconds", "how long a feed is followed after its last watcher left", zero=True)
     window: int = _setting(256, "packets", "how many packets may wait for one slow browser")
     watches_per_connection: int = _setting(100, "feeds", "how many feeds one connection may watch")
+    connections_per_owner: int = _setting(50, "connections", "how many open pages one person may have in one process")
+    calls_burst: int = _setting(100, "calls", "how many calls a connection may make at once")
+    calls_per_second: float = _setting(20.0, "per second", "how many calls a connection may make after that")
+    rights_check: float = _setting(
+        4.0, "seconds", "how often it is asked again whether a page may still see what it watches"
+    )
+    reconnect_spread: float = _setting(
+        5.0, "seconds", "over how long the browsers of a process that ends come back", zero=True
+    )
+    allow_any_origin: bool = _setting(
+        False, "truth value", "whether pages of any site may use the sockets, where `cors_allowed_origins` says so"
+    )
     exports_database: Path = _setting(Path("exports.sqlite"), "path", "the SQLite database that exports read")
     exports_directory: Path = _setting(Path("exports"), "path", "where exported files are kept")
     exports_kept_for: float = _setting(7 * 86400.0, "seconds", "how long an exported file can be downloaded")
@@ -113,6 +126,11 @@ class Settings:
 def _convert(key: str, value: Any, setting: Field[Any]) -> Any:
     kind: type = Path if isinstance(setting.default, Path) else type(setting.default)
     wrong = SetupError(f"{key} is {value!r}. Set it to a value of type {kind.__name__}.")
+    if kind is bool:
+        word = str(value).strip().lower()
+        if word not in _TRUTH:
+            raise wrong
+        return _TRUTH[word]
     # `str` takes everything, `int` cuts fractions off, and a truth value counts as a number.
     if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
         raise wrong

@@ -160,6 +160,43 @@ def test_a_journal_that_is_not_redis_is_refused() -> None:
         )
 
 
+@pytest.mark.parametrize("origins", ["*", ["*"], [], ["https://app.example", "*"]])
+@pytest.mark.parametrize("when", ["before", "beforehand", "after"])
+def test_sockets_for_pages_of_any_site_are_refused_wherever_that_is_said(
+    redis_url: str, origins: object, when: str
+) -> None:
+    app, celery_app = plain_app(), Celery("plain", broker=redis_url)
+
+    def set_up_site() -> None:
+        if when == "after":
+            socketio = SocketIO(async_mode="threading")
+            Petiole(app, socketio, celery_app=celery_app)
+            socketio.init_app(app, cors_allowed_origins=origins)
+        else:
+            given = {"app": app} if when == "before" else {}
+            socketio = SocketIO(async_mode="threading", cors_allowed_origins=origins, **given)
+            Petiole(app, socketio, celery_app=celery_app)
+
+    with pytest.raises(SetupError, match=r"Name the origins, or set PETIOLE_ALLOW_ANY_ORIGIN to true"):
+        set_up_site()
+
+
+@pytest.mark.parametrize("config", [{"PETIOLE_ALLOW_ANY_ORIGIN": True}, {"PETIOLE_ALLOW_ANY_ORIGIN": "true"}])
+def test_an_application_that_means_it_may_let_everybody_in(redis_url: str, config: dict[str, object]) -> None:
+    app = plain_app(**config)
+    socketio = SocketIO(app, async_mode="threading", cors_allowed_origins="*")
+    Petiole(app, socketio, celery_app=Celery("plain", broker=redis_url))
+    assert app.extensions["petiole"].settings.allow_any_origin is True
+
+
+def test_named_origins_are_taken(redis_url: str) -> None:
+    socketio = SocketIO(async_mode="threading", cors_allowed_origins=["https://app.example"])
+    app = plain_app()
+    Petiole(app, socketio, celery_app=Celery("plain", broker=redis_url))
+    socketio.init_app(app)
+    assert app.extensions["petiole"].settings.allow_any_origin is False
+
+
 def test_an_application_that_was_not_set_up_says_what_to_call() -> None:
     with plain_app().app_context(), pytest.raises(SetupError, match=r"Call petiole\.init_app\(app, socketio\)\."):
         _ = Petiole().journal

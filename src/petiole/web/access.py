@@ -42,12 +42,14 @@ def current_user(identify: Identify | None, *, create: bool) -> str | None:
 
 def allows(authorize: Authorize, action: str, snapshot: Snapshot | None, user: str | None) -> bool:
     """Say whether `user` may do this to the feed; nobody may do anything to what isn't there."""
-    if snapshot is None or user is None:
-        return False
-    if snapshot.feed.startswith("user:"):
-        # An inbox is nobody else's, and the application's own rule is about tasks.
-        return action == "watch" and owner_only(action, snapshot.feed, user, snapshot.owner)
-    return authorize(action, snapshot.feed, user, snapshot.owner)
+    return snapshot is not None and user is not None and may(authorize, action, snapshot.feed, user, snapshot.owner)
+
+
+def may(authorize: Authorize, action: str, feed: str, user: str, owner: str) -> bool:
+    """Ask the application's rule, which is about tasks; an inbox is nobody's but its owner's."""
+    if feed.startswith("user:"):
+        return action == "watch" and owner_only(action, feed, user, owner)
+    return authorize(action, feed, user, owner)
 
 
 def refuse_foreign_origin() -> None:

@@ -20,13 +20,17 @@ from petiole.events import Document, Draft, feed_id
 from petiole.journal import Journal
 from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
 from petiole.settings import Settings
-from petiole.web.access import Authorize, Identify, allows, current_user, owner_only
+from petiole.web.access import Authorize, Identify, allows, current_user, may, owner_only
 from petiole.web.courier import Courier
+from petiole.web.departure import Departure
+from petiole.web.guard import check_origins
 from petiole.web.inbox import add_inbox
 from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
 from petiole.web.problems import Problem, not_found, refused_by_routing, unavailable
+from petiole.web.readiness import Readiness
 from petiole.web.reaper import Reaper
 from petiole.web.relay import Relay
+from petiole.web.rights import Rights
 from petiole.web.socket import NAMESPACE, PetioleNamespace
 from petiole.web.window import Window
 
@@ -48,6 +52,9 @@ class State:
     window: Window
     reaper: Reaper
     courier: Courier
+    readiness: Readiness
+    rights: Rights
+    departure: Departure
     working: bool = False
 
 
@@ -89,6 +96,8 @@ class Petiole:
             {key: value for key, value in found.conf.items() if isinstance(key, str)},
             broker_url=found.conf.broker_url,
         )
+        if not settings.allow_any_origin:
+            check_origins(socketio.server_options.get("cors_allowed_origins"))
         tracking = track_app(found, settings)
         tracking.warm_up()
 
@@ -98,7 +107,8 @@ class Petiole:
 
         tracking.asking = asking
 
-        window = Window(socketio, NAMESPACE, limit=settings.window)
+        namespace = PetioleNamespace(self, settings)
+        window = Window(socketio, NAMESPACE, limit=settings.window, watching=namespace.watching)
         relay = Relay(
             tracking.journal,
             open_bus(settings),
@@ -107,6 +117,17 @@ class Petiole:
             spawn=socketio.start_background_task,
             catch_up=window.catch_up,
         )
+        readiness = Readiness(tracking.journal, deaf=lambda: relay.deaf)
+        rights = Rights(
+            app,
+            tracking.journal,
+            namespace,
+            may_watch=lambda feed, user, owner: may(self._authorize, "watch", feed, user, owner),
+            every=settings.rights_check,
+            sleep=socketio.sleep,
+        )
+
+        departure = Departure(namespace.depart, spawn=socketio.start_background_task, before=readiness.leave)
         app.extensions[EXTENSION] = State(
             settings,
             socketio,
@@ -115,7 +136,11 @@ class Petiole:
             window,
             Reaper(tracking),
             Courier(tracking.journal),
+            readiness,
+            rights,
+            departure,
         )
+        departure.at_start()
 
         @app.before_request
         def begin() -> None:
@@ -132,7 +157,7 @@ class Petiole:
         blueprint = monitor_blueprint(self)
         add_inbox(blueprint, self)
         app.register_blueprint(blueprint, url_prefix=settings.url_prefix)
-        socketio.on_namespace(PetioleNamespace(self))
+        socketio.on_namespace(namespace)
 
     def identify(self, function: Identify) -> Identify:
         """Use `function` to learn who is logged in; it returns an id, or `None` for nobody. Usable as decorator."""
@@ -157,8 +182,9 @@ class Petiole:
             if state.socketio.server is None:
                 raise SetupError("Socket.IO isn't set up for this application. Call socketio.init_app(app).")
             state.working = True
-            state.socketio.start_background_task(state.reaper.run)
-            state.socketio.start_background_task(state.courier.run)
+            state.departure.at_request()
+            for work in (state.reaper.run, state.courier.run, state.rights.run):
+                state.socketio.start_background_task(work)
 
     @property
     def settings(self) -> Settings:
@@ -179,6 +205,17 @@ class Petiole:
     @property
     def relay(self) -> Relay:
         return self._state().relay
+
+    @property
+    def readiness(self) -> Readiness:
+        return self._state().readiness
+
+    def depart(self) -> None:
+        """Say that this process ends: it isn't ready any more, and its browsers come back spread over some seconds.
+
+        Called by itself at SIGTERM where a process's main thread serves requests or made the application.
+        """
+        self._state().departure.now()
 
     def start(
         self,
@@ -227,7 +264,7 @@ class Petiole:
         """
         asking = user if user is not None else self.user(create=False)
         try:
-            snapshot = self.journal.snapshot(feed)
+            snapshot = self.relay.snapshot(feed)
         except Unavailable as error:
             raise unavailable(error) from error
         except PetioleError as error:
@@ -241,6 +278,17 @@ class Petiole:
         if snapshot is None or not allows(self._authorize, action, snapshot, asking):
             raise not_found()
         return snapshot
+
+    def still_may(self, action: str, feed: str) -> Callable[[str], bool]:
+        """Return what says, given the feed's owner, whether who is asking now may still do this; needs no request then."""
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        user = self.user(create=False)
+
+        def still(owner: str) -> bool:
+            with app.app_context():
+                return user is not None and may(self._authorize, action, feed, user, owner)
+
+        return still
 
     def cancel(self, snapshot: Snapshot, *, force: bool = False) -> tuple[int, Snapshot]:
         """Ask a task to stop; returns the status (202, or 200 if that was asked before) and the newest snapshot.

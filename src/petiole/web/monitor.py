@@ -33,6 +33,14 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
         except InvalidName:
             raise not_found() from None
 
+    @blueprint.get("/alive")
+    def alive() -> Response:
+        return _uncached(jsonify({"alive": True}))
+
+    @blueprint.get("/ready")
+    def ready() -> Response:
+        return _ready(petiole)
+
     @blueprint.get("/tasks")
     def tasks() -> Response:
         return _own_tasks(petiole)
@@ -102,7 +110,13 @@ def _streamed(petiole: Petiole, snapshot: Snapshot, cursor: Cursor | None) -> Re
         # An EventSource takes this as the end; any other answer makes it ask again.
         return Response(status=HTTPStatus.NO_CONTENT)
     blocks = stream(
-        petiole.journal, snapshot.feed, cursor, limit=petiole.settings.read_limit, sleep=petiole.socketio.sleep
+        petiole.journal,
+        snapshot.feed,
+        cursor,
+        limit=petiole.settings.read_limit,
+        sleep=petiole.socketio.sleep,
+        may_watch=petiole.still_may("watch", snapshot.feed),
+        rights_check=petiole.settings.rights_check,
     )
     response = Response(blocks, mimetype=MEDIA_TYPE)
     response.headers["Cache-Control"] = "no-store"
@@ -133,6 +147,21 @@ def _own_tasks(petiole: Petiole) -> Response:
     if mark is not None:
         query = {"cursor": str(mark)} | ({"state": state} if state else {})
         response.headers["Link"] = f'<{url_for("petiole.tasks")}?{urlencode(query)}>; rel="next"'
+    return response
+
+
+def _ready(petiole: Petiole) -> Response:
+    trouble = petiole.readiness.trouble()
+    if trouble is None:
+        return _uncached(jsonify({"ready": True}))
+    response = jsonify({"ready": False, "reason": trouble})
+    response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    response.headers["Retry-After"] = RETRY_AFTER
+    return _uncached(response)
+
+
+def _uncached(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
     return response
 
 

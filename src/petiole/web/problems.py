@@ -75,3 +75,14 @@ def unavailable(error: Unavailable) -> Problem:
         headers={"Retry-After": "3"},
         members={"retry_after": 3} if error else {},
     )
+
+
+def too_many(detail: str, retry_after: int) -> Problem:
+    """Return the answer to who asks for more than a share."""
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "Too many requests",
+        f"{detail} Try again in {retry_after} s.",
+        headers={"Retry-After": str(retry_after)},
+        members={"retry_after": retry_after},
+    )

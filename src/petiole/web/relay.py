@@ -19,7 +19,9 @@ from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.events import COUNTER, Cursor, Draft, Event
 from petiole.feed import Action, Read, Reader, Reading, Reset, Show
 from petiole.journal import Journal
+from petiole.journal.contract import Snapshot
 from petiole.settings import Settings
+from petiole.web.reads import SharedReads
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,13 @@ class Relay:
         self._started = False
         self._closed = threading.Event()
         self._check_now = threading.Event()
+        self._reads = SharedReads()
+        self._deaf = 0
+
+    @property
+    def deaf(self) -> bool:
+        """Whether the last probe of the bus was lost while the journal answered."""
+        return self._deaf > 0
 
     def watch(self, feed: str, cursor: Cursor | None) -> Reading | None:
         """Follow a feed for one more watcher and return what follows `cursor`; `None` for an unknown feed.
@@ -106,7 +115,16 @@ class Relay:
 
     def read(self, feed: str, cursor: Cursor | None) -> Reading | None:
         """Return what follows `cursor`, as `watch` does, for a watcher that the relay knows already."""
-        return self._journal.read(feed, cursor, limit=self._settings.read_limit)
+        limit = self._settings.read_limit
+        return self._reads.share(("read", feed, cursor), lambda: self._journal.read(feed, cursor, limit=limit))
+
+    def snapshot(self, feed: str) -> Snapshot | None:
+        """Return the journal's snapshot, read for all who ask at the same time.
+
+        Raises:
+            Unavailable: the journal didn't answer.
+        """
+        return self._reads.share(("snapshot", feed), lambda: self._journal.snapshot(feed))
 
     def unwatch(self, feed: str) -> None:
         """Forget one watcher; the feed is followed for a while longer, because pages reload."""
@@ -136,7 +154,7 @@ class Relay:
         feed = reading.feed
         cursor = reading.cursor
         if reading.more:
-            head = self._journal.heads([feed]).get(feed)
+            head = self._reads.share(("head", feed), lambda: self._journal.heads([feed])).get(feed)
             if head is None:
                 return
             cursor = head.cursor
@@ -213,7 +231,6 @@ class Relay:
     def _look_after(self) -> None:
         """Compare watched feeds with the journal, probe the bus, and let go of feeds that nobody watches."""
         next_check = self._clock()
-        deaf = 0
         while not self._closed.is_set():
             self._check_now.wait(min(TICK, self._settings.head_check))
             if self._closed.is_set():
@@ -226,16 +243,15 @@ class Relay:
             self._check_now.clear()
             next_check = now + self._settings.head_check
             if self._check_heads() and self._feeds:
-                deaf = 0 if self._bus.probe(timeout=PROBE_TIMEOUT) else deaf + 1
-                if deaf >= 2:
+                self._deaf = 0 if self._bus.probe(timeout=PROBE_TIMEOUT) else self._deaf + 1
+                if self._deaf and self._deaf % 2 == 0:
                     log.warning("bus_deaf", extra={"feeds": len(self._feeds)})
                     self._bus.restart()
-                    deaf = 0
 
     def _standing(self, feed: str) -> dict[str, Any] | None:
         """Return a counter of where the feed stands, by which a reader that is behind sees that it must read."""
         try:
-            snapshot = self._journal.snapshot(feed)
+            snapshot = self.snapshot(feed)
         except PetioleError:
             return None
         if snapshot is None:

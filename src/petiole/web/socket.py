@@ -5,49 +5,84 @@ Rooms are named by the server, and nothing that a browser sends is relayed to an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from flask import request
-from flask_socketio import Namespace, join_room, leave_room
+from flask_socketio import ConnectionRefusedError, Namespace, join_room
 
 from petiole.errors import InvalidName, Unavailable
 from petiole.events import Cursor, check_feed
+from petiole.feed import Reading
+from petiole.settings import Settings
+from petiole.web.budget import Bucket, Tally
+from petiole.web.departure import spread
+from petiole.web.guard import RESERVED, Guard, check_origins
 from petiole.web.inbox import acknowledge
-from petiole.web.problems import Problem, not_found, unavailable
+from petiole.web.problems import Problem, not_found, too_many, unavailable
 
 if TYPE_CHECKING:
     from petiole.web.extension import Petiole
 
 NAMESPACE: Final = "/petiole"
+# How long a process that ends waits for its last words to be sent.
+LAST_WORDS_WITHIN: Final = 0.3
 
 
 class Connection:
-    """One browser tab: who it is, and what it watches."""
+    """One browser tab: who it is, what it watches, and how much it asks for."""
 
-    def __init__(self, user: str | None) -> None:
+    def __init__(self, user: str | None, settings: Settings) -> None:
         self.user = user
-        self.watched: set[str] = set()
+        # By feed, whether the relay counts it already; who takes a feed out ends what is counted, and nobody else.
+        self.watched: dict[str, list[bool]] = {}
+        self.lock = threading.Lock()
+        self.calls = Bucket(burst=settings.calls_burst, rate=settings.calls_per_second)
+        self.refused = 0
 
 
 class PetioleNamespace(Namespace):  # type: ignore[misc]
     """Handlers of the namespace. Each answers in its acknowledgement, a refusal as `{"error": problem}`."""
 
-    def __init__(self, petiole: Petiole) -> None:
+    def __init__(self, petiole: Petiole, settings: Settings) -> None:
         super().__init__(NAMESPACE)
         self._petiole = petiole
+        self._settings = settings
         self._connections: dict[str, Connection] = {}
+        self._owners = Tally(settings.connections_per_owner)
+        self._guard: Guard | None = None
+
+    def _set_server(self, server: Any) -> None:
+        # Called when there is a server, whether it was made before or after Petiole was set up.
+        if not self._settings.allow_any_origin:
+            check_origins(server.eio.cors_allowed_origins)
+        super()._set_server(server)
+        events = {name.removeprefix("on_") for name in dir(self) if name.startswith("on_")}
+        self._guard = Guard(server, text_only=NAMESPACE, events=events.difference(RESERVED))
 
     def on_connect(self, _auth: object = None) -> None:
         self._petiole.begin()
-        self._connections[request.sid] = Connection(self._petiole.user(create=False))  # type: ignore[attr-defined]
+        user = self._petiole.user(create=False)
+        closed = self._petiole.readiness.closed()
+        if closed is not None:
+            raise ConnectionRefusedError(closed, unavailable(Unavailable(closed)).to_wire())
+        if user is not None and not self._owners.take(user):
+            raise ConnectionRefusedError(
+                "Too many open pages", too_many("Close a page of this application.", 30).to_wire()
+            )
+        self._connections[request.sid] = Connection(user, self._settings)  # type: ignore[attr-defined]
 
     def on_disconnect(self, *_reason: object) -> None:
         sid: str = request.sid  # type: ignore[attr-defined]
         connection = self._connections.pop(sid, None)
-        for feed in connection.watched if connection else ():
-            self._petiole.window.forget(sid, feed)
-            self._petiole.relay.unwatch(feed)
+        if connection is None:
+            return
+        if connection.user is not None:
+            self._owners.give_back(connection.user)
+        for feed in list(connection.watched):
+            self._leave(sid, connection, feed)
 
     def on_watch(self, message: object = None) -> dict[str, Any]:
         return self._answer(self._watch, message)
@@ -59,61 +94,130 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         return self._answer(self._cancel, message)
 
     def on_acknowledge(self, message: object = None) -> dict[str, Any]:
-        connection = self._connections.get(request.sid)  # type: ignore[attr-defined]
-        try:
-            acknowledge(self._petiole, connection.user if connection else None, message)
-        except Problem as problem:
-            return {"error": problem.to_wire()}
-        except Unavailable as error:
-            return {"error": unavailable(error).to_wire()}
-        return {}
+        return self._answer(self._acknowledge, message)
 
-    def _watch(self, connection: Connection, feed: str, message: dict[str, Any]) -> dict[str, Any]:
+    def watches(self) -> Iterator[tuple[str, str, str]]:
+        """Every watch of this process as connection, user and feed."""
+        for sid, connection in list(self._connections.items()):
+            for feed in list(connection.watched):
+                yield sid, connection.user or "", feed
+
+    def refuse(self, sid: str, feed: str, problem: Problem) -> None:
+        """End a watch that is allowed no more, and say so to its browser."""
+        connection = self._connections.get(sid)
+        if connection is not None and self._leave(sid, connection, feed):
+            self._tell(sid, "refused", {"feed": feed, "error": problem.to_wire()})
+
+    def depart(self) -> None:
+        """Send every browser away, each with its own time to come back, and close its connection."""
+        leaving = list(self._connections)
+        for sid in leaving:
+            self._tell(sid, "reconnect", spread(self._settings.reconnect_spread))
+        self.socketio.sleep(LAST_WORDS_WITHIN)
+        for sid in leaving:
+            self._close(sid, None)
+
+    def watching(self, sid: str, feed: str) -> bool:
+        """Whether this connection watches the feed."""
+        connection = self._connections.get(sid)
+        return connection is not None and feed in connection.watched
+
+    def _watch(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        feed = check_feed(message.get("feed"))
         cursor = None if message.get("cursor") is None else Cursor.parse(message["cursor"])
         self._petiole.authorize("watch", feed, user=connection.user)
-        relay = self._petiole.relay
         if feed in connection.watched:
-            reading = relay.read(feed, cursor)
+            reading = self._petiole.relay.read(feed, cursor)
         else:
-            limit = self._petiole.settings.watches_per_connection
-            if len(connection.watched) >= limit:
-                raise Problem(409, "Too many", f"One page can watch {limit} tasks. Stop watching one first.")
-            join_room(feed)
-            connection.watched.add(feed)
-            try:
-                reading = relay.watch(feed, cursor)
-            except Unavailable:
-                self._leave(connection, feed)
-                raise
+            reading = self._begin(connection, feed, cursor)
         if reading is None:
-            self._leave(connection, feed)
+            self._leave(request.sid, connection, feed)  # type: ignore[attr-defined]
             raise not_found()
         return reading.to_wire()
 
-    def _unwatch(self, connection: Connection, feed: str, _message: dict[str, Any]) -> dict[str, Any]:
-        if feed in connection.watched:
-            self._leave(connection, feed)
+    def _begin(self, connection: Connection, feed: str, cursor: Cursor | None) -> Reading | None:
+        sid: str = request.sid  # type: ignore[attr-defined]
+        limit = self._settings.watches_per_connection
+        if len(connection.watched) >= limit:
+            raise Problem(409, "Too many", f"One page can watch {limit} tasks. Stop watching one first.")
+        try:
+            join_room(feed)
+        except (KeyError, ValueError):
+            raise Problem(410, "Gone", "The connection has ended.") from None
+        counted = connection.watched.setdefault(feed, [False])
+        try:
+            reading = self._petiole.relay.watch(feed, cursor)
+        except Unavailable:
+            self._leave(sid, connection, feed)
+            raise
+        if reading is None:
+            return None
+        with connection.lock:
+            kept = connection.watched.get(feed) is counted and not counted[0]
+            if kept:
+                counted[0] = True
+        if not kept:
             self._petiole.relay.unwatch(feed)
+        if self._connections.get(sid) is not connection:
+            # It went away meanwhile, and nobody else would end its watch.
+            self._leave(sid, connection, feed)
+        return reading
+
+    def _unwatch(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        self._leave(request.sid, connection, check_feed(message.get("feed")))  # type: ignore[attr-defined]
         return {}
 
-    def _cancel(self, connection: Connection, feed: str, message: dict[str, Any]) -> dict[str, Any]:
+    def _acknowledge(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        acknowledge(self._petiole, connection.user, message)
+        return {}
+
+    def _cancel(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        feed = check_feed(message.get("feed"))
         snapshot = self._petiole.authorize("cancel", feed, user=connection.user)
         status, snapshot = self._petiole.cancel(snapshot, force=message.get("force") is True)
         return {"status": status, "document": snapshot.document}
 
-    def _leave(self, connection: Connection, feed: str) -> None:
-        leave_room(feed)
-        self._petiole.window.forget(request.sid, feed)  # type: ignore[attr-defined]
-        connection.watched.discard(feed)
+    def _leave(self, sid: str, connection: Connection, feed: str) -> bool:
+        """End a watch; false where there was none. May be called from anywhere, more than once."""
+        with connection.lock:
+            counted = connection.watched.pop(feed, None)
+        if counted is None:
+            return False
+        self.server.leave_room(sid, feed, namespace=NAMESPACE)
+        self._petiole.window.forget(sid, feed)
+        if counted[0]:
+            self._petiole.relay.unwatch(feed)
+        return True
+
+    def _tell(self, sid: str, name: str, payload: dict[str, Any]) -> None:
+        # This process's browsers only: the application's own message queue has nothing to do with it.
+        self.socketio.emit(name, payload, to=sid, namespace=NAMESPACE, ignore_queue=True)
+
+    def _close(self, sid: str, reason: str | None) -> None:
+        if self._guard is not None:
+            self._guard.close_of(sid, NAMESPACE, reason)
+
+    def _spend(self, connection: Connection) -> None:
+        wait = connection.calls.take()
+        if not wait:
+            connection.refused = 0
+            return
+        connection.refused += 1
+        if connection.refused > self._settings.calls_burst:
+            self._close(request.sid, "too many calls")  # type: ignore[attr-defined]
+        raise too_many("This page asks too much at once.", math.ceil(wait))
 
     def _answer(
-        self, handler: Callable[[Connection, str, dict[str, Any]], dict[str, Any]], message: object
+        self, handler: Callable[[Connection, dict[str, Any]], dict[str, Any]], message: object
     ) -> dict[str, Any]:
         try:
             connection = self._connections.get(request.sid)  # type: ignore[attr-defined]
-            if connection is None or not isinstance(message, dict):
-                raise Problem(400, "Bad request", "Send an object with the field feed.")
-            return handler(connection, check_feed(message.get("feed")), message)
+            if connection is None:
+                raise Problem(400, "Bad request", "This connection has ended.")
+            self._spend(connection)
+            if not isinstance(message, dict):
+                raise Problem(400, "Bad request", "Send an object, with the fields that the call takes.")
+            return handler(connection, message)
         except Problem as problem:
             return {"error": problem.to_wire()}
         except InvalidName as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -19,16 +20,32 @@ KEEP_ALIVE: Final = 15.0
 
 
 def stream(
-    journal: Journal, feed: str, cursor: Cursor | None, *, limit: int, sleep: Callable[[float], object]
+    journal: Journal,
+    feed: str,
+    cursor: Cursor | None,
+    *,
+    limit: int,
+    sleep: Callable[[float], object],
+    may_watch: Callable[[str], bool],
+    rights_check: float,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[str]:
     """Yield what follows `cursor` until the task has ended; looks into the journal every second.
+
+    Every `rights_check` seconds `may_watch(owner)` is asked again; refused, the stream ends.
 
     Each event's id is a cursor, so that an `EventSource` that reconnects goes on from there. A cursor that can't be continued
     from is answered by the event `reset` with a reading.
     """
     quiet = 0.0
+    checked = clock()
     while True:
         try:
+            if clock() - checked >= rights_check:
+                head = journal.heads([feed]).get(feed)
+                if head is None or not may_watch(head.owner):
+                    return
+                checked = clock()
             reading = journal.read(feed, cursor, limit=limit)
         except Unavailable:
             yield ": the journal is away\n\n"

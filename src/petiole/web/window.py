@@ -18,10 +18,18 @@ log = logging.getLogger(__name__)
 class Window:
     """Emits to the rooms of one namespace. `limit`: how many packets may wait for one connection."""
 
-    def __init__(self, socketio: SocketIO, namespace: str, *, limit: int) -> None:
+    def __init__(
+        self,
+        socketio: SocketIO,
+        namespace: str,
+        *,
+        limit: int,
+        watching: Callable[[str, str], bool] = lambda _sid, _feed: True,
+    ) -> None:
         self._socketio = socketio
         self._namespace = namespace
         self._limit = limit
+        self._watching = watching
         self._behind: dict[str, set[str]] = {}
 
     def emit(self, name: str, payload: dict[str, Any], *, feed: str) -> None:
@@ -44,9 +52,17 @@ class Window:
                 del self._behind[sid]
             elif self._waiting(eio_sid) == 0:
                 for feed in list(feeds):
+                    if not self._watching(sid, feed):
+                        feeds.discard(feed)
+                        continue
                     # Back into the room first: what is rung from here on arrives, and what was before is in the journal.
                     manager.enter_room(sid, self._namespace, feed)
                     event = standing(feed)
+                    if not self._watching(sid, feed):
+                        # It has left meanwhile, and who had it leave didn't find it there.
+                        manager.leave_room(sid, self._namespace, feed)
+                        feeds.discard(feed)
+                        continue
                     if event is not None:
                         feeds.discard(feed)
                         self._socketio.emit("event", event, to=sid, namespace=self._namespace, ignore_queue=True)

@@ -1,0 +1,400 @@
+"""The fence around python-engineio and python-socketio: bounds what one connection can make this process hold, do or log.
+
+What Petiole needs of these libraries beyond their documentation is in this file; `tests/unit/test_guard.py` names it, and
+fails when they change. Everything is set on the one server object and its connections, but for gevent-websocket's unmasking.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket as sockets
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Any, Final
+
+from engineio.exceptions import ContentTooLongError, SocketIsClosedError
+from engineio.packet import PING, Packet
+
+from petiole.errors import SetupError
+from petiole.web.budget import Bucket
+
+log = logging.getLogger(__name__)
+
+TICK: Final = 1.0
+# A connection has to join a namespace, and to complete the attachments that it declared, within JOIN_WITHIN + TICK.
+JOIN_WITHIN: Final = 8.0
+FAULTS: Final = 3
+ATTACHMENTS: Final = 32
+# Undelivered attachments, in units of `max_http_buffer_size`: of one connection, and of all of them.
+HELD_BY_ONE: Final = 4
+HELD_BY_ALL: Final = 16
+NAMESPACE_LENGTH: Final = 128
+RESERVED: Final = ("connect", "disconnect")
+CONNECTS: Final = 20.0
+CONNECTS_PER_SECOND: Final = 0.5
+LINES: Final = 10.0
+LINES_PER_SECOND: Final = 0.1
+
+_CONNECT, _DISCONNECT, _EVENT, _ACK, _BINARY_EVENT, _BINARY_ACK = 0, 1, 2, 3, 5, 6
+
+
+class Malformed(ValueError):
+    """A packet that no client of the protocol sends."""
+
+
+class Guard:
+    """Watches over one `socketio.Server`, with one background task for all sockets; the pings are its, too.
+
+    `text_only`: a namespace that takes no attachments, and only these `events`.
+    """
+
+    def __init__(
+        self,
+        server: Any,
+        *,
+        text_only: str,
+        events: Collection[str],
+        join_within: float = JOIN_WITHIN,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._server = server
+        self._eio = server.eio
+        self._join_within = join_within
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sweeping = False
+        self._wires: dict[str, Any] = {}
+        self._unjoined: dict[str, float] = {}
+        self._pings: dict[str, float] = {}
+        self._closed: set[str] = set()
+        self._faults: dict[str, int] = {}
+        self._connects: dict[str, Bucket] = {}
+        self._held: dict[str, tuple[int, float]] = {}
+        self._lines = Bucket(burst=LINES, rate=LINES_PER_SECOND, clock=clock)
+        self._unsaid = 0
+        server.packet_class = _checked_packet(server.packet_class, text_only=text_only, events=events)
+        self._connected, self._disconnected = self._eio.handlers["connect"], self._eio.handlers["disconnect"]
+        self._handle = self._eio.handlers["message"]
+        self._eio.on("connect", self._on_connect)
+        self._eio.on("message", self._on_message)
+        self._eio.on("disconnect", self._on_disconnect)
+        if self._eio._async["websocket"] is not None:
+            # A copy: the table is the driver's, and other servers in this process have it too.
+            self._eio._async = {
+                **self._eio._async,
+                "websocket": _checked_websocket(self._eio._async["websocket"], self),
+            }
+
+    def close(self, eio_sid: str, reason: str | None) -> None:
+        """Close a connection, whichever its transport, without waiting for it to read; `reason` is for the log."""
+        socket = self._eio.sockets.get(eio_sid)
+        if socket is None or socket.closed:
+            return
+        if reason is not None:
+            self._say(reason)
+        socket.close(wait=False, abort=True)
+        if not socket.upgraded:
+            # Nobody's thread ends with it, so nobody else takes it out soon.
+            self._eio.sockets.pop(eio_sid, None)
+
+    def close_of(self, sid: str, namespace: str, reason: str | None) -> None:
+        """Close the connection that is `sid` in a namespace."""
+        eio_sid = self._server.manager.eio_sid_from_sid(sid, namespace)
+        if eio_sid is not None:
+            self.close(eio_sid, reason)
+
+    def malformed(self, eio_sid: str) -> None:
+        """Count what can't be understood; so many of it close the connection."""
+        self._faults[eio_sid] = self._faults.get(eio_sid, 0) + 1
+        if self._faults[eio_sid] >= FAULTS:
+            self.close(eio_sid, "malformed packets")
+
+    def sweep(self) -> None:
+        """Close who has joined nothing or not completed a packet in time, and cut what stays open after its close."""
+        now = self._clock()
+        for eio_sid, wire in list(self._wires.items()):
+            if wire.engine.closed:
+                if eio_sid in self._closed:
+                    wire.cut()
+                self._closed.add(eio_sid)
+        self._closed &= set(self._wires)
+        namespaces = list(self._server.manager.get_namespaces())
+        for eio_sid in list(self._eio.sockets):
+            if any(self._server.manager.sid_from_eio_sid(eio_sid, name) for name in namespaces):
+                self._unjoined.pop(eio_sid, None)
+            elif now - self._unjoined.setdefault(eio_sid, now) >= self._join_within:
+                self.close(eio_sid, "joined no namespace")
+        for eio_sid, (_, since) in list(self._held.items()):
+            if now - since >= self._join_within:
+                # In a task of its own: an application's handler of the disconnect may take its time.
+                self._server.start_background_task(self.close, eio_sid, "attachments that don't come")
+        for eio_sid, due in list(self._pings.items()):
+            if now >= due:
+                self._ping(eio_sid)
+        for gone in self._unjoined.keys() - self._eio.sockets.keys():
+            self._unjoined.pop(gone, None)
+
+    def _ping(self, eio_sid: str) -> None:
+        self._pings.pop(eio_sid, None)
+        socket = self._eio.sockets.get(eio_sid)
+        if socket is not None and not socket.closing and not socket.closed:
+            socket.last_ping = time.time()
+            with suppress(SocketIsClosedError):
+                socket.send(Packet(PING))
+
+    def admits(self, eio_socket: Any, frame: str | bytes) -> bool:
+        """Whether Engine.IO can take this WebSocket frame; what it can't would end its thread with a traceback."""
+        if not isinstance(frame, str):
+            return True
+        match frame[:1]:
+            case "4":
+                # Socket.IO's own type follows; Engine.IO would parse anything else as JSON, as deep as it goes.
+                return frame[1:2] in "0123456" and len(frame) > 1
+            case "3" | "1":
+                return len(frame) <= 8
+            case "2" | "5":
+                return eio_socket.upgrading and len(frame) <= 8
+            case _:
+                return False
+
+    def _on_connect(self, eio_sid: str, environ: dict[str, Any]) -> Any:
+        with self._lock:
+            starts, self._sweeping = not self._sweeping, True
+        if starts:
+            self._server.start_background_task(self._run)
+        self._unjoined[eio_sid] = self._clock()
+        socket = self._eio.sockets[eio_sid]
+        take = socket.handle_post_request
+        socket.handle_post_request = lambda environ: self._on_post(socket, take, environ)
+        socket.schedule_ping = lambda: self._schedule_ping(socket)
+        return self._connected(eio_sid, environ)
+
+    def _schedule_ping(self, socket: Any) -> None:
+        # Engine.IO starts a thread that sleeps until the next ping, for each socket, and past the socket's end.
+        if socket.last_ping:
+            socket.last_ping = None
+            self._pings[socket.sid] = self._clock() + self._eio.ping_interval
+
+    def _on_disconnect(self, eio_sid: str, reason: str) -> None:
+        try:
+            self._disconnected(eio_sid, reason)
+        finally:
+            self._server._binary_packet.pop(eio_sid, None)
+            for table in (self._unjoined, self._pings, self._faults, self._connects, self._held):
+                table.pop(eio_sid, None)
+
+    def _on_post(self, socket: Any, take: Callable[[dict[str, Any]], None], environ: dict[str, Any]) -> None:
+        try:
+            if int(environ.get("CONTENT_LENGTH") or 0) < 0:
+                raise Malformed("A body without an end.")
+            take(environ)
+        except SocketIsClosedError:
+            raise
+        except ContentTooLongError:
+            # Closed before Engine.IO does it, which would wait until the client has read what is queued for it.
+            self.close(socket.sid, "a body over the limit")
+            raise
+        except Exception:  # noqa: BLE001 (decoders raise what they like; a client's mistake gets no traceback)
+            self.malformed(socket.sid)
+
+    def _on_message(self, eio_sid: str, data: Any) -> None:
+        socket = self._eio.sockets.get(eio_sid)
+        if socket is None or socket.closed:
+            return
+        try:
+            pending = self._server._binary_packet.get(eio_sid)
+            if pending is None:
+                self._check_first(eio_sid, data)
+            else:
+                self._hold(eio_sid, data)
+            self._handle(eio_sid, data)
+            if eio_sid not in self._server._binary_packet:
+                self._held.pop(eio_sid, None)
+            elif pending is None:
+                self._held[eio_sid] = (0, self._clock())
+        except ValueError as error:
+            # Of a packet with attachments python-socketio has called nobody yet: it is the packet's fault.
+            if not isinstance(error, Malformed) and not str(data).startswith(("5", "6")):
+                raise
+            self._server._binary_packet.pop(eio_sid, None)
+            self._held.pop(eio_sid, None)
+            self.malformed(eio_sid)
+
+    def _check_first(self, eio_sid: str, data: Any) -> None:
+        if not data:
+            raise Malformed("An empty packet.")
+        if isinstance(data, str) and data[:1] in ("0", "1"):
+            bucket = self._connects.get(eio_sid)
+            if bucket is None:
+                bucket = self._connects[eio_sid] = Bucket(burst=CONNECTS, rate=CONNECTS_PER_SECOND, clock=self._clock)
+            if bucket.take():
+                raise Malformed("Too many namespaces joined.")
+
+    def _hold(self, eio_sid: str, data: Any) -> None:
+        if not isinstance(data, bytes | bytearray):
+            raise Malformed("Text where an attachment was declared.")
+        size, since = self._held.get(eio_sid, (0, self._clock()))
+        limit = self._eio.max_http_buffer_size
+        size += len(data)
+        everything = sum(held for held, _ in list(self._held.values())) + len(data)
+        if size > HELD_BY_ONE * limit or everything > HELD_BY_ALL * limit:
+            self.close(eio_sid, "too large attachments")
+            raise Malformed("Attachments over the limit.")
+        self._held[eio_sid] = (size, since)
+
+    def _say(self, reason: str) -> None:
+        if self._lines.take():
+            self._unsaid += 1
+            return
+        log.warning("connection_closed", extra={"reason": reason, "unsaid_before": self._unsaid})
+        self._unsaid = 0
+
+    def _run(self) -> None:
+        while True:
+            self._server.sleep(TICK)
+            try:
+                self.sweep()
+            except Exception:
+                log.exception("sweep_failed")
+
+
+def check_origins(origins: Any) -> None:
+    """Refuse a Socket.IO server that answers pages of any site; `origins` is its `cors_allowed_origins`.
+
+    Raises:
+        SetupError: it lets everybody in.
+    """
+    if origins in ("*", []) or (isinstance(origins, list | tuple | set) and "*" in origins):
+        raise SetupError(
+            f"cors_allowed_origins={origins!r} lets a page of any site use this site's sockets with its visitors' cookies. "
+            "Name the origins, or set PETIOLE_ALLOW_ANY_ORIGIN to true if that is meant."
+        )
+
+
+def _checked_packet(base: Any, *, text_only: str, events: Collection[str]) -> Any:
+    """Return `base` with a decoder that says `Malformed` for everything that no client sends."""
+
+    class CheckedPacket(base):  # type: ignore[misc]
+        def decode(self, encoded_packet: Any) -> Any:
+            try:
+                count = super().decode(encoded_packet)
+            except Exception as error:  # noqa: BLE001 (decoders raise what they like)
+                raise Malformed(str(error)) from None
+            _check_shape(self, count or 0, text_only=text_only, events=events)
+            return count
+
+        def add_attachment(self, attachment: Any) -> Any:
+            try:
+                return super().add_attachment(attachment)
+            except Exception as error:  # noqa: BLE001
+                raise Malformed(str(error)) from None
+
+    return CheckedPacket
+
+
+def _check_shape(packet: Any, attachments: int, *, text_only: str, events: Collection[str]) -> None:
+    kind, data = packet.packet_type, packet.data
+    if kind not in (_CONNECT, _DISCONNECT, _EVENT, _ACK, _BINARY_EVENT, _BINARY_ACK):
+        raise Malformed("An unknown type.")
+    if len(packet.namespace or "") > NAMESPACE_LENGTH:
+        raise Malformed("A namespace that is too long.")
+    if kind in (_BINARY_EVENT, _BINARY_ACK) and (packet.namespace == text_only or not 1 <= attachments <= ATTACHMENTS):
+        raise Malformed("Attachments that aren't taken.")
+    if kind in (_EVENT, _ACK, _BINARY_EVENT, _BINARY_ACK) and not isinstance(data, list):
+        raise Malformed("An event that isn't a list.")
+    if kind in (_EVENT, _BINARY_EVENT):
+        # python-socketio would call an application's `connect` and `disconnect` for events of that name.
+        if not data or not isinstance(data[0], str) or data[0] in RESERVED:
+            raise Malformed("An event without a name of its own.")
+        if packet.namespace == text_only and (data[0] not in events or len(data) > 2):
+            raise Malformed("An unknown event.")
+
+
+def _checked_websocket(base: Any, guard: Guard) -> Any:
+    """Return Engine.IO's WebSocket class of this driver, with its messages bounded while they arrive, and a hard end."""
+
+    class WebSocket(base):  # type: ignore[misc]
+        def __init__(self, handler: Any, server: Any) -> None:
+            super().__init__(handler, server)
+            self.engine = handler.__self__
+            self._limit = server.max_http_buffer_size
+            self._left = self._limit
+            self._connection: Any = None
+            if hasattr(self, "server_args"):  # simple-websocket, which bounds by itself what it is told to
+                self.server_args["max_message_size"] = self._limit
+
+        def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+            # Compression costs memory for each connection, and a small message may hide a large one.
+            environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+            websocket = environ.get("wsgi.websocket")
+            if (
+                websocket is not None
+            ):  # gevent-websocket, which reads whatever a frame says it has, and any number of them
+                self._connection = websocket.handler.socket
+                read = websocket.raw_read
+                websocket.raw_read = lambda size: self._read(read, size)
+                _hasten(websocket)
+            guard._wires[self.engine.sid] = self
+            try:
+                return super().__call__(environ, start_response)
+            finally:
+                guard._wires.pop(self.engine.sid, None)
+
+        def wait(self) -> Any:
+            while True:
+                self._left = self._limit
+                frame = super().wait()
+                if self.engine.closed:
+                    return None
+                if frame is None or guard.admits(self.engine, frame):
+                    return frame
+                guard.malformed(self.engine.sid)
+
+        def close(self) -> None:
+            try:
+                with suppress(OSError):
+                    super().close()
+            finally:
+                # Both libraries go on reading until the client closes; one that doesn't would stay for ever.
+                self.cut()
+
+        def cut(self) -> None:
+            """End the connection below WebSocket, so that no thread waits for it any more."""
+            connection = self._connection or getattr(getattr(self, "ws", None), "sock", None)
+            if connection is not None:
+                with suppress(OSError):
+                    connection.shutdown(sockets.SHUT_RDWR)
+
+        def _read(self, read: Callable[[int], bytes], size: int) -> bytes:
+            self._left -= size
+            if self._left < 0:
+                raise Malformed("A message over the limit.")
+            return read(size)
+
+    return WebSocket
+
+
+class _Decoded:
+    """Stands in for gevent-websocket's UTF-8 validator: each message is decoded as a whole anyway, which says the same."""
+
+    def reset(self) -> None:
+        """There is nothing to begin anew."""
+
+    def validate(self, data: bytes) -> tuple[bool, bool, int, int]:
+        return True, True, len(data), len(data)
+
+
+def _hasten(websocket: Any) -> None:
+    """Spare the process two loops in Python over every byte: a text of 1 MB held up everybody for a third of a second."""
+    websocket.utf8validator = _Decoded()
+    header = sys.modules[type(websocket).__module__].Header
+    header.unmask_payload = _unmask
+
+
+def _unmask(header: Any, payload: bytes) -> bytearray:
+    size = len(payload)
+    mask = (header.mask * (size // 4 + 1))[:size]
+    return bytearray((int.from_bytes(payload, "little") ^ int.from_bytes(mask, "little")).to_bytes(size, "little"))

@@ -1,0 +1,96 @@
+"""Rights that end: every few seconds each watch is authorized again, with the identity that it began with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+from flask import Flask
+
+from petiole.errors import Unavailable
+from petiole.journal import Journal
+from petiole.web.problems import Problem, not_found, unavailable
+
+log = logging.getLogger(__name__)
+
+SLICE: Final = 1000
+
+
+class Watches(Protocol):
+    """Who watches what, and how a watch is ended."""
+
+    def watches(self) -> Iterable[tuple[str, str, str]]:
+        """Every watch as connection, user and feed."""
+        ...
+
+    def refuse(self, sid: str, feed: str, problem: Problem) -> None:
+        """End a watch and say so to its browser."""
+        ...
+
+
+class Rights:
+    """Checks all watches of one process. `run` blocks for ever; `sleep` is the server's own."""
+
+    def __init__(
+        self,
+        app: Flask,
+        journal: Journal,
+        watches: Watches,
+        *,
+        may_watch: Callable[[str, str, str], bool],
+        every: float,
+        sleep: Callable[[float], Any],
+    ) -> None:
+        self._app = app
+        self._journal = journal
+        self._watches = watches
+        self._may_watch = may_watch
+        self._every = every
+        self._sleep = sleep
+
+    def run(self) -> None:
+        """Look, and look again."""
+        while True:
+            self._sleep(self._every)
+            try:
+                self.look()
+            except Unavailable as error:
+                # Nothing new is shown meanwhile either.
+                log.info("rights_wait", extra={"error": str(error)})
+            except Exception:
+                log.exception("rights_unchecked")
+
+    def look(self) -> None:
+        """Ask again for every watch, with one round trip for the owners of a thousand feeds.
+
+        A feed that the journal doesn't know is left alone: it has lost it, and its writer may open it anew. An authorizer that
+        raises allows nothing, and the browser is told to ask again.
+
+        Raises:
+            Unavailable: the journal is away; nothing was refused.
+        """
+        found = list(self._watches.watches())
+        feeds = sorted({feed for _, _, feed in found})
+        owners = {}
+        for at in range(0, len(feeds), SLICE):
+            heads = self._journal.heads(feeds[at : at + SLICE])
+            owners.update({feed: head.owner for feed, head in heads.items()})
+        answers: dict[tuple[str, str], Problem | None] = {}
+        with self._app.app_context():
+            for sid, user, feed in found:
+                if feed not in owners:
+                    continue
+                if (user, feed) not in answers:
+                    answers[user, feed] = self._problem(feed, user, owners[feed])
+                problem = answers[user, feed]
+                if problem is not None:
+                    self._watches.refuse(sid, feed, problem)
+
+    def _problem(self, feed: str, user: str, owner: str) -> Problem | None:
+        try:
+            allowed = self._may_watch(feed, user, owner)
+        except Exception:
+            log.exception("authorizer_failed", extra={"feed": feed})
+            return unavailable(Unavailable("The authorizer failed."))
+        return None if allowed else not_found()

@@ -1,0 +1,45 @@
+"""The Flask application of the tests about hostile clients: no worker; a namespace of its own takes binary events."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from celery import Celery
+from flask import Flask, request
+from flask_socketio import Namespace, SocketIO
+
+from petiole import Petiole
+
+
+class Echo(Namespace):
+    def on_echo(self, *values: object) -> tuple[object, ...]:
+        return values
+
+
+def create_app() -> Flask:
+    app = Flask(__name__)
+    app.config["SECRET_KEY"] = "hostile"
+    app.extensions["celery"] = Celery("hostile-web", broker=os.environ["CELERY_BROKER_URL"])
+    petiole = Petiole()
+    closed = Path(os.environ["RIGHTS_ENDED"])
+
+    @petiole.identify
+    def identify() -> str | None:
+        return request.headers.get("X-Person")
+
+    @petiole.authorizer
+    def authorize(action: str, feed: str, user: str, owner: str) -> bool:
+        return user == owner or (user == "user:guest" and not closed.exists())
+
+    socketio = SocketIO(async_mode=os.environ.get("ASYNC_MODE"))
+    petiole.init_app(app, socketio)
+    socketio.init_app(app)
+    socketio.on_namespace(Echo("/own"))
+
+    @app.get("/")
+    def index() -> str:
+        petiole.user()
+        return "ok"
+
+    return app

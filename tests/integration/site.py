@@ -1,0 +1,198 @@
+"""One web server and its redis-server in processes of their own, and browsers that speak Engine.IO by hand."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+import websocket
+
+from petiole.client import TaskClient
+from petiole.demo.processes import Process, Processes
+from petiole.demo.redis_server import free_port
+from petiole.events import Draft
+from petiole.journal.redis import RedisJournal
+from petiole.settings import Settings
+from tests.integration.system import READY, ROOT, start_redis, wait_until
+
+SERVERS = {
+    "gevent": ["--config", "python:petiole.demo.gunicorn_conf"],
+    "threads": ["--config", "python:petiole.demo.gunicorn_conf", "--worker-class", "gthread", "--threads", "100"],
+}
+
+
+@dataclass
+class Site:
+    directory: Path
+    processes: Processes
+    web: Process
+    redis: Process
+    port: int
+    redis_port: int
+    journal: RedisJournal
+    log: list[str] = field(default_factory=list)
+    clients: list[TaskClient] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def rights_ended(self) -> Path:
+        return self.directory / "rights-ended"
+
+    def open(self, feed: str, owner: str = "user:ann") -> str:
+        self.journal.open(feed, owner=owner, draft=Draft("state", {"state": "queued", "title": "A task"}))
+        return feed
+
+    def browser(self, person: str | None = "ann", **options: Any) -> Browser:
+        return Browser(self.port, person, **options)
+
+    def client(self, person: str) -> TaskClient:
+        session = requests.Session()
+        session.headers["X-Person"] = person
+        client = TaskClient(self.url, session=session)
+        self.clients.append(client)
+        return client
+
+    def server(self) -> int:
+        """The id of the process that serves: gunicorn's only worker."""
+        master = self.web.popen.pid
+        return int(Path(f"/proc/{master}/task/{master}/children").read_text().split()[0])
+
+    def resident(self) -> int:
+        """How many bytes of memory the server has."""
+        status = Path(f"/proc/{self.server()}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.server()}/fd").iterdir()))
+
+    def threads(self) -> int:
+        return len(list(Path(f"/proc/{self.server()}/task").iterdir()))
+
+    def said(self, text: str) -> list[str]:
+        """The lines of the server's log that contain this."""
+        return [line for line in self.log if text in line]
+
+    def answers(self) -> bool:
+        try:
+            return requests.get(self.url, timeout=2).ok
+        except requests.RequestException:
+            return False
+
+
+class Browser:
+    """An Engine.IO connection over WebSocket, by hand: sends what it is told to and nothing else."""
+
+    def __init__(
+        self, port: int, person: str | None = "ann", *, join: bool = True, headers: Mapping[str, str] | None = None
+    ) -> None:
+        head = dict(headers or {})
+        if person is not None:
+            head["X-Person"] = person
+        self.socket = websocket.create_connection(
+            f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket", header=head, timeout=15, suppress_origin=True
+        )
+        self.opened = self.receive()
+        self._asked = 0
+        if join:
+            self.send("40/petiole,")
+            self.joined = self.receive()
+
+    def send(self, text: str | bytes) -> None:
+        if isinstance(text, bytes):
+            self.socket.send_binary(text)
+        else:
+            self.socket.send(text)
+
+    def receive(self) -> str:
+        while (text := self.socket.recv()) == "2":
+            self.socket.send("3")
+        return text
+
+    def ask(self, name: str, *values: Any, namespace: str = "/petiole") -> Any:
+        """Send an event and return its acknowledgement; events in between are passed over."""
+        self._asked += 1
+        self.send(f"42{namespace},{self._asked}" + json.dumps([name, *values]))
+        while not (text := self.receive()).startswith(begins := f"43{namespace},{self._asked}["):
+            assert text, "the server closed the connection"
+        return json.loads(text.removeprefix(begins[:-1]))[0]
+
+    def next(self, name: str) -> Any:
+        """Wait for the next event of this name and return its payload."""
+        while True:
+            text = self.receive()
+            assert text, f"the server closed the connection before {name}"
+            if text.startswith("42/petiole,"):
+                found, payload = json.loads(text.removeprefix("42/petiole,"))
+                if found == name:
+                    return payload
+
+    def ends_within(self, seconds: float) -> bool:
+        """Whether the server ends the TCP connection in time; pings are not answered."""
+        self.socket.settimeout(seconds)
+        try:
+            while self.socket.sock is not None and self.socket.sock.recv(65536):
+                pass
+        except TimeoutError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def close(self) -> None:
+        self.socket.close(timeout=0)
+
+
+def reset(connection: socket.socket) -> None:
+    """Close a connection as a crash does, without a word."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+@contextmanager
+def serving(directory: Path, *, server: str = "gevent", settings: Mapping[str, str] | None = None) -> Iterator[Site]:
+    log: list[str] = []
+    processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
+    port, redis_port = free_port(), free_port()
+    environment = {
+        "CELERY_BROKER_URL": f"redis://127.0.0.1:{redis_port}/0",
+        "PETIOLE_HEAD_CHECK": "1",
+        "PYTHONPATH": str(ROOT),
+        "RIGHTS_ENDED": str(directory / "rights-ended"),
+        **({"ASYNC_MODE": "threading"} if server == "threads" else {}),
+        **(settings or {}),
+    }
+    site = None
+    try:
+        redis_process = start_redis(processes, redis_port, directory)
+        web = processes.start(
+            "web",
+            [
+                *(sys.executable, "-m", "gunicorn", *SERVERS[server]),
+                *("--bind", f"127.0.0.1:{port}", "tests.integration.hostile_app:create_app()"),
+            ],
+            environment=environment,
+            directory=ROOT,
+        )
+        journal = RedisJournal(Settings(journal_url=environment["CELERY_BROKER_URL"]))
+        site = Site(directory, processes, web, redis_process, port, redis_port, journal, log)
+        processes.wait_ready(web, timeout=READY, condition=site.answers)
+        yield site
+    finally:
+        for client in site.clients if site else ():
+            client.close()
+        processes.stop()
+        (directory / "site.log").write_text("\n".join(log))
+
+
+__all__ = ["Browser", "Site", "reset", "serving", "wait_until"]

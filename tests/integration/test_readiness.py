@@ -1,0 +1,200 @@
+"""Readiness, an outage of the journal, a process that ends, and a herd that joins: on the real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from petiole.bus.redis import RedisBus
+from petiole.client import Refused
+from petiole.errors import Unavailable
+from petiole.events import Draft, Event, task_feed
+from petiole.feed import Reader, Reading
+from petiole.journal.redis import RedisJournal
+from petiole.settings import Settings
+from petiole.web.readiness import AWAY, DEAF, LEAVING, Readiness
+from petiole.web.relay import Relay
+from tests.integration.site import SERVERS, Site, serving
+from tests.integration.system import start_redis
+from tests.services import RedisServer, wait_until
+
+
+def ready(site: Site) -> tuple[int, dict[str, Any]]:
+    response = requests.get(f"{site.url}/petiole/ready", timeout=5)
+    assert response.headers["Cache-Control"] == "no-store"
+    return response.status_code, response.json()
+
+
+def kill_redis(site: Site) -> None:
+    os.kill(site.redis.popen.pid, signal.SIGKILL)
+    site.redis.popen.wait(5)
+    site.processes.forget(site.redis)
+
+
+def test_an_outage_of_the_journal_is_said_new_pages_wait_and_open_ones_stay(tmp_path: Path) -> None:
+    with serving(tmp_path) as site:
+        feed = site.open("task:1")
+        page = site.browser("ann")
+        page.ask("watch", {"feed": feed})
+        assert ready(site) == (200, {"ready": True})
+        kill_redis(site)
+        wait_until(lambda: ready(site) == (503, {"ready": False, "reason": AWAY}), 5, "readiness is false")
+        assert requests.get(f"{site.url}/petiole/alive", timeout=5).status_code == 200
+        waiting = site.browser("ann")
+        refusal = json.loads(waiting.joined.removeprefix("44/petiole,"))["data"]
+        assert (refusal["status"], refusal["retry_after"]) == (503, 3)
+        assert page.ask("watch", {"feed": feed})["error"]["status"] == 503
+        site.redis = start_redis(site.processes, site.redis_port, tmp_path)
+        wait_until(lambda: ready(site)[0] == 200, 5, "readiness is true")
+        # The open page has kept its connection and is told what happens from now on.
+        site.journal.append(feed, Draft("log", data={"level": "info", "message": "back"}))
+        assert page.next("event")["data"]["message"] == "back"
+        assert site.browser("ann").joined.startswith("40/petiole,")
+
+
+@pytest.mark.parametrize("server", sorted(SERVERS))
+def test_a_process_that_ends_sends_its_browsers_away_each_to_its_own_time(tmp_path: Path, server: str) -> None:
+    with serving(tmp_path, server=server) as site:
+        site.browser("ann").close()
+        pages = [site.browser("ann") for _ in range(20)]
+        client = site.client("ann")
+        view = client.watch(site.open("task:1"))
+        view.wait_until(lambda document: document["state"] == "queued", timeout=5)
+        ends = site.server()
+        os.kill(ends, signal.SIGTERM)
+        afters = [page.next("reconnect")["after"] for page in pages]
+        assert all(0 <= after <= 5 for after in afters)
+        assert len(set(afters)) > 10
+        for page in pages:
+            assert page.ends_within(3)
+        # gunicorn starts another worker, and the client comes back to it by itself.
+        site.journal.append("task:1", Draft("state", {"state": "cancelled"}))
+        view.wait_until(lambda document: document["state"] == "cancelled", timeout=40)
+        wait_until(lambda: site.server() != ends, 10, "the process has ended")
+
+
+class Ping:
+    """A journal of which only `ping` is asked; counts it."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.away = False
+
+    def ping(self) -> None:
+        self.asked += 1
+        if self.away:
+            raise Unavailable("away")
+
+
+def test_readiness_asks_the_journal_at_most_once_a_second() -> None:
+    journal, now, deaf = Ping(), [0.0], [False]
+    readiness = Readiness(journal, deaf=lambda: deaf[0], clock=lambda: now[0])  # type: ignore[arg-type]
+    assert [readiness.trouble() for _ in range(100)] == [None] * 100
+    assert journal.asked == 1
+    journal.away = True
+    assert readiness.trouble() is None
+    now[0] = 1.0
+    assert readiness.trouble() == readiness.closed() == AWAY
+    journal.away, deaf[0], now[0] = False, True, 2.0
+    assert readiness.trouble() == DEAF
+    assert readiness.closed() is None
+    readiness.leave()
+    assert readiness.trouble() == readiness.closed() == LEAVING
+
+
+class Counting:
+    """Passes every verb on to a real journal, and counts."""
+
+    def __init__(self, journal: RedisJournal) -> None:
+        self._journal = journal
+        self.calls: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        verb = getattr(self._journal, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._lock:
+                self.calls[name] += 1
+            return verb(*args, **kwargs)
+
+        return call
+
+
+def test_a_thousand_that_join_at_once_share_their_reads_and_miss_nothing(
+    own_redis: RedisServer, make_settings: Callable[..., Settings]
+) -> None:
+    settings = make_settings(own_redis.url)
+    writer, journal = RedisJournal(settings), Counting(RedisJournal(settings))
+    rung: list[dict[str, Any]] = []
+    relay = Relay(
+        journal,  # type: ignore[arg-type]
+        RedisBus(settings),
+        settings,
+        emit=lambda name, payload, *, feed: rung.append(payload),
+        spawn=lambda target, *args, **kwargs: threading.Thread(
+            target=target, args=args, kwargs=kwargs, daemon=True
+        ).start(),
+    )
+    feed = task_feed(uuid.uuid4().hex)
+    writer.open(feed, owner="user:ann", draft=Draft("state", {"state": "queued"}))
+    relay.watch(feed, None)
+    wait_until(lambda: journal.calls["heads"] > 0, 5, "the relay looks after its feeds")
+    journal.calls.clear()
+    readings: list[tuple[int, Reading | None]] = []
+    together = threading.Barrier(1001)
+
+    def join() -> None:
+        together.wait()
+        # What had been rung before this browser joined doesn't reach it.
+        missed = len(rung)
+        relay.snapshot(feed)
+        readings.append((missed, relay.watch(feed, None)))
+
+    browsers = [threading.Thread(target=join, daemon=True) for _ in range(1000)]
+    for browser in browsers:
+        browser.start()
+    together.wait()
+    began = time.monotonic()
+    for number in range(20):
+        writer.append(feed, Draft("log", data={"level": "info", "message": str(number)}))
+    for browser in browsers:
+        browser.join(10)
+    took = time.monotonic() - began
+    asked = journal.calls["read"], journal.calls["snapshot"]
+    wait_until(lambda: len(rung) >= 20, 5, "everything has been rung")
+    assert len(readings) == 1000
+    for missed, reading in readings:
+        assert reading is not None
+        assert len(reading.events) >= missed + 1
+        reader = Reader(feed)
+        reader.start()
+        reader.answer(reading)
+        for wire in rung[missed:]:
+            reader.offer(Event.from_wire(wire))
+        assert (reader.cursor.facts if reader.cursor else 0) == 21
+        assert reader.complete
+    relay.close()
+    assert took <= 2.0
+    assert max(asked) <= 10, asked
+
+
+def test_a_client_raises_refused_when_its_right_ends(tmp_path: Path) -> None:
+    with serving(tmp_path, settings={"PETIOLE_RIGHTS_CHECK": "0.3"}) as site:
+        view = site.client("guest").watch(site.open("task:1"))
+        view.wait_until(lambda document: document["state"] == "queued", timeout=5)
+        site.rights_ended.touch()
+        with pytest.raises(Refused) as refused:
+            view.wait(timeout=5)
+        assert refused.value.problem["status"] == 404

@@ -1,0 +1,98 @@
+"""What the guard needs of python-engineio, python-socketio and the WebSocket libraries, and what it makes of packets."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+
+import engineio.async_drivers._websocket_wsgi
+import engineio.base_server
+import engineio.packet
+import engineio.server
+import engineio.socket
+import pytest
+import simple_websocket.ws
+import socketio
+import socketio.base_manager
+import socketio.packet
+from geventwebsocket.websocket import Header, WebSocket
+
+from petiole.web.guard import Guard, Malformed, _unmask
+
+# The guard was written with these in view. When one changes: read it, mend `web/guard.py` if it has to be, write the new
+# digest here.
+READ = {
+    engineio.server.Server.handle_request: "79302edd007f",
+    engineio.server.Server._trigger_event: "bc536417c304",
+    engineio.socket.Socket: "275926e45771",
+    engineio.packet.Packet.decode: "18e27ff7fd56",
+    engineio.async_drivers._websocket_wsgi.SimpleWebSocketWSGI: "ef4f852b6726",
+    socketio.Server._handle_eio_message: "65f309c138d6",
+    socketio.Server._handle_event: "3f64c030f25e",
+    socketio.base_manager.BaseManager.sid_from_eio_sid: "15467098a36b",
+    socketio.packet.Packet: "e1660ba64e4e",
+    simple_websocket.ws.Base: "7789d27313e5",
+    WebSocket: "701e2200b328",
+    Header: "cc3cd52f5d80",
+}
+
+
+def digest(thing):
+    return hashlib.sha256(inspect.getsource(thing).encode()).hexdigest()[:12]
+
+
+@pytest.mark.parametrize("thing", READ, ids=lambda thing: f"{thing.__module__}.{thing.__qualname__}")
+def test_what_the_guard_was_written_for_has_not_changed(thing):
+    assert digest(thing) == READ[thing], f"{thing.__qualname__} is another: read it, then see the top of this file"
+
+
+@pytest.fixture
+def server():
+    server = socketio.Server(async_mode="threading", namespaces=["/petiole", "/own"])
+    Guard(server, text_only="/petiole", events={"watch"})
+    return server
+
+
+def test_other_servers_of_the_process_are_left_as_they_are(server):
+    other = socketio.Server(async_mode="threading")
+    assert other.eio._async["websocket"] is not server.eio._async["websocket"]
+    assert other.packet_class is socketio.packet.Packet
+
+
+@pytest.mark.parametrize(
+    "packet",
+    ["x", "4", "7", "2", "2{}", "2[]", "2[1]", '2["connect"]', '2/own,["disconnect"]', '2/petiole,["other"]', "3{}",
+     '2/petiole,["watch",1,2]', '51-/petiole,["watch"]', '50-["x"]', '533-["x"]', "0/" + "n" * 200, "2[[[" * 50_000,
+     b"bytes"],
+    ids=lambda packet: repr(packet[:20]),
+)  # fmt: skip
+def test_what_no_client_sends_is_malformed(server, packet):
+    with pytest.raises(Malformed):
+        server.packet_class(encoded_packet=packet)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    ["0", "0/petiole,", '0/petiole,{"token":1}', "1/petiole,", '2["x"]', '2/own,12["x",1,2,3]', '2/petiole,1["watch",{}]',
+     "3/own,1[]", '51-/own,["x",{"_placeholder":true,"num":0}]', '61-/own,1[{"_placeholder":true,"num":0}]'],
+)  # fmt: skip
+def test_what_clients_send_is_taken(server, packet):
+    theirs = socketio.packet.Packet(encoded_packet=packet)
+    ours = server.packet_class(encoded_packet=packet)
+    assert ours._to_dict() == theirs._to_dict()
+    assert ours.attachment_count == theirs.attachment_count
+
+
+def test_what_the_server_sends_is_encoded_as_ever(server):
+    for values in (["event", {"feed": "task:1"}], ["event", b"bytes"]):
+        ours = server.packet_class(socketio.packet.EVENT, data=values, namespace="/own")
+        assert ours.encode() == socketio.packet.Packet(socketio.packet.EVENT, data=values, namespace="/own").encode()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 1000, 1001])
+def test_unmasking_gives_what_gevent_websocket_gives(size):
+    payload = os.urandom(size)
+    header = Header(length=size)
+    header.mask = os.urandom(4)
+    assert _unmask(header, payload) == bytearray(byte ^ header.mask[at % 4] for at, byte in enumerate(payload))
