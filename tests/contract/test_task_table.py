@@ -173,7 +173,11 @@ def test_a_journal_that_has_lost_the_task_in_each_state(journal, current):
     assert journal.read(FEED, last, limit=10) is None
     assert claim(journal) == cancel(journal) == journal.conclude(FEED, 1, state("lost")) == Missing()
     assert journal.append(FEED, line(), run=1, fact=fact) == Missing()
-    if current in HAS_LIVE_RUN:
+    if current in ("queued", "retrying"):
+        assert opened(journal).epoch != last.epoch
+        assert claim(journal).run == 1
+        assert not reading(journal, last).recovered
+    elif current in HAS_LIVE_RUN:
         again = journal.rebase(
             FEED, owner=OWNER, run=1, last=last, fact=fact - 1, document=kept, worker=WORKER, lease=LONG
         )
