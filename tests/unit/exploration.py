@@ -1,10 +1,11 @@
-"""Visits every state of the small world of `model.py`, breadth first, and holds the guarantee against each."""
+"""Visits every state of a small world, breadth first, and holds the guarantee against each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.unit.model import Model, Rules, Violation
+from tests.unit.model import Model
+from tests.unit.world import Rules, Violation
 
 
 @dataclass(frozen=True)

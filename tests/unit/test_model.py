@@ -8,7 +8,7 @@ from petiole import feed
 from petiole.events import ZERO_CHAIN
 from petiole.feed import Verdict
 from tests.unit.exploration import explore
-from tests.unit.model import (
+from tests.unit.world import (
     DOUBLE,
     DROP,
     FIRST_RUN,
