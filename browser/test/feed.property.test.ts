@@ -189,8 +189,8 @@ class Credulous extends Reader {
 }
 
 describe("property", () => {
-  test("in whatever order things happen, every fact is shown once and in order, or a reset is said", () => {
-    fc.assert(property(() => new Reader(FEED)), { numRuns: 3000 });
+  test("in whatever order things happen, every fact is shown once and in order, or a reset is said", { timeout: 60_000 }, () => {
+    fc.assert(property(() => new Reader(FEED)), { numRuns: 1000 });
   });
 
   test("a reader that applies whatever comes is found", () => {
