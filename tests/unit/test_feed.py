@@ -110,6 +110,44 @@ class TestReader:
         assert reader.complete
         assert not reader.reading
 
+    @pytest.fixture
+    def overflowed(self, journal, rung):
+        """A reader that stands at the first fact, reads, and has had more events than it buffers; and where it stands."""
+        reader = Reader(FEED)
+        reader.start()
+        early = journal.read(FEED, None, limit=10)
+        reader.answer(early)
+        reader.start()
+        for number in range(BUFFER_LIMIT + 2):
+            journal.append(FEED, Draft("log", data=number))
+        for event in rung[2:]:
+            assert reader.offer(event) == []
+        return reader, early.cursor
+
+    def test_all_pages_are_read_before_the_one_more_read_after_an_overflow(self, journal, overflowed):
+        reader, cursor = overflowed
+        first = journal.read(FEED, cursor, limit=1000)
+        assert first.more
+        assert reader.answer(first)[-1] == Read(first.cursor)
+        last = journal.read(FEED, first.cursor, limit=1000)
+        assert not last.more
+        assert reader.answer(last)[-1] == Read(last.cursor)
+        assert reader.answer(journal.read(FEED, last.cursor, limit=1000)) == []
+        assert (reader.reading, reader.complete, reader.shown) == (False, True, BUFFER_LIMIT + 3)
+
+    def test_a_reset_after_an_overflow_is_followed_by_one_more_read(self, journal, overflowed):
+        reader, _ = overflowed
+        gone = journal.read(FEED, Cursor("ffffffff", 1, 1, ZERO_CHAIN), limit=10)
+        assert reader.answer(gone) == [Reset(gone.cursor), Read(gone.cursor)]
+        assert reader.answer(journal.read(FEED, gone.cursor, limit=10)) == []
+        assert (reader.reading, reader.complete) == (False, False)
+
+    def test_a_head_is_passed_over_after_an_overflow(self, journal, overflowed):
+        reader, cursor = overflowed
+        for head in (cursor, journal.snapshot(FEED).cursor, Cursor("ffffffff", 1, 1, ZERO_CHAIN)):
+            assert reader.head(head, asked=cursor) == []
+        assert reader.reading
+
     def test_a_buffer_of_exactly_the_limit_is_offered(self, journal, rung):
         reader = Reader(FEED)
         reader.start()

@@ -1,0 +1,421 @@
+"""A world small enough to be explored whole: two runs, a journal, a bus, a reader, and faults.
+
+The reader is the real one (`petiole.feed.Reader`). The journal here follows `petiole/journal/contract.py` in values that
+can be hashed, and the writers follow the outbox: they send again what the journal has lost, or open the feed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Final
+
+from petiole import state as states
+from petiole.events import COUNTER, ZERO_CHAIN, Cursor, Document, Event
+from petiole.feed import Action, Read, Reader, Reading, Reset, Show
+from tests.unit.world import (
+    CUT,
+    DOUBLE,
+    DROP,
+    LOSS,
+    REPLY,
+    SLOW,
+    STALE,
+    SWAP,
+    TRIM,
+    Answer,
+    Kept,
+    Page,
+    Place,
+    Planned,
+    Rules,
+    Summary,
+    Told,
+    Violation,
+    World,
+    Writer,
+)
+
+FEED: Final = "task:a"
+READ_LIMIT: Final = 2
+FACTS_SENT_AGAIN: Final = 1  # how many acknowledged facts a writer can still send: 256 in the outbox
+
+Step = tuple[str, World, bool]
+
+
+class Model:
+    """The steps that a world can take, and what must hold in it."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._advance = cache(rules.advance)
+
+    def begin(self) -> World:
+        """Return the world in which the first run has just begun, and the page isn't there yet."""
+        begun = Summary("running", 1, 0)
+        empty = Kept(Place(_epoch(1), 0, 0, ZERO_CHAIN), begun, (), 1, 1, 1, 0, 0)
+        journal, _ = self._write(empty, self._rules.plans[0][0], run=1)
+        writers = (
+            Writer(1, 1, 0, journal.cursor, begun, False),
+            Writer(0, 0, 0, None, begun, False),
+        )
+        page = Page(None, None, True, True, (), 0, (), 0, False)
+        return World(journal, None, writers, (), False, page, None, None, None, 0, 1)
+
+    def steps(self, world: World) -> Iterator[Step]:
+        """Yield what can happen next: its name, the world after it, and whether it brings the page nearer to the head.
+
+        Of the steps that do, the first is what happens if nothing goes wrong any more.
+        """
+        yield from self._transport(world)
+        for number in (1, 0):
+            writer = world.writers[number]
+            if not writer.stopped and writer.at < len(self._rules.plans[number]):
+                yield from self._say(world, number)
+        yield from self._faults(world)
+
+    def is_settled(self, world: World) -> bool:
+        """Say whether everything has been delivered and the head check finds nothing."""
+        page = world.page
+        if world.journal is None or not world.connected or world.bus or page.reading or world.head:
+            return False
+        if not self._rules.head_check:
+            return True
+        assert page.cursor is not None
+        return not _thaw(page).head(_cursor(world.journal.cursor), asked=_cursor(page.cursor))
+
+    def check_settled(self, world: World) -> None:
+        """Hold the guarantee against a settled world.
+
+        Raises:
+            Violation: it doesn't hold.
+        """
+        journal, page = world.journal, world.page
+        assert journal is not None
+        assert page.document is not None
+        if page.cursor != journal.cursor:
+            raise Violation(f"I1: the page stands at {page.cursor}, the journal at {journal.cursor}")
+        before = journal.cursor.facts - len(journal.log)
+        if _ids(page.shown) != _ids(journal.log[page.since - before :]):
+            raise Violation("I4: what the page has shown isn't what the journal was told")
+        if page.complete and (page.since, len(page.shown)) != (0, journal.cursor.facts):
+            raise Violation("I9: facts are missing and no reset was said")
+        shown, kept = page.document, journal.document
+        if journal.cursor.seq <= journal.lost:
+            # The next event makes it good, as it makes a lost counter good.
+            shown, kept = shown._replace(completed=0), kept._replace(completed=0)
+        if shown != kept:
+            raise Violation(f"I4: the page shows {shown}, the journal has {kept}")
+
+    # The page and what lies between it and the journal.
+
+    def _transport(self, world: World) -> Iterator[Step]:
+        page = world.page
+        if not world.connected:
+            actions = (reader := _thaw(page)).start()
+            yield "connect", self._after(world._replace(connected=True), reader, actions), True
+            return
+        if world.answer is not None:
+            reader = _thaw(page)
+            actions = reader.answer(_reading(world.answer))
+            after = world._replace(asked=None, answer=None)
+            yield "reading arrives", self._after(after, reader, actions, more=world.answer.more), True
+        elif world.asked is not None and world.journal is not None:
+            yield "journal reads", world._replace(answer=_read(world.journal, world.asked[0], self._advance)), True
+        if world.bus:
+            reader = _thaw(page)
+            actions = reader.offer(_event(world.bus[0]))
+            yield "ring arrives", self._after(world._replace(bus=world.bus[1:]), reader, actions), True
+        if world.head is not None:
+            (head, asked), reader = world.head, _thaw(page)
+            yield (
+                "late head arrives",
+                self._after(world._replace(head=None), reader, reader.head(_cursor(head), asked=_cursor(asked))),
+                True,
+            )
+        elif self._rules.head_check and world.journal is not None and page.cursor is not None and not page.reading:
+            reader = _thaw(page)
+            actions = reader.head(_cursor(world.journal.cursor), asked=_cursor(page.cursor))
+            if actions:
+                yield "head check", self._after(world, reader, actions), True
+
+    def _after(self, world: World, reader: Reader, actions: list[Action], *, more: bool | None = None) -> World:
+        """Return the world after the reader has decided, and hold what the page shows against the guarantee."""
+        page, asked = world.page, world.asked
+        since, shown, resets = page.since, page.shown, page.resets
+        for action in actions:
+            match action:
+                case Show(event):
+                    told = _told(event)
+                    if shown:
+                        self._check_shown(shown, told)
+                    if event.is_fact:
+                        if event.facts != since + len(shown) + 1:
+                            raise Violation(f"I2: fact {event.facts} was shown after {since + len(shown)}")
+                        shown = (*shown, told)
+                case Reset(cursor):
+                    if not world.faults & (TRIM | LOSS | STALE):
+                        raise Violation("a reset was said although the journal has lost nothing")
+                    since, shown, resets = cursor.facts, (), resets + 1
+                case Read(cursor):
+                    if asked is not None:
+                        raise Violation("the reader asks for two reads at a time")
+                    asked = (cursor and _place(cursor),)
+        after = Page(
+            reader.cursor and _place(reader.cursor),
+            _summary(reader.document) if reader.document else None,
+            reader.reading,
+            reader.complete,
+            tuple(_told(event) for event in reader._buffer),
+            since,
+            shown,
+            resets,
+            more if more is not None else page.ahead and reader.reading,
+        )
+        if after.complete is not (resets == 0):
+            raise Violation("I9: the page calls itself complete although it was reset, or the other way round")
+        if reader.complete and reader.shown != len(shown):
+            raise Violation("I9: the page has counted other facts than it has shown")
+        if page.document is not None and after.document is not None:
+            back_is_said = resets > page.resets and world.faults & (LOSS | STALE)
+            # A copy that takes over between two pages takes back a document of which not every fact was shown.
+            if not back_is_said and not (page.ahead and world.faults & STALE):
+                _check_forward(page.document, after.document)
+        return world._replace(page=after, asked=asked)
+
+    def _check_shown(self, shown: tuple[Told, ...], told: Told) -> None:
+        if told.kind != COUNTER and any(told.id == earlier.id for earlier in shown):
+            raise Violation(f"I3: fact {told.id} was shown twice")
+        if told.run < shown[-1].run:
+            raise Violation(f"I6: run {told.run} was shown after run {shown[-1].run} had begun")
+        if states.is_terminal(shown[-1].state):
+            raise Violation(f"I7: an event was shown after the terminal state {shown[-1].state}")
+
+    # The writers.
+
+    def _say(self, world: World, number: int) -> Iterator[Step]:
+        name, writer, run = f"run {number + 1}", world.writers[number], number + 1
+        if writer.at == 0:
+            if world.journal is not None:
+                yield from self._claim(world, number)
+            return
+        # A journal that has lost everything gets it back from the newest run that has more to say.
+        heals = world.journal is None
+        if len(world.bus) >= self._rules.rings:
+            return
+        journal, planned = world.journal, self._rules.plans[number][writer.at]
+        is_fact = planned.kind != COUNTER
+        fact, counter = writer.fact + is_fact, 0 if is_fact else writer.counter + 1
+        if journal is None or run > journal.run:
+            yield f"{name} opens the feed anew", self._rebase(world, number), heals
+            return
+        if self._rules.fence and run < journal.run:
+            yield f"{name} is fenced", _with(world, number, writer._replace(stopped=True)), False
+            return
+        if run == journal.run:
+            if (fact, 0) <= (journal.fact, 0) if is_fact else (fact, counter) <= (journal.fact, journal.counter):
+                yield f"{name} hears of a duplicate", self._taken(world, number, fact, counter, journal), False
+                return
+            if fact > journal.fact + is_fact:
+                yield f"{name} sends again", self._send_again(world, number, journal), False
+                return
+        if states.is_terminal(journal.document.state):
+            yield f"{name} finds the task ended", _with(world, number, writer._replace(stopped=True)), False
+            return
+        written, told = self._write(journal, planned, run=run)
+        rung = world._replace(journal=written._replace(fact=fact, counter=counter), bus=_rung(world, told))
+        yield f"{name} says {planned.kind}", self._taken(rung, number, fact, counter, written), False
+        if self._may(world, REPLY):
+            unheard = writer if is_fact else writer._replace(counter=counter)
+            yield f"{name} says {planned.kind}, unheard", _with(_used(rung, REPLY), number, unheard), False
+
+    def _claim(self, world: World, number: int) -> Iterator[Step]:
+        journal, writer = world.journal, world.writers[number]
+        assert journal is not None
+        if states.is_terminal(journal.document.state):
+            yield "claim is closed", _with(world, number, writer._replace(stopped=True)), False
+        elif len(world.bus) < self._rules.rings:
+            written, told = self._write(journal, self._rules.plans[number][0], run=number + 1)
+            written = written._replace(run=number + 1, fact=1, counter=0)
+            begun = Writer(1, 1, 0, written.cursor, written.document, False)
+            yield "run 2 begins", _with(world._replace(journal=written, bus=_rung(world, told)), number, begun), False
+
+    def _taken(self, world: World, number: int, fact: int, counter: int, journal: Kept) -> World:
+        writer, planned = world.writers[number], self._rules.plans[number][world.writers[number].at]
+        document = Summary(planned.state or writer.document.state, number + 1, planned.completed)
+        return _with(world, number, Writer(writer.at + 1, fact, counter, journal.cursor, document, False))
+
+    def _send_again(self, world: World, number: int, journal: Kept) -> World:
+        writer = world.writers[number]
+        facts = [planned for planned in self._rules.plans[number] if planned.kind != COUNTER]
+        missing = facts[journal.fact : writer.fact]
+        if len(missing) > FACTS_SENT_AGAIN:
+            return self._rebase(world, number)
+        bus = world.bus
+        for planned in missing:
+            if states.is_terminal(journal.document.state):
+                break
+            journal, told = self._write(journal, planned, run=number + 1)
+            journal = journal._replace(fact=journal.fact + 1, counter=0)
+            bus = (*bus, told)
+        return world._replace(journal=journal, bus=bus if world.connected else ())
+
+    def _rebase(self, world: World, number: int) -> World:
+        writer, journal = world.writers[number], world.journal
+        assert writer.last is not None
+        if journal is not None and (journal.run > number + 1 or states.is_terminal(journal.document.state)):
+            return _with(world, number, writer._replace(stopped=True))
+        last = writer.last
+        cursor = Place(_epoch(world.epochs + 1), last.seq, last.facts, last.chain)
+        opened = Kept(cursor, writer.document, (), last.facts + 1, number + 1, writer.fact, 0, 0)
+        known = _with(world, number, writer._replace(last=cursor, counter=0))
+        return known._replace(journal=opened, epochs=world.epochs + 1)
+
+    def _write(self, journal: Kept, planned: Planned, *, run: int) -> tuple[Kept, Told]:
+        is_fact = planned.kind != COUNTER
+        at = journal.cursor
+        chain = self._advance(at.chain, planned.id) if is_fact else at.chain
+        cursor = Place(at.epoch, at.seq + 1, at.facts + is_fact, chain)
+        silent = is_fact and not self._rules.progress_in_every_ring and planned.state != "running"
+        told = Told(cursor, run, planned.id, planned.kind, planned.state, None if silent else planned.completed)
+        document = Summary(planned.state or journal.document.state, run, planned.completed)
+        log = (*journal.log, told) if is_fact else journal.log
+        return journal._replace(cursor=cursor, document=document, log=log), told
+
+    # What goes wrong.
+
+    def _may(self, world: World, fault: int) -> bool:
+        return bool(
+            self._rules.faults & fault and not world.faults & fault and world.faults.bit_count() < self._rules.budget
+        )
+
+    def _faults(self, world: World) -> Iterator[Step]:
+        bus, journal, page = world.bus, world.journal, world.page
+        if bus and self._may(world, DROP):
+            yield "a ring is lost", _used(world, DROP)._replace(bus=bus[1:]), False
+        if bus and len(bus) < self._rules.rings and self._may(world, DOUBLE):
+            yield "a ring is doubled", _used(world, DOUBLE)._replace(bus=(*bus, bus[0])), False
+        if len(bus) > 1 and self._may(world, SWAP):
+            yield "two rings are swapped", _used(world, SWAP)._replace(bus=(bus[1], bus[0], *bus[2:])), False
+        if world.connected and self._may(world, CUT):
+            # What was under way is void; what rings meanwhile reaches nobody.
+            cut = _used(world, CUT)._replace(connected=False, bus=(), asked=None, answer=None, head=None)
+            yield "the connection is cut", cut, False
+        if journal is None:
+            return
+        if len(journal.log) > 1 and journal.first < journal.cursor.facts and self._may(world, TRIM):
+            trimmed = journal._replace(first=journal.cursor.facts)
+            yield "all but the newest fact is trimmed", _used(world, TRIM)._replace(journal=trimmed), False
+        newest = world.writers[journal.run - 1]
+        if not newest.stopped and newest.at < len(self._rules.plans[journal.run - 1]) and self._may(world, LOSS):
+            yield "the journal loses its data", _used(world, LOSS)._replace(journal=None, copy=None), False
+        if self._may(world, STALE):
+            yield "a replica copies", _used(world, STALE)._replace(copy=journal), False
+        elif (copy := world.copy) and copy.cursor.epoch == journal.cursor.epoch and copy.cursor != journal.cursor:
+            fallen = world._replace(journal=copy._replace(lost=journal.cursor.seq), copy=None)
+            yield "a stale copy takes over", fallen, False
+        if self._rules.head_check and world.connected and page.cursor is not None and self._may(world, SLOW):
+            yield "a head is slow", _used(world, SLOW)._replace(head=(journal.cursor, page.cursor)), False
+
+
+def _epoch(number: int) -> str:
+    return f"{number:08x}"
+
+
+def _used(world: World, fault: int) -> World:
+    return world._replace(faults=world.faults | fault)
+
+
+def _with(world: World, number: int, writer: Writer) -> World:
+    first, second = world.writers
+    return world._replace(writers=(writer, second) if number == 0 else (first, writer))
+
+
+def _ids(events: tuple[Told, ...]) -> list[str]:
+    return [told.id for told in events]
+
+
+def _rung(world: World, told: Told) -> tuple[Told, ...]:
+    return (*world.bus, told) if world.connected else ()
+
+
+def _read(journal: Kept, asked: Place | None, advance: Callable[[str, str], str]) -> Answer:
+    held = asked or Place(journal.cursor.epoch, 0, 0, ZERO_CHAIN)
+    after = tuple(told for told in journal.log if told.at.facts > held.facts and told.at.facts >= journal.first)
+    events = after[:READ_LIMIT]
+    recovered = (
+        not _cursor(journal.cursor).is_behind(_cursor(held))
+        and held.facts + 1 >= journal.first
+        and (not events or events[0].at.chain == advance(held.chain, events[0].id))
+    )
+    if not recovered:
+        return Answer(journal.document, (), journal.cursor, False, False)
+    more = len(after) > READ_LIMIT
+    return Answer(journal.document, events, events[-1].at if more else journal.cursor, True, more)
+
+
+def _check_forward(before: Summary, after: Summary) -> None:
+    if after.run < before.run:
+        raise Violation(f"I5: the page went back from run {before.run} to run {after.run}")
+    if after.run == before.run and after.completed < before.completed:
+        raise Violation(f"I5: progress went back from {before.completed} to {after.completed}")
+    if states.is_terminal(before.state) and after != before:
+        raise Violation(f"I7: after {before} the page showed {after}")
+
+
+@cache
+def _cursor(place: Place) -> Cursor:
+    return Cursor(*place)
+
+
+def _place(cursor: Cursor) -> Place:
+    return Place(cursor.epoch, cursor.seq, cursor.facts, cursor.chain)
+
+
+@cache
+def _event(told: Told) -> Event:
+    at = told.at
+    return Event(
+        id=told.id,
+        feed=FEED,
+        epoch=at.epoch,
+        seq=at.seq,
+        run=told.run,
+        facts=at.facts,
+        chain=at.chain,
+        at=0,
+        kind=told.kind,
+        patch={"state": told.state} if told.state else {},
+        progress=None if told.completed is None else {"completed": told.completed},
+    )
+
+
+def _told(event: Event) -> Told:
+    completed = None if event.progress is None else event.progress["completed"]
+    return Told(
+        Place(event.epoch, event.seq, event.facts, event.chain),
+        event.run,
+        event.id,
+        event.kind,
+        event.patch.get("state", ""),
+        completed,
+    )
+
+
+def _reading(answer: Answer) -> Reading:
+    events = tuple(_event(told) for told in answer.events)
+    return Reading(FEED, answer.document.as_document(), events, _cursor(answer.cursor), answer.recovered, answer.more)
+
+
+def _summary(document: Document) -> Summary:
+    return Summary(document["state"], document["run"], document["progress"]["completed"])
+
+
+def _thaw(page: Page) -> Reader:
+    reader = Reader(
+        FEED, cursor=page.cursor and _cursor(page.cursor), document=page.document and page.document.as_document()
+    )
+    reader.reading, reader.complete = page.reading, page.complete
+    reader.shown = page.since + len(page.shown)
+    reader._buffer = [_event(told) for told in page.buffer]
+    return reader

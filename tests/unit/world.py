@@ -1,0 +1,146 @@
+"""What the small world of `model.py` consists of, in values that can be hashed, and what may happen in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from petiole.events import COUNTER, Document, advance_chain
+
+# The faults, each at most once in a world; `budget` says how many of them together.
+FAULTS: Final = ("drop", "double", "swap", "trim", "lose data", "fall back", "cut", "lose a reply", "slow head")
+DROP, DOUBLE, SWAP, TRIM, LOSS, STALE, CUT, REPLY, SLOW = (1 << at for at in range(len(FAULTS)))
+
+
+class Violation(AssertionError):
+    """The guarantee doesn't hold: the message says which part, and by which steps."""
+
+
+class Place(NamedTuple):
+    """A cursor, as a tuple: its hash is taken at every step."""
+
+    epoch: str
+    seq: int
+    facts: int
+    chain: str
+
+
+class Summary(NamedTuple):
+    """A document, as far as this world needs one."""
+
+    state: str
+    run: int
+    completed: int
+
+    def as_document(self) -> Document:
+        return {"state": self.state, "run": self.run, "progress": {"completed": self.completed}}
+
+
+class Told(NamedTuple):
+    """An event."""
+
+    at: Place
+    run: int
+    id: str
+    kind: str
+    state: str
+    completed: int | None
+
+
+class Planned(NamedTuple):
+    """What a writer is going to say; `id` is minted once."""
+
+    id: str
+    kind: str
+    state: str
+    completed: int
+
+
+class Kept(NamedTuple):
+    """The journal: `log` has every fact of this epoch, of which those before `first` are trimmed."""
+
+    cursor: Place
+    document: Summary
+    log: tuple[Told, ...]
+    first: int
+    run: int
+    fact: int
+    counter: int
+    lost: int  # the number that a stale copy has fallen back from: up to it a counter may bear that of another one
+
+
+class Writer(NamedTuple):
+    """A run: how far it is in its plan, and what it knows of the journal."""
+
+    at: int
+    fact: int
+    counter: int
+    last: Place | None
+    document: Summary
+    stopped: bool
+
+
+class Answer(NamedTuple):
+    """The journal's answer to a read, on its way."""
+
+    document: Summary
+    events: tuple[Told, ...]
+    cursor: Place
+    recovered: bool
+    more: bool
+
+
+class Page(NamedTuple):
+    """The reader, and what it has shown since `since` facts, where it began or was reset."""
+
+    cursor: Place | None
+    document: Summary | None
+    reading: bool
+    complete: bool
+    buffer: tuple[Told, ...]
+    since: int
+    shown: tuple[Told, ...]
+    resets: int
+    ahead: bool  # between two pages of a reading the document is newer than the cursor
+
+
+class World(NamedTuple):
+    journal: Kept | None
+    copy: Kept | None
+    writers: tuple[Writer, Writer]
+    bus: tuple[Told, ...]
+    connected: bool
+    page: Page
+    asked: tuple[Place | None] | None
+    answer: Answer | None
+    head: tuple[Place, Place] | None
+    faults: int
+    epochs: int
+
+
+Plan = tuple[Planned, ...]
+
+FIRST_RUN: Final[Plan] = (
+    Planned("1" * 16, "state", "running", 0),
+    Planned("", COUNTER, "", 1),
+    Planned("2" * 16, "log", "", 1),
+    Planned("3" * 16, "state", "succeeded", 1),
+)
+LONGER_RUN: Final[Plan] = (*FIRST_RUN[:3], Planned("4" * 16, "log", "", 2), Planned("3" * 16, "state", "succeeded", 2))
+LATER_RUN: Final[Plan] = (Planned("a" * 16, "state", "running", 0), Planned("b" * 16, "state", "succeeded", 0))
+NO_RUN: Final[Plan] = ()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What may happen, and the mechanisms, each of which a negative control switches off."""
+
+    plans: tuple[Plan, Plan] = (FIRST_RUN, LATER_RUN)
+    budget: int = 1
+    rings: int = 2  # that are under way at a time
+    faults: int = (1 << len(FAULTS)) - 1
+    head_check: bool = True
+    fence: bool = True
+    progress_in_every_ring: bool = True
+    advance: Callable[[str, str], str] = advance_chain
