@@ -968,6 +968,17 @@ class TestRebase:
         assert journal.append(FEED, line(), run=1, fact=2, delivery="delivery-3") == Fenced(2)
         stored(journal.append(FEED, line(), run=2, fact=3, delivery="delivery-2"))
 
+    def test_a_cancel_goes_on_after_a_rebase(self, backend, journal):
+        last = self.written(journal)
+        journal.cancel(FEED, cancelling=state("cancelling"), cancelled=state("cancelled"))
+        journal.forget(FEED)
+        self.rebase(journal, last, document={"state": "cancelling"}, lease=SHORT)
+        assert journal.check(FEED, 1).cancel
+        backend.end_lease(journal, FEED)
+        again = claim(journal, delivery="delivery-2")
+        assert again.cancel
+        assert document(journal)["state"] == "cancelling"
+
     def test_the_retries_go_on_after_a_rebase(self, journal):
         last = self.written(journal)
         journal.forget(FEED)

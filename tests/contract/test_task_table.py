@@ -7,26 +7,22 @@ import pytest
 from petiole.events import Cursor
 from petiole.journal.contract import Busy, Claimed, Closed, Duplicate, Fenced, Held, Missing, Stored
 from petiole.state import ACTIVE, PREDECESSORS, TERMINAL
-from tests.contract.test_journal import (
+from tests.contract.backends import (
     FEED,
     LONG,
     OWNER,
     SHORT,
     WORKER,
-    backend,
     claim,
     claimed,
     counter,
     document,
-    journal,
     line,
     opened,
     reading,
     state,
     stored,
 )
-
-__all__ = ["backend", "journal"]  # fixtures
 
 STATES = (*ACTIVE, *TERMINAL)
 HAS_RUN = [name for name in STATES if name != "queued"]
@@ -179,7 +175,16 @@ def test_a_journal_that_has_lost_the_task_in_each_state(journal, current):
         assert not reading(journal, last).recovered
     elif current in HAS_LIVE_RUN:
         again = journal.rebase(
-            FEED, owner=OWNER, run=1, last=last, fact=fact - 1, document=kept, worker=WORKER, lease=LONG
+            FEED,
+            owner=OWNER,
+            run=1,
+            delivery="delivery-1",
+            retries=0,
+            last=last,
+            fact=fact - 1,
+            document=kept,
+            worker=WORKER,
+            lease=LONG,
         )
         assert isinstance(again, Cursor)
         assert again.epoch != last.epoch

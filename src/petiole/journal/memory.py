@@ -272,6 +272,7 @@ class MemoryJournal:
                 retries=retries,
                 fact=fact,
                 live=not ended,
+                cancel=document.get("state") == states.CANCELLING,
                 worker=worker,
                 lease_ends=None if ended else self._clock() + lease,
             )

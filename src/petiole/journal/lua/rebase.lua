@@ -15,9 +15,12 @@ if meta then
   end
 end
 local ended = is_terminal(ARGV[10])
+-- Somebody asked the task to stop; that was lost with the rest, and its document still says so.
+local cancel = ARGV[10] == 'cancelling' and 1 or 0
 create(ARGV[1], ARGV[2])
 redis.call('HSET', keys.meta, 'run', ARGV[3], 'delivery', ARGV[4], 'retries', ARGV[5], 'fact', ARGV[6], 'seq', ARGV[7],
-  'facts', ARGV[8], 'chain', ARGV[9], 'state', ARGV[10], 'worker', ARGV[11], 'live', ended and '0' or '1')
+  'facts', ARGV[8], 'chain', ARGV[9], 'state', ARGV[10], 'worker', ARGV[11], 'live', ended and '0' or '1',
+  'cancel', integer(cancel))
 if #ARGV > 14 then
   redis.call('HSET', keys.document, unpack(ARGV, 15))
 end
@@ -29,4 +32,4 @@ else
 end
 redis.call('PEXPIRE', keys.meta, ARGV[13])
 redis.call('PEXPIRE', keys.document, ARGV[13])
-return { 'opened', ARGV[1], ARGV[7], ARGV[8], ARGV[9], 0 }
+return { 'opened', ARGV[1], ARGV[7], ARGV[8], ARGV[9], cancel }
