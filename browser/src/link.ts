@@ -23,6 +23,8 @@ export interface LinkEvents {
   wake: readonly [];
   event: readonly [wire: unknown];
   reset: readonly [wire: unknown];
+  /** The right to watch a feed has ended. */
+  refused: readonly [wire: unknown];
 }
 
 export interface LinkOptions {
@@ -94,6 +96,7 @@ export class Link {
     socket.on("connect_error", () => this.#again());
     socket.on("event", (wire: unknown) => this.#arrived("event", wire));
     socket.on("reset", (wire: unknown) => this.#arrived("reset", wire));
+    socket.on("refused", (wire: unknown) => this.#arrived("refused", wire));
     socket.io.on("ping", () => this.#believe());
     this.#away.set(timing.fallbackAfter, () => this.#fallBack());
     this.#listen("addEventListener");
@@ -126,7 +129,7 @@ export class Link {
    *
    * Throws if none arrives within `answerWithin`, or if the socket is or goes away.
    */
-  async ask(name: "watch" | "unwatch" | "cancel", payload: Record<string, string>): Promise<unknown> {
+  async ask(name: "watch" | "unwatch" | "cancel" | "acknowledge", payload: object): Promise<unknown> {
     if (!this.#socket?.connected) throw new Error("The connection is away. Ask again when it is back.");
     const answer: unknown = await this.#socket
       .timeout(this.#options.timing.answerWithin * 1000)
@@ -171,7 +174,7 @@ export class Link {
     this.#events.emit("fallback");
   }
 
-  #arrived(name: "event" | "reset", wire: unknown): void {
+  #arrived(name: "event" | "reset" | "refused", wire: unknown): void {
     this.#believe();
     this.#events.emit(name, wire);
   }

@@ -1,7 +1,8 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Document, Problem } from "../src/events.js";
-import { defineElements, PetioleTask } from "../src/elements/task.js";
+import { defineElements } from "../src/elements/define.js";
+import type { PetioleTask } from "../src/elements/task.js";
 import { Emitter } from "../src/emitter.js";
 import type { LinkState } from "../src/link.js";
 import type { TaskView, ViewEvents } from "../src/view.js";
@@ -17,7 +18,8 @@ class HandView {
   ended = false;
   closed = false;
   problem: Problem | null = null;
-  cancel = vi.fn(async () => this.document);
+  cancel = vi.fn(async (_options?: { force?: boolean }) => this.document);
+  acknowledge = vi.fn(async () => undefined);
   close = vi.fn();
 
   get moment(): { now: number } {
