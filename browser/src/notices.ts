@@ -1,7 +1,7 @@
 /** What an inbox's document says: its notices, read and put into words. Pure; every clock is a parameter. */
 
 import { type Artifact, type Document, isTerminal, type TaskState } from "./events.js";
-import { formatDay, formatNumber } from "./format.js";
+import { formatDay, formatNumber, JOINED } from "./format.js";
 
 /** One finished task that nobody has seen yet. `at` in milliseconds since 1970. */
 export interface Notice {
@@ -55,17 +55,17 @@ export function count(document: Document, field: "unread" | "earlier"): number {
   return typeof value === "number" && value > 0 ? value : 0;
 }
 
-/** Return how a task ended: "Finished", or "Failed: The disk is full." */
-export function describeNotice({ state, reason }: Notice): string {
-  const ended = state === "lost" ? "The worker disappeared" : capital(ENDINGS[state] ?? state);
-  return reason && state !== "lost" ? `${ended}: ${reason}` : ended;
+/** Return how a task ended, in a word: "Finished". */
+export function describeNotice({ state }: Notice): string {
+  const word = ENDINGS[state] ?? state;
+  return word.slice(0, 1).toUpperCase() + word.slice(1);
 }
 
 /** Return "3 finished, 1 failed". */
 export function describeSum(notices: readonly Notice[], locale = "en"): string {
   const sums = Object.entries(ENDINGS).map(([state, words]) => {
     const sum = notices.filter((notice) => notice.state === state).length;
-    return sum > 0 ? `${formatNumber(sum, locale)} ${words}` : "";
+    return sum > 0 ? `${formatNumber(sum, locale)}${JOINED}${words}` : "";
   });
   return sums.filter(Boolean).join(", ");
 }
@@ -79,21 +79,22 @@ export function describeAway(notices: readonly Notice[], earlier: number, locale
   return `While you were away: ${words}`;
 }
 
-/** Return what a screen reader is told of notices that have just come; null if none did. */
-export function describeNew(notices: readonly Notice[], locale = "en"): string | null {
-  const [first, ...others] = notices;
+/** Return what a screen reader is told of what has just come, of which these are the newest; null if nothing did. */
+export function describeNew(notices: readonly Notice[], earlier: number, locale = "en"): string | null {
+  const [first] = notices;
+  const sum = notices.length + earlier;
   if (!first) return null;
-  if (others.length > 0) return `${formatNumber(notices.length, locale)} new: ${describeSum(notices, locale)}`;
-  return `1 new: ${first.title}, ${ENDINGS[first.state] ?? first.state}`;
+  if (sum === 1) return `1 new: ${first.title}, ${ENDINGS[first.state] ?? first.state}`;
+  return `${formatNumber(sum, locale)} new${earlier > 0 ? "" : `: ${describeSum(notices, locale)}`}`;
 }
 
 /** Return how long ago an instant was: "just now", "5 min ago", "30 Nov". */
 export function describeAge(at: number, now: number, locale = "en"): string {
   const minutes = Math.floor((now - at) / 60_000);
   if (minutes < 1) return "just now";
-  if (minutes < 60) return `${formatNumber(minutes, locale)}\u00a0min ago`;
+  if (minutes < 60) return `${formatNumber(minutes, locale)}${JOINED}min ago`;
   const hours = Math.floor(minutes / 60);
-  return hours < 24 ? `${formatNumber(hours, locale)}\u00a0h ago` : formatDay(at, locale);
+  return hours < 24 ? `${formatNumber(hours, locale)}${JOINED}h ago` : formatDay(at, locale);
 }
 
 const ENDINGS: Readonly<Partial<Record<TaskState, string>>> = {
@@ -102,7 +103,3 @@ const ENDINGS: Readonly<Partial<Record<TaskState, string>>> = {
   lost: "lost",
   cancelled: "cancelled",
 };
-
-function capital(text: string): string {
-  return text.slice(0, 1).toUpperCase() + text.slice(1);
-}

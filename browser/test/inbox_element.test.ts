@@ -136,10 +136,11 @@ test("a first look has one line about what came before, and the newest first", a
   expect(text("said")).toBe("While you were away: 2 finished, 1 failed");
   expect(titles()).toEqual(["Flights", "Planes", "Weather"]);
   expect(parts("sentence").map(plain)).toEqual([
-    "Failed: The disk is full. · just now",
+    "Failed · just now",
     "Finished · 5 min ago",
     "Finished · 2 h ago",
   ]);
+  expect(parts("reason").map(plain)).toEqual(["The disk is full.", "", ""]);
   expect(part("time").getAttribute("datetime")).toBe("2025-11-24T11:59:50.000Z");
 });
 
@@ -162,6 +163,9 @@ test("what comes while somebody looks is said one by one, and is no summary", as
   await settle();
   expect(text("said")).toBe("2 new: 1 finished, 1 lost");
   expect(visible("summary")).toBe(false);
+  inbox.set(box({ d: {} }, 40));
+  await settle();
+  expect(text("said")).toBe("38 new");
 });
 
 test("what came while the page was hidden is one line, once it is all here", async () => {
@@ -288,7 +292,7 @@ test("data is text, whatever it looks like, and a reason is of what failed", asy
   const evil = "<img src=x onerror=alert(1)>";
   await inbox.answer(box({ a: { title: evil, reason: evil, state: "failed", at: 2 }, b: { reason: "an old one", at: 1 } }));
   expect(titles()[0]).toBe(evil);
-  expect(parts("ending").map(plain)).toEqual([`Failed: ${evil}`, "Finished"]);
+  expect(parts("reason").map(plain)).toEqual([evil, ""]);
   expect(shadow().querySelector("img")).toBeNull();
   expect(shadow().querySelector("style")).toBeNull();
 });

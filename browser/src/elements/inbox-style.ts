@@ -2,7 +2,7 @@
 
 export const INBOX_STYLE = `
 .inbox {
-  overflow: hidden;
+  overflow: clip;
   background: var(--_surface);
   border: 1px solid var(--_line);
   border-radius: var(--petiole-radius, 0.75rem);
@@ -25,13 +25,15 @@ export const INBOX_STYLE = `
 .title { display: block; inline-size: fit-content; max-inline-size: 100%; font-weight: 600; color: inherit; overflow-wrap: anywhere; }
 a.title { text-decoration: none; border-radius: 0.25rem; }
 a.title:hover { text-decoration: underline; text-underline-offset: 0.2em; }
-.sentence { color: var(--_muted); font-size: 0.875rem; overflow-wrap: anywhere; }
+.sentence, .reason { color: var(--_muted); font-size: 0.875rem; overflow-wrap: anywhere; }
 .notice[data-state="failed"] .ending, .notice[data-state="lost"] .ending { color: var(--_bad); }
+.reason { margin-block-start: 0.125rem; color: var(--_text); }
 .time { white-space: nowrap; }
 .actions { display: flex; flex: none; align-items: center; gap: 0.25rem; margin-block-start: -0.25rem; margin-inline-end: -0.375rem; }
 .download { font-size: 0.875rem; }
 .download svg { inline-size: 1rem; block-size: 1rem; }
 .dismiss { inline-size: 2rem; padding: 0; color: var(--_muted); border-color: transparent; }
+.dismiss:focus-visible { outline-offset: -2px; }
 .dismiss:hover { color: var(--_text); border-color: transparent; }
 .dismiss svg { inline-size: 1.125rem; block-size: 1.125rem; }
 .earlier, .empty, .link { border-block-start: 1px solid var(--_line); color: var(--_muted); font-size: 0.875rem; }

@@ -210,7 +210,7 @@ export class PetioleInbox extends Base {
       this.#away = false;
       said = describeAway(fresh, others, locale);
       if (said !== null) this.#summary = { text: said, tasks: fresh.map((notice) => notice.id) };
-    } else said = describeNew(fresh, locale);
+    } else said = describeNew(fresh, others, locale);
     if (said !== null && this.#nodes) this.#nodes.said.textContent = said;
   }
 }

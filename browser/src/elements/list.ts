@@ -18,6 +18,7 @@ class Row {
   readonly dismiss: HTMLButtonElement = make("button", "dismiss", { type: "button" });
   readonly #ending = make("span", "ending");
   readonly #time = make("time", "time");
+  readonly #reason = make("p", "reason");
   readonly #download = make("a", "download");
   #title: HTMLElement = make("span", "title");
 
@@ -35,16 +36,18 @@ class Row {
     this.dismiss.title = "Dismiss";
     this.dismiss.setAttribute("aria-label", `Dismiss ${notice.title}`);
     sentence.append(this.#ending, " · ", this.#time);
-    text.append(this.#title, sentence);
+    this.#ending.textContent = describeNotice(notice);
+    fill(this.#reason, notice.reason);
+    this.#reason.dir = "auto";
+    text.append(this.#title, sentence, this.#reason);
     actions.append(this.#download, this.dismiss);
     this.item.append(image, text, actions);
   }
 
   show(notice: Notice, { now, locale, template }: Setting): void {
     this.#showTitle(notice.title, safeUrl(template?.split("{id}").join(encodeURIComponent(notice.id))));
-    fill(this.#ending, describeNotice(notice));
     fill(this.#time, describeAge(notice.at, now, locale));
-    this.#ending.dir = this.#title.dir = "auto";
+    this.#title.dir = "auto";
     this.#time.dateTime = new Date(notice.at).toISOString();
     this.#time.title = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" }).format(notice.at);
     const { artifact } = notice;
