@@ -96,6 +96,7 @@ export class TaskClient {
       random,
     });
     link.on("connect", () => this.#acknowledgements.again());
+    link.on("wake", () => this.#acknowledgements.again());
     link.on("connect", () => this.#refresh());
     link.on("wake", () => this.#refresh());
     link.on("fallback", () => this.#refresh());
