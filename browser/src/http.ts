@@ -160,8 +160,10 @@ function expectReply<Reply>(reply: Reply | null, response: Response): Reply {
   });
 }
 
+const OTHER = "This inbox is another person's, or you have been logged out. Reload the page.";
+
 /** Whose inbox `/inbox` is depends on who asks: after another login it is another feed, and this one is over. */
 function expectFeed<Reply extends { readonly feed: string }>(reply: Reply, feed: string): Reply {
   if (reply.feed === feed) return reply;
-  throw new Refused({ title: "Not found", status: 404, detail: "Somebody else is logged in. Reload the page." });
+  throw new Refused({ title: "Not found", status: 404, detail: OTHER });
 }

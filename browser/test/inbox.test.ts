@@ -175,7 +175,19 @@ test("blocked sockets: the inbox is polled and acknowledged over HTTP", async ()
   await vi.waitFor(() => expect(ids(inbox)).toEqual(["2"]), WITHIN);
 });
 
-test("an inbox that is somebody else's by now is refused and closed", async () => {
+test("after another login that inbox is not mixed with this one", async () => {
+  server.sockets = false;
+  const inbox = client.inbox();
+  await vi.waitFor(() => expect(inbox.link).toBe("polling"), WITHIN);
+  const other = server.journal(`user:${"f".repeat(32)}`);
+  other.fact("notice", { "task:x": { title: "Not yours", state: "failed", at: 1 }, unread: 1, earlier: 0 });
+  server.inbox = other.feed;
+  await vi.waitFor(() => expect(inbox.closed).toBe(true), WITHIN);
+  expect(inbox.problem).toMatchObject({ status: 404 });
+  expect(ids(inbox)).toEqual([]);
+});
+
+test("a right to an inbox that ends closes it", async () => {
   const inbox = client.inbox();
   await live(inbox);
   server.refuse(INBOX);

@@ -35,6 +35,8 @@ export class TestServer {
   refusals: object[] = [];
   /** Lever: whether sockets are let in. */
   sockets = true;
+  /** Lever: whose inbox `/inbox` is. */
+  inbox = INBOX;
   retryAfter: string | null = null;
   readonly #http: HttpServer = createServer((request, response) => void this.#serve(request, response));
   readonly #io = new Server(this.#http, { allowRequest: (_request, decide) => decide(null, this.sockets) });
@@ -180,13 +182,13 @@ export class TestServer {
         this.failing -= 1;
         return send(503, { title: "Unavailable", status: 503 });
       }
-      const inbox = this.journal(INBOX);
+      const inbox = this.journal(this.inbox);
       if (inbox.facts === 0) inbox.fact("inbox", { unread: 0, earlier: 0 });
       return send(200, this.#snapshot(inbox));
     }
     if (url.pathname === "/petiole/inbox/events") {
       this.polls.push(url.searchParams.get("after") ?? "");
-      const reading = this.journal(INBOX).read(url.searchParams.get("after"));
+      const reading = this.journal(this.inbox).read(url.searchParams.get("after"));
       return reading.recovered ? send(200, reading) : send(410, { title: "Gone", status: 410 });
     }
     const [, id, call] = /^\/petiole\/tasks\/([^/]+)(?:\/(\w+))?$/.exec(url.pathname) ?? [];
