@@ -1,10 +1,12 @@
 /** Watching tasks without any user interface: one connection for a page, one reader for each view. */
 
+import { type Acknowledgement, Acknowledgements } from "./acknowledgements.js";
 import { ServerClock } from "./clock.js";
 import { Emitter } from "./emitter.js";
 import {
   type Cursor,
   type Document,
+  feedId,
   feedOf,
   formatCursor,
   parseCursor,
@@ -14,6 +16,7 @@ import {
   type Snapshot,
 } from "./events.js";
 import { type Answer, Http, Refused } from "./http.js";
+import { InboxView } from "./inbox.js";
 import { Link, type LinkState } from "./link.js";
 import { DEFAULT_TIMING, Timer, type Timing } from "./timing.js";
 import { type Server, TaskView } from "./view.js";
@@ -51,6 +54,8 @@ export class TaskClient {
   readonly #timing: Timing;
   readonly #idle = new Timer();
   readonly #views = new Set<TaskView>();
+  readonly #inboxes = new Set<InboxView>();
+  readonly #acknowledgements: Acknowledgements;
   readonly #server: Server;
 
   constructor(options: ClientOptions = {}) {
@@ -78,10 +83,20 @@ export class TaskClient {
       timing: this.#timing,
       random,
       read: (feed, cursor) => this.#read(feed, cursor),
-      cancel: (feed) => this.#cancel(feed),
+      cancel: (feed, force) => this.#cancel(feed, force),
+      acknowledge: (task) => this.acknowledge([task]),
       failed: (failures) => this.#failed(failures),
       release: (view) => this.#release(view),
     };
+    this.#acknowledgements = new Acknowledgements({
+      send: (message) => this.#acknowledge(message),
+      failed: (failures) => this.#failed(failures),
+      changed: () => this.#inboxes.forEach((inbox) => inbox.update()),
+      timing: this.#timing,
+      random,
+    });
+    link.on("connect", () => this.#acknowledgements.again());
+    link.on("wake", () => this.#acknowledgements.again());
     link.on("connect", () => this.#refresh());
     link.on("wake", () => this.#refresh());
     link.on("fallback", () => this.#refresh());
@@ -143,8 +158,40 @@ export class TaskClient {
     return this.watch(feed, { cursor, document });
   }
 
+  /** Watch the inbox of whoever is logged in: one notice of each finished task of theirs. */
+  inbox(): InboxView {
+    const inbox: InboxView = new InboxView({
+      find: () => this.#http.inbox(),
+      watch: (snapshot) => this.resume(snapshot),
+      acknowledged: (task) => this.#acknowledgements.has(task),
+      acknowledge: (tasksOrAll) => this.acknowledge(tasksOrAll),
+      release: () => void this.#inboxes.delete(inbox),
+      link: () => this.#link.state,
+      now: () => this.#server.clock.now(),
+      timing: this.#timing,
+      random: this.#server.random,
+    });
+    this.#inboxes.add(inbox);
+    return inbox;
+  }
+
+  /**
+   * Take the notices of these tasks out of the inbox, on all pages, or all that are in it. What is acknowledged before its
+   * notice has come never comes. Sent again until the server has answered.
+   *
+   * Throws `RangeError` if one can't be a task's id. Rejects with `Refused` if the server refuses.
+   */
+  acknowledge(tasksOrAll: readonly string[] | "all"): Promise<void> {
+    if (tasksOrAll !== "all") return this.#acknowledgements.add(tasksOrAll.map(taskId));
+    const answered = this.#acknowledgements.addAll();
+    this.#inboxes.forEach((inbox) => inbox.clear(answered));
+    return answered;
+  }
+
   /** Close every view and the connection. */
   close(): void {
+    for (const inbox of [...this.#inboxes]) inbox.close();
+    this.#acknowledgements.close();
     for (const view of [...this.#views]) view.close();
     this.#idle.clear();
     this.#link.close();
@@ -199,11 +246,17 @@ export class TaskClient {
     }
   }
 
-  async #cancel(feed: string): Promise<Document> {
-    if (!this.#link.connected) return (await this.#http.cancel(feed)).document;
-    const reply = (await this.#link.ask("cancel", { feed })) as { document?: Document; error?: unknown } | null;
+  async #cancel(feed: string, force: boolean): Promise<Document> {
+    if (!this.#link.connected) return (await this.#http.cancel(feed, force)).document;
+    const reply = (await this.#link.ask("cancel", { feed, ...(force && { force }) })) as { document?: Document; error?: unknown } | null;
     if (reply?.document) return reply.document;
     throw new Refused(parseProblem(reply?.error));
+  }
+
+  async #acknowledge(message: Acknowledgement): Promise<void> {
+    if (!this.#link.connected) return this.#http.acknowledge(message);
+    const reply = (await this.#link.ask("acknowledge", message)) as { error?: unknown } | null;
+    if (reply?.error !== undefined) throw new Refused(parseProblem(reply.error));
   }
 
   /** A socket that is connected and leaves two questions in a row unanswered is dead. */
@@ -219,4 +272,10 @@ export class TaskClient {
     }
     if (this.#views.size === 0) this.#idle.set(this.#timing.idleAfter, () => this.#link.close());
   }
+}
+
+function taskId(text: string): string {
+  const feed = feedOf(text);
+  if (feed?.startsWith("task:")) return feedId(feed);
+  throw new RangeError("That is not a task's id. Pass the ids that the 202 named, or \"all\".");
 }

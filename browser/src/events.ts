@@ -54,6 +54,12 @@ export interface Document {
   readonly progress?: Progress;
   readonly reason?: string;
   readonly retry_at?: number;
+  /** Its worker can end the process that runs it. */
+  readonly forcible?: boolean;
+  /** From when on that may be asked. */
+  readonly force_after?: number;
+  /** It has been asked. */
+  readonly forced?: boolean;
   readonly error?: { readonly message?: string; readonly reference?: string };
   readonly result?: JSONValue;
   readonly artifacts?: readonly Artifact[];

@@ -1,5 +1,6 @@
 /** The HTTP calls, for starting a task and for pages where sockets are blocked. */
 
+import type { Acknowledgement } from "./acknowledgements.js";
 import {
   type Cursor,
   feedId,
@@ -56,26 +57,33 @@ export class Http {
    */
   async read(feed: string, cursor: Cursor | null): Promise<Answer> {
     const query = cursor ? `?after=${encodeURIComponent(formatCursor(cursor))}` : "";
-    const response = await this.#fetch(`${this.#task(feed)}/events${query}`, {}, this.#options.answerWithin);
+    const response = await this.#fetch(`${this.#home(feed)}/events${query}`, {}, this.#options.answerWithin);
     if (response.status === 410) return this.#snapshot(feed);
-    const reading = parseReading(await body(response));
-    return { reading: expectReply(reading, response), again: pause(response) };
+    const reading = expectReply(parseReading(await body(response)), response);
+    return { reading: expectFeed(reading, feed), again: pause(response) };
   }
 
-  /** Ask the task to stop. Throws `Refused`: with status 409 it has finished already. */
-  async cancel(feed: string): Promise<Snapshot> {
-    const response = await this.#fetch(`${this.#task(feed)}/cancel`, { method: "POST" });
+  /** Ask the task to stop. Throws `Refused`: with status 409 it has finished already, or may not be forced. */
+  async cancel(feed: string, force: boolean): Promise<Snapshot> {
+    const response = await this.#fetch(`${this.#home(feed)}/cancel`, force ? json({ force }) : { method: "POST" });
     return expectReply(parseSnapshot(await body(response)), response);
   }
 
+  /** Return the inbox of whoever is asking. */
+  async inbox(): Promise<Snapshot> {
+    const response = await this.#fetch(this.#inbox(), {}, this.#options.answerWithin);
+    return expectReply(parseSnapshot(await body(response)), response);
+  }
+
+  /** Take notices out of the inbox of whoever is asking. */
+  async acknowledge(message: Acknowledgement): Promise<void> {
+    await this.#fetch(`${this.#inbox()}/acknowledge`, json(message), this.#options.answerWithin);
+  }
+
   /** Send JSON to a route that starts a task. Throws `Refused` unless it answers 202 with a snapshot. */
-  async start(url: string, json: unknown, headers: Readonly<Record<string, string>>): Promise<Snapshot> {
+  async start(url: string, message: unknown, headers: Readonly<Record<string, string>>): Promise<Snapshot> {
     const { origin } = this.#options;
-    const response = await this.#fetch(origin === null ? url : new URL(url, origin).href, {
-      method: "POST",
-      headers: { ...headers, "Content-Type": "application/json" },
-      body: JSON.stringify(json),
-    });
+    const response = await this.#fetch(origin === null ? url : new URL(url, origin).href, json(message, headers));
     const snapshot = parseSnapshot(await body(response));
     if (response.status === 202 && snapshot) return snapshot;
     throw new Refused({
@@ -86,13 +94,19 @@ export class Http {
   }
 
   async #snapshot(feed: string): Promise<Answer> {
-    const response = await this.#fetch(this.#task(feed), {}, this.#options.answerWithin);
-    const { document, cursor } = expectReply(parseSnapshot(await body(response)), response);
+    const response = await this.#fetch(this.#home(feed), {}, this.#options.answerWithin);
+    const snapshot = expectReply(parseSnapshot(await body(response)), response);
+    const { document, cursor } = expectFeed(snapshot, feed);
     const at = expectReply(parseCursor(cursor), response);
     return { reading: { feed, document, events: [], cursor: at, recovered: false, more: false }, again: pause(response) };
   }
 
-  #task(feed: string): string {
+  #inbox(): string {
+    return `${this.#options.origin ?? ""}${this.#options.prefix}/inbox`;
+  }
+
+  #home(feed: string): string {
+    if (feed.startsWith("user:")) return this.#inbox();
     return `${this.#options.origin ?? ""}${this.#options.prefix}/tasks/${encodeURIComponent(feedId(feed))}`;
   }
 
@@ -117,6 +131,14 @@ export class Http {
   }
 }
 
+function json(message: unknown, headers: Readonly<Record<string, string>> = {}): RequestInit {
+  return {
+    method: "POST",
+    headers: { ...headers, "Content-Type": "application/json" },
+    body: JSON.stringify(message),
+  };
+}
+
 async function body(response: Response): Promise<unknown> {
   try {
     return await response.json();
@@ -136,4 +158,12 @@ function expectReply<Reply>(reply: Reply | null, response: Response): Reply {
     status: 502,
     detail: `${response.url} did not answer with what the protocol says. Check that it reaches Petiole.`,
   });
+}
+
+const OTHER = "This inbox is another person's, or you have been logged out. Reload the page.";
+
+/** Whose inbox `/inbox` is depends on who asks: after another login it is another feed, and this one is over. */
+function expectFeed<Reply extends { readonly feed: string }>(reply: Reply, feed: string): Reply {
+  if (reply.feed === feed) return reply;
+  throw new Refused({ title: "Not found", status: 404, detail: OTHER });
 }

@@ -1,8 +1,10 @@
-/** Petiole in the browser. `defineElements()` makes `<petiole-task>` known; everything else works without a page. */
+/** Petiole in the browser. `defineElements()` makes the elements known; everything else works without a page. */
 
 export { Announcer } from "./announce.js";
 export { type ClientEvents, type ClientOptions, TaskClient, type WatchOptions } from "./client.js";
-export { defineElements, PetioleTask } from "./elements/task.js";
+export { defineElements } from "./elements/define.js";
+export { PetioleInbox } from "./elements/inbox.js";
+export { PetioleTask } from "./elements/task.js";
 export {
   advance,
   type Artifact,
@@ -21,7 +23,17 @@ export {
 } from "./events.js";
 export { type Action, judge, Reader, type Verdict } from "./feed.js";
 export { Refused } from "./http.js";
+export type { InboxEvents, InboxView } from "./inbox.js";
 export type { LinkState } from "./link.js";
+export {
+  describeAge,
+  describeAway,
+  describeNew,
+  describeNotice,
+  describeSum,
+  type Notice,
+  noticesOf,
+} from "./notices.js";
 export { sharedClient } from "./shared.js";
 export { DEFAULT_TIMING, type Timing } from "./timing.js";
 export type { Receipt, TaskView, ViewEvents } from "./view.js";

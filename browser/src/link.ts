@@ -135,7 +135,7 @@ export class Link {
    *
    * Throws if none arrives within `answerWithin`, or if the socket is or goes away.
    */
-  async ask(name: "watch" | "unwatch" | "cancel", payload: Record<string, string>): Promise<unknown> {
+  async ask(name: "watch" | "unwatch" | "cancel" | "acknowledge", payload: object): Promise<unknown> {
     if (!this.#socket?.connected) throw new Error("The connection is away. Ask again when it is back.");
     const answer: unknown = await this.#socket
       .timeout(this.#options.timing.answerWithin * 1000)

@@ -13,6 +13,8 @@ export interface Timing {
   readonly pollEvery: number;
   /** How long an acknowledgement or an HTTP answer may take. */
   readonly answerWithin: number;
+  /** How long acknowledgements are collected, so that many make one message. */
+  readonly collectFor: number;
   /** How long the connection is kept when nothing is watched any more. */
   readonly idleAfter: number;
 }
@@ -24,6 +26,7 @@ export const DEFAULT_TIMING: Timing = {
   fallbackAfter: 5,
   pollEvery: 3,
   answerWithin: 5,
+  collectFor: 0.2,
   idleAfter: 5,
 };
 

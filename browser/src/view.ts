@@ -1,5 +1,6 @@
 /** One task as the page sees it: its document, kept up to date, and what happens to it. */
 
+import { Asker, isFinal } from "./asker.js";
 import type { ServerClock } from "./clock.js";
 import { Emitter } from "./emitter.js";
 import {
@@ -17,7 +18,6 @@ import {
 import { type Action, Reader } from "./feed.js";
 import type { Answer } from "./http.js";
 import type { LinkState } from "./link.js";
-import { isFinal, Reads } from "./reads.js";
 import type { Timing } from "./timing.js";
 import type { Moment } from "./words.js";
 
@@ -35,10 +35,12 @@ export interface ViewEvents {
   event: readonly [event: Event];
   /** The document was replaced by a snapshot: facts may have been missed. */
   reset: readonly [document: Document];
+  /** The server has answered a read: what happened until then has been shown. */
+  read: readonly [];
   link: readonly [state: LinkState];
   /** The task has ended, and everything that came before its end has been shown. Said once. */
   end: readonly [receipt: Receipt];
-  /** The server refuses to show this feed: it isn't there or isn't theirs. The view is closed. */
+  /** The server refuses to show this feed: it isn't there, or isn't theirs, or no longer. The view is closed. */
   refused: readonly [problem: Problem];
 }
 
@@ -52,7 +54,8 @@ export interface Server {
   readonly timing: Timing;
   readonly random: () => number;
   read(feed: string, cursor: Cursor | null): Promise<Answer>;
-  cancel(feed: string): Promise<Document>;
+  cancel(feed: string, force: boolean): Promise<Document>;
+  acknowledge(task: string): Promise<void>;
   failed(failures: number): void;
   release(view: TaskView): void;
 }
@@ -62,7 +65,7 @@ export class TaskView {
   readonly #server: Server;
   readonly #events = new Emitter<ViewEvents>();
   readonly #reader: Reader;
-  readonly #reads: Reads;
+  readonly #reads: Asker<Cursor | null, Answer>;
   #closed = false;
   #ended = false;
   #problem: Problem | null = null;
@@ -77,7 +80,7 @@ export class TaskView {
     this.#server = server;
     this.#reader = new Reader(feed, start);
     this.#seen = this.#reader.document;
-    this.#reads = new Reads({
+    this.#reads = new Asker({
       ask: (cursor) => server.read(feed, cursor),
       open: () => server.open,
       answered: (answer) => this.#answered(answer),
@@ -140,9 +143,22 @@ export class TaskView {
     return this.#events.on(name, listener);
   }
 
-  /** Ask the task to stop. Rejects with `Refused` if it has finished, or if this person may not. */
-  cancel(): Promise<Document> {
-    return this.#server.cancel(this.feed);
+  /** Whether a read is under way: what came meanwhile isn't all here yet. Between two polls it is. */
+  get reading(): boolean {
+    return this.#reader.reading;
+  }
+
+  /**
+   * Ask the task to stop; by `force`, from the document's `force_after` on, the process that runs it is ended. Rejects with
+   * `Refused` if it has finished, or if this person may not.
+   */
+  cancel({ force = false }: { readonly force?: boolean } = {}): Promise<Document> {
+    return this.#server.cancel(this.feed, force);
+  }
+
+  /** Take the notice of this task's end out of its owner's inbox: somebody has seen it here. */
+  acknowledge(): Promise<void> {
+    return this.#server.acknowledge(this.id);
   }
 
   /** Stop watching. The document and the receipt stay as they are. */
@@ -189,6 +205,13 @@ export class TaskView {
     else this.refresh();
   }
 
+  #refuse(problem: Problem): void {
+    if (this.#closed || this.#ended) return;
+    this.#problem = problem;
+    this.#events.emit("refused", problem);
+    this.close();
+  }
+
   /** @internal */
   linkChanged(state: LinkState): void {
     this.#events.emit("link", state);
@@ -196,6 +219,8 @@ export class TaskView {
 
   #answered({ reading, again }: Answer): void {
     this.#do(this.#reader.answer(reading));
+    if (this.#closed || this.#reader.reading) return;
+    this.#events.emit("read");
     if (this.#closed || this.#ended || this.#reader.reading || !this.#server.polling) return;
     for (const action of this.#reader.start()) {
       if (action.type === "read") this.#reads.request(action.cursor, again ?? this.#server.timing.pollEvery);
@@ -226,11 +251,5 @@ export class TaskView {
     this.#ended = true;
     this.#server.release(this);
     this.#events.emit("end", this.receipt);
-  }
-
-  #refuse(problem: Problem): void {
-    this.#problem = problem;
-    this.#events.emit("refused", problem);
-    this.close();
   }
 }

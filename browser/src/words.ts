@@ -35,6 +35,10 @@ export interface Words {
   readonly left: string | null;
   /** Smaller print: the stage and the rate, or a reason. */
   readonly detail: string | null;
+  /** "Run 2, started again: database unavailable", the beginning of the detail of a later run; null in the first one. */
+  readonly again: string | null;
+  /** Whether the task may be stopped by force by now. */
+  readonly forcible: boolean;
   /** "45 %"; null while unknown. "100 %" is said of a task that has succeeded, and of no other. */
   readonly percent: string | null;
   /** How much of the bar is filled, 0 to 1; null while unknown. */
@@ -58,6 +62,8 @@ export function describe(document: Document, moment: Moment, locale = "en"): Wor
     sentence: task.sentence(),
     left: document.state === "running" ? task.left() : null,
     detail: task.detail(),
+    again: task.again(),
+    forcible: task.forcible(),
     percent: task.percent(),
     fraction: task.fraction(),
     bar: task.bar(),
@@ -122,13 +128,13 @@ class Task {
       case "queued":
         return "Waiting for a worker";
       case "running":
-        return (document.run ?? 1) > 1 ? `Run ${this.#number(document.run ?? 1)} · ${this.#work()}` : this.#work();
+        return this.#run() > 1 && !document.reason ? `Run ${this.#number(this.#run())} · ${this.#work()}` : this.#work();
       case "stalled":
         return `No news from the worker${this.#silence()}`;
       case "retrying":
-        return `Run ${this.#number((document.run ?? 1) + 1)} ${this.#countdown()}${colon(document.reason)}`;
+        return `Run ${this.#number(this.#run() + 1)} ${this.#countdown()}${colon(document.reason)}`;
       case "cancelling":
-        return "Stopping…";
+        return document.forced ? "Stopping by force…" : "Stopping…";
       case "cancelled":
         return `Cancelled${this.#place()}`;
       case "failed":
@@ -146,7 +152,9 @@ class Task {
     const { state, reason, error, artifacts } = this.#document;
     switch (state) {
       case "running":
-        return [this.#stage(), this.#rate(), reason].filter(Boolean).join(" · ") || null;
+        return [this.again(), this.#stage(), this.#rate()].filter(Boolean).join(" · ") || null;
+      case "cancelling":
+        return this.forcible() ? "It has not stopped by itself yet." : null;
       case "stalled":
       case "lost":
         return reason ?? null;
@@ -157,6 +165,18 @@ class Task {
       default:
         return null;
     }
+  }
+
+  again(): string | null {
+    const { state, reason } = this.#document;
+    if (state !== "running" || !reason || this.#run() < 2) return null;
+    return `Run ${this.#number(this.#run())}, started again: ${reason.replace(/\.$/, "")}`;
+  }
+
+  forcible(): boolean {
+    const { state, forcible, forced, force_after: after } = this.#document;
+    const due = typeof after === "number" && after <= this.#moment.now;
+    return state === "cancelling" && forcible === true && forced !== true && due;
   }
 
   /** The seconds left count down from when they were told; what is long overdue is not said. */
@@ -202,6 +222,10 @@ class Task {
       default:
         return "waiting";
     }
+  }
+
+  #run(): number {
+    return this.#document.run ?? 1;
   }
 
   #work(): string {

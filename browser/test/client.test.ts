@@ -255,6 +255,40 @@ test("cancel goes over the socket, over HTTP without one, and says when it is to
   await expect(view.cancel()).rejects.toMatchObject({ problem: { status: 409 } });
 });
 
+test("a cancel by force says so on both ways", async () => {
+  const journal = server.journal(FEED);
+  journal.state("cancelling");
+  const view = client.watch("1");
+  await live();
+  expect(await view.cancel({ force: true })).toMatchObject({ state: "cancelling", forced: true });
+  await vi.waitFor(() => expect(view.document.forced).toBe(true), WITHIN);
+  server.sockets = false;
+  server.cut();
+  await vi.waitFor(() => expect(client.link).not.toBe("live"), WITHIN);
+  await view.cancel({ force: true });
+  await view.cancel();
+  expect(server.cancels).toEqual([
+    { way: "socket", feed: FEED, force: true },
+    { way: "http", feed: FEED, force: true },
+    { way: "http", feed: FEED },
+  ]);
+});
+
+test("a right that ends refuses the view and closes it", async () => {
+  server.journal(FEED).state("running");
+  const other = server.journal("task:2");
+  other.state("running");
+  const [view, spared] = [client.watch("1"), client.watch("2")];
+  const refused = vi.fn();
+  view.on("refused", refused);
+  await vi.waitFor(() => expect([view.reading, spared.reading]).toEqual([false, false]), WITHIN);
+  server.refuse(FEED);
+  await vi.waitFor(() => expect(refused).toHaveBeenCalledOnce(), WITHIN);
+  expect(view).toMatchObject({ closed: true, problem: { status: 404, detail: "You may not see this any more." } });
+  server.ring(other.state("succeeded"));
+  await vi.waitFor(() => expect(spared.ended).toBe(true), WITHIN);
+});
+
 test("two views of one feed share the connection, and closing one leaves the other", async () => {
   const journal = server.journal(FEED);
   journal.state("queued");

@@ -1,7 +1,8 @@
 // @vitest-environment happy-dom
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe as suite, expect, test, vi } from "vitest";
 import type { Document, Problem } from "../src/events.js";
-import { defineElements, PetioleTask } from "../src/elements/task.js";
+import { defineElements } from "../src/elements/define.js";
+import type { PetioleTask } from "../src/elements/task.js";
 import { Emitter } from "../src/emitter.js";
 import type { LinkState } from "../src/link.js";
 import type { TaskView, ViewEvents } from "../src/view.js";
@@ -17,7 +18,8 @@ class HandView {
   ended = false;
   closed = false;
   problem: Problem | null = null;
-  cancel = vi.fn(async () => this.document);
+  cancel = vi.fn(async (_options?: { force?: boolean }) => this.document);
+  acknowledge = vi.fn(async () => undefined);
   close = vi.fn();
 
   get moment(): { now: number } {
@@ -85,7 +87,7 @@ test("a running task has a named bar with a value in words, and a cancel button"
   expect(bar.getAttribute("aria-valuenow")).toBe("45");
   expect(bar.getAttribute("aria-valuetext")).toContain("451,200 of 1,000,000 rows");
   part("cancel").click();
-  expect(view.cancel).toHaveBeenCalledOnce();
+  expect(view.cancel.mock.calls).toEqual([[{ force: false }]]);
 });
 
 test("while the total is unknown the bar has no value", async () => {
@@ -186,6 +188,96 @@ test("a view of one's own is not closed by the element, and label is the title",
   element.remove();
   await settle();
   expect(view.close).not.toHaveBeenCalled();
+});
+
+suite("the notice", () => {
+  let state: DocumentVisibilityState;
+  const look = async (next: DocumentVisibilityState): Promise<void> => {
+    state = next;
+    document.dispatchEvent(new Event("visibilitychange"));
+    await settle();
+  };
+
+  beforeEach(() => {
+    state = "visible";
+    vi.spyOn(document, "visibilityState", "get").mockImplementation(() => state);
+  });
+
+  afterEach(() => vi.restoreAllMocks());
+
+  test("a visible page that shows the end acknowledges it, once", async () => {
+    await show(running(1, 2));
+    expect(view.acknowledge).not.toHaveBeenCalled();
+    await show({ state: "failed", title: "Flights" });
+    await settle(3);
+    expect(view.acknowledge).toHaveBeenCalledOnce();
+  });
+
+  test("a hidden page does so when it is seen", async () => {
+    await look("hidden");
+    await show({ state: "succeeded" });
+    await settle(3);
+    expect(view.acknowledge).not.toHaveBeenCalled();
+    await look("visible");
+    await look("hidden");
+    await look("visible");
+    expect(view.acknowledge).toHaveBeenCalledOnce();
+  });
+
+  test("an element that isn't rendered does so when it is", async () => {
+    const rendered = vi.fn(() => false);
+    element.checkVisibility = rendered;
+    await show({ state: "succeeded" });
+    await settle(3);
+    expect(view.acknowledge).not.toHaveBeenCalled();
+    rendered.mockReturnValue(true);
+    await settle(1);
+    expect(view.acknowledge).toHaveBeenCalledOnce();
+  });
+
+  test("keep-notice leaves it in the inbox", async () => {
+    element.setAttribute("keep-notice", "");
+    await show({ state: "succeeded" });
+    await settle(3);
+    expect(view.acknowledge).not.toHaveBeenCalled();
+  });
+
+  test("that it can't be acknowledged is no error of the page", async () => {
+    view.acknowledge.mockRejectedValueOnce(new Error("of the server"));
+    await show({ state: "succeeded" });
+    expect(text("sentence")).toBe("Finished");
+  });
+});
+
+test("a task that doesn't stop can be stopped by force, by the same button", async () => {
+  const stopping: Document = { ...running(1, 2), state: "cancelling", forcible: true };
+  await show(stopping);
+  expect([text("cancel"), part("cancel").getAttribute("aria-disabled")]).toEqual(["Cancel", "true"]);
+  part("cancel").focus();
+  await show({ ...stopping, force_after: Date.now() + 2000 });
+  part("cancel").click();
+  expect(view.cancel).not.toHaveBeenCalled();
+  expect(text("sentence")).toBe("Stopping…");
+  await settle(3);
+  expect([text("cancel"), part("cancel").getAttribute("aria-disabled")]).toEqual(["Force stop", null]);
+  expect(element.shadowRoot!.activeElement).toBe(part("cancel"));
+  expect(text("said")).toMatch(/Force stop is possible/);
+  view.cancel.mockRejectedValueOnce(new TypeError("Failed to fetch"));
+  part("cancel").click();
+  await settle();
+  expect(text("detail")).toBe("Force stop did not reach the server. Try again.");
+  part("cancel").click();
+  await settle();
+  expect(view.cancel.mock.calls).toEqual([[{ force: true }], [{ force: true }]]);
+  await show({ ...stopping, force_after: Date.now(), forced: true });
+  expect([text("cancel"), part("cancel").getAttribute("aria-disabled")]).toEqual(["Force stop", "true"]);
+  expect(text("sentence")).toBe("Stopping by force…");
+});
+
+test("a later run says why it began", async () => {
+  await show({ ...running(0, 100, 2), reason: "database unavailable" });
+  expect(text("detail")).toBe("Run 2, started again: database unavailable");
+  expect(text("said")).toBe("Flights: Run 2, started again: database unavailable");
 });
 
 test("a task that can't be is said, not thrown", async () => {

@@ -82,7 +82,8 @@ export class Journal {
       feed: this.feed,
       epoch: this.epoch,
       seq: this.#seq,
-      run: 1,
+      // An inbox has no runs.
+      run: this.feed.startsWith("task:") ? 1 : 0,
       facts: this.#facts.length + (isFact ? 1 : 0),
       chain: this.#chain,
       at: Date.now(),

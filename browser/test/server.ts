@@ -3,8 +3,10 @@
 import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Server, type Socket } from "socket.io";
-import type { Event } from "../src/events.js";
+import type { Event, JSONValue } from "../src/events.js";
 import { Journal } from "./journal.js";
+
+export const INBOX: string = `user:${"0123456789abcdef".repeat(2)}`;
 
 const NOT_FOUND = { type: "about:blank", title: "Not found", status: 404, detail: "There is no such task." };
 
@@ -14,18 +16,29 @@ export class TestServer {
   readonly watches: { feed: string; cursor?: string }[] = [];
   readonly polls: string[] = [];
   readonly unwatched: string[] = [];
+  /** Every acknowledgement, in order, and the way it came. */
+  readonly acknowledged: { way: "socket" | "http"; message: object }[] = [];
+  readonly cancels: { way: "socket" | "http"; feed: string; force?: boolean }[] = [];
   /** Lever: rings that are lost on their way. */
   lose = 0;
   /** Lever: watches that stay without an acknowledgement. */
   deaf = 0;
+  /** Lever: acknowledgements of notices that are taken, and whose answers are lost. */
+  mute = 0;
+  /** Lever: what the next acknowledgements of notices are refused with. */
+  spurned: { title: string; status: number }[] = [];
+  /** Lever: the number of `/inbox` calls that fail. */
+  failing = 0;
   /** Lever: milliseconds before an acknowledgement. */
   delay = 0;
   /** Lever: what the next watches are refused with. */
   refusals: object[] = [];
   /** Lever: whether sockets are let in. */
   sockets = true;
+  /** Lever: whose inbox `/inbox` is. */
+  inbox = INBOX;
   retryAfter: string | null = null;
-  readonly #http: HttpServer = createServer((request, response) => this.#serve(request, response));
+  readonly #http: HttpServer = createServer((request, response) => void this.#serve(request, response));
   readonly #io = new Server(this.#http, { allowRequest: (_request, decide) => decide(null, this.sockets) });
 
   async open(): Promise<string> {
@@ -72,6 +85,20 @@ export class TestServer {
   /** Lever: what the next connections are refused with, on their way into the namespace. */
   readonly closed: object[] = [];
 
+  /** End the right to watch this feed. */
+  refuse(feed: string): void {
+    const error = { ...NOT_FOUND, detail: "You may not see this any more." };
+    this.#io.of("/petiole").to(feed).emit("refused", { feed, error });
+  }
+
+  /** Put the notice of a finished task into the inbox. */
+  notice(id: string, notice: Record<string, JSONValue> = {}): Event {
+    const inbox = this.journal(INBOX);
+    const full = { title: "Flights", state: "succeeded", at: Date.now(), ...notice };
+    const unread = (inbox.document["unread"] as number) + 1;
+    return inbox.fact("notice", { [`task:${id}`]: full, unread }, full);
+  }
+
   /** Cut every connection, as a restart does. */
   cut(): void {
     for (const socket of this.#io.of("/petiole").sockets.values()) socket.conn.close();
@@ -101,22 +128,48 @@ export class TestServer {
       void socket.leave(feed);
       acknowledge({});
     });
-    socket.on("cancel", ({ feed }: { feed: string }, acknowledge: (answer: object) => void) => {
-      acknowledge(this.#cancel(feed));
+    socket.on("cancel", (asked: { feed: string; force?: boolean }, acknowledge: (answer: object) => void) => {
+      this.cancels.push({ way: "socket", ...asked });
+      acknowledge(this.#cancel(asked.feed, asked.force));
+    });
+    socket.on("acknowledge", (message: { tasks?: string[] }, acknowledge: (answer: object) => void) => {
+      this.acknowledged.push({ way: "socket", message });
+      const error = this.#acknowledge(message);
+      if (this.mute > 0) this.mute -= 1;
+      else acknowledge(error ? { error } : {});
     });
   }
 
-  #cancel(feed: string): object {
+  /** Take notices out; returns the problem if that is refused. */
+  #acknowledge(message: { tasks?: string[] }): { title: string; status: number } | null {
+    const refusal = this.spurned.shift();
+    if (refusal) return refusal;
+    const { document } = this.journal(INBOX);
+    const waiting = Object.keys(document).filter((field) => field.startsWith("task:"));
+    const named = message.tasks?.map((id) => `task:${id}`);
+    const taken = named ? waiting.filter((field) => named.includes(field)) : waiting;
+    const earlier = named ? ((document["earlier"] as number | undefined) ?? 0) : 0;
+    if (taken.length === 0 && earlier === document["earlier"]) return null;
+    const gone = Object.fromEntries(taken.map((field) => [field, null]));
+    const unread = waiting.length - taken.length + earlier;
+    this.ring(this.journal(INBOX).fact("acknowledged", { ...gone, unread, earlier }));
+    return null;
+  }
+
+  #cancel(feed: string, force?: boolean): object {
     const journal = this.journals.get(feed);
     if (!journal) return { error: NOT_FOUND };
     if (journal.document.state === "succeeded") {
       return { error: { title: "It has finished already.", status: 409 } };
     }
-    this.ring(journal.state("cancelling"));
+    this.ring(journal.state("cancelling", force ? { forced: true } : {}));
     return { status: 202, document: journal.document };
   }
 
-  #serve(request: IncomingMessage, response: ServerResponse): void {
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let text = "";
+    for await (const chunk of request) text += String(chunk);
+    const body = (text ? JSON.parse(text) : {}) as { tasks?: string[]; force?: boolean };
     const url = new URL(request.url ?? "/", "http://test");
     const send = (status: number, body: object): void => {
       response.writeHead(status, {
@@ -131,11 +184,35 @@ export class TestServer {
       journal.state("queued", { title: "Flights" });
       return send(202, snapshot);
     }
+    if (url.pathname === "/petiole/inbox/acknowledge") {
+      this.acknowledged.push({ way: "http", message: body });
+      const problem = this.#acknowledge(body);
+      if (this.mute > 0) {
+        this.mute -= 1;
+        return void response.destroy();
+      }
+      return problem ? send(problem.status, problem) : send(200, this.#snapshot(this.journal(INBOX)));
+    }
+    if (url.pathname === "/petiole/inbox") {
+      if (this.failing > 0) {
+        this.failing -= 1;
+        return send(503, { title: "Unavailable", status: 503 });
+      }
+      const inbox = this.journal(this.inbox);
+      if (inbox.facts === 0) inbox.fact("inbox", { unread: 0, earlier: 0 });
+      return send(200, this.#snapshot(inbox));
+    }
+    if (url.pathname === "/petiole/inbox/events") {
+      this.polls.push(url.searchParams.get("after") ?? "");
+      const reading = this.journal(this.inbox).read(url.searchParams.get("after"));
+      return reading.recovered ? send(200, reading) : send(410, { title: "Gone", status: 410 });
+    }
     const [, id, call] = /^\/petiole\/tasks\/([^/]+)(?:\/(\w+))?$/.exec(url.pathname) ?? [];
     const journal = this.journals.get(`task:${id}`);
     if (!journal) return send(404, NOT_FOUND);
     if (call === "cancel") {
-      const answer = this.#cancel(journal.feed) as { error?: { status: number } };
+      this.cancels.push({ way: "http", feed: journal.feed, ...body });
+      const answer = this.#cancel(journal.feed, body.force) as { error?: { status: number } };
       return answer.error ? send(answer.error.status, answer.error) : send(202, this.#snapshot(journal));
     }
     if (call === undefined) return send(200, this.#snapshot(journal));
@@ -149,6 +226,6 @@ export class TestServer {
 
   #snapshot(journal: Journal): object {
     const { feed, cursor, document } = journal;
-    return { id: feed.slice(5), feed, cursor, document, links: {} };
+    return { id: feed.slice(feed.indexOf(":") + 1), feed, cursor, document, links: {} };
   }
 }

@@ -93,6 +93,31 @@ suite("the table of states", () => {
       {},
       { sentence: "Run 2 · 12,000 of 1,000,000 rows", percent: "1 %" },
     ],
+    [
+      "run 2, and why",
+      { state: "running", run: 2, reason: "No news from the worker w1.", progress: { ...million, stage: "Writing" } },
+      {},
+      {
+        sentence: "451,200 of 1,000,000 rows",
+        detail: "Run 2, started again: No news from the worker w1 · Writing",
+        percent: "45 %",
+      },
+    ],
+    [
+      "run 2 before it counts",
+      { state: "running", run: 2, reason: "database unavailable" },
+      {},
+      { sentence: "Running…", detail: "Run 2, started again: database unavailable" },
+    ],
+    [
+      "run 3 is awaited",
+      { state: "retrying", run: 2, retry_at: NOW + 90_000, reason: "database unavailable" },
+      {},
+      { sentence: "Run 3 starts in 90 s: database unavailable" },
+    ],
+    ["the first run has no reason", { state: "running", run: 1, reason: "an old one" }, {}, { detail: null }],
+    ["a success has no reason", { state: "succeeded", run: 2, reason: "an old one" }, {}, { detail: null }],
+    ["stopping by force", { state: "cancelling", forced: true }, {}, { sentence: "Stopping by force…", detail: null }],
     ["cancelling", { state: "cancelling", progress: million }, {}, { sentence: "Stopping…", bar: "frozen" }],
     ["cancelled", { state: "cancelled", progress: million }, {}, { sentence: "Cancelled at 45 %", bar: "frozen" }],
     ["cancelled early", { state: "cancelled" }, {}, { sentence: "Cancelled" }],
@@ -129,6 +154,19 @@ suite("the table of states", () => {
     ["succeeded without anything", { state: "succeeded" }, {}, { sentence: "Finished" }],
   ])("%s", (_name, document, moment, expected) => {
     expect(say(document, moment)).toMatchObject(expected);
+  });
+
+  test.each<[string, Document, boolean]>([
+    ["in time", { state: "cancelling", forcible: true, force_after: NOW }, true],
+    ["too early", { state: "cancelling", forcible: true, force_after: NOW + 1 }, false],
+    ["asked for already", { state: "cancelling", forcible: true, force_after: NOW, forced: true }, false],
+    ["where the worker can't", { state: "cancelling", force_after: NOW }, false],
+    ["before the server has said when", { state: "cancelling", forcible: true }, false],
+    ["of a task that has ended", { state: "cancelled", forcible: true, force_after: NOW }, false],
+  ])("force stop %s", (_name, document, expected) => {
+    const words = describe(document, { now: NOW });
+    expect(words.forcible).toBe(expected);
+    expect(words.detail).toBe(expected ? "It has not stopped by itself yet." : null);
   });
 
   test("the reference is of failed tasks only", () => {
@@ -239,6 +277,21 @@ suite("announcements", () => {
     expect(said(at(76, "stalled"), 42)).toBe("Flights: No news from the worker");
     expect(said(at(80), 43)).toBe("Flights: 80 of 100 rows");
     expect(said(at(100, "succeeded"), 44)).toBe("Flights: Finished. 100 rows");
+  });
+
+  test("a later run says why, and a task that doesn't stop says that it can be forced", () => {
+    const announcer = new Announcer();
+    const said = (document: Document): string | null => plain(announcer.take(words(document), 0));
+    said(at(50));
+    expect(said({ ...at(0), run: 2, reason: "The worker disappeared." })).toBe(
+      "Flights: Run 2, started again: The worker disappeared",
+    );
+    expect(said({ ...at(1), run: 2, reason: "The worker disappeared." })).toBeNull();
+    const stopping: Document = { ...at(1, "cancelling"), forcible: true, force_after: NOW + 1 };
+    expect(said(stopping)).toBe("Flights: Stopping…");
+    expect(said({ ...stopping, force_after: NOW })).toMatch(/Force stop is possible/);
+    expect(said({ ...stopping, force_after: NOW })).toBeNull();
+    expect(announcer.take(words({ ...stopping, force_after: NOW, forced: true }), 0)).toBeNull();
   });
 
   test("failure is left to the alert, and an old end is no news", () => {

@@ -1,4 +1,6 @@
-/** The icons of the task states: 20 × 20 outlines in the current colour, hidden from screen readers. */
+/** The icons: 20 × 20 outlines in the current colour, hidden from screen readers. */
+
+import type { TaskState } from "../events.js";
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const CIRCLE = "M10 2.75a7.25 7.25 0 1 1 0 14.5a7.25 7.25 0 0 1 0-14.5z";
@@ -12,7 +14,8 @@ export type IconName =
   | "failed"
   | "lost"
   | "succeeded"
-  | "download";
+  | "download"
+  | "dismiss";
 
 const OUTLINES: Readonly<Record<IconName, string>> = {
   waiting: `${CIRCLE} M10 6v4.25l2.75 1.75`,
@@ -24,6 +27,19 @@ const OUTLINES: Readonly<Record<IconName, string>> = {
   lost: `${CIRCLE} M10 6v5 M10 13.75v.1`,
   succeeded: `${CIRCLE} M6.75 10.25l2.25 2.25l4.25-4.75`,
   download: "M10 3v9.5 M6 8.75l4 4l4-4 M3.5 16.75h13",
+  dismiss: "M5.75 5.75l8.5 8.5 M14.25 5.75l-8.5 8.5",
+};
+
+export const STATE_ICONS: Readonly<Record<TaskState, IconName>> = {
+  queued: "waiting",
+  running: "running",
+  stalled: "stalled",
+  retrying: "retrying",
+  cancelling: "stopped",
+  cancelled: "stopped",
+  failed: "failed",
+  lost: "lost",
+  succeeded: "succeeded",
 };
 
 /** Return a new icon. Built node by node, so that no page needs to allow markup in strings. */

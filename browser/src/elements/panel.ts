@@ -1,25 +1,9 @@
 /** The nodes of `<petiole-task>`: built once, then only filled. Text goes in as text, never as markup. */
 
 import { icon, type IconName } from "./icons.js";
-import { styleSheet } from "./style.js";
-
-function make<Tag extends keyof HTMLElementTagNameMap>(
-  tag: Tag,
-  part: string,
-  attributes: Readonly<Record<string, string>> = {},
-): HTMLElementTagNameMap[Tag] {
-  const node = document.createElement(tag);
-  node.className = part;
-  node.setAttribute("part", part);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
-
-/** Set the text and hide what is empty; nodes that are right already are left alone. */
-export function fill(node: HTMLElement, text: string | null): void {
-  if (node.textContent !== (text ?? "")) node.textContent = text ?? "";
-  node.hidden = text === null;
-}
+import { fill, make } from "./nodes.js";
+import { styleSheets } from "./style.js";
+import { TASK_STYLE } from "./task-style.js";
 
 export class Panel {
   readonly root: HTMLElement = make("div", "task", { role: "group", "aria-labelledby": "title" });
@@ -50,7 +34,7 @@ export class Panel {
   #shown: IconName | null = null;
 
   constructor(shadow: ShadowRoot) {
-    shadow.adoptedStyleSheets = [styleSheet()];
+    shadow.adoptedStyleSheets = styleSheets(TASK_STYLE);
     const head = make("div", "head");
     const heading = make("span", "heading");
     const stage = make("div", "stage");
@@ -71,7 +55,6 @@ export class Panel {
     }
     const actions = document.createElement("slot");
     actions.name = "actions";
-    this.cancel.textContent = "Cancel";
     this.download.append(icon("download"), "Download");
     heading.append(this.title);
     head.append(this.#icon, heading, this.percent, this.cancel, actions);
@@ -113,11 +96,12 @@ export class Panel {
   }
 
   /**
-   * Show, disable or take away the button. While it has the focus it is not taken away but disabled, because focus
-   * would fall back to the top of the page.
+   * Show, disable or take away the button, and say what it does. While it has the focus it is not taken away but disabled,
+   * because focus would fall back to the top of the page.
    */
-  showCancel(wanted: "shown" | "disabled" | "gone", focused: boolean): void {
+  showCancel(text: string, wanted: "shown" | "disabled" | "gone", focused: boolean): void {
     this.cancel.hidden = wanted === "gone" && !focused;
+    if (this.cancel.textContent !== text) this.cancel.textContent = text;
     if (wanted === "shown") this.cancel.removeAttribute("aria-disabled");
     else this.cancel.setAttribute("aria-disabled", "true");
   }

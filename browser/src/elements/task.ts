@@ -2,33 +2,18 @@
 
 import { Announcer } from "../announce.js";
 import type { TaskClient } from "../client.js";
-import { isTerminal, type Snapshot, type TaskState } from "../events.js";
+import { isTerminal, type Snapshot } from "../events.js";
 import { formatPercent } from "../format.js";
 import { Refused } from "../http.js";
-import { sharedClient } from "../shared.js";
 import type { TaskView } from "../view.js";
 import { describe, describeLink, describeReceipt, isExpired, type Words } from "../words.js";
-import type { IconName } from "./icons.js";
-import { fill, Panel } from "./panel.js";
-
-const ICONS: Readonly<Record<TaskState, IconName>> = {
-  queued: "waiting",
-  running: "running",
-  stalled: "stalled",
-  retrying: "retrying",
-  cancelling: "stopped",
-  cancelled: "stopped",
-  failed: "failed",
-  lost: "lost",
-  succeeded: "succeeded",
-};
-
-// So that a server that renders pages can import this module: it has no elements.
-const Base: typeof HTMLElement = globalThis.HTMLElement ?? (class {} as typeof HTMLElement);
+import { STATE_ICONS } from "./icons.js";
+import { adopt, Base, clientOf, fill, localeOf, safeUrl } from "./nodes.js";
+import { Panel } from "./panel.js";
 
 /**
  * Attributes: `task` (its id), `cursor`, `label` (instead of the task's title), `prefix` and `path` (where the server's
- * calls and Socket.IO are). Or set `snapshot`, or a `view` of one's own; `client` instead of the page's shared one.
+ * calls and Socket.IO are), `keep-notice` (showing the end doesn't acknowledge it). Or set `snapshot`, or a `view` of one's own; `client` instead of the page's shared one.
  *
  * Events: `petiole-change` (detail: the document), `petiole-end` (detail: `{document, receipt}`). They bubble.
  */
@@ -47,6 +32,7 @@ export class PetioleTask extends Base {
   #linkSince = 0;
   #cancelProblem: string | null = null;
   #misuse: string | null = null;
+  #acknowledged: TaskView | null = null;
   #restarting = false;
   #rendering = false;
 
@@ -80,13 +66,14 @@ export class PetioleTask extends Base {
   }
 
   connectedCallback(): void {
-    for (const name of ["client", "snapshot", "view"] as const) this.#adopt(name);
+    adopt(this, ["client", "snapshot", "view"]);
     if (!this.#panel) {
       this.#panel = new Panel(this.shadowRoot ?? this.attachShadow({ mode: "open" }));
       this.#panel.cancel.addEventListener("click", () => void this.#cancel());
       this.#panel.cancel.addEventListener("blur", () => this.#renderSoon());
     }
-    this.#tick = setInterval(() => this.#render(), 1000);
+    this.#tick = setInterval(this.#render, 1000);
+    document.addEventListener("visibilitychange", this.#render);
     this.#restart();
     this.#render();
   }
@@ -94,6 +81,7 @@ export class PetioleTask extends Base {
   disconnectedCallback(): void {
     if (this.#tick !== null) clearInterval(this.#tick);
     this.#tick = null;
+    document.removeEventListener("visibilitychange", this.#render);
     // An element that is only moved within the page is connected again by then, and goes on.
     queueMicrotask(() => {
       if (!this.isConnected) this.#leave();
@@ -104,14 +92,6 @@ export class PetioleTask extends Base {
     if (before === after) return;
     if (name === "label") this.#renderSoon();
     else this.#restart();
-  }
-
-  /** Take a property that a script set before this class was defined. */
-  #adopt(name: "client" | "snapshot" | "view"): void {
-    if (!Object.prototype.hasOwnProperty.call(this, name)) return;
-    const value = this[name];
-    delete (this as Partial<this>)[name];
-    Object.assign(this, { [name]: value });
   }
 
   /** Watch what is to be watched, once all attributes and properties of this turn are set. */
@@ -145,10 +125,7 @@ export class PetioleTask extends Base {
 
   #open(): TaskView | null {
     if (this.#given) return this.#given;
-    const prefix = this.getAttribute("prefix");
-    const path = this.getAttribute("path");
-    const client =
-      this.#client ?? sharedClient({ ...(prefix !== null && { prefix }), ...(path !== null && { path }) });
+    const client = this.#client ?? clientOf(this);
     const task = this.getAttribute("task");
     try {
       if (this.#snapshot) return client.resume(this.#snapshot);
@@ -191,11 +168,12 @@ export class PetioleTask extends Base {
     const view = this.#view;
     if (!view || this.#panel?.cancel.getAttribute("aria-disabled") === "true") return;
     this.#cancelProblem = null;
+    const force = describe(view.document, view.moment).forcible;
     try {
-      await view.cancel();
+      await view.cancel({ force });
     } catch (error) {
-      this.#cancelProblem =
-        error instanceof Refused ? error.message : "Cancelling did not reach the server. Try again.";
+      const what = force ? "Force stop" : "Cancelling";
+      this.#cancelProblem = error instanceof Refused ? error.message : `${what} did not reach the server. Try again.`;
     }
     this.#renderSoon();
   }
@@ -210,19 +188,19 @@ export class PetioleTask extends Base {
     });
   }
 
-  #render(): void {
+  readonly #render = (): void => {
     const panel = this.#panel;
     if (!panel) return;
     const view = this.#view;
     const moment = view?.moment ?? { now: Date.now() };
-    const locale = this.closest<HTMLElement>("[lang]")?.lang || "en";
+    const locale = localeOf(this);
     const words = describe(view?.document ?? {}, moment, locale);
     const refusal = this.#misuse ?? (view?.problem ? (view.problem.detail ?? view.problem.title) : null);
     const fraction = this.#hold(view?.document.run ?? 0, words.fraction);
     const percent = words.percent === null || fraction === null ? null : formatPercent(fraction, locale);
     const failed = refusal !== null || words.state === "failed" || words.state === "lost";
 
-    panel.showIcon(refusal !== null ? "lost" : words.state === null ? "waiting" : ICONS[words.state]);
+    panel.showIcon(refusal !== null ? "lost" : words.state === null ? "waiting" : STATE_ICONS[words.state]);
     fill(panel.title, this.getAttribute("label") ?? words.title);
     fill(panel.percent, words.state === "succeeded" || refusal !== null ? null : percent);
     const told = [percent, words.sentence, words.left].filter(Boolean).join(", ");
@@ -231,6 +209,17 @@ export class PetioleTask extends Base {
     this.#renderFoot(panel, words, locale);
     const said = this.#announcer.take({ ...words, title: panel.title.textContent ?? "" }, Date.now());
     if (said !== null) panel.said.textContent = said;
+    this.#acknowledge();
+  };
+
+  /** What somebody sees here needs no notice any more. */
+  #acknowledge(): void {
+    const view = this.#view;
+    if (!view?.ended || this.#acknowledged === view || this.hasAttribute("keep-notice")) return;
+    if (document.visibilityState !== "visible" || this.checkVisibility?.() === false) return;
+    this.#acknowledged = view;
+    // Refused, it stays in the inbox, where it can be dismissed by hand.
+    view.acknowledge().catch(() => undefined);
   }
 
   #renderOutcome(panel: Panel, words: Words, failure: string | null): void {
@@ -249,8 +238,9 @@ export class PetioleTask extends Base {
     panel.showDownload(url, artifact?.name ?? null);
 
     const over = words.state === null || isTerminal(view?.document ?? {}) || view?.closed === true;
-    const wanted = over ? "gone" : words.state === "cancelling" ? "disabled" : "shown";
-    panel.showCancel(wanted, this.shadowRoot?.activeElement === panel.cancel);
+    const wanted = over ? "gone" : words.state === "cancelling" && !words.forcible ? "disabled" : "shown";
+    const force = words.forcible || (words.state === "cancelling" && view?.document.forced === true);
+    panel.showCancel(force ? "Force stop" : "Cancel", wanted, this.shadowRoot?.activeElement === panel.cancel);
   }
 
   #renderFoot(panel: Panel, words: Words, locale: string): void {
@@ -267,23 +257,6 @@ export class PetioleTask extends Base {
     this.#held = { run, fraction: this.#held.run === run ? Math.max(this.#held.fraction, fraction) : fraction };
     return this.#held.fraction;
   }
-}
-
-/** Return the address if it is one of the web and not of a lesser scheme than the page's; never `javascript:`. */
-function safeUrl(text: unknown): string | null {
-  if (typeof text !== "string") return null;
-  try {
-    const { href, protocol } = new URL(text, document.baseURI);
-    const allowed = location.protocol === "https:" ? ["https:"] : ["http:", "https:"];
-    return allowed.includes(protocol) ? href : null;
-  } catch {
-    return null;
-  }
-}
-
-/** Make `<petiole-task>` known to the page. A second call does nothing. */
-export function defineElements(): void {
-  if (!customElements.get("petiole-task")) customElements.define("petiole-task", PetioleTask);
 }
 
 declare global {

@@ -107,6 +107,8 @@
     const task = document.createElement("petiole-task");
     task.dataset.id = snapshot.id;
     task.setAttribute("prefix", places.prefix);
+    // What was over before this page knew of it stays in the inbox until somebody dismisses it there.
+    task.toggleAttribute("keep-notice", "finished_at" in snapshot.document);
     task.snapshot = snapshot;
     element("exports")[place](task);
     element("empty").hidden = true;
@@ -118,6 +120,15 @@
     for (const snapshot of tasks) show(snapshot, place);
     element("empty").hidden = element("exports").childElementCount > 0;
     return /<([^>]+)>; rel="next"/.exec(response.headers.get("Link") ?? "")?.[1] ?? null;
+  }
+
+  function showUnread({ detail: { unread } }) {
+    const sum = numbers.format(unread);
+    element("unread").textContent = unread > 99 ? "99+" : sum;
+    element("unread").hidden = unread === 0;
+    element("bell").setAttribute("aria-label", unread > 0 ? `Inbox, ${sum} unread` : "Inbox");
+    // The inbox itself says what has come only while it is open.
+    element("unread-said").textContent = unread > 0 && !element("inbox").matches(":popover-open") ? `${sum} unread in the inbox` : "";
   }
 
   const showNewer = () => list(places.tasks, "prepend").catch(() => {});
@@ -149,6 +160,8 @@
   element("none").addEventListener("click", () => check(false));
   element("add-filter").addEventListener("click", addFilter);
   element("older").addEventListener("click", () => showOlder().catch((refusal) => say(refusal.sentence)));
+  element("inbox").addEventListener("petiole-inbox-change", showUnread);
+  element("inbox").addEventListener("toggle", ({ newState }) => element("bell").classList.toggle("open", newState === "open"));
   tabs?.addEventListener("message", showNewer);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) showNewer(); });
 

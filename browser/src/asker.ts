@@ -1,16 +1,16 @@
-/** The reads of one feed: one at a time, tried again after a failure, and void when the connection changes. */
+/** What is asked of the server: one question at a time, asked again after a failure, and void when its owner says so. */
 
-import type { Cursor, Problem } from "./events.js";
-import { type Answer, Refused } from "./http.js";
+import type { Problem } from "./events.js";
+import { Refused } from "./http.js";
 import { backoff, Timer, type Timing } from "./timing.js";
 
-export interface ReadsOptions {
-  /** Ask the journal, by whatever way is open; throws `Refused` or, when nothing answers, any other error. */
-  readonly ask: (cursor: Cursor | null) => Promise<Answer>;
-  /** Whether any way is open. While none is, a read waits for the owner to ask again. */
+export interface AskerOptions<Question, Answer> {
+  /** Ask, by whatever way is open; throws `Refused` or, when nothing answers, any other error. */
+  readonly ask: (question: Question) => Promise<Answer>;
+  /** Whether any way is open. While none is, a question waits for the owner to ask again. */
   readonly open: () => boolean;
   readonly answered: (answer: Answer) => void;
-  /** The server will not answer this reader, whatever it asks. */
+  /** The server will not answer this, however often it is asked. */
   readonly refused: (problem: Problem) => void;
   /** Nothing answered, this many times in a row. */
   readonly failed: (failures: number) => void;
@@ -18,21 +18,21 @@ export interface ReadsOptions {
   readonly random: () => number;
 }
 
-export class Reads {
-  readonly #options: ReadsOptions;
+export class Asker<Question, Answer> {
+  readonly #options: AskerOptions<Question, Answer>;
   readonly #retry = new Timer();
-  /** Counts the reads that were asked for: an answer to any but the last one is void. */
+  /** Counts the questions: an answer to any but the last one is void. */
   #latest = 0;
 
-  constructor(options: ReadsOptions) {
+  constructor(options: AskerOptions<Question, Answer>) {
     this.#options = options;
   }
 
-  /** Read what follows the cursor, after `seconds`. Voids any read that is under way. */
-  request(cursor: Cursor | null, seconds = 0): void {
+  /** Ask this, after `seconds`. Voids the question that is under way. */
+  request(question: Question, seconds = 0): void {
     this.void();
-    if (seconds > 0) this.#retry.set(seconds, () => void this.#ask(cursor, this.#latest, 0));
-    else void this.#ask(cursor, this.#latest, 0);
+    if (seconds > 0) this.#retry.set(seconds, () => void this.#ask(question, this.#latest, 0));
+    else void this.#ask(question, this.#latest, 0);
   }
 
   /** Forget what is under way: its answer will not be delivered. */
@@ -41,12 +41,12 @@ export class Reads {
     this.#retry.clear();
   }
 
-  async #ask(cursor: Cursor | null, number: number, failures: number): Promise<void> {
+  async #ask(question: Question, number: number, failures: number): Promise<void> {
     const { ask, open, answered, refused, failed, timing, random } = this.#options;
     if (!open()) return;
     let answer: Answer;
     try {
-      answer = await ask(cursor);
+      answer = await ask(question);
     } catch (error) {
       if (number !== this.#latest) return;
       if (error instanceof Refused && isFinal(error.problem)) {
@@ -58,7 +58,7 @@ export class Reads {
       if (number !== this.#latest) return;
       const named = error instanceof Refused ? (error.again ?? 0) : 0;
       const wait = timing.reconnectFirst / 4 + backoff(failures, timing, random);
-      this.#retry.set(Math.max(named, wait), () => void this.#ask(cursor, number, failures + 1));
+      this.#retry.set(Math.max(named, wait), () => void this.#ask(question, number, failures + 1));
       return;
     }
     if (number === this.#latest) answered(answer);

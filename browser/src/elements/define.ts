@@ -1,0 +1,10 @@
+/** Makes the elements known to the page. */
+
+import { PetioleInbox } from "./inbox.js";
+import { PetioleTask } from "./task.js";
+
+/** Make `<petiole-task>` and `<petiole-inbox>` known to the page. A second call does nothing. */
+export function defineElements(): void {
+  if (!customElements.get("petiole-task")) customElements.define("petiole-task", PetioleTask);
+  if (!customElements.get("petiole-inbox")) customElements.define("petiole-inbox", PetioleInbox);
+}

@@ -1,0 +1,68 @@
+/** What `<petiole-task>` looks like. */
+
+export const TASK_STYLE = `
+.task {
+  padding: var(--petiole-padding, 1rem 1.25rem);
+  background: var(--_surface);
+  border: 1px solid var(--_line);
+  border-radius: var(--petiole-radius, 0.75rem);
+}
+.task[data-bar="filling"], .task[data-bar="over"], .task[data-bar="unknown"], .task[data-bar="full"] { --_tone: var(--_accent); }
+.task[data-bar="stalled"], .task[data-bar="retrying"] { --_tone: var(--_warn-fill); }
+.task[data-bar="broken"] { --_tone: var(--_bad); }
+
+.head { display: flex; align-items: center; gap: 0.625rem; min-block-size: 2rem; }
+.icon { display: grid; flex: none; color: var(--_tone); }
+.heading { flex: 1; min-inline-size: 0; font-weight: 600; overflow-wrap: anywhere; }
+.percent { flex: none; color: var(--_muted); }
+
+.stage { display: flex; align-items: center; gap: 0.75rem; block-size: 3rem; }
+.bar {
+  position: relative; flex: 1; block-size: 0.5rem; overflow: hidden; contain: strict;
+  background: var(--_track); border-radius: 1rem;
+}
+.fill {
+  position: absolute; inset-block: 0; inset-inline-start: 0; inline-size: var(--_filled, 0%);
+  background: var(--_tone); border-radius: inherit; transition: inline-size 0.3s ease-out;
+}
+[data-bar="frozen"] .fill, [data-bar="broken"] .fill, [data-bar="stalled"] .fill { transition: none; }
+[data-bar="retrying"] .fill {
+  background: repeating-linear-gradient(-45deg, var(--_tone) 0 0.375rem, var(--_track) 0.375rem 0.625rem);
+}
+[data-bar="unknown"] .fill, [data-bar="waiting"] .fill { inline-size: 30%; animation: pass 1.8s ease-in-out infinite; }
+[data-bar="waiting"] .fill { opacity: 0.55; animation-duration: 3s; }
+[data-bar="unknown"] .icon svg, [data-bar="filling"] .icon svg, [data-bar="over"] .icon svg { animation: turn 1.4s linear infinite; }
+@keyframes pass { from { inset-inline-start: -30%; } to { inset-inline-start: 100%; } }
+@keyframes turn { to { transform: rotate(1turn); } }
+
+.download { min-block-size: 2.25rem; padding: 0 1rem; color: var(--_on-accent); background: var(--_accent); border-color: transparent; }
+.download:hover { background: color-mix(in srgb, var(--_accent) 88%, var(--_text)); border-color: transparent; }
+.file { min-inline-size: 0; overflow: hidden; color: var(--_muted); text-overflow: ellipsis; white-space: nowrap; }
+
+.sentence, .failure { min-block-size: 1.4em; overflow-wrap: anywhere; }
+.failure { color: var(--_bad); }
+.failure.none { min-block-size: 0; }
+.separator, .left { color: var(--_muted); }
+.left { display: inline-block; }
+.foot {
+  display: flex; flex-wrap: wrap; justify-content: space-between; column-gap: 1rem;
+  min-block-size: 1.5em; margin-block-start: 0.125rem; color: var(--_muted); font-size: 0.8125rem; line-height: 1.5;
+}
+.link { color: var(--_warn); }
+
+@container (max-width: 26rem) {
+  .task { padding: var(--petiole-padding, 0.75rem 0.875rem); }
+  .foot { flex-direction: column; }
+}
+@container (max-width: 22rem) {
+  .percent { display: none; }
+}
+@media (prefers-reduced-motion: reduce) {
+  [data-bar="unknown"] .fill, [data-bar="waiting"] .fill { inline-size: 100%; opacity: 0.3; }
+}
+@media (forced-colors: active) {
+  .bar { border: 1px solid CanvasText; }
+  .fill { background: Highlight; forced-color-adjust: none; }
+  [data-bar="retrying"] .fill { background: repeating-linear-gradient(-45deg, Highlight 0 0.375rem, Canvas 0.375rem 0.625rem); }
+}
+`;
