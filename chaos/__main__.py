@@ -7,6 +7,7 @@ import random
 import sys
 from pathlib import Path
 
+from chaos.plain import compare
 from chaos.run import Options, run
 from chaos.scenarios import SCENARIOS, Scenario
 from chaos.servers import servers
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--redis", choices=("any", "embedded", "system", "both"), default="any")
     parser.add_argument("--full", action="store_true", help="the long spans: faults of 60 s, 200 and more rounds")
     parser.add_argument("--keep", type=Path, help="where the histories and logs of every run stay")
+    parser.add_argument("--plain", action="store_true", help="compare with the plain pattern under the same faults")
     options = parser.parse_args()
     chosen = {int(number) for number in options.only.split(",") if number}
     unknown = chosen - {scenario.number for scenario in SCENARIOS}
@@ -32,6 +34,9 @@ def main() -> int:
         keep = None if options.keep is None else options.keep / name.replace(" ", "-")
         how = Options(binary, options.seed, full=options.full, keep=keep)
         print(f"seed {options.seed}, {name}")
+        if options.plain:
+            wrong += not compare(how)
+            continue
         print(f"{'#':>3}  {'fault':<32} {'verdict':<10} figure")
         for scenario in SCENARIOS:
             if not chosen or scenario.number in chosen:

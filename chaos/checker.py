@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from petiole.state import is_terminal
@@ -56,6 +57,30 @@ def check(
     return violations + list(_check_agreement(seen))
 
 
+@dataclass(frozen=True)
+class Losses:
+    """What the browsers of one run didn't get: facts, and how often one came out of its order, and ends."""
+
+    sent: int
+    lost: int
+    disordered: int
+    endless: int
+
+
+def count_losses(said: Mapping[int, Sequence[Said]], seen: Sequence[Seen]) -> Losses:
+    """Count facts times browsers, and of those what was lost; the end of a task counts as a fact."""
+    sent = lost = disordered = endless = 0
+    for each in seen:
+        shown = [entry["said"] for entry in each.entries if entry.get("said") is not None]
+        ended = any(is_terminal(entry.get("state")) for entry in each.entries)
+        expected = {one.fact for one in said[each.task]}
+        sent += len(expected) + 1
+        lost += len(expected - set(shown)) + (not ended)
+        disordered += sum(later < earlier for earlier, later in pairwise(shown))
+        endless += not ended
+    return Losses(sent, lost, disordered, endless)
+
+
 def check_durations(took: Mapping[int, float], *, undisturbed: float) -> list[str]:
     """I12: compare how long the tasks took (seconds) with what the same task takes undisturbed."""
     return [
@@ -65,9 +90,7 @@ def check_durations(took: Mapping[int, float], *, undisturbed: float) -> list[st
     ]
 
 
-def _check_one(
-    seen: Seen, said: Sequence[Said], resets_allowed: bool, fault_ended: float | None
-) -> Iterator[str]:
+def _check_one(seen: Seen, said: Sequence[Said], resets_allowed: bool, fault_ended: float | None) -> Iterator[str]:
     where = f"{seen.browser} on task {seen.task}"
     reset = any("reset" in entry for entry in seen.entries)
     if reset and not resets_allowed:

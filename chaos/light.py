@@ -16,7 +16,7 @@ import websocket
 from chaos.browsers import entry_of, reader_without
 from chaos.checker import Seen
 from petiole.events import Cursor, Event
-from petiole.feed import Action, Read, Reader, Reading, Reset, Show
+from petiole.feed import Action, Read, Reading, Reset, Show
 from petiole.state import is_terminal
 
 TIMEOUT = 20.0
@@ -76,14 +76,21 @@ class Line:
 
     def close(self) -> None:
         with suppress(OSError, websocket.WebSocketException):
-            self._socket.shutdown()
+            self._socket.shutdown()  # type: ignore[no-untyped-call]
 
 
 class LightBrowser:
     """Follows one task and comes back by itself. `pause` has it read nothing, with its connection open."""
 
     def __init__(
-        self, name: str, url: str, task: int, accepted: Mapping[str, Any], *, without: str = "", buffer: int | None = None
+        self,
+        name: str,
+        url: str,
+        task: int,
+        accepted: Mapping[str, Any],
+        *,
+        without: str = "",
+        buffer: int | None = None,
     ) -> None:
         self.name = name
         self.url = url

@@ -23,9 +23,9 @@ _MESSAGE: Final = re.compile(rb"\*3\r\n\$7\r\nmessage\r\n\$\d+\r\n[^\r]*\r\n\$(\
 class Faults:
     """What the proxy does just now.
 
-    `swallow`: every connection that says something now stays open and passes nothing any more, for good. `lose` is asked for
-    every pub/sub message on its way to a subscriber, and so are `double` and `swap` (with the next). `cut` is asked for every reply on its way to a writer: true resets the
-    connection in its place.
+    `swallow`: every connection that says something now stays open and passes nothing any more, for good. `lose`, `double` and
+    `swap` (with the next) are asked for every pub/sub message on its way to a subscriber. `cut` is asked for every reply on
+    its way to a writer: true resets the connection in its place.
     """
 
     refuse: bool = False

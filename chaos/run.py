@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chaos.browsers import Browser
-from chaos.checker import check, check_durations
+from chaos.checker import Losses, check, check_durations, count_losses
 from chaos.scenarios import Load, Scenario
 from chaos.system import System, running, wait_until
 
@@ -36,6 +36,7 @@ class Result:
 
     found: list[str]
     figure: str
+    losses: Losses
 
 
 def run(scenario: Scenario, options: Options, *, control: bool) -> Result:
@@ -90,14 +91,13 @@ def _run(scenario: Scenario, system: System, options: Options, *, control: bool)
     lost = system.web_side.faults.lost + system.worker_side.faults.lost
     figure += f" ({lost} in all)" if lost else ""
     slowest = max((float(result["slowest"]) for result in _results(system).values()), default=0.0)
-    return Result(found, f"{figure}; slowest emit {slowest * 1000:.1f} ms" if slowest else figure)
+    figure = f"{figure}; slowest emit {slowest * 1000:.1f} ms" if slowest else figure
+    return Result(found, figure, count_losses(system.said(), seen))
 
 
 def begin(system: System, load: Load) -> None:
     """Start the tasks and the browsers, half of them at each web process."""
-    accepted = {
-        number: system.start_task(load.task, number, load.facts, load.interval) for number in range(load.tasks)
-    }
+    accepted = {number: system.start_task(load.task, number, load.facts, load.interval) for number in range(load.tasks)}
     for number in range(load.browsers):
         browser = system.browser(f"browser {number}", number, without=system.without)
         for task, answer in accepted.items():
@@ -154,5 +154,3 @@ def _directory(options: Options, name: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as directory:
         yield Path(directory) / "run"
-
-

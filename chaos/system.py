@@ -82,7 +82,7 @@ class System:
             directory=ROOT,
         )
         self.webs[port] = web
-        self.processes.wait_ready(web, timeout=READY, condition=lambda: _answers(port))
+        self.processes.wait_ready(web, timeout=READY, condition=lambda: answers(port))
 
     def kill_web(self, port: int) -> None:
         self._kill(self.webs[port], signal.SIGKILL)
@@ -144,11 +144,10 @@ class System:
 
     def bodies(self, task: int) -> list[dict[str, Any]]:
         """When the runs of a task began and ended."""
-        entries = sorted(
+        return sorted(
             (entry for entry in self.history("body") if entry["task"] == task),
             key=lambda entry: float(entry.get("begin") or entry["end"]),
         )
-        return entries
 
     def said(self) -> dict[int, list[Said]]:
         """What each task said.
@@ -170,6 +169,10 @@ class System:
             if (task, run) in whole or (task, run, entry["said"]) in acknowledged:
                 said[task].append(Said(run, entry["said"], entry["at"]))
         return said
+
+    def log_count(self, text: str) -> int:
+        """How many lines of the processes' logs have this text."""
+        return sum(text in line for line in (self.directory / "system.log").read_text(errors="replace").splitlines())
 
     def web_resources(self) -> Resources:
         return resources(pid for web in self.webs.values() for pid in family(web.popen.pid))
@@ -194,6 +197,7 @@ def running(
     workers: int = 2,
     webs: int = 2,
     full: bool = False,
+    kind: type[System] = System,
 ) -> Iterator[System]:
     """Start everything on free ports, and stop what was started."""
     (directory / "history").mkdir(parents=True)
@@ -212,7 +216,7 @@ def running(
         command = redis_command(binary, port=redis_port, directory=directory / "redis")
         server = processes.start("redis", command)
         processes.wait_ready(server, timeout=READY, condition=lambda: pings(redis_port))
-        system = System(directory, binary, processes, redis_port, worker_side, web_side, environment, server)
+        system = kind(directory, binary, processes, redis_port, worker_side, web_side, environment, server)
         system.full, system.without = full, without
         system.clocks = {name: {"CHAOS_CLOCK": str(shift)} for name, shift in (clocks or {}).items()}
         for number in range(1, workers + 1):
@@ -252,7 +256,7 @@ def pings(port: int) -> bool:
         return False
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     try:
         return requests.get(f"http://127.0.0.1:{port}", timeout=2).ok
     except requests.RequestException:

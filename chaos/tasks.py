@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,7 +88,7 @@ def talk(number: int, count: int, interval: float, padding: int) -> dict[str, fl
             slowest = max(slowest, now - before)
             record("said", task=number, run=run, said=fact, at=now)
             due = max(began + (fact + 1) * interval, time.monotonic())
-            time.sleep(due - time.monotonic())
+            time.sleep(max(due - time.monotonic(), 0.0))
             # How late the machine wakes a process that only sleeps: so much of an emit call is the machine's.
             hiccup = max(hiccup, time.monotonic() - due)
     return {"slowest": slowest, "hiccup": hiccup, "took": time.monotonic() - began}
@@ -130,7 +129,13 @@ def poison(number: int, count: int, interval: float) -> None:
     deep: list[Any] = []
     for _ in range(1000):
         deep = [deep]
-    values = [("10 MB", "x" * 10_000_000), ("NaN", float("nan")), ("surrogates", "\ud800"), ("depth", deep), ("set", object())]
+    values = [
+        ("10 MB", "x" * 10_000_000),
+        ("NaN", float("nan")),
+        ("surrogates", "\ud800"),
+        ("depth", deep),
+        ("set", object()),
+    ]
     with body(number) as run:
         for fact in range(count):
             if fact < len(values):
@@ -151,7 +156,7 @@ def export(number: int, directory: str) -> dict[str, Any]:
         time.sleep(0.03)
         synced(descriptor)
 
-    os.fsync = slow
+    os.fsync = slow  # type: ignore[assignment]
     try:
         return export_selection(
             {"table": "rows"},
@@ -165,10 +170,3 @@ def export(number: int, directory: str) -> dict[str, Any]:
         )
     finally:
         os.fsync = synced
-
-
-def make_table(directory: Path) -> None:
-    """Make the database that `export` reads."""
-    with sqlite3.connect(directory / "rows.sqlite") as database:
-        database.execute("CREATE TABLE rows (number INTEGER, name TEXT)")
-        database.executemany("INSERT INTO rows VALUES (?, ?)", [(number, f"row {number}") for number in range(400)])

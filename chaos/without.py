@@ -50,7 +50,7 @@ def _head_check() -> None:
     def look_away(self: Relay) -> bool:  # noqa: ARG001
         return True
 
-    Relay._check_heads = look_away  # type: ignore[method-assign]
+    _put(Relay, "_check_heads", look_away)
 
 
 def _resend() -> None:
@@ -62,11 +62,11 @@ def _resend() -> None:
         if isinstance(reply, Stored):
             self._cursor = reply.cursor
 
-    Outbox._deliver = hope  # type: ignore[method-assign]
+    _put(Outbox, "_deliver", hope)
 
 
 def _rebase() -> None:
-    Outbox._rebase = Outbox._stop  # type: ignore[method-assign]
+    _put(Outbox, "_rebase", Outbox._stop)
 
 
 def _numbers() -> None:
@@ -78,7 +78,7 @@ def _numbers() -> None:
             return append(self, draft, fact=fact, counter=counter)
         return self._journal.append(self._standing.feed, draft)
 
-    Outbox._append = unnumbered  # type: ignore[method-assign]
+    _put(Outbox, "_append", unnumbered)
 
 
 def _window() -> None:
@@ -87,7 +87,7 @@ def _window() -> None:
     def nothing(self: Window, eio_sid: str) -> int:  # noqa: ARG001
         return 0
 
-    Window._waiting = nothing  # type: ignore[method-assign]
+    _put(Window, "_waiting", nothing)
 
 
 def _chain() -> None:
@@ -105,11 +105,15 @@ def _chain() -> None:
         return self.epoch != other.epoch or self.seq < other.seq or self.facts < other.facts
 
     feed.judge, feed.follow = judge_numbers, follow_numbers
-    Cursor.is_behind = by_numbers  # type: ignore[method-assign]
+    _put(Cursor, "is_behind", by_numbers)
     # A journal that isn't asked about the chain answers by the numbers alone.
     read = scripts.script("read").source
-    _script("read", read.replace("if chain ~= values[4] then", "if false then").replace(
-        "if string.sub(kept[1], 1, 16) ~= chain then", "if false then"))
+    _script(
+        "read",
+        read.replace("if chain ~= values[4] then", "if false then").replace(
+            "if string.sub(kept[1], 1, 16) ~= chain then", "if false then"
+        ),
+    )
 
 
 def _trust() -> None:
@@ -122,13 +126,13 @@ def _trust() -> None:
             return reading
         return replace(reading, recovered=True)
 
-    RedisJournal.read = credulous  # type: ignore[method-assign]
+    _put(RedisJournal, "read", credulous)
 
 
 def _passing() -> None:
     """A server that can't write just now counts as one that refuses for good."""
-    connection._PASSING = ()  # type: ignore[misc]
-    connection._PASSING_ERRORS = ()  # type: ignore[misc, assignment]
+    _put(connection, "_PASSING", ())
+    _put(connection, "_PASSING_ERRORS", ())
 
 
 def _on_failure() -> None:
@@ -137,7 +141,7 @@ def _on_failure() -> None:
     def silent(self: Lifecycle, **_: Any) -> None:
         pass
 
-    Lifecycle._on_failure = silent  # type: ignore[method-assign, assignment]
+    _put(Lifecycle, "_on_failure", silent)
 
 
 def _reaper() -> None:
@@ -146,7 +150,7 @@ def _reaper() -> None:
     def sleep_in(self: Reaper) -> None:
         pass
 
-    Reaper.run = sleep_in  # type: ignore[method-assign]
+    _put(Reaper, "run", sleep_in)
 
 
 def _mark() -> None:
@@ -166,7 +170,7 @@ def _fence() -> None:
         if self.outbox.signals.cancel:
             raise Cancelled("The task was cancelled.")
 
-    Run.stop_if_ended = only_cancel  # type: ignore[method-assign]
+    _put(Run, "stop_if_ended", only_cancel)
     _confirm()
 
 
@@ -179,8 +183,8 @@ def _confirm() -> None:
     def leave(self: LocalStorage, key: str, **_: Any) -> None:
         pass
 
-    Run.confirm = unasked  # type: ignore[method-assign]
-    LocalStorage.remove = leave  # type: ignore[method-assign, assignment]
+    _put(Run, "confirm", unasked)
+    _put(LocalStorage, "remove", leave)
 
 
 def _busy() -> None:
@@ -195,7 +199,7 @@ def _busy() -> None:
                 return Claimed(1, 1, snapshot.cursor, snapshot.document)
         return reply
 
-    RedisJournal.claim = regardless  # type: ignore[method-assign]
+    _put(RedisJournal, "claim", regardless)
 
 
 def _silent_ends() -> None:
@@ -205,7 +209,7 @@ def _silent_ends() -> None:
     def uncounted(self: RedisJournal, name: str, draft: Draft, **how: Any) -> Any:
         return claim(self, name, draft, **{**how, "failed": None})
 
-    RedisJournal.claim = uncounted  # type: ignore[method-assign]
+    _put(RedisJournal, "claim", uncounted)
 
 
 def _set_aside() -> None:
@@ -215,7 +219,7 @@ def _set_aside() -> None:
         self.outbox.put(Draft(kind, patch or {}, self.progress(), data), otherwise=otherwise)
         return True
 
-    Run.say = unchecked  # type: ignore[method-assign]
+    _put(Run, "say", unchecked)
 
 
 def _server_time() -> None:
@@ -228,19 +232,23 @@ def _server_time() -> None:
 
         return leased
 
-    RedisJournal.claim = by_own_clock(RedisJournal.claim)  # type: ignore[method-assign]
-    RedisJournal.renew = by_own_clock(RedisJournal.renew)  # type: ignore[method-assign]
+    _put(RedisJournal, "claim", by_own_clock(RedisJournal.claim))
+    _put(RedisJournal, "renew", by_own_clock(RedisJournal.renew))
 
 
 def _origin() -> None:
     """Pages of other sites are served like our own."""
-    monitor.refuse_foreign_origin = lambda: None
+    _put(monitor, "refuse_foreign_origin", lambda: None)
+
+
+def _put(owner: Any, name: str, value: Any) -> None:
+    setattr(owner, name, value)
 
 
 def _script(name: str, source: str) -> None:
     found = scripts.script
     mine = replace(found(name), source=source, digest=hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
-    redis_journal.script = lambda wanted: mine if wanted == name else found(wanted)
+    _put(redis_journal, "script", lambda wanted: mine if wanted == name else found(wanted))
 
 
 def open_to_all() -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from chaos.scenarios import browser, bus, journal, web
+from chaos.scenarios import access, browser, bus, content, journal, task, web, worker
 from chaos.scenarios.scenario import Load, Scenario
 
-FAMILIES = (bus, browser, journal, web)
-SCENARIOS = tuple(
-    sorted((each for family in FAMILIES for each in family.SCENARIOS), key=lambda each: each.number)
-)
+FAMILIES = (bus, browser, journal, worker, task, web, content, access)
+SCENARIOS = tuple(sorted((each for family in FAMILIES for each in family.SCENARIOS), key=lambda each: each.number))
 
 __all__ = ["SCENARIOS", "Load", "Scenario"]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
+from typing import Any
+
+import requests
 
 from chaos.light import LightBrowser
 from chaos.resources import MIB, family, resources
@@ -34,7 +37,7 @@ def join_everywhere(system: System, rng: random.Random) -> str:
             chosen = mine.choice([None, *mine.sample(events, min(len(events), 3))])
             start = 0 if chosen is None else chosen["facts"]
             cursor = None if chosen is None else chosen["cursor"]
-            accepted = {"feed": view.feed, "cursor": cursor, "document": {}}
+            accepted: dict[str, Any] = {"feed": view.feed, "cursor": cursor, "document": {}}
             known = events[-1]["facts"]
             light = LightBrowser("joiner", system.url(mine.randrange(2)), task, accepted, without=system.without)
             # It leaves at a random moment after it has been answered.
@@ -78,7 +81,7 @@ def stay_away(system: System, _random: random.Random) -> str:
     feeds = {task: view.feed for task, view in system.browsers[0].views.items()}
     oracles = []
     for number, (task, feed) in enumerate(feeds.items()):
-        accepted = {"feed": feed, "cursor": None, "document": {}}
+        accepted: dict[str, Any] = {"feed": feed, "cursor": None, "document": {}}
         oracle = LightBrowser(f"oracle {task}", system.url(number), task, accepted)
         oracle.documents = {}
         away = LightBrowser(f"away {task}", system.url(number), task, accepted, without=system.without)
@@ -89,8 +92,10 @@ def stay_away(system: System, _random: random.Random) -> str:
         away.leave()
     left = {away.name: (away.reader.cursor.facts if away.reader.cursor else 0) for _, away in oracles}
     wait_until(
-        lambda: all((oracle.reader.cursor.facts if oracle.reader.cursor else 0) > left[away.name] + 2 * KEPT
-                    for oracle, away in oracles),
+        lambda: all(
+            (oracle.reader.cursor.facts if oracle.reader.cursor else 0) > left[away.name] + 2 * KEPT
+            for oracle, away in oracles
+        ),
         what="twice as many facts as are kept",
         timeout=30,
     )
@@ -135,8 +140,6 @@ def stop_one(system: System, _random: random.Random) -> str:
     stopped.pause()
     worst = 0
     ends = time.monotonic() + (120 if system.full else 12)
-    import requests
-
     while time.monotonic() < ends and not others[0].done.is_set():
         waiting = requests.get(f"{system.url(1)}/waiting", timeout=5).json()
         worst = max([worst, *(size for _, size in waiting.values())])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 
-from chaos.resources import family, resources
 from chaos.scenarios.scenario import Scenario
 from chaos.system import System, wait_until
 
@@ -35,12 +34,17 @@ def heals_are_gaps(system: System) -> list[str]:
     return []
 
 
-def swallow_subscribers(system: System, _random: random.Random) -> str:
+def swallow(system: System, _random: random.Random) -> str:
     time.sleep(1)
-    began = time.monotonic()
     system.web_side.faults.swallow = True
     time.sleep(1)
     system.web_side.faults.swallow = False
+    return "the connections of the web side swallowed"
+
+
+def swallow_subscribers(system: System, rng: random.Random) -> str:
+    figure = swallow(system, rng)
+    began = time.monotonic() - 1
     noticed: list[float] = []
 
     def both_are_back() -> bool:
@@ -56,7 +60,7 @@ def swallow_subscribers(system: System, _random: random.Random) -> str:
     except TimeoutError:
         noticed.append(2 * NOTICED_WITHIN)
     system.noted["noticed"] = max(noticed)
-    return f"the connections of the web side swallowed, noticed and made anew after {max(noticed):.1f} s"
+    return f"{figure}, noticed and made anew after {max(noticed):.1f} s"
 
 
 def noticed_in_time(system: System) -> list[str]:
@@ -65,14 +69,16 @@ def noticed_in_time(system: System) -> list[str]:
 
 
 def kill_subscribers(system: System, _random: random.Random) -> str:
-    webs = [pid for web in system.webs.values() for pid in family(web.popen.pid)]
-    before = resources(webs).threads
     killed = 0
-    for _ in range(30 if system.full else 6):
+    before = 0
+    for number in range(30 if system.full else 6):
         time.sleep(2.0 if system.full else 0.7)
+        # The first reconnect may start what every later one shares.
+        before = system.web_resources().threads if number == 1 else before
         killed += int(system.redis().client_kill_filter(_type="pubsub"))
-    system.noted["threads"] = (before, resources(webs).threads)
-    return f"{killed} subscribers killed, {before} threads before and {resources(webs).threads} after"
+    after = system.web_resources().threads
+    system.noted["threads"] = (before, after)
+    return f"{killed} subscribers killed, {before} threads after the first time and {after} after the last"
 
 
 def no_more_threads(system: System) -> list[str]:

@@ -64,7 +64,7 @@ def fall_back(system: System, rng: random.Random) -> str:
     active, spare = ports
     for number in range(rounds):
         clients[spare].replicaof("127.0.0.1", active)
-        wait_until(lambda: _in_sync(clients[spare]), what="the replica has everything", timeout=20)
+        _wait_for_sync(clients[spare])
         clients[spare].replicaof("NO", "ONE")
         # From here on the replica is stale. What has no writer that could say it again is lost with the fail-over, and its
         # numbers are given to something else.
@@ -84,9 +84,12 @@ def fall_back(system: System, rng: random.Random) -> str:
     return f"{rounds} fail-overs to a stale replica, {lost} lines of others lost by them"
 
 
-def _in_sync(replica: redis.Redis) -> bool:
-    info = replica.info("replication")
-    return info.get("master_link_status") == "up" and not info.get("master_sync_in_progress")
+def _wait_for_sync(replica: redis.Redis) -> None:
+    def in_sync() -> bool:
+        info = replica.info("replication")
+        return info.get("master_link_status") == "up" and not info.get("master_sync_in_progress")
+
+    wait_until(in_sync, what="the replica has everything", timeout=20)
 
 
 def same_at_the_end(system: System) -> list[str]:
@@ -140,12 +143,16 @@ def refuse_writes(system: System, _random: random.Random) -> str:
     place.mkdir()
     server.config_set("save", "3600 1")
     server.bgsave()
-    wait_until(lambda: server.info("persistence")["rdb_last_bgsave_status"] == "err", what="the snapshot fails", timeout=10)
+    wait_until(
+        lambda: server.info("persistence")["rdb_last_bgsave_status"] == "err", what="the snapshot fails", timeout=10
+    )
     time.sleep(2.5)
     refused.append(_refusal(server))
     place.rmdir()
     server.bgsave()
-    wait_until(lambda: server.info("persistence")["rdb_last_bgsave_status"] == "ok", what="the snapshot succeeds", timeout=10)
+    wait_until(
+        lambda: server.info("persistence")["rdb_last_bgsave_status"] == "ok", what="the snapshot succeeds", timeout=10
+    )
     server.config_set("save", "")
     system.noted["refused"] = refused
     return f"refused with {' and '.join(refused)}, 2.5 s each"
@@ -155,7 +162,13 @@ def _refusal(server: redis.Redis) -> str:
     try:
         server.set("chaos", "1")
     except redis.RedisError as error:
-        return "OOM" if "maxmemory" in str(error) else "MISCONF" if "RDB" in str(error) or "MISCONF" in str(error) else str(error)
+        return (
+            "OOM"
+            if "maxmemory" in str(error)
+            else "MISCONF"
+            if "RDB" in str(error) or "MISCONF" in str(error)
+            else str(error)
+        )
     return "nothing"
 
 
@@ -189,8 +202,14 @@ SCENARIOS = (
         load=None,
         resets_allowed=True,
     ),
-    Scenario(10, "Redis killed and restarted", kill_redis, "resend", resets_allowed=True,
-             required="the un-synced second is appended again by its writers"),
+    Scenario(
+        10,
+        "Redis killed and restarted",
+        kill_redis,
+        "resend",
+        resets_allowed=True,
+        required="the un-synced second is appended again by its writers",
+    ),
     Scenario(
         11,
         "Redis away",

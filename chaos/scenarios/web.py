@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import suppress
+from typing import Any
 
 from chaos.light import LightBrowser
 from chaos.scenarios.scenario import Load, Scenario
@@ -24,10 +26,8 @@ def all_come_back(system: System, _random: random.Random) -> str:
     feeds = list(system.browsers[0].views.items())
     for number in range(MANY):
         task, view = feeds[number % len(feeds)]
-        accepted = {"feed": view.feed, "cursor": None, "document": {}}
-        system.light.append(
-            LightBrowser(f"light {number}", system.url(number), task, accepted, without=system.without)
-        )
+        accepted: dict[str, Any] = {"feed": view.feed, "cursor": None, "document": {}}
+        system.light.append(LightBrowser(f"light {number}", system.url(number), task, accepted, without=system.without))
     wait_until(lambda: all(light.entries for light in system.light), what=f"{MANY} browsers follow", timeout=60)
     for port in list(system.webs):
         system.kill_web(port)
@@ -36,18 +36,20 @@ def all_come_back(system: System, _random: random.Random) -> str:
     up = time.monotonic()
 
     def back() -> list[float]:
-        return sorted(light.entries[-1]["at"] for light in system.light if light.entries[-1]["at"] > up or light.done.is_set())
+        return sorted(
+            light.entries[-1]["at"] for light in system.light if light.entries[-1]["at"] > up or light.done.is_set()
+        )
 
-    try:
+    with suppress(TimeoutError):
         wait_until(lambda: len(back()) == MANY, what="all are back", timeout=5 if system.without else 60)
-    except TimeoutError:
-        pass
     times = sorted(max(at[0] - up, 0.0) for light in system.light if (at := [a for a in light.answered_at if a > up]))
     system.noted["back"] = times
     if not times:
         return f"{MANY} browsers, none asked again"
     p99 = times[min(round(0.99 * len(times)), len(times) - 1)]
-    return f"{len(times)} of {MANY} browsers back within {times[-1]:.1f} s of the restart, 99 % of them within {p99:.1f} s"
+    return (
+        f"{len(times)} of {MANY} browsers back within {times[-1]:.1f} s of the restart, 99 % of them within {p99:.1f} s"
+    )
 
 
 def all_are_back(system: System) -> list[str]:
