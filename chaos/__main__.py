@@ -9,8 +9,9 @@ from pathlib import Path
 
 from chaos.plain import compare
 from chaos.run import Options, run
-from chaos.scenarios import SCENARIOS, Scenario
+from chaos.scenarios import QUICK, SCENARIOS, Scenario
 from chaos.servers import servers
+from chaos.soak import soak
 
 
 def main() -> int:
@@ -24,16 +25,23 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="the long spans: faults of 60 s, 200 and more rounds")
     parser.add_argument("--keep", type=Path, help="where the histories and logs of every run stay")
     parser.add_argument("--plain", action="store_true", help="compare with the plain pattern under the same faults")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="a random fault every 20 s for so long")
+    parser.add_argument("--quick", action="store_true", help="the cheap selection, with smaller numbers")
     options = parser.parse_args()
     chosen = {int(number) for number in options.only.split(",") if number}
     unknown = chosen - {scenario.number for scenario in SCENARIOS}
     if unknown:
         parser.error(f"there is no scenario {sorted(unknown)}; there are {[s.number for s in SCENARIOS]}")
+    if options.quick and not chosen:
+        chosen = set(QUICK)
     wrong = 0
     for name, binary in servers(options.redis):
         keep = None if options.keep is None else options.keep / name.replace(" ", "-")
-        how = Options(binary, options.seed, full=options.full, keep=keep)
+        how = Options(binary, options.seed, full=options.full, quick=options.quick, keep=keep)
         print(f"seed {options.seed}, {name}")
+        if options.soak:
+            wrong += not soak(options.soak, how)
+            continue
         if options.plain:
             wrong += not compare(how)
             continue

@@ -75,8 +75,15 @@ class Line:
         return json.loads(text[len(answer) - 1 :])[0]
 
     def close(self) -> None:
-        with suppress(OSError, websocket.WebSocketException):
-            self._socket.shutdown()  # type: ignore[no-untyped-call]
+        cut(self._socket)
+
+
+def cut(connection: websocket.WebSocket) -> None:
+    """End a connection without a word, also for the thread that is waiting for something from it."""
+    with suppress(OSError, AttributeError):
+        connection.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+    with suppress(OSError, websocket.WebSocketException):
+        connection.shutdown()  # type: ignore[no-untyped-call]
 
 
 class LightBrowser:

@@ -21,6 +21,7 @@ import requests
 import websocket
 
 from chaos.checker import Losses, Said, Seen, check, count_losses
+from chaos.light import cut
 from chaos.run import Options, run
 from chaos.scenarios import SCENARIOS, Load
 from chaos.scenarios.browser import cut_browsers
@@ -87,10 +88,8 @@ class PlainBrowser:
 
     def cut(self) -> None:
         """Drop the connection as a network does."""
-        socket = self._socket
-        if socket is not None:
-            with suppress(OSError, websocket.WebSocketException):
-                socket.shutdown()  # type: ignore[no-untyped-call]
+        if self._socket is not None:
+            cut(self._socket)
 
     def close(self) -> None:
         self._closed.set()

@@ -16,7 +16,7 @@ from chaos.system import System, wait_until
 
 KEPT = 50
 STAY = (0.02, 0.3)
-JOINERS = 6
+JOINERS = 8
 WAITING_AT_MOST = 1.5 * MIB
 
 
@@ -169,7 +169,7 @@ SCENARIOS = (
         "rule",
         required="no hole in 200 joins and more",
         check=no_hole,
-        load=Load(facts=400, browsers=2),
+        load=Load(facts=550, browsers=2),
     ),
     Scenario(6, "browsers cut", cut_browsers, "read_again", required="the exact tail, no reset"),
     Scenario(
