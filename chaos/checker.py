@@ -45,14 +45,21 @@ def check(
     seen: Sequence[Seen],
     *,
     resets_allowed: bool,
+    repeats_allowed: bool = False,
     fault_ended: float | None = None,
 ) -> list[str]:
     """Return a sentence for each violation; none is what a run is for.
 
-    `fault_ended` (monotonic): when what was broken was whole again, or, if it is to stay broken, when it had been for a while.
+    `repeats_allowed`: after a reset, facts may be shown again that were shown before it. `fault_ended` (monotonic): when what
+    was broken was whole again, or, if it is to stay broken, when it had been for a while.
     """
     violations = [
-        sentence for each in seen for sentence in _check_one(each, said[each.task], resets_allowed, fault_ended)
+        sentence
+        for each in seen
+        for sentence in [
+            *_check_one(each, said[each.task], resets_allowed, fault_ended),
+            *_check_order(each, repeats_allowed),
+        ]
     ]
     return violations + list(_check_agreement(seen))
 
@@ -97,12 +104,8 @@ def _check_one(seen: Seen, said: Sequence[Said], resets_allowed: bool, fault_end
         yield f"I9 {where}: a reset that no fault explains"
     events = [entry for entry in seen.entries if "event" in entry]
     told = [entry for entry in events if entry.get("said") is not None]
-    shown = [(entry["run"], entry["said"]) for entry in told]
-    if sorted(shown) != shown:
-        yield f"I2 {where}: out of order"
-    if len(set(shown)) != len(shown):
-        yield f"I3 {where}: {len(shown) - len(set(shown))} shown twice"
-    missing = {(each.run, each.fact) for each in said} - set(shown)
+    shown = {(entry["run"], entry["said"]) for entry in told}
+    missing = {(each.run, each.fact) for each in said} - shown
     dropped = sum(entry.get("dropped") or 0 for entry in events)
     if len(missing) != dropped and not reset:
         admitted = f", {dropped} said to be dropped" if dropped else " without a word"
@@ -111,6 +114,21 @@ def _check_one(seen: Seen, said: Sequence[Said], resets_allowed: bool, fault_end
     yield from _check_end(where, seen.entries, events, reset)
     if fault_ended is not None:
         yield from _check_lateness(where, said, told, fault_ended)
+
+
+def _check_order(seen: Seen, repeats_allowed: bool) -> Iterator[str]:
+    where = f"{seen.browser} on task {seen.task}"
+    parts: list[list[tuple[int, int]]] = [[]]
+    for entry in seen.entries:
+        if "reset" in entry and repeats_allowed:
+            parts.append([])
+        elif "event" in entry and entry.get("said") is not None:
+            parts[-1].append((entry["run"], entry["said"]))
+    for shown in parts:
+        if sorted(shown) != shown:
+            yield f"I2 {where}: out of order"
+        if len(set(shown)) != len(shown):
+            yield f"I3 {where}: {len(shown) - len(set(shown))} shown twice"
 
 
 def _check_end(where: str, entries: Sequence[Entry], events: Sequence[Entry], reset: bool) -> Iterator[str]:

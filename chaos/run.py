@@ -77,7 +77,13 @@ def _run(scenario: Scenario, system: System, options: Options, *, control: bool)
         light.finish()
     seen = [each for browser in system.browsers for each in browser.seen()]
     seen += [light.seen() for light in system.light]
-    found = check(system.said(), seen, resets_allowed=scenario.resets_allowed, fault_ended=fault_ended)
+    found = check(
+        system.said(),
+        seen,
+        resets_allowed=scenario.resets_allowed,
+        repeats_allowed=scenario.repeats_allowed,
+        fault_ended=fault_ended,
+    )
     if load is not None:
         found += [] if control else _late_reader(system)
         found += _emits(system)

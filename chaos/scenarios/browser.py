@@ -118,13 +118,23 @@ def snapshot_is_said_and_right(system: System) -> list[str]:
                 continue  # the oracle read past this place in one step
             compared += 1
             if expected != entry["document"]:
-                found.append(f"I4 {away.name}: its snapshot differs from the oracle's document at {entry['reset']}")
+                found.append(
+                    f"I4 {away.name}: its snapshot at {entry['reset']} differs: {_difference(expected, entry['document'])}"
+                )
         if away.reader.document != oracle.reader.document:
             found.append(f"I4 {away.name}: its last document differs from the oracle's")
     if not compared and not system.without:
         found.append("no snapshot could be compared with an oracle's document of the same place")
     system.noted["figure"] = f"{compared} snapshots equal to the oracle's document at the same cursor"
     return found
+
+
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {one.get(name)!r} and {other.get(name)!r}"
+        for name in sorted({*one, *other})
+        if one.get(name) != other.get(name)
+    )
 
 
 def stop_one(system: System, _random: random.Random) -> str:

@@ -42,6 +42,8 @@ class Scenario:
     check: Check | None = None
     load: Load | None = field(default_factory=Load)
     resets_allowed: bool = False
+    # After a reset to an older place, facts may be shown again that were shown before it.
+    repeats_allowed: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
     full_settings: Mapping[str, str] = field(default_factory=dict)
     clocks: Mapping[str, float] = field(default_factory=dict)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from chaos.scenarios import SCENARIOS, Scenario
 from chaos.without import OF_BROWSERS, SWITCHES
 
