@@ -185,7 +185,8 @@ class LightBrowser:
                 self._act(self.reader.start(), line)
                 return
             self.answered_at.append(time.monotonic())
-            self._act(self.reader.answer(Reading.from_wire(wire)), line)
+            reading = Reading.from_wire(wire)
+            self._act(self.reader.answer(reading), line, reading)
         elif text.startswith("42/petiole,["):
             name, payload = json.loads(text.removeprefix("42/petiole,"))
             if payload["feed"] != self.feed:
@@ -195,15 +196,17 @@ class LightBrowser:
                 self._act(self.reader.offer(Event.from_wire(payload)), line)
             else:
                 self._awaited = 0
-                self._act(self.reader.answer(Reading.from_wire(payload)), line)
+                reading = Reading.from_wire(payload)
+                self._act(self.reader.answer(reading), line, reading)
 
-    def _act(self, actions: list[Action], line: Line) -> None:
+    def _act(self, actions: list[Action], line: Line, reading: Reading | None = None) -> None:
         for action in actions:
             match action:
                 case Show(event):
                     self._write(entry_of(event))
                 case Reset(cursor):
-                    self._write({"reset": str(cursor), "document": self.reader.document})
+                    # The reader may have folded what it had buffered already.
+                    self._write({"reset": str(cursor), "document": reading.document if reading else None})
                 case Read(cursor):
                     asked = {"feed": self.feed} | ({} if cursor is None else {"cursor": str(cursor)})
                     self._awaited = line.send("watch", asked)
