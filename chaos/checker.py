@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
+from petiole.events import Cursor, advance_chain
 from petiole.state import is_terminal
 
 Entry = Mapping[str, Any]
@@ -59,6 +60,7 @@ def check(
         for sentence in [
             *_check_one(each, said[each.task], resets_allowed, fault_ended),
             *_check_order(each, repeats_allowed),
+            *_check_chain(each),
         ]
     ]
     return violations + list(_check_agreement(seen))
@@ -176,6 +178,20 @@ def _check_numbers(where: str, entries: Sequence[Entry]) -> Iterator[str]:
             yield f"I5 {where}: progress {entry['completed']} after {completed}"
         completed = entry["completed"] if entry["completed"] is not None else completed
         facts, seq = entry["facts"], entry["seq"]
+
+
+def _check_chain(seen: Seen) -> Iterator[str]:
+    """Each fact follows by its hash from the one that was shown before it; else something was put in another's place."""
+    where = f"{seen.browser} on task {seen.task}"
+    chain = None
+    for entry in seen.entries:
+        if "reset" in entry:
+            chain = None
+        elif "cursor" in entry:
+            after = Cursor.parse(entry["cursor"]).chain
+            if chain is not None and entry["kind"] != "counter" and advance_chain(chain, entry["event"]) != after:
+                yield f"I4 {where}: fact {entry['facts']} doesn't follow from what was shown before it"
+            chain = after
 
 
 def _check_agreement(seen: Sequence[Seen]) -> Iterator[str]:

@@ -159,7 +159,7 @@ class System:
         feeds = {entry["feed"]: entry["task"] for entry in bodies if "begin" in entry}
         whole = {(entry["task"], entry["run"]) for entry in bodies if entry.get("how") == "returned"}
         acknowledged = {
-            (feeds[entry["feed"]], entry["run"], entry["said"])
+            (feeds[entry["feed"]], entry["run"], entry["said"]): entry["at"]
             for entry in self.history("acknowledged")
             if entry["feed"] in feeds
         }
@@ -167,7 +167,9 @@ class System:
         for entry in self.history("said"):
             task, run = entry["task"], entry["run"]
             if (task, run) in whole or (task, run, entry["said"]) in acknowledged:
-                said[task].append(Said(run, entry["said"], entry["at"]))
+                # Nobody can see it before the journal has it.
+                at = acknowledged.get((task, run, entry["said"]), entry["at"])
+                said[task].append(Said(run, entry["said"], at))
         return said
 
     def log_count(self, text: str) -> int:

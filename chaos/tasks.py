@@ -44,7 +44,7 @@ def _record_acknowledgements() -> None:
     def recorded(self: RedisJournal, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0) -> Any:
         reply = append(self, feed, draft, run=run, fact=fact, counter=counter)
         if draft.kind == "custom" and isinstance(reply, Stored | Duplicate):
-            record("acknowledged", feed=feed, run=run, said=_said(draft.data["data"]))
+            record("acknowledged", feed=feed, run=run, said=_said(draft.data["data"]), at=time.monotonic())
         return reply
 
     RedisJournal.append = recorded  # type: ignore[method-assign]

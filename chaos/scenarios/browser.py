@@ -139,7 +139,7 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
 
 def stop_one(system: System, _random: random.Random) -> str:
     """Stop a browser that follows a fast task; its connection stays open."""
-    accepted = system.start_task("say", 0, 6000, 0.002, 1000)
+    accepted = system.start_task("say", 0, 3000, 0.005, 4000)
     others = [LightBrowser(f"other {n}", system.url(n), 0, accepted) for n in range(4)]
     stopped = LightBrowser("stopped", system.url(1), 0, accepted, buffer=4096)
     system.light += [*others, stopped]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from chaos.checker import Losses, Said, Seen, check, check_durations, count_losses
+from petiole.events import ZERO_CHAIN, advance_chain
 
 FACTS = 5
 SAID = {0: [Said(1, fact, at=float(fact)) for fact in range(FACTS)]}
@@ -84,6 +85,20 @@ def test_what_a_reset_took_back_is_no_disagreement_and_what_stands_is() -> None:
     stale = event(3, event="stale")
     assert "I4" not in found([stale, {"reset": "c"}, *whole()], resets=True)
     assert "I4" in found([{"reset": "c"}, stale, *whole()[3:]], resets=True)
+
+
+def test_a_fact_that_does_not_follow_by_its_hash_is_named() -> None:
+    def chained(ids: list[str]) -> list[dict[str, Any]]:
+        chain, entries = ZERO_CHAIN, []
+        for facts, name in enumerate(ids, 1):
+            chain = advance_chain(chain, name)
+            entries.append(event(facts, event=name, cursor=f"0000000a.{facts}.{facts}.{chain}"))
+        return entries
+
+    right, stale = chained(["one", "two", "three"]), chained(["one", "other", "three"])
+    assert "doesn't follow" not in found(right)
+    assert "I4 a on task 0: fact 3 doesn't follow from what was shown before it" in found([*right[:2], stale[2]])
+    assert "doesn't follow" not in found([*right[:2], {"reset": "c"}, stale[2]], resets=True)
 
 
 def test_a_task_may_take_five_percent_longer() -> None:
