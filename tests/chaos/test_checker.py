@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from chaos.checker import Losses, Said, Seen, check, check_durations, count_losses
+
 from petiole.events import ZERO_CHAIN, advance_chain
 
 FACTS = 5
