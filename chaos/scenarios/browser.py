@@ -42,7 +42,7 @@ def join_everywhere(system: System, rng: random.Random) -> str:
             light = LightBrowser("joiner", system.url(mine.randrange(2)), task, accepted, without=system.without)
             # It leaves at a random moment after it has been answered.
             deadline = time.monotonic() + 5
-            while not light.answered_at and time.monotonic() < deadline:
+            while (not light.answered_at or light.reader.reading) and time.monotonic() < deadline:
                 time.sleep(0.005)
             time.sleep(mine.uniform(*STAY))
             light.close()
@@ -139,8 +139,8 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
 
 def stop_one(system: System, _random: random.Random) -> str:
     """Stop a browser that follows a fast task; its connection stays open."""
-    accepted = system.start_task("say", 0, 3000, 0.005, 4000)
-    others = [LightBrowser(f"other {n}", system.url(n), 0, accepted) for n in range(4)]
+    accepted = system.start_task("say", 0, 1800, 0.008, 4000)
+    others = [LightBrowser(f"other {n}", system.url(n), 0, accepted) for n in range(2)]
     stopped = LightBrowser("stopped", system.url(1), 0, accepted, buffer=4096)
     system.light += [*others, stopped]
     wait_until(lambda: bool(stopped.entries), what="the task is followed", timeout=30)
