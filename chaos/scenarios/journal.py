@@ -75,9 +75,11 @@ def fall_back(system: System, rng: random.Random) -> str:
                 lost += 1
         journal.close()
         time.sleep(rng.uniform(0.05, 0.5))
+        # The sides hear of a fail-over at different times: when the readers come, the writers have made the numbers up again.
         for side in (system.worker_side, system.web_side):
             side.target = spare
             side.reset_all()
+            time.sleep(rng.uniform(0.2, 0.8))
         active, spare = spare, active
         time.sleep(rng.uniform(0.1, 0.6))
     system.noted["accepted"] = accepted
