@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 from chaos.scenarios.scenario import Load, Scenario
@@ -161,11 +162,12 @@ def one_mark_and_no_verdict(system: System) -> list[str]:
             marks = max(marks, states.count("stalled"))
             if "lost" in states:
                 found.append(f"I7 {each.browser} on task {each.task}: lost, and its worker is alive: {states}")
-            if states.count("stalled") > 1:
-                found.append(f"I7 {each.browser} on task {each.task}: said to be stalled more than once: {states}")
+            life = [state for state in states if state in ("stalled", "running")]
+            if ("stalled", "stalled") in pairwise(life):
+                found.append(f"I7 {each.browser} on task {each.task}: two reapers have said it: {states}")
     if not marks and not found:
         found.append("no lease ended, so no reaper had anything to decide")
-    system.noted["figure"] = f"{marks} mark a task"
+    system.noted["figure"] = f"at most {marks} marks a task, each answered by its worker"
     return found
 
 
@@ -216,7 +218,7 @@ SCENARIOS = (
         "reapers against a slow worker",
         slow_worker,
         "mark",
-        required="no false verdict, one mark",
+        required="no false verdict, one mark each time",
         check=one_mark_and_no_verdict,
         load=Load(facts=700),
         settings={"PETIOLE_OUTBOX_LIMIT": "10000"},
