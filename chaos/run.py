@@ -69,7 +69,7 @@ def _run(scenario: Scenario, system: System, options: Options, *, control: bool)
         begin(system, load)
     figure = scenario.fault(system, rng)
     fault_ended = time.monotonic()
-    deadline = fault_ended + (20.0 if control else END)
+    deadline = fault_ended + ((6.0 if options.quick else 20.0) if control else END)
     for browser in system.browsers:
         browser.wait(deadline)
     for light in system.light:

@@ -18,6 +18,7 @@ def options(tmp_path: Path) -> Options:
     return Options(any_redis_binary(), seed=7, quick=True, keep=tmp_path)
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("scenario", CHOSEN)
 def test_what_the_fault_breaks_is_healed_and_without_its_mechanism_the_checker_sees_it(
     scenario: Scenario, options: Options
