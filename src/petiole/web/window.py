@@ -45,10 +45,13 @@ class Window:
             elif self._waiting(eio_sid) == 0:
                 for feed in list(feeds):
                     # Back into the room first: what is rung from here on arrives, and what was before is in the journal.
+                    # Forgotten before that: an emit may leave it out again while the journal is asked.
+                    feeds.discard(feed)
                     manager.enter_room(sid, self._namespace, feed)
                     event = standing(feed)
-                    if event is not None:
-                        feeds.discard(feed)
+                    if event is None:
+                        feeds.add(feed)
+                    else:
                         self._socketio.emit("event", event, to=sid, namespace=self._namespace, ignore_queue=True)
                 if not feeds:
                     del self._behind[sid]
