@@ -220,7 +220,7 @@ SCENARIOS = (
         "mark",
         required="no false verdict, one mark each time",
         check=one_mark_and_no_verdict,
-        load=Load(facts=700),
+        load=Load(facts=700, browsers=2),
         settings={"PETIOLE_OUTBOX_LIMIT": "10000"},
     ),
 )
