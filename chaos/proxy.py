@@ -23,17 +23,26 @@ _MESSAGE: Final = re.compile(rb"\*3\r\n\$7\r\nmessage\r\n\$\d+\r\n[^\r]*\r\n\$(\
 class Faults:
     """What the proxy does just now.
 
-    `swallow`: every connection that says something now stays open and passes nothing any more, for good. `lose` is asked for
-    every pub/sub message on its way to a subscriber. `cut` is asked for every reply on its way to a writer: true resets the
-    connection in its place.
+    `swallow`: every connection that says something now stays open and passes nothing any more, for good. `lose`, `double` and
+    `swap` (with the next) are asked for every pub/sub message on its way to a subscriber. `cut` is asked for every reply on
+    its way to a writer: true resets the connection in its place.
     """
 
     refuse: bool = False
     swallow: bool = False
     delay: float = 0.0
     lose: Callable[[bytes], bool] | None = None
+    double: Callable[[bytes], bool] | None = None
+    swap: Callable[[bytes], bool] | None = None
     cut: Callable[[], bool] | None = None
     lost: int = 0
+    doubled: int = 0
+    swapped: int = 0
+
+    @property
+    def edits(self) -> bool:
+        """Whether single pub/sub messages are meddled with."""
+        return self.lose is not None or self.double is not None or self.swap is not None
 
 
 @dataclass
@@ -92,7 +101,7 @@ class FaultProxy:
             threading.Thread(target=self._pass, args=(server, client, pair, True), daemon=True).start()
 
     def _pass(self, source: socket.socket, sink: socket.socket, pair: Pair, to_client: bool) -> None:
-        held = b""
+        rings = _Rings(self.faults)
         try:
             while data := source.recv(CHUNK):
                 if self.faults.swallow:
@@ -105,11 +114,7 @@ class FaultProxy:
                     break
                 if self.faults.delay:
                     time.sleep(self.faults.delay)
-                if to_client and self.faults.lose is not None:
-                    data, held = self._without_lost(held + data)
-                elif held:
-                    data, held = held + data, b""
-                sink.sendall(data)
+                sink.sendall(rings.edit(data) if to_client else data)
         except OSError:
             pass
         finally:
@@ -120,18 +125,43 @@ class FaultProxy:
                 self._pairs.discard(pair)
                 self._swallowed.discard(pair)
 
-    def _without_lost(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take single pub/sub messages out of the stream; returns what goes on and what isn't whole yet."""
+
+class _Rings:
+    """The pub/sub messages of one connection on their way to the subscriber: lost, doubled, or swapped with the next."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._unfinished = b""
+        self._late = b""
+
+    def edit(self, data: bytes) -> bytes:
+        """Return what goes on of this data; a message that isn't whole yet is kept for the next."""
+        data, self._unfinished = self._unfinished + data, b""
+        if not self._faults.edits:
+            data, self._late = self._late + data, b""
+            return data
         kept, at = [], 0
         while match := _MESSAGE.search(data, at):
             end = match.end() + int(match[1]) + 2
-            if end > len(data):
-                kept.append(data[at : match.start()])
-                return b"".join(kept), data[match.start() :]
             kept.append(data[at : match.start()])
-            if self.faults.lose is not None and self.faults.lose(data[match.end() : end - 2]):
-                self.faults.lost += 1
-            else:
-                kept.append(data[match.start() : end])
+            if end > len(data):
+                self._unfinished = data[match.start() :]
+                return b"".join(kept)
+            kept.append(self._pass(data[match.start() : end], data[match.end() : end - 2]))
             at = end
-        return b"".join([*kept, data[at:]]), b""
+        return b"".join([*kept, data[at:]])
+
+    def _pass(self, message: bytes, text: bytes) -> bytes:
+        faults = self._faults
+        if faults.lose is not None and faults.lose(text):
+            faults.lost += 1
+            return b""
+        if faults.double is not None and faults.double(text):
+            faults.doubled += 1
+            message += message
+        if not self._late and faults.swap is not None and faults.swap(text):
+            faults.swapped += 1
+            self._late = message
+            return b""
+        message, self._late = message + self._late, b""
+        return message

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -11,12 +10,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import redis
 import requests
 
 from chaos.browsers import Browser
+from chaos.checker import Said
+from chaos.history import recorded
+from chaos.light import LightBrowser
 from chaos.proxy import FaultProxy
+from chaos.resources import Resources, family, resources
 from petiole.demo.processes import Process, Processes
 from petiole.demo.redis_server import free_port, redis_command
 
@@ -37,8 +41,16 @@ class System:
     environment: dict[str, str]
     redis_process: Process
     webs: dict[int, Process] = field(default_factory=dict)
-    workers: list[Process] = field(default_factory=list)
+    workers: dict[int, Process] = field(default_factory=dict)
     browsers: list[Browser] = field(default_factory=list)
+    light: list[LightBrowser] = field(default_factory=list)
+    # By how much the clocks of web processes and workers are wrong, as their environment.
+    clocks: dict[str, dict[str, str]] = field(default_factory=dict)
+    full: bool = False
+    # What the negative control of this run does without; empty in a run that must hold.
+    without: str = ""
+    # What a fault has found out for its scenario's own check.
+    noted: dict[str, Any] = field(default_factory=dict)
 
     def redis(self) -> redis.Redis:
         return redis.Redis(port=self.redis_port, socket_timeout=5)
@@ -46,7 +58,7 @@ class System:
     def start_redis(self) -> None:
         command = redis_command(self.binary, port=self.redis_port, directory=self.directory / "redis")
         self.redis_process = self.processes.start("redis", command)
-        self.processes.wait_ready(self.redis_process, timeout=READY, condition=lambda: _pings(self.redis_port))
+        self.processes.wait_ready(self.redis_process, timeout=READY, condition=lambda: pings(self.redis_port))
 
     def kill_redis(self) -> None:
         self._kill(self.redis_process, signal.SIGKILL)
@@ -64,34 +76,111 @@ class System:
                 *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
                 *("--bind", f"127.0.0.1:{port}", "chaos.web:create_app()"),
             ],
-            environment=self.environment | {"PETIOLE_JOURNAL_URL": f"redis://127.0.0.1:{self.web_side.port}/0"},
+            environment=self.environment
+            | {"PETIOLE_JOURNAL_URL": f"redis://127.0.0.1:{self.web_side.port}/0"}
+            | self.clocks.get("web", {}),
             directory=ROOT,
         )
         self.webs[port] = web
-        self.processes.wait_ready(web, timeout=READY, condition=lambda: _answers(port))
+        self.processes.wait_ready(web, timeout=READY, condition=lambda: answers(port))
 
     def kill_web(self, port: int) -> None:
         self._kill(self.webs[port], signal.SIGKILL)
 
     def start_worker(self, number: int) -> None:
+        """Start a worker, without waiting until it is ready."""
         worker = self.processes.start(
             f"worker{number}",
             [
-                *(sys.executable, "-m", "celery", "-A", "chaos.tasks", "worker", "--loglevel", "WARNING"),
+                *(sys.executable, "-m", "celery", "-A", "chaos.tasks", "worker", "--loglevel", "INFO"),
                 *("--concurrency", "4", "--hostname", f"chaos{number}@%h", "--without-gossip", "--without-mingle"),
             ],
-            environment=self.environment | {"PETIOLE_JOURNAL_URL": f"redis://127.0.0.1:{self.worker_side.port}/0"},
+            environment=self.environment
+            | {"PETIOLE_JOURNAL_URL": f"redis://127.0.0.1:{self.worker_side.port}/0"}
+            | self.clocks.get(f"worker{number}", {}),
             directory=ROOT,
+            ready_line=" ready.",
         )
-        self.workers.append(worker)
+        self.workers[number] = worker
 
-    def said(self) -> dict[int, list[int]]:
-        """What each task said, by its own account."""
-        said = {}
-        for path in self.directory.glob("history/task-*.jsonl"):
-            number = int(path.stem.removeprefix("task-"))
-            said[number] = [json.loads(line)["said"] for line in path.read_text().splitlines()]
+    def wait_for_workers(self) -> None:
+        for worker in self.workers.values():
+            self.processes.wait_ready(worker, timeout=READY)
+
+    def kill_worker(self, number: int) -> None:
+        """Kill a worker and its pool, as the kernel does when memory runs out."""
+        self._kill(self.workers.pop(number), signal.SIGKILL)
+
+    def signal_worker(self, number: int, what: signal.Signals) -> None:
+        """Send a signal to a worker and its pool."""
+        os.killpg(self.workers[number].popen.pid, what)
+
+    def number_of_worker(self, pid: int) -> int:
+        """Return which worker's main process this is."""
+        return next(number for number, worker in self.workers.items() if worker.popen.pid == pid)
+
+    def url(self, number: int = 0) -> str:
+        """Return the address of one of the web processes."""
+        return f"http://127.0.0.1:{list(self.webs)[number % len(self.webs)]}"
+
+    def start_task(self, name: str, *arguments: Any, person: str = "somebody") -> dict[str, Any]:
+        """Start a task and return the 202's object."""
+        response = requests.post(
+            f"{self.url()}/start/{name}", json=list(arguments), headers={"X-Person": person}, timeout=10
+        )
+        response.raise_for_status()
+        accepted: dict[str, Any] = response.json()
+        return accepted
+
+    def browser(self, name: str, number: int = 0, *, without: str = "") -> Browser:
+        """Open a browser at one of the web processes."""
+        browser = Browser(name, self.url(number), without=without)
+        self.browsers.append(browser)
+        return browser
+
+    def history(self, kind: str) -> list[dict[str, Any]]:
+        """What all processes have written down of a kind."""
+        return list(recorded(self.directory / "history", kind))
+
+    def bodies(self, task: int) -> list[dict[str, Any]]:
+        """When the runs of a task began and ended."""
+        return sorted(
+            (entry for entry in self.history("body") if entry["task"] == task),
+            key=lambda entry: float(entry.get("begin") or entry["end"]),
+        )
+
+    def said(self) -> dict[int, list[Said]]:
+        """What each task said.
+
+        A run whose body came to its end said what it says it said; of one that was killed, fenced or cancelled only that counts
+        which the journal has acknowledged.
+        """
+        bodies = self.history("body")
+        feeds = {entry["feed"]: entry["task"] for entry in bodies if "begin" in entry}
+        whole = {(entry["task"], entry["run"]) for entry in bodies if entry.get("how") == "returned"}
+        acknowledged = {
+            (feeds[entry["feed"]], entry["run"], entry["said"]): entry["at"]
+            for entry in self.history("acknowledged")
+            if entry["feed"] in feeds
+        }
+        said: dict[int, list[Said]] = {task: [] for task in feeds.values()}
+        for entry in self.history("said"):
+            task, run = entry["task"], entry["run"]
+            if (task, run) in whole or (task, run, entry["said"]) in acknowledged:
+                # Nobody can see it before the journal has it.
+                at = acknowledged.get((task, run, entry["said"]), entry["at"])
+                said[task].append(Said(run, entry["said"], at))
         return said
+
+    def log_count(self, text: str) -> int:
+        """How many lines of the processes' logs have this text."""
+        return sum(text in line for line in (self.directory / "system.log").read_text(errors="replace").splitlines())
+
+    def web_resources(self) -> Resources:
+        return resources(pid for web in self.webs.values() for pid in family(web.popen.pid))
+
+    def worker_resources(self) -> Resources:
+        return resources(pid for worker in self.workers.values() for pid in family(worker.popen.pid))
 
     def _kill(self, process: Process, number: int) -> None:
         os.killpg(process.popen.pid, number)
@@ -101,7 +190,16 @@ class System:
 
 @contextmanager
 def running(
-    directory: Path, binary: str, *, without: str = "", settings: Mapping[str, str] | None = None
+    directory: Path,
+    binary: str,
+    *,
+    without: str = "",
+    settings: Mapping[str, str] | None = None,
+    clocks: Mapping[str, float] | None = None,
+    workers: int = 2,
+    webs: int = 2,
+    full: bool = False,
+    kind: type[System] = System,
 ) -> Iterator[System]:
     """Start everything on free ports, and stop what was started."""
     (directory / "history").mkdir(parents=True)
@@ -115,19 +213,24 @@ def running(
         "CHAOS_WITHOUT": without,
         **(settings or {}),
     }
+    system = None
     try:
         command = redis_command(binary, port=redis_port, directory=directory / "redis")
         server = processes.start("redis", command)
-        processes.wait_ready(server, timeout=READY, condition=lambda: _pings(redis_port))
-        system = System(directory, binary, processes, redis_port, worker_side, web_side, environment, server)
-        for number in (1, 2):
+        processes.wait_ready(server, timeout=READY, condition=lambda: pings(redis_port))
+        system = kind(directory, binary, processes, redis_port, worker_side, web_side, environment, server)
+        system.full, system.without = full, without
+        system.clocks = {name: {"CHAOS_CLOCK": str(shift)} for name, shift in (clocks or {}).items()}
+        for number in range(1, workers + 1):
             system.start_worker(number)
-        for port in (free_port(), free_port()):
-            system.start_web(port)
+        for _ in range(webs):
+            system.start_web(free_port())
         yield system
     finally:
-        for browser in system.browsers:
+        for browser in system.browsers if system else ():
             browser.client.close()
+        for light in system.light if system else ():
+            light.close()
         processes.stop()
         worker_side.close()
         web_side.close()
@@ -147,7 +250,7 @@ def wait_until(condition: Callable[[], bool], *, what: str, timeout: float) -> N
         time.sleep(0.02)
 
 
-def _pings(port: int) -> bool:
+def pings(port: int) -> bool:
     try:
         with redis.Redis(port=port, socket_timeout=1) as client:
             return bool(client.ping())
@@ -155,7 +258,7 @@ def _pings(port: int) -> bool:
         return False
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     try:
         return requests.get(f"http://127.0.0.1:{port}", timeout=2).ok
     except requests.RequestException:

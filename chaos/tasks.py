@@ -1,38 +1,181 @@
-"""The worker of a fault run: its task writes down what it said, when the call had returned."""
+"""The worker of a fault run: its tasks write down what they said, when the call had returned."""
 
 from __future__ import annotations
 
-import json
 import os
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from celery import Celery
 
+from chaos.clock import shift_clock
+from chaos.history import record
 from chaos.without import switch_off
 from petiole import init_celery, progress
+from petiole.events import Draft
+from petiole.exports.task import export_selection
+from petiole.journal.contract import Appended, Duplicate, Stored
+from petiole.journal.redis import RedisJournal
+from petiole.worker.run import current_run
 
-celery_app = Celery("chaos", broker=os.environ["CELERY_BROKER_URL"])
-celery_app.conf.update(broker_connection_retry_on_startup=True, worker_prefetch_multiplier=1)
-init_celery(celery_app)
+shift_clock()
 switch_off()
+celery_app = Celery("chaos", broker=os.environ["CELERY_BROKER_URL"])
+celery_app.conf.update(
+    broker_connection_retry_on_startup=True,
+    worker_prefetch_multiplier=1,
+    broker_transport_options={
+        "visibility_timeout": float(os.environ.get("CHAOS_VISIBILITY", "3600")),
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+    },
+)
+init_celery(celery_app)
 
 
-@celery_app.task  # type: ignore[untyped-decorator]
-def say(number: int, count: int, interval: float) -> dict[str, float]:
+def _record_acknowledgements() -> None:
+    """Have every fact of the tasks' own written down once the journal has said that it has it."""
+    append = RedisJournal.append
+
+    def recorded(
+        self: RedisJournal,
+        feed: str,
+        draft: Draft,
+        *,
+        run: int = 0,
+        fact: int = 0,
+        counter: int = 0,
+        delivery: str = "",
+    ) -> Appended:
+        reply = append(self, feed, draft, run=run, fact=fact, counter=counter, delivery=delivery)
+        if draft.kind == "custom" and isinstance(reply, Stored | Duplicate):
+            record("acknowledged", feed=feed, run=run, said=_said(draft.data["data"]), at=time.monotonic())
+        return reply
+
+    RedisJournal.append = recorded  # type: ignore[method-assign]
+
+
+def _said(data: Any) -> Any:
+    return data["said"] if isinstance(data, dict) else data
+
+
+_record_acknowledgements()
+
+
+@contextmanager
+def body(number: int) -> Iterator[int]:
+    """Write down when this run's body begins and ends, and how; yields the run's number."""
+    current = current_run.get()
+    run = current.number if current is not None else 0
+    feed = current.feed if current is not None else ""
+    record("body", task=number, run=run, feed=feed, begin=time.monotonic(), pid=os.getpid(), worker=os.getppid())
+    how = "returned"
+    try:
+        yield run
+    except BaseException as error:
+        how = type(error).__name__
+        raise
+    finally:
+        record("body", task=number, run=run, end=time.monotonic(), how=how)
+
+
+def talk(number: int, count: int, interval: float, padding: int) -> dict[str, float]:
     """Emit `count` numbered facts, one every `interval` seconds, and count along."""
     slowest = hiccup = 0.0
     began = time.monotonic()
-    with Path(os.environ["CHAOS_HISTORY"], f"task-{number}.jsonl").open("a", buffering=1) as history:
+    with body(number) as run:
         progress.stage("Saying", total=count, unit="facts")
         for fact in range(count):
             before = time.monotonic()
-            progress.emit("said", fact)
+            progress.emit("said", {"said": fact, "padding": "x" * padding} if padding else fact)
             progress.advance()
-            slowest = max(slowest, time.monotonic() - before)
-            history.write(json.dumps({"said": fact}) + "\n")
+            now = time.monotonic()
+            slowest = max(slowest, now - before)
+            record("said", task=number, run=run, said=fact, at=now)
             due = max(began + (fact + 1) * interval, time.monotonic())
-            time.sleep(due - time.monotonic())
+            time.sleep(max(due - time.monotonic(), 0.0))
             # How late the machine wakes a process that only sleeps: so much of an emit call is the machine's.
             hiccup = max(hiccup, time.monotonic() - due)
     return {"slowest": slowest, "hiccup": hiccup, "took": time.monotonic() - began}
+
+
+@celery_app.task  # type: ignore[untyped-decorator]
+def say(number: int, count: int, interval: float, padding: int = 0) -> dict[str, float]:
+    """Talk; acknowledged early."""
+    return talk(number, count, interval, padding)
+
+
+@celery_app.task(acks_late=True)  # type: ignore[untyped-decorator]
+def say_late(number: int, count: int, interval: float, padding: int = 0) -> dict[str, float]:
+    """Talk; acknowledged late."""
+    return talk(number, count, interval, padding)
+
+
+@celery_app.task(acks_late=True)  # type: ignore[untyped-decorator]
+def publish_late(number: int, count: int, interval: float) -> None:
+    """Talk, then publish a file if this run may; acknowledged late."""
+    talk(number, count, interval, 0)
+    progress.confirm()
+    current = current_run.get()
+    record("published", task=number, run=current.number if current is not None else 0)
+
+
+@celery_app.task(acks_late=True)  # type: ignore[untyped-decorator]
+def kill_worker(number: int) -> None:
+    """Kill the whole worker that runs this."""
+    with body(number):
+        progress.emit("said", 0)
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+@celery_app.task  # type: ignore[untyped-decorator]
+def poison(number: int, count: int, interval: float) -> None:
+    """Emit facts, and between them values that can't be events."""
+    deep: list[Any] = []
+    for _ in range(1000):
+        deep = [deep]
+    values = [
+        ("10 MB", "x" * 10_000_000),
+        ("NaN", float("nan")),
+        ("surrogates", "\ud800"),
+        ("depth", deep),
+        ("set", object()),
+    ]
+    with body(number) as run:
+        for fact in range(count):
+            if fact < len(values):
+                progress.emit(values[fact][0], values[fact][1])
+            progress.emit("said", fact)
+            record("said", task=number, run=run, said=fact, at=time.monotonic())
+            time.sleep(interval)
+
+
+@celery_app.task  # type: ignore[untyped-decorator]
+def export(number: int, directory: str) -> dict[str, Any]:
+    """Export a small table for real, on a disk that takes its time."""
+    current = current_run.get()
+    key = current.feed.partition(":")[2] if current is not None else str(number)
+    synced = os.fsync
+
+    def slow(descriptor: Any) -> None:
+        time.sleep(0.03)
+        synced(descriptor)
+
+    os.fsync = slow  # type: ignore[assignment]
+    try:
+        return export_selection(
+            {"table": "rows"},
+            database=Path(directory) / "rows.sqlite",
+            directory=Path(directory) / "files",
+            key=key,
+            filename="rows.csv",
+            batch_rows=100,
+            rows_per_second=None,
+            kept_for=3600.0,
+        )
+    finally:
+        os.fsync = synced

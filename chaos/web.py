@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
+from typing import Any
 
 from celery import Celery
 from flask import Flask, Response, request
 from flask_socketio import SocketIO
 
-from chaos.without import switch_off
+from chaos.clock import shift_clock
+from chaos.history import record
+from chaos.without import open_to_all, switch_off
 from petiole import Petiole
+
+# The fields that every log record has: what isn't among them, Petiole has said.
+_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class Historian(logging.Handler):
+    """Writes down what Petiole logs."""
+
+    def emit(self, line: logging.LogRecord) -> None:
+        fields = {name: value for name, value in vars(line).items() if name not in _USUAL}
+        record("web", log=line.msg, at=time.monotonic(), **fields)
 
 
 def create_app() -> Flask:
+    shift_clock()
     switch_off()
+    logger = logging.getLogger("petiole")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Historian())
     app = Flask(__name__)
     app.secret_key = "chaos"
     app.extensions["celery"] = Celery("chaos-web", broker=os.environ["CELERY_BROKER_URL"])
     petiole = Petiole()
-    petiole.identify(lambda: "somebody")
-    socketio = SocketIO()
+    petiole.identify(lambda: request.headers.get("X-Person", "somebody"))
+    socketio = SocketIO(cors_allowed_origins="*") if open_to_all() else SocketIO()
     petiole.init_app(app, socketio)
     socketio.init_app(app)
 
@@ -27,8 +47,16 @@ def create_app() -> Flask:
     def index() -> str:
         return "ok"
 
-    @app.post("/say")
-    def start() -> Response:
-        return petiole.accepted(petiole.start("chaos.tasks.say", request.get_json()))
+    @app.get("/waiting")
+    def waiting() -> dict[str, Any]:
+        """How much waits in the queue of each connection."""
+        return {
+            sid: [connection.queue.qsize(), sum(len(packet.data or "") for packet in list(connection.queue.queue))]
+            for sid, connection in list(socketio.server.eio.sockets.items())
+        }
+
+    @app.post("/start/<name>")
+    def start(name: str) -> Response:
+        return petiole.accepted(petiole.start(f"chaos.tasks.{name}", request.get_json()))
 
     return app

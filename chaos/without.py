@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from petiole import feed
-from petiole.events import Cursor, Event
-from petiole.journal.contract import Stored
+from petiole import connection, feed
+from petiole.errors import Cancelled
+from petiole.events import Cursor, Document, Draft, Event, advance_chain
+from petiole.exports.storage import LocalStorage
+from petiole.journal import redis as redis_journal
+from petiole.journal import scripts
+from petiole.journal.contract import Busy, Claimed, Closed, Stored
+from petiole.journal.redis import RedisJournal
+from petiole.settings import Settings
+from petiole.web import monitor, reaper
+from petiole.web.reaper import Reaper, Verdict
 from petiole.web.relay import Relay
+from petiole.web.window import Window
+from petiole.worker.lifecycle import Lifecycle
 from petiole.worker.outbox import Outbox
+from petiole.worker.run import Run
 
 
 def switch_off(names: str | None = None) -> None:
     """Switch off what `CHAOS_WITHOUT` (or `names`) lists, in this process."""
     for name in (names if names is not None else os.environ.get("CHAOS_WITHOUT", "")).split(","):
-        if name:
+        if name and name not in OF_BROWSERS:
             SWITCHES[name]()
 
 
@@ -35,7 +50,7 @@ def _head_check() -> None:
     def look_away(self: Relay) -> bool:  # noqa: ARG001
         return True
 
-    Relay._check_heads = look_away  # type: ignore[method-assign]
+    _put(Relay, "_check_heads", look_away)
 
 
 def _resend() -> None:
@@ -47,11 +62,11 @@ def _resend() -> None:
         if isinstance(reply, Stored):
             self._cursor = reply.cursor
 
-    Outbox._deliver = hope  # type: ignore[method-assign]
+    _put(Outbox, "_deliver", hope)
 
 
 def _rebase() -> None:
-    Outbox._rebase = Outbox._stop  # type: ignore[method-assign]
+    _put(Outbox, "_rebase", Outbox._stop)
 
 
 def _numbers() -> None:
@@ -63,7 +78,204 @@ def _numbers() -> None:
             return append(self, draft, fact=fact, counter=counter)
         return self._journal.append(self._standing.feed, draft)
 
-    Outbox._append = unnumbered  # type: ignore[method-assign]
+    _put(Outbox, "_append", unnumbered)
 
 
-SWITCHES = {"rule": _rule, "head_check": _head_check, "resend": _resend, "rebase": _rebase, "numbers": _numbers}
+def _window() -> None:
+    """What waits for a slow browser has no bound."""
+
+    def nothing(self: Window, eio_sid: str) -> int:  # noqa: ARG001
+        return 0
+
+    _put(Window, "_waiting", nothing)
+
+
+def _chain() -> None:
+    """Readers go by numbers alone (in the web processes; browsers bring a reader of that kind)."""
+    judge = feed.judge
+
+    def judge_numbers(cursor: Cursor, event: Event) -> feed.Verdict:
+        chain = advance_chain(cursor.chain, event.id) if event.is_fact else cursor.chain
+        return judge(cursor, replace(event, chain=chain))
+
+    def follow_numbers(cursor: Cursor, events: Any) -> bool:  # noqa: ARG001
+        return True
+
+    def by_numbers(self: Cursor, other: Cursor) -> bool:
+        return self.epoch != other.epoch or self.seq < other.seq or self.facts < other.facts
+
+    feed.judge, feed.follow = judge_numbers, follow_numbers
+    _put(Cursor, "is_behind", by_numbers)
+    # A journal that isn't asked about the chain answers by the numbers alone.
+    read = scripts.script("read").source
+    _script(
+        "read",
+        read.replace("if chain ~= values[4] then", "if false then").replace(
+            "if string.sub(kept[1], 1, 16) ~= chain then", "if false then"
+        ),
+    )
+
+
+def _trust() -> None:
+    """The journal takes a cursor for what it says it is, whoever made it."""
+    read = RedisJournal.read
+
+    def credulous(self: RedisJournal, name: str, cursor: Cursor | None, *, limit: int) -> feed.Reading | None:
+        reading = read(self, name, cursor, limit=limit)
+        if reading is None or reading.recovered or cursor is None:
+            return reading
+        return replace(reading, recovered=True)
+
+    _put(RedisJournal, "read", credulous)
+
+
+def _passing() -> None:
+    """A server that can't write just now counts as one that refuses for good."""
+    _put(connection, "_PASSING", ())
+    _put(connection, "_PASSING_ERRORS", ())
+
+
+def _on_failure() -> None:
+    """Nobody speaks for a pool child that has died."""
+
+    def silent(self: Lifecycle, **_: Any) -> None:
+        pass
+
+    _put(Lifecycle, "_on_failure", silent)
+
+
+def _reaper() -> None:
+    """Nobody speaks for a worker that has died."""
+
+    def sleep_in(self: Reaper) -> None:
+        pass
+
+    _put(Reaper, "run", sleep_in)
+
+
+def _mark() -> None:
+    """The reaper gives its verdict at once, without a mark and a wait before."""
+    decide = reaper.verdict
+
+    def at_once(document: Document, *, settings: Settings, now: int) -> Verdict:
+        return decide({**document, "state": "stalled"}, settings=settings, now=now)
+
+    reaper.verdict = at_once
+
+
+def _fence() -> None:
+    """A run doesn't hear that a later one has begun."""
+
+    def only_cancel(self: Run) -> None:
+        if self.outbox.signals.cancel:
+            raise Cancelled("The task was cancelled.")
+
+    _put(Run, "stop_if_ended", only_cancel)
+    _confirm()
+
+
+def _confirm() -> None:
+    """A run publishes without asking, and leaves what it has published."""
+
+    def unasked(self: Run, timeout: float) -> bool:  # noqa: ARG001
+        return True
+
+    def leave(self: LocalStorage, key: str, **_: Any) -> None:
+        pass
+
+    _put(Run, "confirm", unasked)
+    _put(LocalStorage, "remove", leave)
+
+
+def _busy() -> None:
+    """Whoever gets a message runs it, whether or not another execution is alive or the task has ended."""
+    claim = RedisJournal.claim
+
+    def regardless(self: RedisJournal, name: str, draft: Draft, **how: Any) -> Any:
+        reply = claim(self, name, draft, **how)
+        if isinstance(reply, Busy | Closed):
+            snapshot = self.snapshot(name)
+            if snapshot is not None:
+                return Claimed(1, 1, snapshot.cursor, snapshot.document)
+        return reply
+
+    _put(RedisJournal, "claim", regardless)
+
+
+def _silent_ends() -> None:
+    """Nobody counts how often a task's runs have ended without a word."""
+    claim = RedisJournal.claim
+
+    def uncounted(self: RedisJournal, name: str, draft: Draft, **how: Any) -> Any:
+        return claim(self, name, draft, **{**how, "failed": None})
+
+    _put(RedisJournal, "claim", uncounted)
+
+
+def _set_aside() -> None:
+    """A value that can't be an event goes the way of all others."""
+
+    def unchecked(self: Run, kind: str, *, patch: Any = None, data: Any = None, otherwise: Any = None) -> bool:
+        self.outbox.put(Draft(kind, patch or {}, self.progress(), data), otherwise=otherwise)
+        return True
+
+    _put(Run, "say", unchecked)
+
+
+def _server_time() -> None:
+    """Leases end by the clock of the machine that writes them."""
+
+    def by_own_clock(verb: Callable[..., Any]) -> Callable[..., Any]:
+        def leased(self: RedisJournal, *arguments: Any, lease: float, **how: Any) -> Any:
+            seconds, microseconds = self._client.time()
+            return verb(self, *arguments, lease=lease + time.time() - seconds - microseconds / 1e6, **how)
+
+        return leased
+
+    _put(RedisJournal, "claim", by_own_clock(RedisJournal.claim))
+    _put(RedisJournal, "renew", by_own_clock(RedisJournal.renew))
+
+
+def _origin() -> None:
+    """Pages of other sites are served like our own."""
+    _put(monitor, "refuse_foreign_origin", lambda: None)
+
+
+def _put(owner: Any, name: str, value: Any) -> None:
+    setattr(owner, name, value)
+
+
+def _script(name: str, source: str) -> None:
+    found = scripts.script
+    mine = replace(found(name), source=source, digest=hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    _put(redis_journal, "script", lambda wanted: mine if wanted == name else found(wanted))
+
+
+def open_to_all() -> bool:
+    """Whether Socket.IO is to take connections from pages of any site."""
+    return "origin" in os.environ.get("CHAOS_WITHOUT", "").split(",")
+
+
+# What only a browser can lack: `chaos.browsers` has a reader for each.
+OF_BROWSERS = frozenset({"read_again", "said"})
+SWITCHES = {
+    "busy": _busy,
+    "chain": _chain,
+    "confirm": _confirm,
+    "fence": _fence,
+    "head_check": _head_check,
+    "mark": _mark,
+    "numbers": _numbers,
+    "on_failure": _on_failure,
+    "origin": _origin,
+    "passing": _passing,
+    "reaper": _reaper,
+    "rebase": _rebase,
+    "resend": _resend,
+    "rule": _rule,
+    "server_time": _server_time,
+    "set_aside": _set_aside,
+    "silent_ends": _silent_ends,
+    "trust": _trust,
+    "window": _window,
+}

@@ -65,6 +65,7 @@ class TaskView:
         self._on_reset = on_reset
         self._changed = threading.Condition(threading.RLock())
         self._asking = 0
+        self._timer: threading.Timer | None = None
         self._refused: dict[str, Any] | None = None
         self.resets = 0
 
@@ -145,9 +146,9 @@ class TaskView:
         with self._changed:
             if problem.get("status") in (429, 502, 503):
                 asked = float(problem.get("retry_after") or 0) if problem["status"] == 429 else 0.0
-                timer = threading.Timer(max(RETRY_PAUSE, asked), self.read)
-                timer.daemon = True
-                timer.start()
+                self._timer = threading.Timer(max(RETRY_PAUSE, asked), self.read)
+                self._timer.daemon = True
+                self._timer.start()
             else:
                 self._refused = problem
                 self._changed.notify_all()
@@ -162,12 +163,30 @@ class TaskView:
         asking = self._asking
         message = {"feed": self.feed} | ({} if cursor is None else {"cursor": str(cursor)})
         self._client.send("watch", message, callback=functools.partial(self._answered, asking))
+        # An answer may never come: its handler failed, or the connection is lost and nobody has noticed yet.
+        self._ask_again(asking, ANSWER_TIMEOUT)
+
+    def _ask_again(self, asking: int, pause: float) -> None:
+        """Read once more after `pause` seconds, unless something else has been asked or answered by then."""
+
+        def ask() -> None:
+            with self._changed:
+                if asking == self._asking and self._reader.reading and not self._client.closed:
+                    self._act(self._reader.start())
+
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(pause, ask)
+        self._timer.daemon = True
+        self._timer.start()
 
     def _answered(self, asking: int, answer: Any = None) -> None:
         with self._changed:
             if asking != self._asking:
                 return
             error = answer.get("error") if isinstance(answer, dict) else {"status": 502, "detail": "No answer."}
+            if self._timer is not None:
+                self._timer.cancel()
             if error is None:
                 self._act(self._reader.answer(Reading.from_wire(answer)))
             else:
@@ -194,6 +213,7 @@ class TaskClient:
     def __init__(self, url: str, *, session: requests.Session | None = None) -> None:
         self.url = url
         self.session = session or requests.Session()
+        self.closed = False
         self._views: dict[str, TaskView] = {}
         self._socket = socketio.Client(
             http_session=self.session,
@@ -273,6 +293,7 @@ class TaskClient:
 
     def close(self) -> None:
         """Leave; the tasks go on."""
+        self.closed = True
         self._socket.disconnect()
 
     def send(self, name: str, message: dict[str, Any], *, callback: Callable[[Any], None]) -> None:

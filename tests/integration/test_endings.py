@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from celery import Celery
 
@@ -63,6 +65,19 @@ def test_a_pool_child_that_dies_is_spoken_for(system: System) -> None:
     document = system.client("ann").start("/start/end_itself", {"args": ["exit"]}).wait(timeout=15)
     assert document["state"] == "failed"
     assert document["reason"] == "The process that ran the task died."
+
+
+def test_each_dead_pool_child_is_spoken_for_within_two_seconds(system: System) -> None:
+    client = system.client("ann")
+    took = []
+    for _ in range(8):
+        died: list[float] = []
+        view = client.start("/start/end_itself", {"args": ["exit"]})
+        view.wait_until(lambda document: document["state"] != "queued", timeout=15)
+        died.append(time.monotonic())
+        assert view.wait(timeout=15)["reason"] == "The process that ran the task died."
+        took.append(time.monotonic() - died[0])
+    assert max(took) < 2.0, took
 
 
 def test_a_hard_time_limit_is_spoken_for(system: System) -> None:

@@ -77,6 +77,22 @@ class TestCounters:
             wait_until(lambda: counters(journal) == 1, what="the first counter is kept")
             assert document(journal)["progress"] == {"completed": 7}
 
+    def test_a_fact_that_is_queued_while_a_counter_is_made_goes_out_before_it(self, memory, make_settings):
+        made: list[int] = []
+
+        def newest():
+            made.append(len(made))
+            if len(made) == 1:
+                outbox.put(Draft("log", progress={"completed": 18}, data={"level": "info", "message": "late"}))
+            return {"completed": 23}
+
+        with started(memory, make_settings(), newest) as outbox:
+            outbox.touch()
+            wait_until(lambda: len(made) == 2, what="the counter is made again")
+            assert outbox.flush(SOON)
+        assert document(memory)["progress"] == {"completed": 23}
+        assert facts(memory)[-1].progress == {"completed": 18}
+
     def test_counters_in_between_are_not_sent_and_the_last_always_is(self, journal, make_settings):
         newest = Counted()
         with started(journal, make_settings(counters_per_second=RARELY), newest) as outbox:

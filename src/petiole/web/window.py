@@ -56,15 +56,16 @@ class Window:
                         feeds.discard(feed)
                         continue
                     # Back into the room first: what is rung from here on arrives, and what was before is in the journal.
+                    # Forgotten before that: an emit may leave it out again while the journal is asked.
+                    feeds.discard(feed)
                     manager.enter_room(sid, self._namespace, feed)
                     event = standing(feed)
                     if not self._watching(sid, feed):
                         # It has left meanwhile, and who had it leave didn't find it there.
                         manager.leave_room(sid, self._namespace, feed)
-                        feeds.discard(feed)
-                        continue
-                    if event is not None:
-                        feeds.discard(feed)
+                    elif event is None:
+                        feeds.add(feed)
+                    else:
                         self._socketio.emit("event", event, to=sid, namespace=self._namespace, ignore_queue=True)
                 if not feeds:
                     del self._behind[sid]

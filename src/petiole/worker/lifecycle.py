@@ -41,6 +41,7 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 BUSY_COUNTDOWN: Final = 5.0
 SHUTDOWN_FLUSH: Final = 5.0
+POOL_CHECK: Final = 1.0
 
 
 class Lifecycle:
@@ -95,6 +96,10 @@ class Lifecycle:
             end_process=self._end_process,
         )
         self._heartbeat.start()
+        if sender.hub is not None and hasattr(sender.pool, "maintain_pool"):
+            # Celery looks after a dead pool child when its pipe closes, which may be before the kernel lets it be waited for;
+            # the next look would be 5 s later.
+            sender.hub.call_repeatedly(POOL_CHECK, sender.pool.maintain_pool)
         for sentence in self._tracking.journal.inspect():
             log.warning("Petiole: %s", sentence)
 

@@ -238,6 +238,11 @@ class Outbox:
         """Send a counter once: if the journal is away, the next one says more."""
         # Read without the lock: the task's thread may hold its own lock while it puts a fact.
         draft = replace(draft, progress=self._newest())
+        with self._changed:
+            if self._queue:
+                # Queued since this counter was chosen, with the progress of before: it goes first, or progress would go back.
+                self.dirty = True
+                return
         # Never the same number twice: had only the reply been lost, the journal would take what is newer for a duplicate.
         self._counter += 1
         try:

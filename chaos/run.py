@@ -1,0 +1,162 @@
+"""Runs one scenario, or its negative control, and says what the checker found."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from chaos.browsers import Browser
+from chaos.checker import Losses, check, check_durations, count_losses
+from chaos.scenarios import Load, Scenario
+from chaos.system import System, running, wait_until
+
+END = 60.0
+LONGEST_EMIT = 0.05
+
+
+@dataclass(frozen=True)
+class Options:
+    """How scenarios are run. `keep`: where the histories of every run stay; else they are removed."""
+
+    binary: str
+    seed: int
+    full: bool = False
+    quick: bool = False
+    keep: Path | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave: a sentence for each violation, and the figure that belongs to the fault."""
+
+    found: list[str]
+    figure: str
+    losses: Losses
+
+
+def run(scenario: Scenario, options: Options, *, control: bool) -> Result:
+    """Run a scenario once; `control`: without the mechanism that heals its fault."""
+    without = scenario.without if control else ""
+    settings = {**scenario.settings, **(scenario.full_settings if options.full else {})}
+    with (
+        _directory(options, f"{scenario.number}{'-without-' + without if without else ''}") as directory,
+        running(
+            directory,
+            options.binary,
+            # What only a browser lacks isn't switched off in the processes.
+            without=without,
+            settings=settings,
+            clocks=scenario.clocks,
+            workers=scenario.workers,
+            full=options.full,
+        ) as system,
+    ):
+        return _run(scenario, system, options, control=control)
+
+
+def _run(scenario: Scenario, system: System, options: Options, *, control: bool) -> Result:
+    rng = random.Random(options.seed)
+    load = scenario.load
+    if load is not None and options.quick:
+        load = replace(load, tasks=min(load.tasks, 4), facts=min(load.facts, 100), browsers=min(load.browsers, 4))
+    undisturbed = _undisturbed(system, load) if scenario.compares_durations and load is not None else 0.0
+    if load is not None:
+        begin(system, load)
+    figure = scenario.fault(system, rng)
+    fault_ended = time.monotonic()
+    deadline = fault_ended + ((6.0 if options.quick else 20.0) if control else END)
+    for browser in system.browsers:
+        browser.wait(deadline)
+    for light in system.light:
+        light.done.wait(max(deadline - time.monotonic(), 0.0))
+        light.finish()
+    seen = [each for browser in system.browsers for each in browser.seen()]
+    seen += [light.seen() for light in system.light]
+    found = check(
+        system.said(),
+        seen,
+        resets_allowed=scenario.resets_allowed,
+        repeats_allowed=scenario.repeats_allowed,
+        fault_ended=fault_ended,
+    )
+    if load is not None:
+        found += [] if control else _late_reader(system)
+        found += _emits(system)
+    if undisturbed:
+        took = {task: float(result["took"]) for task, result in _results(system).items()}
+        found += check_durations(took, undisturbed=undisturbed)
+        figure += f"; longest task {max(took.values(), default=0):.2f} s, undisturbed {undisturbed:.2f} s"
+    found += scenario.check(system) if scenario.check is not None else []
+    if "figure" in system.noted:
+        figure = f"{figure}: {system.noted['figure']}"
+    lost = system.web_side.faults.lost + system.worker_side.faults.lost
+    figure += f" ({lost} in all)" if lost else ""
+    slowest = max((float(result["slowest"]) for result in _results(system).values()), default=0.0)
+    figure = f"{figure}; slowest emit {slowest * 1000:.1f} ms" if slowest else figure
+    return Result(found, figure, count_losses(system.said(), seen))
+
+
+def begin(system: System, load: Load) -> None:
+    """Start the tasks and the browsers, half of them at each web process."""
+    accepted = {number: system.start_task(load.task, number, load.facts, load.interval) for number in range(load.tasks)}
+    for number in range(load.browsers):
+        browser = system.browser(f"browser {number}", number, without=system.without)
+        for task, answer in accepted.items():
+            browser.follow(task, answer)
+    # The broker's own messages aren't what is tried here: all of them are with a worker before anything is broken.
+    wait_until(lambda: len(system.said()) >= load.tasks, what="every task has begun", timeout=30)
+
+
+def _undisturbed(system: System, load: Load) -> float:
+    """Return how long one of the tasks takes when nothing is broken."""
+    system.wait_for_workers()
+    view = Browser("before", system.url())
+    try:
+        view.follow(-1, system.start_task(load.task, -1, load.facts, load.interval))
+        document = view.views[-1].wait(timeout=END)
+    finally:
+        view.client.close()
+    return float(document["result"]["took"])
+
+
+def _results(system: System) -> dict[int, dict[str, float]]:
+    views = system.browsers[0].views if system.browsers else {}
+    results = {task: view.document.get("result") for task, view in views.items()}
+    return {task: result for task, result in results.items() if isinstance(result, dict) and "took" in result}
+
+
+def _emits(system: System) -> list[str]:
+    """No emit call is slow by more than the machine itself was late at worst."""
+    results = _results(system).values()
+    slowest = max((result["slowest"] for result in results), default=0.0)
+    hiccup = max((result["hiccup"] for result in results), default=0.0)
+    if slowest > LONGEST_EMIT + hiccup:
+        return [f"I12 an emit call took {slowest * 1000:.0f} ms, the machine's own delay {hiccup * 1000:.0f} ms"]
+    return []
+
+
+def _late_reader(system: System) -> list[str]:
+    """Read every feed from its start, as a page does that comes afterwards: the journal must have it all."""
+    late = system.browser("late reader")
+    for task, view in system.browsers[0].views.items():
+        late.follow(task, {"feed": view.feed, "cursor": None, "document": None})
+    late.wait(time.monotonic() + 10)
+    return [
+        f"I8 late reader on task {each.task}: never saw the end"
+        for each in late.seen()
+        if not each.entries or not each.entries[-1].get("end")
+    ]
+
+
+@contextmanager
+def _directory(options: Options, name: str) -> Iterator[Path]:
+    if options.keep is not None:
+        yield options.keep / name
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory) / "run"

@@ -1,0 +1,13 @@
+"""The faults, one file for each family. A new scenario is a row in its family's `SCENARIOS`."""
+
+from __future__ import annotations
+
+from chaos.scenarios import access, browser, bus, content, journal, task, web, worker
+from chaos.scenarios.scenario import Load, Scenario
+
+FAMILIES = (bus, browser, journal, worker, task, web, content, access)
+SCENARIOS = tuple(sorted((each for family in FAMILIES for each in family.SCENARIOS), key=lambda each: each.number))
+# What proves most in a second, for `make test`.
+QUICK = (1, 6, 8, 18, 37)
+
+__all__ = ["QUICK", "SCENARIOS", "Load", "Scenario"]

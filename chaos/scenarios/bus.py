@@ -1,0 +1,115 @@
+"""Faults of the bus: rings lost, doubled, swapped, and subscribers that are cut or deaf."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from chaos.scenarios.scenario import Scenario
+from chaos.system import System, wait_until
+
+NOTICED_WITHIN = 15.0
+
+
+def lose_the_last(system: System, _random: random.Random) -> str:
+    system.web_side.faults.lose = lambda text: b'"state":"succeeded"' in text
+    return "every ring of an end lost"
+
+
+def disturb(system: System, rng: random.Random) -> str:
+    faults = system.web_side.faults
+    faults.lose = faults.double = faults.swap = lambda _text: rng.random() < 0.05
+    return "5 % of the rings lost, 5 % doubled, 5 % swapped"
+
+
+def heals_are_gaps(system: System) -> list[str]:
+    """Several gaps may be healed by one reading, but nothing is read where there was no gap."""
+    faults = system.web_side.faults
+    heals = sum(entry["log"] == "gap_healed" for entry in system.history("web"))
+    system.noted["figure"] = (
+        f"{faults.lost} lost, {faults.doubled} doubled, {faults.swapped} swapped, {heals} readings healed them"
+    )
+    if not 0 < heals <= faults.lost + faults.swapped:
+        return [f"{heals} heals for {faults.lost + faults.swapped} gaps"]
+    return []
+
+
+def swallow(system: System, _random: random.Random) -> str:
+    time.sleep(1)
+    system.web_side.faults.swallow = True
+    time.sleep(1)
+    system.web_side.faults.swallow = False
+    return "the connections of the web side swallowed"
+
+
+def swallow_subscribers(system: System, rng: random.Random) -> str:
+    figure = swallow(system, rng)
+    began = time.monotonic() - 1
+    noticed: list[float] = []
+
+    def both_are_back() -> bool:
+        noticed[:] = [
+            entry["at"] - began
+            for entry in system.history("web")
+            if entry["log"] == "bus_connected" and entry["at"] > began
+        ]
+        return len(noticed) >= len(system.webs)
+
+    try:
+        wait_until(both_are_back, what="the subscribers are back", timeout=2 * NOTICED_WITHIN)
+    except TimeoutError:
+        noticed.append(2 * NOTICED_WITHIN)
+    system.noted["noticed"] = max(noticed)
+    return f"{figure}, noticed and made anew after {max(noticed):.1f} s"
+
+
+def noticed_in_time(system: System) -> list[str]:
+    noticed = system.noted["noticed"]
+    return [f"the black hole was noticed after {noticed:.1f} s"] if noticed > NOTICED_WITHIN else []
+
+
+def kill_subscribers(system: System, _random: random.Random) -> str:
+    killed = 0
+    before = 0
+    for number in range(30 if system.full else 6):
+        time.sleep(2.0 if system.full else 0.7)
+        # The first reconnect may start what every later one shares.
+        before = system.web_resources().threads if number == 1 else before
+        killed += int(system.redis().client_kill_filter(_type="pubsub"))
+    after = system.web_resources().threads
+    system.noted["threads"] = (before, after)
+    return f"{killed} subscribers killed, {before} threads after the first time and {after} after the last"
+
+
+def no_more_threads(system: System) -> list[str]:
+    before, after = system.noted["threads"]
+    return [f"I11 the web processes had {before} threads and have {after}"] if after > before else []
+
+
+SCENARIOS = (
+    Scenario(1, "the bus drops the last event", lose_the_last, "head_check", required="the end shown within 10 s"),
+    Scenario(
+        2,
+        "the bus drops, doubles, swaps",
+        disturb,
+        "rule",
+        required="no more readings than gaps",
+        check=heals_are_gaps,
+    ),
+    Scenario(
+        3,
+        "black hole on the web side",
+        swallow_subscribers,
+        "rule",
+        required="noticed within 15 s",
+        check=noticed_in_time,
+    ),
+    Scenario(
+        4,
+        "subscribers killed",
+        kill_subscribers,
+        "rule",
+        required="no more threads than before",
+        check=no_more_threads,
+    ),
+)

@@ -1,0 +1,175 @@
+"""Faults around one task: its message delivered again, and a cancel against its end."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import requests
+
+from chaos.scenarios.scenario import Scenario
+from chaos.system import System, wait_until
+from chaos.tables import make_table
+from petiole.state import is_terminal
+
+PERSON = {"X-Person": "somebody"}
+CANCELLERS = 4
+
+
+def deliver_while_running(system: System, _random: random.Random) -> str:
+    """Run a task for longer than the broker waits for its acknowledgement."""
+    accepted = {number: system.start_task("say_late", number, 90, 0.2) for number in range(2)}
+    for number in range(2):
+        browser = system.browser(f"browser {number}", number)
+        for task, answer in accepted.items():
+            browser.follow(task, answer)
+    wait_until(lambda: len(system.said()) == 2, what="the tasks have begun", timeout=30)
+    for browser in system.browsers:
+        browser.wait(time.monotonic() + 40)
+    again = system.log_count("task_runs_already") + system.log_count("delivery_of_finished_task")
+    system.noted["again"] = again
+    return f"18 s under a visibility timeout of 8 s, {again} deliveries more"
+
+
+def one_at_a_time(system: System) -> list[str]:
+    found = [] if system.noted["again"] or system.without else ["the broker didn't deliver anything again"]
+    for task in range(2):
+        running = 0
+        for entry in system.bodies(task):
+            running += 1 if "begin" in entry else -1
+            if running > 1:
+                found.append(f"I6 task {task}: {running} executions at a time")
+    return found
+
+
+def deliver_after_the_end(system: System, _random: random.Random) -> str:
+    """Deliver a task's message again, as the broker has it, once the task has succeeded."""
+    accepted = system.start_task("say_late", 0, 40, 0.05)
+    browser = system.browser("browser 0")
+    browser.follow(0, accepted)
+    wait_until(lambda: bool(system.said().get(0)), what="the task has begun", timeout=30)
+    server = system.redis()
+    (held,) = server.hvals("unacked")
+    message, _, queue = json.loads(held)
+    browser.wait(time.monotonic() + 30)
+    system.noted["cursor"] = str(browser.views[0].cursor)
+    wait_until(lambda: not server.exists("unacked"), what="the first delivery is acknowledged", timeout=10)
+    for _ in range(3):
+        server.lpush(queue, json.dumps(message))
+    wait_until(
+        lambda: not server.exists(queue) and not server.exists("unacked"), what="they are taken and ended", timeout=30
+    )
+    return "delivered 3 times more"
+
+
+def nothing_new(system: System) -> list[str]:
+    begins = sum("begin" in entry for entry in system.bodies(0))
+    found = [] if begins == 1 else [f"the task's body was begun {begins} times"]
+    late = system.browser("late reader")
+    late.follow(0, {"feed": system.browsers[0].views[0].feed, "cursor": None, "document": None})
+    late.wait(time.monotonic() + 10)
+    cursor = str(late.views[0].cursor)
+    if cursor != system.noted["cursor"]:
+        found.append(f"I7 the feed went on from {system.noted['cursor']} to {cursor}")
+    return found
+
+
+def cancel_near_the_end(system: System, rng: random.Random) -> str:
+    """Cancel real exports at random moments around their end."""
+    rounds = 2000 if system.full else 200
+    make_table(system.directory)
+    numbers = iter(range(rounds))
+    ends: list[tuple[str, str, int]] = []
+    lock = threading.Lock()
+    system.wait_for_workers()
+
+    def cancel_one(seed: int) -> None:
+        mine = random.Random(seed)
+        session = requests.Session()
+        session.headers.update(PERSON)
+        while (number := _next(numbers, lock)) is not None:
+            accepted = system.start_task("export", number, str(system.directory))
+            time.sleep(mine.uniform(0.0, 0.35))
+            url = f"{system.url(number)}/petiole/tasks/{accepted['id']}"
+            session.post(f"{url}/cancel", timeout=10)
+            state = _end_of(session, url)
+            events = session.get(f"{url}/events", timeout=10).json()["events"]
+            terminal = sum(is_terminal(event["patch"].get("state")) for event in events)
+            with lock:
+                ends.append((accepted["id"], state, terminal))
+
+    threads = [threading.Thread(target=cancel_one, args=(rng.randrange(10**6),)) for _ in range(CANCELLERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    system.noted["ends"] = ends
+    states = Counter(state for _, state, _ in ends)
+    return f"{len(ends)} rounds: " + ", ".join(f"{count} {state}" for state, count in states.most_common())
+
+
+def _next(numbers: Any, lock: threading.Lock) -> int | None:
+    with lock:
+        return next(numbers, None)
+
+
+def _end_of(session: requests.Session, url: str) -> str:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        state = session.get(url, timeout=10).json()["document"]["state"]
+        if is_terminal(state):
+            return str(state)
+        time.sleep(0.02)
+    return "without an end"
+
+
+def files_are_of_successes(system: System) -> list[str]:
+    found = []
+    files = system.directory / "files"
+    ends = system.noted["ends"]
+    for key, state, terminal in ends:
+        there = any(files.glob(f"{key}*"))
+        if terminal != 1:
+            found.append(f"I7 task {key}: {terminal} terminal facts")
+        if there != (state == "succeeded"):
+            found.append(f"task {key} has {state}, and its file is {'there' if there else 'missing'}")
+    states = {state for _, state, _ in ends}
+    if not system.without and not states >= {"succeeded", "cancelled"}:
+        found.append(f"only {states}: the cancels didn't meet the ends")
+    return found
+
+
+SCENARIOS = (
+    Scenario(
+        17,
+        "a running task delivered again",
+        deliver_while_running,
+        "busy",
+        required="one execution at a time, none lost",
+        check=one_at_a_time,
+        load=None,
+        settings={"CHAOS_VISIBILITY": "8"},
+    ),
+    Scenario(
+        18,
+        "a finished task delivered again",
+        deliver_after_the_end,
+        "busy",
+        required="nothing new",
+        check=nothing_new,
+        load=None,
+    ),
+    Scenario(
+        22,
+        "cancels against the end",
+        cancel_near_the_end,
+        "confirm",
+        required="one terminal fact; a file exactly if it succeeded",
+        check=files_are_of_successes,
+        load=None,
+    ),
+)

@@ -1,0 +1,46 @@
+"""The window of slow browsers, on a real Socket.IO server without a network."""
+
+from __future__ import annotations
+
+from engineio.packet import MESSAGE, Packet
+from engineio.socket import Socket
+from flask import Flask
+from flask_socketio import SocketIO
+
+from petiole.web.window import Window
+
+NAMESPACE, FEED, LIMIT = "/petiole", "task:x", 5
+
+
+def test_a_browser_that_falls_behind_again_while_it_is_taken_back_is_taken_back_later():
+    socketio = SocketIO(Flask("window"), async_mode="threading")
+    manager = socketio.server.manager
+    connection = socketio.server.eio.sockets["transport"] = Socket(socketio.server.eio, "transport")
+    sid = manager.connect("transport", NAMESPACE)
+    manager.enter_room(sid, NAMESPACE, FEED)
+    window = Window(socketio, NAMESPACE, limit=LIMIT)
+
+    def fall_behind():
+        for _ in range(LIMIT):
+            connection.queue.put(Packet(MESSAGE, "x"))
+        window.emit("event", {}, feed=FEED)
+
+    def drain():
+        while not connection.queue.empty():
+            connection.queue.get()
+
+    def is_in_the_room():
+        return sid in dict(manager.get_participants(NAMESPACE, FEED))
+
+    def standing(_feed):
+        fall_behind()
+        return {"seq": 1}
+
+    fall_behind()
+    assert not is_in_the_room()
+    drain()
+    window.catch_up(standing)
+    assert not is_in_the_room()
+    drain()
+    window.catch_up(lambda _feed: {"seq": 2})
+    assert is_in_the_room()
