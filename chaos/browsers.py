@@ -79,20 +79,37 @@ class Browser:
 
     def __init__(self, name: str, url: str, *, without: str = "") -> None:
         self.name = name
-        self.client = Client(url, reader_without(without))
+        self._reader = reader_without(without)
+        self.client = Client(url, self._reader)
         self.views: dict[int, TaskView] = {}
         self._entries: dict[int, list[dict[str, Any]]] = defaultdict(list)
         self._lock = threading.Lock()
 
     def follow(self, task: int, accepted: dict[str, Any]) -> None:
-        view = self.client.watch(
-            accepted["feed"],
-            cursor=accepted["cursor"],
-            document=accepted["document"],
+        self.views[task] = self._watch(task, accepted["feed"], accepted["cursor"], accepted["document"])
+
+    def move(self, url: str) -> None:
+        """Go on at another server from where each view stands, as a page does behind a load balancer.
+
+        Raises:
+            PetioleError: that server takes nobody just now.
+        """
+        self.client.close()
+        self.client = Client(url, self._reader)
+        self.client.connect()
+        for task, view in self.views.items():
+            self.views[task] = self._watch(
+                task, view.feed, None if view.cursor is None else str(view.cursor), view.document
+            )
+
+    def _watch(self, task: int, feed: str, cursor: str | None, document: Document | None) -> TaskView:
+        return self.client.watch(
+            feed,
+            cursor=cursor,
+            document=document,
             on_event=lambda event: self._note(task, event),
             on_reset=lambda cursor: self._write(task, {"reset": str(cursor)}),
         )
-        self.views[task] = view
 
     def wait(self, deadline: float) -> None:
         """Wait for the end of every task, until `deadline` (monotonic); what isn't seen is missing in the history."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+from chaos.browsers import Browser
 from chaos.light import LightBrowser
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System, wait_until
+from petiole.errors import PetioleError
 
 MANY = 200
 
@@ -58,6 +61,29 @@ def all_are_back(system: System) -> list[str]:
     return [*found, *([f"the last came back after {times[-1]:.0f} s"] if times and times[-1] > 60 else [])]
 
 
+def move_elsewhere(system: System, rng: random.Random) -> str:
+    time.sleep(rng.uniform(1.0, 2.0))
+    first, second = list(system.webs)
+    movers = [browser for browser in system.browsers if browser.client.url.endswith(str(first))]
+    system.kill_redis()
+    system.kill_web(first)
+    system.start_redis()
+    killed = time.monotonic()
+    for browser in movers:
+        wait_until(partial(_moved, browser, f"http://127.0.0.1:{second}"), what="a move", timeout=30)
+    moved = time.monotonic() - killed
+    system.start_web(first)
+    return f"Redis and a web process killed at once, {len(movers)} browsers moved within {moved:.1f} s"
+
+
+def _moved(browser: Browser, url: str) -> bool:
+    try:
+        browser.move(url)
+    except PetioleError:
+        return False
+    return True
+
+
 SCENARIOS = (
     Scenario(23, "web processes killed", kill_webs, "read_again", required="everybody at the head within 10 s"),
     Scenario(
@@ -68,5 +94,13 @@ SCENARIOS = (
         required="all back within 60 s",
         check=all_are_back,
         load=Load(facts=200, interval=0.1, browsers=1),
+    ),
+    Scenario(
+        33,
+        "bus and a web process die together",
+        move_elsewhere,
+        "read_again",
+        required="exact resume at another process",
+        resets_allowed=False,
     ),
 )
