@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from petiole.database import Database
 from petiole.errors import SetupError
 
 PREFIX: Final = "PETIOLE_"
@@ -63,7 +64,11 @@ class Settings:
     linger: float = _setting(10.0, "seconds", "how long a feed is followed after its last watcher left", zero=True)
     window: int = _setting(256, "packets", "how many packets may wait for one slow browser")
     watches_per_connection: int = _setting(100, "feeds", "how many feeds one connection may watch")
-    exports_database: Path = _setting(Path("exports.sqlite"), "path", "the SQLite database that exports read")
+    exports_database: Database = _setting(
+        Database(path=Path("exports.sqlite")),
+        "path or URL",
+        "the database that exports read: the path of a SQLite file, `sqlite:///…` or `postgresql://…`",
+    )
     exports_directory: Path = _setting(Path("exports"), "path", "where exported files are kept")
     exports_kept_for: float = _setting(7 * 86400.0, "seconds", "how long an exported file can be downloaded")
     exports_batch_rows: int = _setting(5000, "rows", "how many rows are read and written at a time")
@@ -111,6 +116,8 @@ class Settings:
 
 
 def _convert(key: str, value: Any, setting: Field[Any]) -> Any:
+    if isinstance(setting.default, Database):
+        return Database.parse(value, name=key)
     kind: type = Path if isinstance(setting.default, Path) else type(setting.default)
     wrong = SetupError(f"{key} is {value!r}. Set it to a value of type {kind.__name__}.")
     # `str` takes everything, `int` cuts fractions off, and a truth value counts as a number.
