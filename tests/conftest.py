@@ -91,13 +91,12 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
-    """The name of an empty database of the test's own."""
+def postgres_database(postgres_server: PostgresServer) -> str:
+    """The name of an empty database of the test's own; it goes with the server, which is quicker than dropping each."""
     name = f"test_{next(_prefixes)}"
     with postgres_server.connect() as connection:
         connection.execute(f"CREATE DATABASE {name}")
-        yield name
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    return name
 
 
 @pytest.fixture

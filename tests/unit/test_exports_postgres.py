@@ -499,7 +499,7 @@ def test_memory_does_not_grow_with_the_table(database):
     execute(
         database,
         "CREATE UNLOGGED TABLE t AS SELECT i AS a, i / 3.0::float8 AS b, 'some text for the row of number ' || i AS c"
-        " FROM generate_series(1, 200000) i",
+        " FROM generate_series(1, 100000) i",
     )
     with PostgresSource(database) as source:
         selection = parse_selection(source.catalog, {"table": "t"})
@@ -509,7 +509,7 @@ def test_memory_does_not_grow_with_the_table(database):
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    assert rows == 200_000
+    assert rows == 100_000
     assert peak < 2 * 1024 * 1024
 
 

@@ -163,7 +163,7 @@ class PostgresSource:
         texts = ", ".join(f"c{number}" for number, column in columns if column.kind == "text")
         options = f"FORMAT csv, FORCE_QUOTE ({texts})" if texts else "FORMAT csv"
         # COPY and not a cursor: Arrow parses the server's CSV in C++, where a cursor makes a Python object of each value.
-        # The demo's 336,776 flights to a file, on a busy machine, medians of 3: 35,801 rows/s against 22,145.
+        # The demo's 336,776 flights to a file, in turns, medians of 3: 187,567 rows/s against 120,715 of a named cursor.
         copy = f"COPY ({query}) TO STDOUT ({options})"
         with (
             _explained(),
