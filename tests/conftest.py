@@ -92,11 +92,9 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_database(postgres_server: PostgresServer) -> str:
-    """The name of an empty database of the test's own; it goes with the server, which is quicker than dropping each."""
-    name = f"test_{next(_prefixes)}"
-    with postgres_server.connect() as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return name
+    """The name of a database that is empty and has no settings of its own; the same for each test."""
+    postgres_server.empty("petiole_test")
+    return "petiole_test"
 
 
 @pytest.fixture

@@ -90,6 +90,19 @@ class PostgresServer:
             self.stop()
             raise AssertionError(f"{error} Its log ends: {log[-500:]}") from None
 
+    def empty(self, database: str) -> None:
+        """Make the database, or take everything out of it, which is much quicker than a new one."""
+        with self.connect() as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone() is None:
+                connection.execute(f"CREATE DATABASE {database}")
+                return
+            connection.execute(f"ALTER DATABASE {database} RESET ALL")
+        with self.connect(database) as connection:
+            schemas = "SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname !~ '^pg_|^information_schema$'"
+            for (schema,) in connection.execute(schemas).fetchall():
+                connection.execute(f"DROP SCHEMA {schema} CASCADE")
+            connection.execute("CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC")
+
     def queries(self, database: str) -> list[tuple[str, str]]:
         """Return the state and the text of what petiole's exports do in a database just now."""
         with self.connect() as connection:
