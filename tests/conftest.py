@@ -12,6 +12,7 @@ import pytest
 
 from petiole.demo.redis_server import bundled_redis_server
 from petiole.settings import Settings
+from tests.postgres_server import PostgresServer, postgres_binaries
 from tests.services import RedisServer, system_redis_server
 
 VARIANTS = ("bundled", "system")
@@ -70,6 +71,30 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for the whole session; without the programs the tests fail in CI and are skipped elsewhere."""
+    binaries = postgres_binaries()
+    if binaries is None:
+        remedy = "There is no PostgreSQL server here. Install it with: apt install postgresql"
+        if os.environ.get("CI"):
+            pytest.fail(remedy)
+        pytest.skip(remedy)
+    server = PostgresServer(binaries)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def postgres_database(postgres_server: PostgresServer) -> str:
+    """The name of a database that is empty and has no settings of its own; the same for each test."""
+    postgres_server.empty("petiole_test")
+    return "petiole_test"
 
 
 @pytest.fixture

@@ -29,6 +29,11 @@ def cli() -> None:
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 100), help="Celery worker processes.")
 @click.option("--redis-url", help="Use this Redis instead of an embedded one.")
 @click.option(
+    "--database-url",
+    metavar="URL",
+    help="Export from this PostgreSQL database instead of a SQLite file; the flights are put there if they are absent.",
+)
+@click.option(
     "--directory",
     default="petiole-demo",
     show_default=True,
@@ -43,7 +48,14 @@ def cli() -> None:
 )
 @click.option("--once", is_flag=True, help="Export once without a browser, check the file, print the times, and exit.")
 def demo(
-    host: str, port: int, workers: int, redis_url: str | None, directory: Path, rows_per_second: float, once: bool
+    host: str,
+    port: int,
+    workers: int,
+    redis_url: str | None,
+    database_url: str | None,
+    directory: Path,
+    rows_per_second: float,
+    once: bool,
 ) -> None:
     """Run the Data Export application: Redis, a Celery worker and the web server, each in its own process."""
     try:
@@ -56,6 +68,7 @@ def demo(
         workers=workers,
         directory=directory.absolute(),
         redis_url=redis_url,
+        database_url=database_url,
         rows_per_second=rows_per_second,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from petiole.database import Database
 from petiole.errors import SetupError
 
 PREFIX: Final = "PETIOLE_"
@@ -76,7 +77,11 @@ class Settings:
     allow_any_origin: bool = _setting(
         False, "truth value", "whether pages of any site may use the sockets, where `cors_allowed_origins` says so"
     )
-    exports_database: Path = _setting(Path("exports.sqlite"), "path", "the SQLite database that exports read")
+    exports_database: Database = _setting(
+        Database(path=Path("exports.sqlite")),
+        "path or URL",
+        "the database that exports read: the path of a SQLite file, `sqlite:///…` or `postgresql://…`",
+    )
     exports_directory: Path = _setting(Path("exports"), "path", "where exported files are kept")
     exports_kept_for: float = _setting(7 * 86400.0, "seconds", "how long an exported file can be downloaded")
     exports_batch_rows: int = _setting(5000, "rows", "how many rows are read and written at a time")
@@ -124,6 +129,8 @@ class Settings:
 
 
 def _convert(key: str, value: Any, setting: Field[Any]) -> Any:
+    if isinstance(setting.default, Database):
+        return Database.parse(value, name=key)
     kind: type = Path if isinstance(setting.default, Path) else type(setting.default)
     wrong = SetupError(f"{key} is {value!r}. Set it to a value of type {kind.__name__}.")
     if kind is bool:

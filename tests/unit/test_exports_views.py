@@ -16,7 +16,8 @@ from flask.testing import FlaskClient
 from flask_socketio import SocketIO
 
 from petiole.events import Draft, task_feed
-from petiole.exports.sources import SqliteSource, parse_selection
+from petiole.exports.selection import parse_selection
+from petiole.exports.sqlite import SqliteSource
 from petiole.exports.storage import LocalStorage, Manifest
 from petiole.exports.task import export_selection
 from petiole.exports.views import exports_blueprint, filename_of, title_of

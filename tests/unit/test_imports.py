@@ -13,7 +13,7 @@ import petiole
 
 SOURCE = Path(petiole.__file__).parent
 LAYERS = (
-    ("events", "state", "feed", "errors", "settings", "timing"),
+    ("database", "events", "state", "feed", "errors", "settings", "timing"),
     ("journal", "bus", "connection"),
     ("dispatch", "outcome", "worker", "web", "verify"),
     ("exports", "client", "cli", "demo"),

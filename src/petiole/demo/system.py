@@ -21,10 +21,12 @@ import redis
 import requests
 
 from petiole.connection import address, connect, speaking
+from petiole.database import Database
 from petiole.demo.data import build_database
 from petiole.demo.processes import Processes, Say
 from petiole.demo.redis_server import find_redis_server, free_port, redis_command
 from petiole.errors import PetioleError, SetupError
+from petiole.exports.sources import open_source
 from petiole.settings import Settings
 
 READY_TIMEOUT: Final = 60.0
@@ -40,6 +42,7 @@ class Options:
     workers: int
     directory: Path
     redis_url: str | None
+    database_url: str | None
     rows_per_second: float
 
 
@@ -48,7 +51,7 @@ class System:
     """The running demo."""
 
     url: str
-    database: Path
+    database: Database
     processes: Processes
     started: tuple[str, ...]
 
@@ -67,7 +70,8 @@ def running(options: Options, say: Say) -> Iterator[System]:
         find_redis_server()
     else:
         _check_redis(options.redis_url)
-    with _prepared(options.directory) as database:
+    given = _read_database_url(options.database_url)
+    with _prepared(options.directory, given) as database:
         processes = Processes(say)
         try:
             yield _start(options, processes, database, port)
@@ -86,7 +90,7 @@ def watch_over(system: System) -> None:
         time.sleep(0.2)
 
 
-def _start(options: Options, processes: Processes, database: Path, port: int) -> System:
+def _start(options: Options, processes: Processes, database: Database, port: int) -> System:
     started: list[str] = []
     redis_url = options.redis_url or _start_redis(processes, options.directory, started)
     environment = _environment(options, redis_url, database)
@@ -122,8 +126,8 @@ def _start(options: Options, processes: Processes, database: Path, port: int) ->
 
 
 @contextmanager
-def _prepared(directory: Path) -> Iterator[Path]:
-    """Make the directory with its database and its secret, and keep other demos out: two servers would spoil Redis's data."""
+def _prepared(directory: Path, given: Database | None) -> Iterator[Database]:
+    """Make the directory with its secret and the database, and keep other demos out: two servers would spoil Redis's data."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = (directory / "lock").open("w")
@@ -136,15 +140,33 @@ def _prepared(directory: Path) -> Iterator[Path]:
             raise SetupError(
                 f"Another petiole demo runs in {directory}. Stop it, or choose another directory with --directory."
             ) from None
-        database = directory / "nycflights13.sqlite"
+        path = directory / "nycflights13.sqlite"
         try:
             _make_secret(directory / "secret")
-            build_database(database)
+            if given is None:
+                build_database(path)
+            else:
+                from petiole.demo.postgres_data import fill_database
+
+                fill_database(given)
         except OSError as error:
             raise _unusable(directory, error.strerror or str(error)) from error
         except sqlite3.Error as error:
             raise _unusable(directory, str(error)) from error
-        yield database
+        yield given or Database(path=path)
+
+
+def _read_database_url(url: str | None) -> Database | None:
+    if url is None:
+        return None
+    if not url.lower().startswith("postgresql://"):
+        raise SetupError(
+            "--database-url isn't a URL of PostgreSQL. Give it as postgresql://user:password@host:5432/name."
+        )
+    database = Database.parse(url, name="--database-url")
+    # Refused here if the driver isn't there, and not by a worker later.
+    open_source(database)
+    return database
 
 
 def _unusable(directory: Path, reason: str) -> SetupError:
@@ -176,13 +198,13 @@ def _start_redis(processes: Processes, directory: Path, started: list[str]) -> s
     return url
 
 
-def _environment(options: Options, redis_url: str, database: Path) -> dict[str, str]:
+def _environment(options: Options, redis_url: str, database: Database) -> dict[str, str]:
     return {
         "CELERY_BROKER_URL": redis_url,
         "CELERY_RESULT_BACKEND": redis_url,
         "FLASK_SECRET_KEY": (options.directory / "secret").read_text(),
         "PETIOLE_JOURNAL_URL": redis_url,
-        "PETIOLE_EXPORTS_DATABASE": str(database),
+        "PETIOLE_EXPORTS_DATABASE": database.url or str(database),
         "PETIOLE_EXPORTS_DIRECTORY": str(options.directory / "exports"),
         "PETIOLE_EXPORTS_ROWS_PER_SECOND": str(options.rows_per_second),
     }

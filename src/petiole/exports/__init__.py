@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from petiole.exports.catalog import Catalog, Column, Table
     from petiole.exports.manifest import Manifest
     from petiole.exports.selection import Filter, InvalidSelection, Selection, parse_selection
-    from petiole.exports.sources import SqliteSource
+    from petiole.exports.sources import Source, SourceUnavailable, open_source
     from petiole.exports.storage import FileExpired, FileMissing, LocalStorage
     from petiole.exports.task import export_selection
     from petiole.exports.views import exports_blueprint
@@ -31,11 +31,13 @@ __all__ = [
     "LocalStorage",
     "Manifest",
     "Selection",
-    "SqliteSource",
+    "Source",
+    "SourceUnavailable",
     "Table",
     "Writer",
     "export_selection",
     "exports_blueprint",
+    "open_source",
     "parse_selection",
 ]
 
@@ -43,7 +45,7 @@ _HOMES: Final = {
     "catalog": ("Catalog", "Column", "Table"),
     "manifest": ("Manifest",),
     "selection": ("Filter", "InvalidSelection", "Selection", "parse_selection"),
-    "sources": ("SqliteSource",),
+    "sources": ("Source", "SourceUnavailable", "open_source"),
     "storage": ("FileExpired", "FileMissing", "LocalStorage"),
     "task": ("export_selection",),
     "views": ("exports_blueprint",),

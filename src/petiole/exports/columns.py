@@ -1,8 +1,8 @@
-"""SQLite's values as Arrow columns, whatever a dynamically typed database really holds.
+"""Values as Arrow columns, whatever a dynamically typed database really holds.
 
 Where every value of a batch fits the declared kind, the column is int64, float64 or large_string. Otherwise it is
 `MIXED`: a struct that keeps each value as what it is, so that a writer still knows a number from a text. A blob becomes
-text in SQLite's own notation, `X'53514C'`.
+text in SQLite's own notation, `X'53514C'`. `EXACT` holds decimal numbers with all their digits.
 
 The columns are built from buffers and not with `pyarrow.array`, which imports pandas wherever that is installed: more
 than a second and some 60 MB in every worker process, for nothing that is needed here.
@@ -21,6 +21,8 @@ import pyarrow as pa
 from petiole.exports.catalog import Column, Kind
 
 MIXED: Final = pa.struct([("integer", pa.int64()), ("real", pa.float64()), ("text", pa.large_string())])
+# A number as its digits: no float64 has all those of a decimal, and Arrow's own decimals have one scale for all rows.
+EXACT: Final = pa.struct([("decimal", pa.large_string())])
 
 _EXACT_INTEGER: Final = 2**53  # every integer up to here is a float64 of its own
 
@@ -46,6 +48,11 @@ def to_array(values: Sequence[Any], kind: Kind) -> pa.Array:
     if kind == "text" and types <= {str}:
         return _texts(values, nulls)
     return _mixed(values)
+
+
+def to_exact(digits: pa.Array) -> pa.Array:
+    """Return numbers that are given as their digits (large_string) as a column of type `EXACT`."""
+    return pa.StructArray.from_arrays([digits], fields=list(EXACT))
 
 
 def _integers(values: Sequence[Any], nulls: bool) -> pa.Array:

@@ -1,170 +1,80 @@
-"""The SQLite source: counts and reads a selection in one read transaction, a batch at a time."""
+"""What an export reads from: any database that counts and yields a selection as of one instant."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
-import pyarrow as pa
+from petiole.database import Database
+from petiole.errors import PetioleError, SetupError
+from petiole.exports.catalog import Catalog
+from petiole.exports.selection import Selection
 
-from petiole.errors import PetioleError
-from petiole.exports.catalog import Catalog, Column, Kind, Table, quote
-from petiole.exports.columns import to_batch
-from petiole.exports.selection import Filter, InvalidSelection, Selection, parse_selection
-
-__all__ = [
-    "Catalog",
-    "Column",
-    "Filter",
-    "InvalidSelection",
-    "Kind",
-    "Selection",
-    "SourceUnavailable",
-    "SqliteSource",
-    "Table",
-    "parse_selection",
-]
-
-_BUSY_TIMEOUT: Final = 5.0
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class SourceUnavailable(PetioleError):
-    """The database can't be read. The message is for the person who asked: it names no path and no SQL."""
+    """The database can't be read. The message is for the person who asked: it names no address and no SQL."""
 
 
-class SqliteSource:
-    """A SQLite database, opened read-only, as it is at one instant.
+class Source(Protocol):
+    """A database, opened read-only, as it is at one instant; for the thread that enters it.
 
-    Entering begins a read transaction and reads the catalog; catalog, count and rows agree with each other until the
-    exit, whatever others write. Those others can write meanwhile only if the database is in WAL mode; in the rollback
-    modes their commits wait for the exit. Memory is bounded by one batch. For the thread that enters it.
+    Catalog, count and rows agree with each other from the entry to the exit, whatever others write. Memory is bounded by
+    one batch. Every call may raise `SourceUnavailable`.
     """
 
-    def __init__(self, database: Path) -> None:
-        self._database = database
-        self._connection: sqlite3.Connection | None = None
-        self._catalog = Catalog(())
-
     def __enter__(self) -> Self:
-        """Open the database; it is waited for 5 s at most if another process has locked it.
-
-        Raises:
-            SourceUnavailable: there is no database, or it can't be read.
-        """
-        with _explained():
-            connection = sqlite3.connect(
-                f"{self._database.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT
-            )
-            try:
-                # SQLite does not check that text is valid UTF-8. One bad byte must not end an export.
-                connection.text_factory = partial(str, encoding="utf-8", errors="replace")
-                connection.execute("BEGIN")
-                self._catalog = Catalog.read(connection)
-            except BaseException:
-                connection.close()
-                raise
-        self._connection = connection
-        return self
+        """Open the database and read its catalog."""
+        ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Close the database; nothing of it goes on in a server."""
+        ...
 
     @property
     def catalog(self) -> Catalog:
         """The catalog as of the instant of entry."""
-        return self._catalog
+        ...
 
     def count(self, selection: Selection) -> int:
-        """Return how many rows `batches` gives for this selection.
-
-        Raises:
-            SourceUnavailable: the database can't be read.
-        """
-        condition, values = _where(selection)
-        with _explained():
-            counted = self._open().execute(f"SELECT count(*) FROM {quote(selection.table.name)}{condition}", values)
-            return int(counted.fetchone()[0])
+        """Return how many rows `batches` gives for this selection."""
+        ...
 
     def batches(self, selection: Selection, *, rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in the order of their row ids, `rows` at a time; nothing at all if there are none.
-
-        A column whose values in a batch don't fit its declared kind is of type `petiole.exports.columns.MIXED` in that
-        batch. Text that isn't valid UTF-8 has U+FFFD in place of what is wrong.
-
-        Raises:
-            SourceUnavailable: the database can't be read (any more).
-        """
-        condition, values = _where(selection)
-        names = ", ".join(_name(selection, column) for column in selection.columns)
-        order = f" ORDER BY {', '.join(selection.table.order)}" if selection.table.order else ""
-        query = f"SELECT {names} FROM {quote(selection.table.name)}{condition}{order}"
-        with _explained():
-            cursor = self._open().execute(query, values)
-            try:
-                while chunk := cursor.fetchmany(rows):
-                    yield to_batch(selection.columns, chunk)
-            finally:
-                cursor.close()
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise SourceUnavailable("The database isn't open. Use the source in a with block.")
-        return self._connection
+        """Yield the rows, `rows` at a time, in an order that stays the same; nothing at all if there are none."""
+        ...
 
 
-def _name(selection: Selection, column: Column) -> str:
-    # With its table's name in front: SQLite takes a quoted column that isn't there for a text, and would export that.
-    return f"{quote(selection.table.name)}.{quote(column.name)}"
+def open_source(database: Database, *, check: Callable[[], object] | None = None) -> Source:
+    """Return the source for this database; nothing is opened before it is entered.
 
+    `check` is called from time to time, from another thread in this context, while a server works; what it raises ends
+    the server's query and is raised in its place.
 
-def _where(selection: Selection) -> tuple[str, list[int | float | str]]:
-    conditions, values = [], []
-    for entry in selection.filters:
-        condition, value = _condition(_name(selection, entry.column), entry)
-        conditions.append(condition)
-        values += value
-    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
-
-
-def _condition(name: str, entry: Filter) -> tuple[str, list[int | float | str]]:
-    """Return one SQL condition and its values.
-
-    An empty cell (NULL) differs from every value; `contains` ignores the case of ASCII letters; NULL and the empty text
-    are both empty.
+    Raises:
+        SetupError: the driver isn't installed, or the URL isn't one.
     """
-    if entry.value is None:
-        return (f"({name} IS NULL OR {name} = '')" if entry.operator == "is_empty" else f"{name} <> ''"), []
-    # A column without affinity keeps numbers as numbers, which no text would ever equal.
-    if entry.column.kind == "text" and (not entry.column.declared or "BLOB" in entry.column.declared.upper()):
-        name = f"CAST({name} AS TEXT)"
-    if entry.operator == "contains":
-        escaped = str(entry.value).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        return f"{name} LIKE ? ESCAPE '\\'", [f"%{escaped}%"]
-    operator = "IS NOT" if entry.operator == "!=" else entry.operator
-    return f"{name} {operator} ?", [entry.value]
+    if database.path is not None:
+        from petiole.exports.sqlite import SqliteSource
 
-
-@contextmanager
-def _explained() -> Iterator[None]:
+        return SqliteSource(database.path)
     try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_")
-        if code.startswith(("BUSY", "LOCKED")):
-            sentence = "The database is locked by another program. Try again in a moment."
-        elif code.startswith("CANTOPEN"):
-            sentence = "The database isn't there or can't be opened. Tell the operator of this site."
-        elif code.startswith(("CORRUPT", "NOTADB")):
-            sentence = "The database is damaged. Tell the operator of this site."
-        else:
-            sentence = "The database could not be read. Try again, and tell the operator of this site if it goes on."
-        raise SourceUnavailable(sentence) from error
+        from petiole.exports.postgres import PostgresSource
+    except ImportError as error:
+        if (error.name or "psycopg").partition(".")[0] not in ("psycopg", "psycopg_binary", "psycopg_c"):
+            raise
+        raise SetupError(
+            "Exports from PostgreSQL need psycopg, which is not installed or can't be loaded. "
+            "Run: pip install petiole[postgres]"
+        ) from error
+    return PostgresSource(database.url, check=check)
+
+
+def escape_like(text: str) -> str:
+    r"""Return the text as a pattern of `LIKE` that matches it alone, with `\` as the escape."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from celery import current_app, shared_task
 
+from petiole.database import Database
 from petiole.dispatch import tracking_of
 from petiole.errors import TaskFailure
 from petiole.exports.pace import Pace
-from petiole.exports.selection import TASK_NAME
-from petiole.exports.sources import InvalidSelection, SourceUnavailable, SqliteSource, parse_selection
+from petiole.exports.selection import TASK_NAME, InvalidSelection, parse_selection
+from petiole.exports.sources import SourceUnavailable, open_source
 from petiole.exports.storage import LocalStorage
 from petiole.exports.writers import CsvWriter
 from petiole.worker.progress import progress
@@ -27,7 +28,7 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def export_selection(
     payload: Mapping[str, Any],
     *,
-    database: Path,
+    database: Database | Path | str,
     directory: Path,
     key: str,
     filename: str,
@@ -49,7 +50,8 @@ def export_selection(
     with _explained():
         storage = LocalStorage(directory)
         storage.sweep()
-        with SqliteSource(database) as source:
+        # Counting a large table takes minutes, and so may the first row: a cancel is heard meanwhile.
+        with open_source(Database.parse(database), check=progress.update) as source:
             progress.stage("Counting rows", until=0.01)
             selection = parse_selection(source.catalog, payload)
             rows = source.count(selection)
@@ -91,12 +93,10 @@ def export_selection(
 def export(self: Any, payload: Mapping[str, Any], filename: str) -> dict[str, Any]:
     """Export a selection with the settings of the app that this worker runs."""
     settings = tracking_of(current_app).settings
-    if not settings.exports_database:
-        raise TaskFailure("Exports have no database. The operator of this site sets PETIOLE_EXPORTS_DATABASE.")
     task_id = str(self.request.id)
     return export_selection(
         payload,
-        database=Path(settings.exports_database),
+        database=settings.exports_database,
         directory=Path(settings.exports_directory),
         key=task_id,
         filename=filename,

@@ -12,12 +12,13 @@ from flask import Blueprint, Response, jsonify, request, send_file, url_for
 from werkzeug.exceptions import BadRequest, RequestedRangeNotSatisfiable, RequestEntityTooLarge
 from werkzeug.http import http_date
 
+from petiole.database import Database
 from petiole.errors import InvalidName
 from petiole.events import feed_id, task_feed
 from petiole.exports.catalog import Catalog
 from petiole.exports.manifest import Manifest
 from petiole.exports.selection import OPERATORS, TASK_NAME, InvalidSelection, Selection, parse_selection
-from petiole.exports.sources import SourceUnavailable, SqliteSource
+from petiole.exports.sources import SourceUnavailable, open_source
 from petiole.exports.storage import FileExpired, FileMissing, LocalStorage
 from petiole.web.access import refuse_foreign_origin
 from petiole.web.problems import Problem, not_found
@@ -31,13 +32,19 @@ _WITHOUT_FILE: Final = {"failed": "has failed", "cancelled": "was cancelled", "l
 
 
 def exports_blueprint(
-    petiole: Petiole, *, database: Path, directory: Path, tables: Collection[str] | None = None
+    petiole: Petiole, *, database: Database | Path | str, directory: Path, tables: Collection[str] | None = None
 ) -> Blueprint:
-    """Return the blueprint that exports from the SQLite file `database` and serves the files in `directory`.
+    """Return the blueprint that exports from `database` and serves the files in `directory`.
 
-    `tables`: the names that can be exported; `None`: every table of the database, for everybody who can reach the
-    blueprint. The worker reads the same two paths from its own settings.
+    `database` is the path of a SQLite file, or a `sqlite:///` or `postgresql://` URL. `tables`: the names that can be
+    exported; `None`: every table of the database, for everybody who can reach the blueprint. The worker reads database
+    and directory from its own settings.
+
+    Raises:
+        SetupError: the database is of another kind, or its driver isn't installed.
     """
+    read = Database.parse(database, name="exports_blueprint's database")
+    open_source(read)
     blueprint = Blueprint("petiole_exports", __name__, url_prefix="/exports", template_folder="templates")
     storage = LocalStorage(directory)
 
@@ -50,14 +57,14 @@ def exports_blueprint(
 
     @blueprint.get("/catalog")
     def catalog() -> Response:
-        return jsonify(_describe(_read_catalog(database, tables)))
+        return jsonify(_describe(_read_catalog(read, tables)))
 
     @blueprint.post("")
     def start() -> Response:
         refuse_foreign_origin()
         payload = _read_body()
         try:
-            selection = parse_selection(_read_catalog(database, tables), payload)
+            selection = parse_selection(_read_catalog(read, tables), payload)
         except InvalidSelection as error:
             raise Problem(
                 422,
@@ -133,9 +140,9 @@ def _describe(catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def _read_catalog(database: Path, tables: Collection[str] | None) -> Catalog:
+def _read_catalog(database: Database, tables: Collection[str] | None) -> Catalog:
     try:
-        with SqliteSource(database) as source:
+        with open_source(database) as source:
             return source.catalog.only(tables)
     except SourceUnavailable as error:
         raise Problem(503, "The database can't be read", str(error), headers={"Retry-After": "5"}) from error

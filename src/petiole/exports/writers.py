@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import pyarrow as pa
 from pyarrow import compute, csv
 
-from petiole.exports.columns import MIXED, to_array
+from petiole.exports.columns import EXACT, MIXED, to_array
 
 # OWASP's list (= + - @ tab CR LF), its full-width forms, and what a spreadsheet or an import dialogue may strip before
 # it looks: blanks of any script, NUL, the byte order mark and zero-width characters.
@@ -64,6 +64,9 @@ class CsvWriter:
         Raises:
             OSError: the sink can't take them.
         """
+        if any(column.type == EXACT for column in batch.columns):
+            self._sink.write(_lines(batch))
+            return
         guarded = pa.RecordBatch.from_arrays([_cells(column) for column in batch.columns], names=batch.schema.names)
         self._put(guarded, csv.WriteOptions(include_header=False, batch_size=max(batch.num_rows, 1)))
 
@@ -90,3 +93,25 @@ def _cells(column: pa.Array) -> pa.Array:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return guard(column)
     return column
+
+
+def _lines(batch: pa.RecordBatch) -> bytes:
+    """Return the rows as the same CSV, put together here: Arrow's writer quotes every text, and digits are one."""
+    lines = compute.binary_join_element_wise(
+        *(_cell_texts(column) for column in batch.columns),
+        pa.scalar(",", pa.large_string()),
+        null_handling="replace",
+        null_replacement="",
+    )
+    return "".join(f"{line}\n" for line in lines.to_pylist()).encode()
+
+
+def _cell_texts(column: pa.Array) -> pa.Array:
+    if column.type == EXACT:
+        return column.flatten()[0]
+    cells = _cells(column)
+    if not pa.types.is_large_string(cells.type):
+        return cells.cast(pa.large_string())
+    doubled = compute.replace_substring(cells, '"', '""')
+    quote = pa.scalar('"', pa.large_string())
+    return compute.binary_join_element_wise(quote, doubled, quote, pa.scalar("", pa.large_string()))

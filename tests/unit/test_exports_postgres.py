@@ -1,0 +1,577 @@
+"""PostgreSQL as a database that exports read, on a real server."""
+
+from __future__ import annotations
+
+import contextvars
+import sqlite3
+import subprocess
+import sys
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+from celery import Celery
+from flask import Flask
+from flask_socketio import SocketIO
+
+from petiole.database import Database
+from petiole.demo.redis_server import free_port
+from petiole.errors import Cancelled, SetupError, TaskFailure
+from petiole.exports import postgres, query_watch, task
+from petiole.exports.catalog import Catalog
+from petiole.exports.postgres import PostgresSource
+from petiole.exports.selection import parse_selection
+from petiole.exports.sources import SourceUnavailable, open_source
+from petiole.exports.storage import LocalStorage
+from petiole.exports.task import export_selection
+from petiole.exports.views import exports_blueprint
+from petiole.web.extension import Petiole
+from petiole.worker.progress import Progress
+from tests.postgres_server import PostgresServer
+from tests.services import wait_until
+
+HOSTILE = 'a "b" %s % \' ; -- {x}\\'
+
+
+@pytest.fixture(scope="module")
+def server(postgres_server: PostgresServer) -> PostgresServer:
+    return postgres_server
+
+
+@pytest.fixture
+def database(server: PostgresServer, postgres_database: str) -> str:
+    return server.url(postgres_database)
+
+
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def read(database: Database | str, payload: dict, *, rows: int = 1000) -> list[tuple]:
+    with open_source(Database.parse(database)) as source:
+        selection = parse_selection(source.catalog, payload)
+        batches = list(source.batches(selection, rows=rows))
+        assert all(batch.num_rows <= rows for batch in batches)
+        found = [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
+        assert source.count(selection) == len(found)
+        return found
+
+
+def export(database: object, directory: Path, **more: object) -> bytes:
+    export_selection(
+        {"table": "t", **more},
+        database=database,
+        directory=directory,
+        key="k",
+        filename="t.csv",
+        batch_rows=1000,
+        rows_per_second=None,
+        kept_for=60.0,
+    )
+    return LocalStorage(directory).open("k")[1].read_bytes()
+
+
+def catalog_of(url: str) -> Catalog:
+    with PostgresSource(url) as source:
+        return source.catalog
+
+
+TYPES = [
+    # type, value in SQL, cell of the file
+    ("smallint", "-5", "-5"),
+    ("bigint", "9223372036854775807", "9223372036854775807"),
+    ("boolean", "true", "1"),
+    ("boolean", "false", "0"),
+    ("numeric", "12345678901234567890.1234567890123456789", "12345678901234567890.1234567890123456789"),
+    ("numeric(12, 2)", "-7.50", "-7.50"),
+    ("numeric", "'NaN'", "nan"),
+    ("numeric", "'-Infinity'", "-inf"),
+    ("double precision", "0.1", "0.1"),
+    ("double precision", "'NaN'", "nan"),
+    ("double precision", "'-Infinity'", "-inf"),
+    ("double precision", "1e300", "1e+300"),
+    ("real", "0.1", "0.1"),
+    ("text", "'plain'", '"plain"'),
+    ("text", "''", '""'),
+    ("text", r"E'line\nfeed\r\nand \"quotes\", commas'", '"line\nfeed\r\nand ""quotes"", commas"'),
+    ("text", "'=1+1'", '"\'=1+1"'),
+    ("text", "'-2'", '"\'-2"'),
+    ("text", "E'\\\\.'", '"\\."'),
+    ("text", "'é😀'", '"é😀"'),
+    ("varchar(9)", "'x'", '"x"'),
+    ("char(5)", "'ab'", '"ab"'),
+    ("bytea", r"'\x00ff'", "\"X'00FF'\""),
+    ("bytea", "''", "\"X''\""),
+    ("date", "'2013-01-02'", '"2013-01-02"'),
+    ("time", "'05:06:07.5'", '"05:06:07.5"'),
+    ("timestamp", "'2013-01-02 03:04:05.678'", '"2013-01-02 03:04:05.678"'),
+    ("timestamptz", "'2013-01-02 03:04:05+02'", '"2013-01-02 01:04:05+00"'),
+    ("interval", "'1 day 2 hours'", '"P1DT2H"'),
+    ("json", """'{"b": 1, "a": null}'""", '"{""b"": 1, ""a"": null}"'),
+    ("jsonb", """'{"b": 1, "a": [2]}'""", '"{""a"": [2], ""b"": 1}"'),
+    ("integer[]", "'{1,NULL,3}'", '"{1,NULL,3}"'),
+    ("text[]", """ARRAY['a b', '=x', '"']""", '"{""a b"",=x,""\\""""}"'),
+    ("uuid", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", '"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"'),
+    ("inet", "'10.0.0.1/8'", '"10.0.0.1/8"'),
+    ("money", "'1234.5'", '"$1,234.50"'),
+    ("mood", "'ok'", '"ok"'),
+    ("price", "3.10", "3.10"),
+    ("int4range", "'[1,5)'", '"[1,5)"'),
+]
+
+
+def test_every_type_has_its_cell_and_null_is_nothing(server, database, postgres_database, tmp_path):
+    columns = ", ".join(f"c{number} {kind}" for number, (kind, _, _) in enumerate(TYPES))
+    values = ", ".join(value for _, value, _ in TYPES)
+    execute(
+        database,
+        "CREATE TYPE mood AS ENUM ('ok')",
+        "CREATE DOMAIN amount AS numeric(9, 2)",
+        "CREATE DOMAIN price AS amount CHECK (VALUE > 0)",
+        # Settings of a login that must not show in a file.
+        f"ALTER DATABASE {postgres_database} SET datestyle = 'German'",
+        f"ALTER DATABASE {postgres_database} SET timezone = 'America/New_York'",
+        f"ALTER DATABASE {postgres_database} SET extra_float_digits = -5",
+        f"ALTER DATABASE {postgres_database} SET bytea_output = 'escape'",
+        f"ALTER DATABASE {postgres_database} SET standard_conforming_strings = off",
+        f"CREATE TABLE t ({columns})",
+        "SET standard_conforming_strings = on; SET timezone = 'UTC'; SET datestyle = 'ISO';"
+        f"INSERT INTO t VALUES ({values}); INSERT INTO t (c0) VALUES (NULL)",
+    )
+    header = ",".join(f'"c{number}"' for number in range(len(TYPES)))
+    cells = ",".join(cell for _, _, cell in TYPES)
+    nothing = "," * (len(TYPES) - 1)
+    assert export(database, tmp_path).decode() == f"{header}\n{cells}\n{nothing}\n"
+
+
+SHARED = (
+    "CREATE TABLE t (n INTEGER, b BOOLEAN, r DOUBLE PRECISION, x TEXT, raw {blob});"
+    "INSERT INTO t VALUES (1, true, 0.1, 'plain', {x}), (-2, false, 1e20, '=formula', {x}), (NULL, NULL, NULL, NULL, NULL),"
+    "(9007199254740993, true, 5.0, 'line\nbreak, \"quoted\"', {x}), (0, false, -2.5e-7, '', {x}), (7, true, 3, '+é', {x})"
+)
+
+
+@pytest.fixture(scope="module")
+def both(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory):
+    path = tmp_path_factory.mktemp("both") / "a.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(SHARED.format(blob="BLOB", x="X'00FF'"))
+    with server.connect() as connection:
+        connection.execute("CREATE DATABASE both_kinds")
+    execute(server.url("both_kinds"), SHARED.format(blob="BYTEA", x=r"'\x00FF'").replace(" INTEGER", " BIGINT"))
+    return path, server.url("both_kinds")
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        [],
+        [("n", "!=", 1)],
+        [("b", "=", 1)],
+        [("r", "<", 4.5), ("x", "is_not_empty")],
+        [("x", "is_empty")],
+        [("x", ">", "=f")],
+        [("x", "<=", "line")],
+        [("x", "contains", "FORM")],
+        [("x", "contains", "É")],
+        [("x", "contains", "%")],
+        [("x", "!=", "plain\0")],
+        [("x", "<", "plain\0")],
+        [("x", ">=", "plain\0")],
+        [("x", "=", "plain\0")],
+    ],
+)
+def test_the_same_data_gives_the_same_file_as_from_sqlite(both, tmp_path, filters):
+    entries = [dict(zip(("column", "operator", "value"), entry, strict=False)) for entry in filters]
+    path, url = both
+    files = [export(database, tmp_path / name, filters=entries) for name, database in (("s", path), ("p", url))]
+    assert files[0] == files[1]
+    assert filters or files[0].count(b"\n") == 8
+
+
+def test_names_with_quotes_blanks_percent_signs_and_keywords_are_read(database):
+    name = HOSTILE.replace('"', '""')
+    execute(
+        database,
+        f'CREATE TABLE "{name}" ("{name}" text, "select" integer, "order" numeric PRIMARY KEY)',
+        f"INSERT INTO \"{name}\" VALUES ('two', 1, 2.50)",
+    )
+    filters = [
+        {"column": HOSTILE, "operator": "contains", "value": "w"},
+        {"column": "select", "operator": "=", "value": 1},
+        {"column": "order", "operator": "<=", "value": 2.5},
+    ]
+    assert read(database, {"table": HOSTILE, "filters": filters}) == [("two", 1, {"decimal": "2.50"})]
+
+
+@pytest.mark.parametrize("value", ["' OR 1=1 --", "\\' OR true --", "%s", "$1", "{0}", "x'); DROP TABLE t; --"])
+@pytest.mark.parametrize("operator", ["=", "contains"])
+def test_a_value_is_never_sql(both, value, operator):
+    filters = [{"column": "x", "operator": operator, "value": value}]
+    assert read(both[1], {"table": "t", "filters": filters}) == []
+    assert len(read(both[1], {"table": "t"})) == 6
+
+
+def test_a_decimal_equals_the_number_that_a_person_writes(database):
+    execute(database, "CREATE TABLE t (n numeric, r real)", "INSERT INTO t VALUES (0.1, 0.1), (0.2, 0.2)")
+    for column in ("n", "r"):
+        filters = [{"column": column, "operator": "=", "value": 0.1}]
+        assert len(read(database, {"table": "t", "filters": filters})) == 1
+
+
+def test_tables_of_other_schemas_are_named_with_them_and_no_two_alike(database):
+    execute(
+        database,
+        "CREATE TABLE plain (a integer)",
+        'CREATE TABLE "s.t" (a integer)',
+        "CREATE SCHEMA s",
+        "CREATE TABLE s.t (a integer); INSERT INTO s.t VALUES (7)",
+        'CREATE SCHEMA "o.o"',
+        'CREATE TABLE "o.o".t (a integer)',
+        "CREATE VIEW seen AS SELECT * FROM plain",
+        "CREATE TABLE parted (a integer) PARTITION BY RANGE (a)",
+        "CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (9)",
+        "INSERT INTO parted VALUES (3)",
+    )
+    names = [table.name for table in catalog_of(database).tables]
+    assert names == ["parted", "plain", 'public."s.t"', '"o.o".t', "s.t"]
+    assert read(database, {"table": "s.t"}) == [(7,)]
+    assert read(database, {"table": "parted"}) == [(3,)]
+
+
+def test_what_the_login_may_not_read_is_not_offered(server, database, postgres_database):
+    execute(
+        database,
+        "CREATE TABLE t (a integer, secret text); CREATE TABLE hidden (a integer)",
+        "DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN PASSWORD 'guest'",
+        "GRANT SELECT (a) ON t TO guest; GRANT INSERT ON hidden TO guest",
+    )
+    try:
+        catalog = catalog_of(server.url(postgres_database, user="guest", password="guest"))
+        assert [(table.name, [column.name for column in table.columns]) for table in catalog.tables] == [("t", ["a"])]
+    finally:
+        execute(database, "DROP OWNED BY guest; DROP ROLE guest")
+
+
+def test_estimates_come_from_statistics_and_are_not_guessed(database):
+    execute(database, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS n", "CREATE TABLE fresh (n integer)")
+    execute(database, "ANALYZE t")
+    estimates = {table.name: table.rows_estimate for table in catalog_of(database).tables}
+    assert estimates == {"t": 1000, "fresh": None}
+
+
+def test_rows_come_in_the_order_of_the_key_else_of_their_place(database):
+    execute(
+        database,
+        "CREATE TABLE keyed (b integer, a text, PRIMARY KEY (a, b))",
+        "INSERT INTO keyed VALUES (2, 'y'), (1, 'y'), (9, 'x')",
+        "CREATE TABLE t (n integer); INSERT INTO t SELECT n FROM generate_series(5000, 1, -1) n",
+    )
+    assert read(database, {"table": "keyed"}) == [(9, "x"), (1, "y"), (2, "y")]
+    assert read(database, {"table": "t"}, rows=7) == [(n,) for n in range(5000, 0, -1)]
+
+
+def test_a_single_column_of_missing_values_keeps_all_its_rows(database):
+    execute(
+        database,
+        "CREATE TABLE t (x text, n integer, d numeric)",
+        "INSERT INTO t VALUES (NULL, NULL, NULL), ('', 1, 2), (NULL, NULL, NULL)",
+    )
+    assert read(database, {"table": "t", "columns": ["x"]}) == [(None,), ("",), (None,)]
+    assert read(database, {"table": "t", "columns": ["n"]}) == [(None,), (1,), (None,)]
+    nothing = {"decimal": None}
+    assert read(database, {"table": "t", "columns": ["d"]}) == [(nothing,), ({"decimal": "2"},), (nothing,)]
+
+
+def test_an_empty_table_gives_no_batch(database):
+    execute(database, "CREATE TABLE t (n integer)")
+    assert read(database, {"table": "t"}) == []
+
+
+def test_large_rows_come_fewer_at_a_time(database, monkeypatch):
+    monkeypatch.setattr("petiole.exports.postgres._MOST_BYTES", 10_000)
+    execute(database, "CREATE TABLE t AS SELECT repeat('x', 6000) AS x FROM generate_series(1, 5)")
+    with PostgresSource(database) as source:
+        selection = parse_selection(source.catalog, {"table": "t"})
+        assert [batch.num_rows for batch in source.batches(selection, rows=1000)] == [2, 2, 1]
+
+
+def test_text_that_is_not_utf8_is_said(server):
+    with server.connect() as connection:
+        connection.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
+    execute(server.url("ascii"), "CREATE TABLE t (x text, n integer)", r"INSERT INTO t VALUES (E'a\xffb', 1)")
+    with pytest.raises(SourceUnavailable, match="isn't valid UTF-8"):
+        read(server.url("ascii"), {"table": "t"})
+    assert read(server.url("ascii"), {"table": "t", "columns": ["n"]}) == [(1,)]
+
+
+def test_count_and_rows_are_of_one_instant_while_others_write(database):
+    execute(database, "CREATE TABLE t AS SELECT generate_series(1, 20000) AS n")
+    with PostgresSource(database) as source:
+        selection = parse_selection(source.catalog, {"table": "t"})
+        execute(database, "DELETE FROM t WHERE n % 2 = 0")
+        rows = source.count(selection)
+        seen = 0
+        for batch in source.batches(selection, rows=5000):
+            seen += batch.num_rows
+            execute(database, "INSERT INTO t VALUES (-1)")
+        assert (rows, seen) == (20_000, 20_000)
+
+
+def test_the_database_is_never_written(database):
+    execute(database, "CREATE TABLE t (n integer)")
+    with PostgresSource(database) as source, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        source._connection.execute("INSERT INTO public.t VALUES (1)")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda server, name: server.url(name, password="wrong-one"), "refuses the login"),
+        (lambda server, name: server.url("absent"), "isn't there"),
+        (lambda server, name: f"postgresql://u:s3cret@127.0.0.1:{free_port()}/x", "doesn't answer"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_said(server, postgres_database, change, sentence):
+    with pytest.raises(SourceUnavailable, match=sentence) as caught, PostgresSource(change(server, postgres_database)):
+        pass
+    chain = f"{caught.value!r} {caught.value.__cause__!r}"
+    assert "s3cret" not in chain
+    assert "wrong-one" not in chain
+
+
+def test_a_locked_table_is_said(database, monkeypatch):
+    monkeypatch.setitem(postgres._SESSION, "lock_timeout", "50ms")
+    execute(database, "CREATE TABLE t (n integer)")
+    with psycopg.connect(database) as other:
+        other.execute("LOCK TABLE t")
+        with pytest.raises(SourceUnavailable, match="locked"):
+            read(database, {"table": "t"})
+
+
+@pytest.fixture
+def slow(server: PostgresServer, postgres_database: str) -> Iterator[str]:
+    """A database with a table `t` of which each row takes half a minute to read, and one of many rows, `many`."""
+    with server.connect(postgres_database) as connection:
+        for statement in (
+            "CREATE ROLE reader LOGIN PASSWORD 'reader'",
+            "CREATE TABLE t AS SELECT 1 AS n; CREATE TABLE many AS SELECT generate_series(1, 200000) AS n",
+            "CREATE FUNCTION slowly() RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true FROM pg_sleep(30)'",
+            "ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY slow ON t USING (slowly())",
+            "GRANT SELECT ON t, many TO reader",
+        ):
+            connection.execute(statement)
+        yield server.url(postgres_database, user="reader", password="reader")
+        connection.execute("DROP OWNED BY reader CASCADE; DROP ROLE reader")
+
+
+def test_the_time_limit_of_the_login_is_kept_and_said(server, slow):
+    with server.connect() as connection:
+        connection.execute("ALTER ROLE reader SET statement_timeout = '200ms'")
+    with pytest.raises(SourceUnavailable, match="took too long"):
+        read(slow, {"table": "t"})
+
+
+class Ended(Progress):
+    """A progress that somebody cancels: `at` says when."""
+
+    def __init__(self, *, at: str, when: Callable[[], bool] = lambda: True) -> None:
+        self._at, self._when = at, when
+
+    def _note(self, call: str) -> None:
+        if call == self._at and self._when():
+            raise Cancelled("The task was cancelled.")
+
+    def stage(self, name, *, total=None, unit=None, until=1.0):
+        self._note(name)
+
+    def advance(self, amount=1):
+        self._note("advance")
+
+    def update(self, *, completed=None, total=None, description=None):
+        self._note("update")
+
+
+def test_a_cancel_while_the_server_counts_ends_the_query_there(server, slow, postgres_database, tmp_path, monkeypatch):
+    counting = []
+
+    def is_counting() -> bool:
+        counting.extend(query for state, query in server.queries(postgres_database) if state == "active")
+        return bool(counting)
+
+    monkeypatch.setattr(query_watch, "_EVERY", 0.05)
+    monkeypatch.setattr(task, "progress", Ended(at="update", when=is_counting))
+    with pytest.raises(Cancelled):
+        export(slow, tmp_path)
+    assert counting[0].startswith("SELECT count(*)")
+    wait_until(lambda: server.queries(postgres_database) == [], 10, "the query has ended on the server")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cancel_between_two_batches_ends_the_query_there(server, slow, postgres_database, tmp_path, monkeypatch):
+    copying = []
+
+    def is_copying() -> bool:
+        copying.extend(query for state, query in server.queries(postgres_database) if state == "active")
+        return True
+
+    monkeypatch.setattr(task, "progress", Ended(at="advance", when=is_copying))
+    with pytest.raises(Cancelled):
+        export(slow, tmp_path, table="many")
+    assert copying[0].startswith("COPY (SELECT")
+    wait_until(lambda: server.queries(postgres_database) == [], 10, "the query has ended on the server")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_watch_a_cancel_is_not_heard_while_the_server_works(server, slow, postgres_database, monkeypatch):
+    """The negative control of the test above: the query goes on until somebody else ends it."""
+    heard = threading.Event()
+    monkeypatch.setattr(query_watch.QueryWatch, "_watch", lambda self: heard.set())
+
+    def end_it() -> None:
+        heard.wait(10)
+        running = wait_until(lambda: server.queries(postgres_database), 10, "the query runs")
+        assert running[0][0] == "active"
+        with server.connect() as connection:
+            connection.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = 'reader'")
+
+    def cancelled() -> None:
+        raise Cancelled("The task was cancelled.")
+
+    other = threading.Thread(target=end_it)
+    other.start()
+    with pytest.raises(SourceUnavailable, match="took too long"), PostgresSource(slow, check=cancelled) as source:
+        source.count(parse_selection(source.catalog, {"table": "t"}))
+    other.join(10)
+
+
+def test_a_server_that_is_frozen_does_not_keep_a_cancelled_task(server, slow, monkeypatch):
+    monkeypatch.setattr(query_watch, "_EVERY", 0.05)
+    monkeypatch.setattr(query_watch, "_CANCEL_TIMEOUT", 0.2)
+    monkeypatch.setattr("petiole.exports.postgres._CANCEL_TIMEOUT", 0.2)
+    frozen = []
+
+    def check() -> None:
+        if not frozen:
+            frozen.extend(server.freeze())
+        raise Cancelled("The task was cancelled.")
+
+    try:
+        with pytest.raises(Cancelled), PostgresSource(slow, check=check) as source:
+            source.count(parse_selection(source.catalog, {"table": "t"}))
+    finally:
+        server.thaw(frozen)
+
+
+def test_the_check_runs_in_the_context_of_the_task(slow, monkeypatch):
+    monkeypatch.setattr(query_watch, "_EVERY", 0.05)
+    current: contextvars.ContextVar[str] = contextvars.ContextVar("current", default="nobody's")
+    current.set("ours")
+
+    def check() -> None:
+        raise LookupError(current.get())
+
+    with pytest.raises(LookupError, match="ours"), PostgresSource(slow, check=check) as source:
+        source.count(parse_selection(source.catalog, {"table": "t"}))
+
+
+def test_a_connection_that_is_lost_in_the_middle_is_a_failure_that_says_so_and_leaves_no_file(
+    server, slow, tmp_path, monkeypatch
+):
+    class Cut(Progress):
+        def advance(self, amount=1):
+            with server.connect() as connection:
+                connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'reader'")
+
+    monkeypatch.setattr(task, "progress", Cut())
+    with pytest.raises(TaskFailure, match="connection to the database was lost"):
+        export(slow, tmp_path, table="many")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_table(database):
+    execute(
+        database,
+        "CREATE UNLOGGED TABLE t AS SELECT i AS a, i / 3.0::float8 AS b, 'some text for the row of number ' || i AS c"
+        " FROM generate_series(1, 100000) i",
+    )
+    with PostgresSource(database) as source:
+        selection = parse_selection(source.catalog, {"table": "t"})
+        tracemalloc.start()
+        try:
+            rows = sum(batch.num_rows for batch in source.batches(selection, rows=1000))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert rows == 100_000
+    assert peak < 2 * 1024 * 1024
+
+
+class Site:
+    """The blueprint on PostgreSQL, in a real application."""
+
+    def __init__(self, url: str, directory: Path, redis_url: str, key_prefix: str) -> None:
+        app = Flask(__name__)
+        app.secret_key = "for this test"
+        app.testing = True
+        app.config["PETIOLE_KEY_PREFIX"] = key_prefix
+        petiole = Petiole(app, SocketIO(app, async_mode="threading"), celery_app=Celery("test", broker=redis_url))
+        app.register_blueprint(exports_blueprint(petiole, database=url, directory=directory))
+        self.client = app.test_client()
+
+
+def test_a_site_offers_the_tables_and_refuses_what_is_not_there(database, tmp_path, redis_servers, key_prefix):
+    execute(database, "CREATE TABLE t (n integer, x jsonb)")
+    client = Site(database, tmp_path, redis_servers("system").url, key_prefix).client
+    assert client.get("/exports/catalog").json["tables"] == [
+        {
+            "name": "t",
+            "rows_estimate": None,
+            "columns": [{"name": "n", "kind": "integer"}, {"name": "x", "kind": "text"}],
+        }
+    ]
+    assert client.post("/exports", json={"table": "t", "columns": ["n"]}).status_code == 202
+    assert client.post("/exports", json={"table": "pg_authid"}).status_code == 422
+
+
+def test_a_server_that_is_away_is_a_problem_that_names_nothing(tmp_path, redis_servers, key_prefix):
+    url = f"postgresql://somebody:hush@127.0.0.1:{free_port()}/shop"
+    client = Site(url, tmp_path, redis_servers("system").url, key_prefix).client
+    for response in (client.get("/exports/catalog"), client.post("/exports", json={"table": "t"})):
+        assert response.status_code == 503
+        assert response.json["detail"].startswith("The database doesn't answer.")
+        assert not [word for word in ("somebody", "hush", "127.0.0.1", "shop") if word in response.text]
+
+
+def test_a_url_that_libpq_does_not_take_is_refused_without_its_password(tmp_path):
+    with pytest.raises(SetupError) as caught:
+        open_source(Database.parse("postgresql://somebody:hush@host:5432/shop?nonsense=1"))
+    assert "hush" not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+def test_a_missing_driver_is_said_with_its_remedy(tmp_path):
+    code = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from petiole.database import Database; from petiole.exports.sources import open_source\n"
+        "from petiole.errors import SetupError\n"
+        "try: open_source(Database.parse('postgresql://h/d'))\n"
+        "except SetupError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert "pip install petiole[postgres]" in done.stdout
+
+
+def test_an_export_from_postgresql_does_not_import_pandas(both, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from petiole.exports import export_selection\n"
+        "export_selection({'table': 't'}, database=sys.argv[1], directory=Path(sys.argv[2]), key='k',\n"
+        "    filename='t.csv', batch_rows=1000, rows_per_second=None, kept_for=60)\n"
+        "assert not {'pandas', 'flask'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, both[1], str(tmp_path)], check=True, timeout=60)
