@@ -579,19 +579,21 @@ class TestRealOutages:
             progress.log("first")
             assert run.outbox.flush(SOON)
             server.pause()
-            longest = 0.0
+            took = []
             for number in range(500):
                 began = time.perf_counter()
                 progress.log(str(number))
                 progress.advance()
                 progress.update(description=str(number))
-                longest = max(longest, time.perf_counter() - began)
+                took.append(time.perf_counter() - began)
             wait_until(lambda: run.outbox.signals.away, what="the outbox has noticed the outage")
             began = time.perf_counter()
             progress.log("500")
-            longest = max(longest, time.perf_counter() - began)
+            took.append(time.perf_counter() - began)
             server.resume()
-            assert longest < 0.05
+            # A call that waited for the journal would take a timeout; what a busy machine takes away isn't the call's.
+            assert max(took) < settings.journal_timeout
+            assert sorted(took)[-10] < 0.05
             assert run.outbox.flush(SOON)
         assert messages(journal) == ["first", *(str(number) for number in range(501))]
 
