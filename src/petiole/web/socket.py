@@ -148,16 +148,21 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         try:
             reading = self._petiole.relay.watch(feed, cursor)
         except Unavailable:
-            self._leave(sid, connection, feed)
+            # A page may have asked twice: what one question began, the other one's failure doesn't end.
+            if not counted[0]:
+                self._leave(sid, connection, feed)
             raise
         if reading is None:
             return None
         with connection.lock:
-            kept = connection.watched.get(feed) is counted and not counted[0]
+            left = connection.watched.get(feed) is not counted
+            kept = not left and not counted[0]
             if kept:
                 counted[0] = True
         if not kept:
             self._petiole.relay.unwatch(feed)
+        if left:
+            raise Unavailable("The watch was ended while it began. Ask again.")
         if self._connections.get(sid) is not connection:
             # It went away meanwhile, and nobody else would end its watch.
             self._leave(sid, connection, feed)
