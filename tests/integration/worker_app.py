@@ -166,3 +166,6 @@ def say_much(count: int, size: int) -> None:
 def overrun(gate: str) -> None:
     while not Path(gate).exists():
         time.sleep(0.01)
+
+
+import tests.integration.setup_tasks  # noqa: E402, F401 (more tasks of this application)

@@ -55,7 +55,7 @@ class Lifecycle:
         self._main: int | None = None
         self._heartbeat: Heartbeat | None = None
         self._afterwards = Afterwards(tracking.journal)
-        self._runs: dict[str, Run] = {}
+        self._runs: set[Run] = set()
         self._unsent: set[Run] = set()
         self._lock = threading.Lock()
 
@@ -108,7 +108,7 @@ class Lifecycle:
     def _on_shutdown(self, **_: Any) -> None:
         deadline = time.monotonic() + SHUTDOWN_FLUSH
         with self._lock:
-            unsent = [*self._unsent, *self._runs.values()]
+            unsent = self._unsent | self._runs
         for run in unsent:
             if not run.outbox.flush(max(deadline - time.monotonic(), 0.0)):
                 log.error("events_unsent", extra={"feed": run.feed})
@@ -165,7 +165,10 @@ class Lifecycle:
         run = Run(self._tracking.journal, standing, self._settings, on_end=self._afterwards.add)
         run.outbox.signals.cancel = claim.cancel
         run.outbox.start()
-        self._runs[request.id] = run
+        with self._lock:
+            self._runs.add(run)
+        # With the request, not under the task's id: in one process a retry's next run may begin before this one has returned.
+        request.petiole_run = run
         token = current_run.set(run)
         try:
             run.stop_if_ended()
@@ -264,7 +267,7 @@ class Lifecycle:
         run = current_run.get()
         if not headers or headers.get("id") is None:
             return
-        if run is not None and run not in self._runs.values():
+        if run is not None and run not in self._runs:
             return  # a task of another application of this process
         if run is not None and task_feed(str(headers["id"])) == run.feed:
             self._end_for_retry(run, headers)
@@ -281,12 +284,13 @@ class Lifecycle:
             if not run.outbox.flush(self._settings.flush_timeout):
                 log.warning("retry_before_events", extra={"feed": run.feed})
 
-    def _on_postrun(self, task_id: str, retval: Any, state: str | None, **_: Any) -> None:
-        run = self._runs.pop(task_id, None)
-        if run is None:
+    def _on_postrun(self, task: Task, task_id: str, retval: Any, state: str | None, **_: Any) -> None:
+        run = getattr(task.request, "petiole_run", None)
+        if run is None or run not in self._runs:
             return
         patch = outcome(state, retval, task_id=task_id, now=now_ms())
         with self._lock:
+            self._runs.discard(run)
             self._unsent.add(run)
         if patch is not None:
             # A run that has ended already (cancelled, retrying) takes no more, so that whatever Celery calls it adds nothing.
@@ -299,11 +303,14 @@ class Lifecycle:
 
     def _on_failure(self, sender: Task, task_id: str, exception: BaseException, **_: Any) -> None:
         """Speak for a pool child that died: then Celery raises the failure in the worker's main process."""
-        if sender.app is self._tracking.celery_app and task_id not in self._runs and self._heartbeat is not None:
+        if sender.app is not self._tracking.celery_app or self._heartbeat is None:
+            return
+        feed = task_feed(task_id)
+        with self._lock:
+            speaks_itself = any(run.feed == feed for run in self._runs)
+        if not speaks_itself:
             # A task that isn't tracked has no feed, so nothing is written about it.
-            self._heartbeat.conclude(
-                task_feed(task_id), Draft("state", failed(exception, task_id=task_id, now=now_ms()))
-            )
+            self._heartbeat.conclude(feed, Draft("state", failed(exception, task_id=task_id, now=now_ms())))
 
     def _on_revoked(self, sender: Task, request: Any, expired: bool, **_: Any) -> None:
         if sender.app is not self._tracking.celery_app or self._heartbeat is None:
