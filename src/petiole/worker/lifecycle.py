@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from celery import Celery, Task, signals
+from celery import states as celery_states
+from celery._state import get_current_task
 from celery.exceptions import Ignore
 from celery.worker import state as worker_state
 from kombu.exceptions import OperationalError
@@ -30,6 +32,7 @@ from petiole.events import Draft, feed_id, task_feed
 from petiole.journal.contract import Busy, Claimed, Closed, Missing
 from petiole.outcome import failed, outcome, retrying, worn_out
 from petiole.settings import Settings
+from petiole.worker.adoption import adopt_update_state
 from petiole.worker.afterwards import Afterwards
 from petiole.worker.heartbeat import Heartbeat
 from petiole.worker.outbox import Standing
@@ -41,6 +44,7 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 BUSY_COUNTDOWN: Final = 5.0
 SHUTDOWN_FLUSH: Final = 5.0
+CELERYS_OWN: Final = "celery."
 
 
 class Lifecycle:
@@ -145,6 +149,8 @@ class Lifecycle:
         run.__petiole__ = True  # type: ignore[attr-defined]
         task.run = run
         task.retry = remember_cause
+        if self._settings.adopt_update_state:
+            adopt_update_state(task)
 
     def _execute(self, task: Task, header: Header, body: Callable[[], Any]) -> Any:
         request = task.request
@@ -263,19 +269,26 @@ class Lifecycle:
             log.warning("process_not_ended", extra={"feed": feed, "error": str(error)})
 
     def _on_publish(self, sender: str, headers: dict[str, Any] | None = None, **_: Any) -> None:
-        """Track what `.delay()` publishes if its task says `progress=True`; and end a run that publishes its own retry."""
-        run = current_run.get()
+        """Track what `.delay()` publishes if it is to be followed; and end a run that publishes its own retry."""
         if not headers or headers.get("id") is None:
             return
+        run = current_run.get() or _returned_run()
         if run is not None and run not in self._runs:
             return  # a task of another application of this process
         if run is not None and task_feed(str(headers["id"])) == run.feed:
             self._end_for_retry(run, headers)
         elif HEADER not in headers and not headers.get("retries"):
-            task = self._tracking.celery_app.tasks.get(sender)
-            if getattr(task, "progress", False):
-                owner = run.owner if run is not None else self._tracking.asking()
-                self._tracking.adopt(sender, headers, owner=owner or NOBODY)
+            self._follow(sender, headers, run)
+
+    def _follow(self, name: str, headers: dict[str, Any], run: Run | None) -> None:
+        """Track a message that is being published, if its task says so, or if all are adopted: then by who has an owner."""
+        if name.startswith(CELERYS_OWN):
+            return
+        declared = getattr(self._tracking.celery_app.tasks.get(name), "progress", None)
+        if declared or (self._settings.adopt_update_state and declared is not False):
+            owner = run.owner if run is not None else self._tracking.asking()
+            if declared or owner is not None:
+                self._tracking.adopt(name, headers, owner=owner or NOBODY)
 
     def _end_for_retry(self, run: Run, headers: dict[str, Any]) -> None:
         # Here, not when the task has returned: the next run may begin before that.
@@ -288,7 +301,10 @@ class Lifecycle:
         run = getattr(task.request, "petiole_run", None)
         if run is None or run not in self._runs:
             return
-        patch = outcome(state, retval, task_id=task_id, now=now_ms())
+        # `update_state(state="FAILURE")` and then `raise Ignore` is how a task keeps its own words in Celery's record.
+        said_failed = state == celery_states.IGNORED and run.celery_state == celery_states.FAILURE
+        ended = celery_states.FAILURE if said_failed else state
+        patch = outcome(ended, None if said_failed else retval, task_id=task_id, now=now_ms())
         with self._lock:
             self._runs.discard(run)
             self._unsent.add(run)
@@ -329,6 +345,13 @@ class Lifecycle:
         patch = failed(None, task_id=id, now=now_ms())
         patch |= {"reason": reason, "error": {**patch["error"], "message": reason, "type": "NotRegistered"}}
         self._heartbeat.conclude(header.feed, Draft("state", patch))
+
+
+def _returned_run() -> Run | None:
+    """Return the run of a task that has returned, and whose next link of a chain, or callback, Celery publishes."""
+    task = get_current_task()
+    run = getattr(task.request, "petiole_run", None) if task is not None else None
+    return run if isinstance(run, Run) else None
 
 
 def _cancelled() -> Draft:
