@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,8 +89,16 @@ class System:
     def thaw_worker(self) -> None:
         os.killpg(self.worker.popen.pid, signal.SIGCONT)
 
-    def start_worker(self, name: str) -> Process:
-        worker = start_worker(self.processes, self.environment, name=name)
+    def start_worker(
+        self,
+        name: str,
+        *,
+        pool: str = "prefork",
+        options: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> Process:
+        environment = {**self.environment, **(settings or {})}
+        worker = start_worker(self.processes, environment, pool=pool, name=name, options=options)
         self.processes.wait_ready(worker, timeout=READY)
         return worker
 
@@ -100,14 +108,19 @@ class System:
 
 
 def start_worker(
-    processes: Processes, environment: Mapping[str, str], *, pool: str = "prefork", name: str = "worker"
+    processes: Processes,
+    environment: Mapping[str, str],
+    *,
+    pool: str = "prefork",
+    name: str = "worker",
+    options: Sequence[str] = (),
 ) -> Process:
     return processes.start(
         name,
         [
             *(sys.executable, "-m", "celery", "-A", "tests.integration.worker_app", "worker"),
             *("--pool", pool, "--concurrency", "2", "--loglevel", "INFO", "--hostname", f"{name}@%h"),
-            *("--without-gossip", "--without-mingle"),
+            *("--without-gossip", "--without-mingle", *options),
         ],
         environment=environment,
         directory=ROOT,

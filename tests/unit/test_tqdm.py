@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import pytest
@@ -51,9 +52,7 @@ class TestInATask:
         assert (run.progress()["total"], run.progress()["unit"]) == (3, None)
 
     def test_items_are_counted_when_the_next_is_asked_for(self, run):
-        seen = []
-        for _ in tqdm(range(3)):
-            seen.append(run.progress()["completed"])
+        seen = [run.progress()["completed"] for _ in tqdm(range(3))]
         assert seen == [0, 1, 2]
 
     def test_update_counts_on_from_the_initial_value(self, run):
@@ -88,10 +87,8 @@ class TestInATask:
         assert run.progress()["completed"] == 2
 
     def test_of_nested_bars_the_outermost_speaks(self, run, journal):
-        seen = []
-        for _ in tqdm(range(2), desc="Files"):
-            for _ in tqdm(range(3), desc="Lines"):
-                seen.append(run.progress()["completed"])
+        files, lines = tqdm(range(2), desc="Files"), functools.partial(tqdm, range(3), desc="Lines")
+        seen = [run.progress()["completed"] for _ in files for _ in lines()]
         assert seen == [0, 0, 0, 1, 1, 1]
         assert stages(run, journal) == ["Files"]
         assert run.progress()["total"] == 2

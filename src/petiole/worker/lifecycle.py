@@ -7,6 +7,7 @@ the result. Messages without Petiole's header are never touched.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -27,7 +29,7 @@ from kombu.exceptions import OperationalError
 
 from petiole import state as states
 from petiole.dispatch import HEADER, NOBODY, Header, Tracking, now_ms, queued_document, track_app
-from petiole.errors import Fenced, RunEnded, Unavailable
+from petiole.errors import Fenced, PetioleError, RunEnded, Unavailable
 from petiole.events import Draft, feed_id, task_feed
 from petiole.journal.contract import Busy, Claimed, Closed, Missing
 from petiole.outcome import failed, outcome, retrying, worn_out
@@ -44,6 +46,7 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 BUSY_COUNTDOWN: Final = 5.0
 SHUTDOWN_FLUSH: Final = 5.0
+BROKEN_OFF_KEPT: Final = 100
 CELERYS_OWN: Final = "celery."
 
 
@@ -61,6 +64,8 @@ class Lifecycle:
         self._afterwards = Afterwards(tracking.journal)
         self._runs: set[Run] = set()
         self._unsent: set[Run] = set()
+        # Ended from without, in a process that goes on: whoever did it says so, unless the process ends first.
+        self._broken_off: deque[Run] = deque(maxlen=BROKEN_OFF_KEPT)
         self._lock = threading.Lock()
 
     def connect(self) -> None:
@@ -75,6 +80,7 @@ class Lifecycle:
             (signals.task_postrun, self._on_postrun),
             (signals.task_failure, self._on_failure),
             (signals.task_revoked, self._on_revoked),
+            (signals.task_retry, self._on_shut_down_task),
             (signals.task_unknown, self._on_unknown),
         ):
             signal.connect(receiver, weak=False)
@@ -99,6 +105,7 @@ class Lifecycle:
             end_process=self._end_process,
         )
         self._heartbeat.start()
+        atexit.register(self._on_exit)
         for sentence in self._tracking.journal.inspect():
             log.warning("Petiole: %s", sentence)
 
@@ -116,9 +123,21 @@ class Lifecycle:
         for run in unsent:
             if not run.outbox.flush(max(deadline - time.monotonic(), 0.0)):
                 log.error("events_unsent", extra={"feed": run.feed})
-        if self._heartbeat is not None:
+        # A threads pool that can't end its tasks runs them to their end before the process exits: they are alive.
+        if self._heartbeat is not None and not self._runs:
             self._heartbeat.stop()
             self._heartbeat = None
+
+    def _on_exit(self) -> None:
+        """Speak for tasks that run in this very process and that end with it."""
+        with self._lock:
+            ended = [] if self._main != os.getpid() else [*self._broken_off, *self._runs]
+        for run in ended:
+            if not run.returns:
+                try:
+                    self._tracking.journal.append(run.feed, _shut_down())
+                except PetioleError as error:
+                    log.warning("end_not_said", extra={"feed": run.feed, "error": str(error)})
 
     def _wrap_all(self) -> None:
         for task in self._tracking.celery_app.tasks.values():
@@ -169,6 +188,7 @@ class Lifecycle:
             document=claim.document,
         )
         run = Run(self._tracking.journal, standing, self._settings, on_end=self._afterwards.add)
+        run.returns = bool(task.acks_late or getattr(task, "rerun_on_loss", False))
         run.outbox.signals.cancel = claim.cancel
         run.outbox.start()
         with self._lock:
@@ -313,6 +333,8 @@ class Lifecycle:
             run.finish(patch, otherwise=_cancelled())
         else:
             run.outbox.close()
+            if state is None:
+                self._broken_off.append(run)
         run.outbox.flush(self._settings.flush_timeout)
         with self._lock:
             self._unsent = {unsent for unsent in self._unsent if not unsent.outbox.flush(0)}
@@ -336,6 +358,22 @@ class Lifecycle:
             patch = {"state": states.FAILED, "finished_at": now_ms(), "reason": "The task waited longer than it may."}
         self._heartbeat.conclude(task_feed(request.id), Draft("state", patch))
 
+    def _on_shut_down_task(self, sender: Task, request: Any, reason: Any = None, **_: Any) -> None:
+        """Speak for a task that a cold shutdown ends: Celery calls that a retry, and publishes none.
+
+        Only of those that were acknowledged early; the broker returns the others. A retry of the task's own has a reason.
+        """
+        if sender.app is not self._tracking.celery_app or self._heartbeat is None or reason is not None:
+            return
+        if getattr(sender, "rerun_on_loss", False):
+            return  # its lease ends, and then it is sent again
+        patch = {
+            "state": states.LOST,
+            "finished_at": now_ms(),
+            "reason": "The worker was shut down and ended the task.",
+        }
+        self._heartbeat.conclude(task_feed(request.id), Draft("state", patch))
+
     def _on_unknown(self, sender: Any, name: str, id: str, message: Any, **_: Any) -> None:
         header = Header.from_message(getattr(message, "headers", None))
         if header is None or sender.app is not self._tracking.celery_app or self._heartbeat is None:
@@ -356,6 +394,11 @@ def _returned_run() -> Run | None:
 
 def _cancelled() -> Draft:
     return Draft("state", {"state": states.CANCELLED, "finished_at": now_ms()})
+
+
+def _shut_down() -> Draft:
+    reason = "The worker was shut down and ended the task."
+    return Draft("state", {"state": states.LOST, "finished_at": now_ms(), "reason": reason})
 
 
 def _running_feeds() -> Sequence[str]:

@@ -50,6 +50,8 @@ class Run:
         self.owner = standing.owner
         self.retries = standing.retries
         self.retry_cause: BaseException | None = None
+        # Whether the task runs again if its worker ends: its message is returned, or sent again.
+        self.returns = False
         # What the task has last told Celery of itself by `update_state`, where that is listened to.
         self.celery_state: object = None
         self.completed: float = 0
