@@ -14,7 +14,9 @@ from tests.integration.system import System, wait_until
 
 def start(system: System, queue: str, *, pool: str = "prefork", soft: float = 0.0) -> Process:
     """A worker with a queue of its own, so that the session's worker doesn't take its tasks."""
-    return system.start_worker(queue, pool=pool, options=("--queues", queue), settings={"SOFT_SHUTDOWN": str(soft)})
+    return system.start_worker(
+        queue, pool=pool, options=("--queues", queue), settings={"SOFT_SHUTDOWN": str(soft), "PETIOLE_LEASE": "3"}
+    )
 
 
 def halfway(system: System, task: str, queue: str, gate: Path) -> TaskView:
