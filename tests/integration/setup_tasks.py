@@ -118,6 +118,12 @@ def start_a_chord() -> list[str]:
     return [*(result.id for result in callback.parent.results), callback.id]
 
 
+@shared_task(name=f"{NAMES}.be_replaced", bind=True)
+def be_replaced(self: Task, number: int) -> None:
+    progress.log("handing over")
+    raise self.replace(unfollowed.s(number))
+
+
 @shared_task(name=f"{NAMES}.start_three")
 def start_three() -> list[str]:
     """Start a task that says nothing about itself, one that isn't to be followed, and one of Celery's own."""

@@ -5,38 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from celery import Celery
 
 from petiole.client import TaskView
 from petiole.events import Event
 from tests.integration.system import System, running, wait_until
 
 POOLS = ("prefork", "threads", "gevent", "solo")
-# These run all tasks in one process, so nothing can end a single one.
-WITHOUT_FORCE = ("threads", "gevent", "solo")
+
+
+def only(*pools: str) -> pytest.MarkDecorator:
+    """Run a test in these pools, in place of all."""
+    return pytest.mark.parametrize("any_pool", pools, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module", params=POOLS)
-def any_pool(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, System]]:
+def any_pool(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     if request.param == "prefork":
-        yield request.param, request.getfixturevalue("shared_system")
+        yield request.getfixturevalue("shared_system")
         return
     with running(tmp_path_factory.mktemp(request.param), pool=request.param) as system:
-        yield request.param, system
+        yield system
 
 
 @pytest.fixture
-def pool(any_pool: tuple[str, System]) -> str:
-    return any_pool[0]
-
-
-@pytest.fixture
-def system(any_pool: tuple[str, System]) -> Iterator[System]:
-    system = any_pool[1]
-    began = len(system.log)
-    yield system
-    while system.clients:
-        system.clients.pop().close()
-    print("\n".join(system.log[began:][-200:]))
+def system(any_pool: System) -> Iterator[System]:
+    began = len(any_pool.log)
+    yield any_pool
+    while any_pool.clients:
+        any_pool.clients.pop().close()
+    print("\n".join(any_pool.log[began:][-200:]))
 
 
 def completed(view: TaskView, number: int) -> None:
@@ -61,9 +59,8 @@ def test_cancel_reaches_the_running_task(system: System) -> None:
     assert view.receipt.complete
 
 
-def test_two_tasks_at_once_do_not_mix(system: System, pool: str) -> None:
-    if pool == "solo":
-        pytest.skip("solo runs one task at a time")
+@only("prefork", "threads", "gevent")
+def test_two_tasks_at_once_do_not_mix(system: System) -> None:
     client, gate = system.client("ann"), system.gate("both")
     lines: dict[str, list[str]] = {"one": [], "two": []}
 
@@ -107,17 +104,25 @@ def test_a_retry_is_the_next_run_of_the_same_feed(system: System) -> None:
     assert view.receipt.complete
 
 
-def test_a_hard_time_limit_is_spoken_for_where_the_pool_has_one(system: System, pool: str) -> None:
-    if pool not in ("prefork", "gevent"):
-        pytest.skip("Celery has no time limits in threads and solo")
+@only("gevent")
+def test_a_hard_time_limit_is_spoken_for(system: System) -> None:
     document = system.client("ann").start("/start/overrun", {"args": [str(system.gate("overrun"))]}).wait(timeout=20)
     assert document["state"] == "failed"
     assert document["reason"] == "The task took longer than it may and was stopped."
 
 
-def test_a_pool_that_cannot_end_one_task_says_so_instead_of_forcing_it(system: System, pool: str) -> None:
-    if pool not in WITHOUT_FORCE:
-        pytest.skip("prefork can end one task")
+@only("gevent")
+def test_a_task_that_is_revoked_with_terminate_is_cancelled(system: System) -> None:
+    view = system.client("ann").start("/start/count", {"args": [10, {"5": str(system.gate("never"))}]})
+    completed(view, 5)
+    control = Celery("control", broker=system.redis_url).control
+    control.revoke(view.feed.removeprefix("task:"), terminate=True)
+    assert view.wait(timeout=15)["state"] == "cancelled"
+    assert view.receipt.complete
+
+
+@only("threads", "gevent", "solo")
+def test_a_pool_that_cannot_end_one_task_says_so_instead_of_forcing_it(system: System) -> None:
     file, gate = system.directory / "pid", system.gate("silent")
     view = system.client("ann").start("/start/hear_nothing", {"args": [str(file), str(gate)]})
     view.wait_until(lambda document: document["state"] == "running", timeout=15)
@@ -131,9 +136,9 @@ def test_a_pool_that_cannot_end_one_task_says_so_instead_of_forcing_it(system: S
     assert view.wait(timeout=15)["state"] == "succeeded"
 
 
-def test_a_warm_shutdown_waits_for_the_task_and_loses_nothing(system: System, pool: str) -> None:
-    if pool == "prefork":
-        pytest.skip("the session's worker is needed by others; test_shutdown.py ends a prefork worker")
+# The session's prefork worker is needed by others; test_shutdown.py ends one of its own.
+@only("threads", "gevent", "solo")
+def test_a_warm_shutdown_waits_for_the_task_and_loses_nothing(system: System) -> None:
     gate = system.gate("warm")
     view = system.client("ann").start("/start/count", {"args": [20, {"10": str(gate)}]})
     completed(view, 10)

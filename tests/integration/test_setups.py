@@ -74,6 +74,18 @@ def test_the_callback_of_a_chord_is_the_owners_too(system: System) -> None:
     assert [view.document["result"] for view in followed(system, ids)] == [2, 4, 6]
 
 
+def test_a_task_that_is_replaced_goes_on_under_its_own_address(system: System) -> None:
+    patches: list[dict] = []
+    view = system.client("ann").start(
+        "/start/be_replaced", {"args": [42]}, on_event=lambda event: patches.append(event.patch)
+    )
+    document = view.wait(timeout=20)
+    assert (document["state"], document["result"], document["run"]) == ("succeeded", 42, 2)
+    reasons = [patch["reason"] for patch in patches if patch.get("reason")]
+    assert reasons == ["The task goes on as tests.integration.worker_app.unfollowed."]
+    assert view.receipt.complete
+
+
 def test_an_automatic_retry_with_backoff_says_when_the_next_run_begins(system: System) -> None:
     patches: list[dict] = []
     view = system.client("ann").start("/start/fail_by_itself", {}, on_event=lambda event: patches.append(event.patch))

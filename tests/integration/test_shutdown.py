@@ -67,6 +67,16 @@ def test_a_cold_shutdown_of_threads_which_nobody_can_end_lets_the_task_end(syste
     ended(system, worker)
 
 
+def test_a_cold_shutdown_of_solo_is_an_error_of_the_task(system: System) -> None:
+    worker = start(system, "cold-solo", pool="solo")
+    view = halfway(system, "count", "cold-solo", system.gate("cold-solo"))
+    worker.popen.send_signal(signal.SIGQUIT)
+    document = view.wait(timeout=20)
+    assert document["state"] == "failed"
+    assert view.receipt.complete
+    ended(system, worker)
+
+
 def test_a_soft_shutdown_gives_the_task_its_time_and_then_says_that_it_was_ended(system: System) -> None:
     worker = start(system, "soft", soft=2.0)
     quick, slow = system.gate("soft-quick"), system.gate("soft-slow")

@@ -289,14 +289,14 @@ class Lifecycle:
             log.warning("process_not_ended", extra={"feed": feed, "error": str(error)})
 
     def _on_publish(self, sender: str, headers: dict[str, Any] | None = None, **_: Any) -> None:
-        """Track what `.delay()` publishes if it is to be followed; and end a run that publishes its own retry."""
+        """Track what `.delay()` publishes if it is to be followed; and end a run that hands its task over."""
         if not headers or headers.get("id") is None:
             return
         run = current_run.get() or _returned_run()
         if run is not None and run not in self._runs:
             return  # a task of another application of this process
         if run is not None and task_feed(str(headers["id"])) == run.feed:
-            self._end_for_retry(run, headers)
+            self._hand_over(run, sender, headers)
         elif HEADER not in headers and not headers.get("retries"):
             self._follow(sender, headers, run)
 
@@ -310,12 +310,22 @@ class Lifecycle:
             if declared or owner is not None:
                 self._tracking.adopt(name, headers, owner=owner or NOBODY)
 
-    def _end_for_retry(self, run: Run, headers: dict[str, Any]) -> None:
+    def _hand_over(self, run: Run, name: str, headers: dict[str, Any]) -> None:
+        """End a run that publishes what goes on under its task's id: its own retry, or the task that replaces it."""
         # Here, not when the task has returned: the next run may begin before that.
         if int(headers.get("retries") or 0) > run.retries:
-            run.finish(retrying(run.retry_cause, eta=headers.get("eta")), otherwise=_cancelled())
-            if not run.outbox.flush(self._settings.flush_timeout):
-                log.warning("retry_before_events", extra={"feed": run.feed})
+            patch = retrying(run.retry_cause, eta=headers.get("eta"))
+        elif HEADER not in headers:
+            header = Header.from_message(get_current_task().request.headers)
+            if header is None:
+                return
+            headers.update(header.to_message())
+            patch = {"state": states.RETRYING, "reason": f"The task goes on as {name}.", "retry_at": None}
+        else:
+            return
+        run.finish(patch, otherwise=_cancelled())
+        if not run.outbox.flush(self._settings.flush_timeout):
+            log.warning("retry_before_events", extra={"feed": run.feed})
 
     def _on_postrun(self, task: Task, task_id: str, retval: Any, state: str | None, **_: Any) -> None:
         run = getattr(task.request, "petiole_run", None)
