@@ -89,16 +89,8 @@ class System:
     def thaw_worker(self) -> None:
         os.killpg(self.worker.popen.pid, signal.SIGCONT)
 
-    def start_worker(
-        self,
-        name: str,
-        *,
-        pool: str = "prefork",
-        options: Sequence[str] = (),
-        settings: Mapping[str, str] | None = None,
-    ) -> Process:
-        environment = {**self.environment, **(settings or {})}
-        worker = start_worker(self.processes, environment, pool=pool, name=name, options=options)
+    def start_worker(self, name: str) -> Process:
+        worker = start_worker(self.processes, self.environment, name=name)
         self.processes.wait_ready(worker, timeout=READY)
         return worker
 

@@ -10,7 +10,7 @@ from celery import Celery
 
 from petiole.client import TaskView
 from petiole.events import Event
-from tests.integration.system import System, running, wait_until
+from tests.integration.system import READY, System, running, start_worker, wait_until
 
 RECYCLED = {"one": ("--max-tasks-per-child", "1"), "memory": ("--max-memory-per-child", "1")}
 
@@ -19,6 +19,12 @@ RECYCLED = {"one": ("--max-tasks-per-child", "1"), "memory": ("--max-memory-per-
 def adopting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One system whose workers follow every task; two of them put each pool child aside after one task."""
     with running(tmp_path_factory.mktemp("setups"), settings={"PETIOLE_ADOPT_UPDATE_STATE": "yes"}) as system:
+        recycling = [
+            start_worker(system.processes, system.environment, name=queue, options=("--queues", queue, *options))
+            for queue, options in RECYCLED.items()
+        ]
+        for worker in recycling:
+            system.processes.wait_ready(worker, timeout=READY)
         yield system
 
 
@@ -129,7 +135,6 @@ def test_a_revoke_without_terminate_lets_a_running_task_go_on(system: System) ->
 
 @pytest.mark.parametrize("queue", RECYCLED)
 def test_nothing_is_lost_when_a_child_is_recycled_after_each_task(system: System, queue: str) -> None:
-    worker = system.start_worker(queue, options=("--queues", queue, *RECYCLED[queue]))
     client = system.client("ann")
     events: list[list[Event]] = [[] for _ in range(4)]
     views = [
@@ -140,9 +145,6 @@ def test_nothing_is_lost_when_a_child_is_recycled_after_each_task(system: System
     for view, heard in zip(views, events, strict=True):
         assert logged(heard) == [f"item {n}" for n in range(200)]
         assert view.receipt.complete
-    worker.popen.terminate()
-    assert worker.popen.wait(20) == 0
-    system.processes.forget(worker)
 
 
 def test_what_celery_progress_records_is_the_progress(system: System) -> None:
