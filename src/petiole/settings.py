@@ -16,9 +16,17 @@ from petiole.database import Database
 from petiole.errors import SetupError
 
 PREFIX: Final = "PETIOLE_"
+TRUTHS: Final = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
 REDIS_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
-
-_TRUTH: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 # What Kubernetes and Docker put into the environment for a service that is named petiole.
 _LINKS: Final = re.compile(r"(service_host|service_port|port)(_.*)?\Z")
@@ -55,6 +63,9 @@ class Settings:
     outbox_limit: int = _setting(10_000, "events", "how many events a run holds back while the journal is away")
     flush_timeout: float = _setting(
         1.0, "seconds", "how long a finished task waits for its last event to be kept", zero=True
+    )
+    adopt_update_state: bool = _setting(
+        False, "true or false", "whether tasks started by `.delay()` are followed, and their `update_state` is progress"
     )
     url_prefix: str = _setting("/petiole", "path", "where the HTTP routes and the browser file are mounted")
     read_limit: int = _setting(500, "facts", "how many facts one read returns at most")
@@ -134,10 +145,9 @@ def _convert(key: str, value: Any, setting: Field[Any]) -> Any:
     kind: type = Path if isinstance(setting.default, Path) else type(setting.default)
     wrong = SetupError(f"{key} is {value!r}. Set it to a value of type {kind.__name__}.")
     if kind is bool:
-        word = str(value).strip().lower()
-        if word not in _TRUTH:
-            raise wrong
-        return _TRUTH[word]
+        if isinstance(value, (bool, int, str)) and (word := str(value).strip().lower()) in TRUTHS:
+            return TRUTHS[word]
+        raise SetupError(f"{key} is {value!r}. Set it to true or false.")
     # `str` takes everything, `int` cuts fractions off, and a truth value counts as a number.
     if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
         raise wrong

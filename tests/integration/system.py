@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,14 +100,19 @@ class System:
 
 
 def start_worker(
-    processes: Processes, environment: Mapping[str, str], *, pool: str = "prefork", name: str = "worker"
+    processes: Processes,
+    environment: Mapping[str, str],
+    *,
+    pool: str = "prefork",
+    name: str = "worker",
+    options: Sequence[str] = (),
 ) -> Process:
     return processes.start(
         name,
         [
             *(sys.executable, "-m", "celery", "-A", "tests.integration.worker_app", "worker"),
             *("--pool", pool, "--concurrency", "2", "--loglevel", "INFO", "--hostname", f"{name}@%h"),
-            *("--without-gossip", "--without-mingle"),
+            *("--without-gossip", "--without-mingle", *options),
         ],
         environment=environment,
         directory=ROOT,

@@ -30,7 +30,11 @@ def create_app() -> Flask:
     def start(name: str) -> Response:
         body = request.get_json(silent=True) or {}
         handle = petiole.start(
-            f"tests.integration.worker_app.{name}", body.get("args", []), body.get("kwargs"), title=body.get("title")
+            f"tests.integration.worker_app.{name}",
+            body.get("args", []),
+            body.get("kwargs"),
+            title=body.get("title"),
+            queue=body.get("queue"),
         )
         return petiole.accepted(handle)
 

@@ -22,6 +22,7 @@ celery_app.conf.update(
         "unacked_restore_throttle": 1,
     },
     worker_prefetch_multiplier=1,
+    worker_soft_shutdown_timeout=float(os.environ.get("SOFT_SHUTDOWN", "0")),
 )
 init_celery(celery_app)
 
@@ -166,3 +167,6 @@ def say_much(count: int, size: int) -> None:
 def overrun(gate: str) -> None:
     while not Path(gate).exists():
         time.sleep(0.01)
+
+
+import tests.integration.setup_tasks  # noqa: E402, F401 (more tasks of this application)

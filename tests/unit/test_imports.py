@@ -15,7 +15,7 @@ SOURCE = Path(petiole.__file__).parent
 LAYERS = (
     ("database", "events", "state", "feed", "errors", "settings", "timing"),
     ("journal", "bus", "connection"),
-    ("dispatch", "outcome", "worker", "web", "verify"),
+    ("dispatch", "outcome", "worker", "web", "verify", "tqdm"),
     ("exports", "client", "cli", "demo"),
 )
 LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -86,6 +86,19 @@ class TestValues:
     def test_zero_is_taken_where_it_means_something(self, key):
         assert getattr(load(with_url(**{f"PETIOLE_{key}": 0})), key.lower()) == 0
 
+    @pytest.mark.parametrize("value", [True, 1, "1", "true", "True", "YES", "on", " on "])
+    def test_what_means_true_is_true(self, value):
+        assert load(with_url(PETIOLE_ADOPT_UPDATE_STATE=value)).adopt_update_state is True
+
+    @pytest.mark.parametrize("value", [False, 0, "0", "false", "No", "off"])
+    def test_what_means_false_is_false(self, value):
+        assert load(with_url(PETIOLE_ADOPT_UPDATE_STATE=value)).adopt_update_state is False
+
+    @pytest.mark.parametrize("value", ["", "maybe", 2, -1, 1.0, None, [True]])
+    def test_what_is_neither_true_nor_false_is_refused(self, value):
+        with pytest.raises(SetupError, match=r"^PETIOLE_ADOPT_UPDATE_STATE is .*\. Set it to true or false\.$"):
+            load(with_url(PETIOLE_ADOPT_UPDATE_STATE=value))
+
     def test_a_bad_value_in_the_environment_is_refused_although_a_mapping_has_a_good_one(self):
         with pytest.raises(SetupError, match="PETIOLE_READ_LIMIT"):
             load(with_url(PETIOLE_READ_LIMIT=7), environ={"PETIOLE_READ_LIMIT": "x"})

@@ -7,6 +7,7 @@ the result. Messages without Petiole's header are never touched.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
@@ -15,21 +16,25 @@ import sys
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from celery import Celery, Task, signals
+from celery import states as celery_states
+from celery._state import get_current_task
 from celery.exceptions import Ignore
 from celery.worker import state as worker_state
 from kombu.exceptions import OperationalError
 
 from petiole import state as states
 from petiole.dispatch import HEADER, NOBODY, Header, Tracking, now_ms, queued_document, track_app
-from petiole.errors import Fenced, RunEnded, Unavailable
+from petiole.errors import Fenced, PetioleError, RunEnded, Unavailable
 from petiole.events import Draft, feed_id, task_feed
 from petiole.journal.contract import Busy, Claimed, Closed, Missing
 from petiole.outcome import failed, outcome, retrying, worn_out
 from petiole.settings import Settings
+from petiole.worker.adoption import adopt_update_state
 from petiole.worker.afterwards import Afterwards
 from petiole.worker.heartbeat import Heartbeat
 from petiole.worker.outbox import Standing
@@ -42,6 +47,8 @@ LONGEST_PAUSE: Final = 2.0
 BUSY_COUNTDOWN: Final = 5.0
 SHUTDOWN_FLUSH: Final = 5.0
 POOL_CHECK: Final = 1.0
+BROKEN_OFF_KEPT: Final = 100
+CELERYS_OWN: Final = "celery."
 
 
 class Lifecycle:
@@ -56,8 +63,10 @@ class Lifecycle:
         self._main: int | None = None
         self._heartbeat: Heartbeat | None = None
         self._afterwards = Afterwards(tracking.journal)
-        self._runs: dict[str, Run] = {}
+        self._runs: set[Run] = set()
         self._unsent: set[Run] = set()
+        # Ended from without, in a process that goes on: whoever did it says so, unless the process ends first.
+        self._broken_off: deque[Run] = deque(maxlen=BROKEN_OFF_KEPT)
         self._lock = threading.Lock()
 
     def connect(self) -> None:
@@ -72,6 +81,7 @@ class Lifecycle:
             (signals.task_postrun, self._on_postrun),
             (signals.task_failure, self._on_failure),
             (signals.task_revoked, self._on_revoked),
+            (signals.task_retry, self._on_shut_down_task),
             (signals.task_unknown, self._on_unknown),
         ):
             signal.connect(receiver, weak=False)
@@ -100,6 +110,7 @@ class Lifecycle:
             # Celery looks after a dead pool child when its pipe closes, which may be before the kernel lets it be waited for;
             # the next look would be 5 s later.
             sender.hub.call_repeatedly(POOL_CHECK, sender.pool.maintain_pool)
+        atexit.register(self._on_exit)
         for sentence in self._tracking.journal.inspect():
             log.warning("Petiole: %s", sentence)
 
@@ -113,13 +124,25 @@ class Lifecycle:
     def _on_shutdown(self, **_: Any) -> None:
         deadline = time.monotonic() + SHUTDOWN_FLUSH
         with self._lock:
-            unsent = [*self._unsent, *self._runs.values()]
+            unsent = self._unsent | self._runs
         for run in unsent:
             if not run.outbox.flush(max(deadline - time.monotonic(), 0.0)):
                 log.error("events_unsent", extra={"feed": run.feed})
-        if self._heartbeat is not None:
+        # A threads pool that can't end its tasks runs them to their end before the process exits: they are alive.
+        if self._heartbeat is not None and not self._runs:
             self._heartbeat.stop()
             self._heartbeat = None
+
+    def _on_exit(self) -> None:
+        """Speak for tasks that run in this very process and that end with it."""
+        with self._lock:
+            ended = [] if self._main != os.getpid() else [*self._broken_off, *self._runs]
+        for run in ended:
+            if not run.returns:
+                try:
+                    self._tracking.journal.append(run.feed, _shut_down())
+                except PetioleError as error:
+                    log.warning("end_not_said", extra={"feed": run.feed, "error": str(error)})
 
     def _wrap_all(self) -> None:
         for task in self._tracking.celery_app.tasks.values():
@@ -150,6 +173,8 @@ class Lifecycle:
         run.__petiole__ = True  # type: ignore[attr-defined]
         task.run = run
         task.retry = remember_cause
+        if self._settings.adopt_update_state:
+            adopt_update_state(task)
 
     def _execute(self, task: Task, header: Header, body: Callable[[], Any]) -> Any:
         request = task.request
@@ -168,9 +193,13 @@ class Lifecycle:
             document=claim.document,
         )
         run = Run(self._tracking.journal, standing, self._settings, on_end=self._afterwards.add)
+        run.returns = bool(task.acks_late or getattr(task, "rerun_on_loss", False))
         run.outbox.signals.cancel = claim.cancel
         run.outbox.start()
-        self._runs[request.id] = run
+        with self._lock:
+            self._runs.add(run)
+        # With the request, not under the task's id: in one process a retry's next run may begin before this one has returned.
+        request.petiole_run = run
         token = current_run.set(run)
         try:
             run.stop_if_ended()
@@ -265,50 +294,76 @@ class Lifecycle:
             log.warning("process_not_ended", extra={"feed": feed, "error": str(error)})
 
     def _on_publish(self, sender: str, headers: dict[str, Any] | None = None, **_: Any) -> None:
-        """Track what `.delay()` publishes if its task says `progress=True`; and end a run that publishes its own retry."""
-        run = current_run.get()
+        """Track what `.delay()` publishes if it is to be followed; and end a run that hands its task over."""
         if not headers or headers.get("id") is None:
             return
-        if run is not None and run not in self._runs.values():
+        run = current_run.get() or _returned_run()
+        if run is not None and run not in self._runs:
             return  # a task of another application of this process
         if run is not None and task_feed(str(headers["id"])) == run.feed:
-            self._end_for_retry(run, headers)
+            self._hand_over(run, sender, headers)
         elif HEADER not in headers and not headers.get("retries"):
-            task = self._tracking.celery_app.tasks.get(sender)
-            if getattr(task, "progress", False):
-                owner = run.owner if run is not None else self._tracking.asking()
-                self._tracking.adopt(sender, headers, owner=owner or NOBODY)
+            self._follow(sender, headers, run)
 
-    def _end_for_retry(self, run: Run, headers: dict[str, Any]) -> None:
+    def _follow(self, name: str, headers: dict[str, Any], run: Run | None) -> None:
+        """Track a message that is being published, if its task says so, or if all are adopted: then by who has an owner."""
+        if name.startswith(CELERYS_OWN):
+            return
+        declared = getattr(self._tracking.celery_app.tasks.get(name), "progress", None)
+        if declared or (self._settings.adopt_update_state and declared is not False):
+            owner = run.owner if run is not None else self._tracking.asking()
+            if declared or owner is not None:
+                self._tracking.adopt(name, headers, owner=owner or NOBODY)
+
+    def _hand_over(self, run: Run, name: str, headers: dict[str, Any]) -> None:
+        """End a run that publishes what goes on under its task's id: its own retry, or the task that replaces it."""
         # Here, not when the task has returned: the next run may begin before that.
         if int(headers.get("retries") or 0) > run.retries:
-            run.finish(retrying(run.retry_cause, eta=headers.get("eta")), otherwise=_cancelled())
-            if not run.outbox.flush(self._settings.flush_timeout):
-                log.warning("retry_before_events", extra={"feed": run.feed})
-
-    def _on_postrun(self, task_id: str, retval: Any, state: str | None, **_: Any) -> None:
-        run = self._runs.pop(task_id, None)
-        if run is None:
+            patch = retrying(run.retry_cause, eta=headers.get("eta"))
+        elif HEADER not in headers:
+            header = Header.from_message(get_current_task().request.headers)
+            if header is None:
+                return
+            headers.update(header.to_message())
+            patch = {"state": states.RETRYING, "reason": f"The task goes on as {name}.", "retry_at": None}
+        else:
             return
-        patch = outcome(state, retval, task_id=task_id, now=now_ms())
+        run.finish(patch, otherwise=_cancelled())
+        if not run.outbox.flush(self._settings.flush_timeout):
+            log.warning("retry_before_events", extra={"feed": run.feed})
+
+    def _on_postrun(self, task: Task, task_id: str, retval: Any, state: str | None, **_: Any) -> None:
+        run = getattr(task.request, "petiole_run", None)
+        if run is None or run not in self._runs:
+            return
+        # `update_state(state="FAILURE")` and then `raise Ignore` is how a task keeps its own words in Celery's record.
+        said_failed = state == celery_states.IGNORED and run.celery_state == celery_states.FAILURE
+        ended = celery_states.FAILURE if said_failed else state
+        patch = outcome(ended, None if said_failed else retval, task_id=task_id, now=now_ms())
         with self._lock:
+            self._runs.discard(run)
             self._unsent.add(run)
         if patch is not None:
             # A run that has ended already (cancelled, retrying) takes no more, so that whatever Celery calls it adds nothing.
             run.finish(patch, otherwise=_cancelled())
         else:
             run.outbox.close()
+            if state is None:
+                self._broken_off.append(run)
         run.outbox.flush(self._settings.flush_timeout)
         with self._lock:
             self._unsent = {unsent for unsent in self._unsent if not unsent.outbox.flush(0)}
 
     def _on_failure(self, sender: Task, task_id: str, exception: BaseException, **_: Any) -> None:
         """Speak for a pool child that died: then Celery raises the failure in the worker's main process."""
-        if sender.app is self._tracking.celery_app and task_id not in self._runs and self._heartbeat is not None:
+        if sender.app is not self._tracking.celery_app or self._heartbeat is None:
+            return
+        feed = task_feed(task_id)
+        with self._lock:
+            speaks_itself = any(run.feed == feed for run in self._runs)
+        if not speaks_itself:
             # A task that isn't tracked has no feed, so nothing is written about it.
-            self._heartbeat.conclude(
-                task_feed(task_id), Draft("state", failed(exception, task_id=task_id, now=now_ms()))
-            )
+            self._heartbeat.conclude(feed, Draft("state", failed(exception, task_id=task_id, now=now_ms())))
 
     def _on_revoked(self, sender: Task, request: Any, expired: bool, **_: Any) -> None:
         if sender.app is not self._tracking.celery_app or self._heartbeat is None:
@@ -316,6 +371,22 @@ class Lifecycle:
         patch = {"state": states.CANCELLED, "finished_at": now_ms()}
         if expired:
             patch = {"state": states.FAILED, "finished_at": now_ms(), "reason": "The task waited longer than it may."}
+        self._heartbeat.conclude(task_feed(request.id), Draft("state", patch))
+
+    def _on_shut_down_task(self, sender: Task, request: Any, reason: Any = None, **_: Any) -> None:
+        """Speak for a task that a cold shutdown ends: Celery calls that a retry, and publishes none.
+
+        Only of those that were acknowledged early; the broker returns the others. A retry of the task's own has a reason.
+        """
+        if sender.app is not self._tracking.celery_app or self._heartbeat is None or reason is not None:
+            return
+        if getattr(sender, "rerun_on_loss", False):
+            return  # its lease ends, and then it is sent again
+        patch = {
+            "state": states.LOST,
+            "finished_at": now_ms(),
+            "reason": "The worker was shut down and ended the task.",
+        }
         self._heartbeat.conclude(task_feed(request.id), Draft("state", patch))
 
     def _on_unknown(self, sender: Any, name: str, id: str, message: Any, **_: Any) -> None:
@@ -329,8 +400,20 @@ class Lifecycle:
         self._heartbeat.conclude(header.feed, Draft("state", patch))
 
 
+def _returned_run() -> Run | None:
+    """Return the run of a task that has returned, and whose next link of a chain, or callback, Celery publishes."""
+    task = get_current_task()
+    run = getattr(task.request, "petiole_run", None) if task is not None else None
+    return run if isinstance(run, Run) else None
+
+
 def _cancelled() -> Draft:
     return Draft("state", {"state": states.CANCELLED, "finished_at": now_ms()})
+
+
+def _shut_down() -> Draft:
+    reason = "The worker was shut down and ended the task."
+    return Draft("state", {"state": states.LOST, "finished_at": now_ms(), "reason": reason})
 
 
 def _running_feeds() -> Sequence[str]:

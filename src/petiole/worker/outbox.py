@@ -348,5 +348,7 @@ class Outbox:
         with self._changed:
             self.signals.fenced = True
             self._stopped = True
+            # Loops look at the signals when nothing of theirs waits to be sent.
+            self.dirty = False
             self._queue.clear()
             self._changed.notify_all()

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Final
+from weakref import ReferenceType
 
 from petiole.errors import Cancelled, Fenced, InvalidEvent, Unavailable
 from petiole.events import JSON, MAX_NUMBER, Document, Draft, to_json
@@ -49,7 +50,13 @@ class Run:
         self.owner = standing.owner
         self.retries = standing.retries
         self.retry_cause: BaseException | None = None
+        # Whether the task runs again if its worker ends: its message is returned, or sent again.
+        self.returns = False
+        # What the task has last told Celery of itself by `update_state`, where that is listened to.
+        self.celery_state: object = None
         self.completed: float = 0
+        # The outermost tqdm bar that is open, which speaks for this run.
+        self.bar: ReferenceType[object] | None = None
         self.outbox = Outbox(journal, standing, settings, newest=self.progress, on_end=on_end, clock=clock)
         self._journal = journal
         self._clock = clock
@@ -68,7 +75,7 @@ class Run:
     def advance(self, amount: float) -> None:
         """Count on; the hot path of every loop, so it only adds and marks."""
         if type(amount) not in (int, float) or not -MAX_NUMBER <= amount <= MAX_NUMBER:
-            number = _finite(amount)
+            number = finite(amount)
             if number is None:
                 self._say_set_aside("advance", amount)
                 return
@@ -173,7 +180,7 @@ class Run:
             }
 
     def _number(self, name: str, value: object, otherwise: float | None) -> float | None:
-        number = _finite(value)
+        number = finite(value)
         if number is None or number < 0:
             self._say_set_aside(name, value)
             return otherwise
@@ -233,7 +240,7 @@ class Run:
             asked = True
 
 
-def _finite(value: object) -> float | None:
+def finite(value: object) -> float | None:
     """Return a number of any kind (NumPy's, `Decimal`) as a plain one that JSON and JavaScript hold; else `None`."""
     try:
         match value:
