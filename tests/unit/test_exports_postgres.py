@@ -361,7 +361,9 @@ def slow(server: PostgresServer, postgres_database: str) -> Iterator[str]:
     with server.connect(postgres_database) as connection:
         for statement in (
             "CREATE ROLE reader LOGIN PASSWORD 'reader'",
-            "CREATE TABLE t AS SELECT 1 AS n; CREATE TABLE many AS SELECT generate_series(1, 200000) AS n",
+            "CREATE TABLE t AS SELECT 1 AS n",
+            # More than the connection's buffers hold.
+            "CREATE TABLE many AS SELECT n, repeat('x', 200) AS text FROM generate_series(1, 200000) AS n",
             "CREATE FUNCTION slowly() RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true FROM pg_sleep(30)'",
             "ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY slow ON t USING (slowly())",
             "GRANT SELECT ON t, many TO reader",

@@ -38,7 +38,7 @@ class Progress:
     def update(
         self, *, completed: float | None = None, total: float | None = None, description: str | None = None
     ) -> None:
-        """Set what is done, what there is in all, or a few words on what is being done."""
+        """Set what is done, what there is in all, or a few words on what is being done; with none it only hears of a cancel."""
         if (run := _live()) is not None:
             run.update(completed, total, description)
 

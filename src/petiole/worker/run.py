@@ -85,7 +85,9 @@ class Run:
             self.outbox.touch()
 
     def update(self, completed: float | None, total: float | None, description: str | None) -> None:
-        """Set what is given."""
+        """Set what is given; with nothing given there is nothing to say."""
+        if completed is None and total is None and description is None:
+            return
         with self._lock:
             if total is not None:
                 self._total = self._number("total", total, self._total)
