@@ -130,6 +130,10 @@ class Names:
         """Return the key of an owner's index."""
         return f"{self._tag(owner)}:owner:{owner}"
 
+    def note(self, name: str) -> str:
+        """Return the key of a note."""
+        return f"{self._tag(name)}:note:{name}"
+
     def channel(self, feed: str) -> str:
         """Return the channel on which a feed rings."""
         return f"{self._channels}:{{{partition(feed):02}}}:{feed}"

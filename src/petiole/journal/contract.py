@@ -127,7 +127,7 @@ Appended: TypeAlias = Stored | Duplicate | Conflict | Fenced | Closed | Missing
 class Journal(Protocol):
     """Keeps feeds: ordered, numbered, atomic.
 
-    Every verb is one atomic step of one feed. It either took place as a whole or raises `Unavailable`; after that
+    Every verb is one atomic step of one feed, or of one note: a text by a name, kept beside the feeds. It either took place as a whole or raises `Unavailable`; after that
     the caller can't know and sends the same event again, which the journal recognises. Instants and leases are the
     journal server's. All verbs are thread-safe.
     """
@@ -284,6 +284,18 @@ class Journal(Protocol):
 
         A key that hasn't come yet never will: it leaves a tombstone. Nothing to take out: `Duplicate`, and no fact.
         """
+        ...
+
+    def note(self, name: str, text: str, *, instead_of: str, lasts: float) -> str:
+        """Write a note where there is `instead_of` (empty: none), and return what was there: that is it, if it was written.
+
+        An empty `text` takes the note away. It goes by itself after `lasts` seconds. Who asks again after a lost reply finds
+        its own `text`.
+        """
+        ...
+
+    def notes(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the notes of these names in one round trip; names without one are left out."""
         ...
 
     def ping(self) -> None:

@@ -90,6 +90,8 @@ class MemoryJournal:
         self._clock = clock
         self._feeds: dict[str, _Feed] = {}
         self._pending: list[str] = []
+        # By name, the text and the instant at which it goes.
+        self._notes: dict[str, tuple[str, float]] = {}
         self._opened = 0
         self._lock = threading.RLock()
 
@@ -383,6 +385,21 @@ class MemoryJournal:
     def _pend(self, feed: str) -> None:
         if feed.startswith("task:") and feed not in self._pending:
             self._pending.append(feed)
+
+    def note(self, name: str, text: str, *, instead_of: str, lasts: float) -> str:
+        with self._lock:
+            before = self.notes([name]).get(name, "")
+            if before == instead_of:
+                self._notes.pop(name, None)
+                if text:
+                    self._notes[name] = (text, self._clock() + lasts)
+            return before
+
+    def notes(self, names: Sequence[str]) -> dict[str, str]:
+        with self._lock:
+            now = self._clock()
+            found = {name: self._notes[name] for name in names if name in self._notes}
+            return {name: text for name, (text, ends) in found.items() if ends > now}
 
     def ping(self) -> None:
         """Memory always answers."""

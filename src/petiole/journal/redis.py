@@ -262,6 +262,20 @@ class RedisJournal:
         assert isinstance(reply, Stored | Duplicate)
         return reply
 
+    def note(self, name: str, text: str, *, instead_of: str, lasts: float) -> str:
+        before: bytes = self._run("note", [self._names.note(name)], [instead_of, text, _ms(lasts)])
+        return before.decode()
+
+    def notes(self, names: Sequence[str]) -> dict[str, str]:
+        if not names:
+            return {}
+        with speaking(self._settings.journal_url):
+            pipeline = self._client.pipeline(transaction=False)
+            for name in names:
+                pipeline.get(self._names.note(name))
+            texts = pipeline.execute()
+        return {name: text.decode() for name, text in zip(names, texts, strict=True) if text is not None}
+
     def ping(self) -> None:
         with speaking(self._settings.journal_url):
             self._client.ping()
