@@ -127,9 +127,9 @@ Appended: TypeAlias = Stored | Duplicate | Conflict | Fenced | Closed | Missing
 class Journal(Protocol):
     """Keeps feeds: ordered, numbered, atomic.
 
-    Every verb is one atomic step of one feed, or of one note: a text by a name, kept beside the feeds. It either took place as a whole or raises `Unavailable`; after that
-    the caller can't know and sends the same event again, which the journal recognises. Instants and leases are the
-    journal server's. All verbs are thread-safe.
+    Every verb is one atomic step of one feed, or of one note: a text by a name, kept beside the feeds. It either took
+    place as a whole or raises `Unavailable`; after that the caller can't know and sends the same event again, which the
+    journal recognises. Instants and leases are the journal server's. All verbs are thread-safe.
     """
 
     def open(

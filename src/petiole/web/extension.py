@@ -26,12 +26,14 @@ from petiole.web.departure import Departure
 from petiole.web.guard import check_origins
 from petiole.web.inbox import add_inbox
 from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
+from petiole.web.origins import answer_other_sites, named_origins
 from petiole.web.problems import Problem, not_found, refused_by_routing, unavailable
 from petiole.web.readiness import Readiness
 from petiole.web.reaper import Reaper
 from petiole.web.relay import Relay
 from petiole.web.rights import Rights
 from petiole.web.socket import NAMESPACE, PetioleNamespace
+from petiole.web.tokens import Asker, Token, Tokens, allow_scope, bearer, covered
 from petiole.web.window import Window
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class State:
     courier: Courier
     readiness: Readiness
     rights: Rights
+    tokens: Tokens
     departure: Departure
     working: bool = False
 
@@ -118,11 +121,13 @@ class Petiole:
             catch_up=window.catch_up,
         )
         readiness = Readiness(tracking.journal, deaf=lambda: relay.deaf)
+        tokens = Tokens(tracking.journal, settings)
         rights = Rights(
             app,
             tracking.journal,
             namespace,
             may_watch=lambda feed, user, owner: may(self._authorize, "watch", feed, user, owner),
+            tokens=tokens,
             every=settings.rights_check,
             sleep=socketio.sleep,
         )
@@ -138,6 +143,7 @@ class Petiole:
             Courier(tracking.journal),
             readiness,
             rights,
+            tokens,
             departure,
         )
         departure.at_start()
@@ -150,7 +156,9 @@ class Petiole:
         def answer_in_kind(response: Response) -> Response:
             # What routing refuses, a blueprint's own handlers don't see.
             below = request.path.startswith(f"{settings.url_prefix}/")
-            return refused_by_routing(response) if below else response
+            if not below:
+                return response
+            return answer_other_sites(refused_by_routing(response), named_origins(socketio))
 
         # For the whole application: a view of its own that starts or authorizes a task raises them too.
         app.register_error_handler(Problem, Problem.to_response)
@@ -256,13 +264,102 @@ class Petiole:
         """Return who is asking, as owners are written in the journal; `create`: name an unknown browser."""
         return current_user(self._identify, create=create)
 
-    def authorize(self, action: str, feed: str, *, user: str | None = None) -> Snapshot:
+    def token(
+        self,
+        subject: Handle | str | None = None,
+        *,
+        owner: str | None = None,
+        actions: Sequence[str] = ("watch",),
+        expires_in: float | None = None,
+    ) -> str:
+        """Return a token for a handle or a feed, or for all feeds of `owner`, for `expires_in` seconds.
+
+        In a request, a feed's name is authorized first, as who is asking; an owner is the caller's to know.
+
+        Raises:
+            Problem: 404, the feed isn't there or isn't theirs; 503, the journal is away.
+            PetioleError: there is no such action, or the time is too long.
+        """
+        feed = subject.feed if isinstance(subject, Handle) else subject
+        try:
+            if feed is not None:
+                snapshot = self.journal.snapshot(feed)
+                if snapshot is None or owner not in (None, snapshot.owner):
+                    raise not_found()
+                if isinstance(subject, str) and owner is None and has_request_context():
+                    for action in actions:
+                        self.authorize(action, feed, asker=Asker(self.user(create=False)))
+                owner = snapshot.owner
+            if owner is None:
+                raise PetioleError("A token is for somebody's feeds. Pass a handle, a feed's name, or owner=.")
+            return self._state().tokens.mint(owner, feed=feed, actions=actions, expires_in=expires_in)
+        except Unavailable as error:
+            raise unavailable(error) from error
+
+    def revoke_tokens(self, feed: str | None = None, *, owner: str | None = None) -> None:
+        """End every token of an owner, or of a feed's owner: of all their feeds, because they are counted together.
+
+        Raises:
+            Problem: 404, there is no such feed; 503, the journal is away.
+        """
+        try:
+            snapshot = None if feed is None else self.journal.snapshot(feed)
+            found = owner if snapshot is None else snapshot.owner
+            if found is None:
+                raise not_found()
+            self._state().tokens.revoke(found)
+        except Unavailable as error:
+            raise unavailable(error) from error
+
+    @property
+    def tokens(self) -> Tokens:
+        return self._state().tokens
+
+    def asker(self, action: str | None = None) -> Asker:
+        """Return who is asking in this request: by a token if it came with one, else by login or session.
+
+        Raises:
+            Problem: 401, the token is none; 403, it may not be where it is.
+        """
+        text = bearer(action)
+        if text is None:
+            return Asker(self.user(create=False))
+        token = self.tokens.read(text)
+        if action is not None and "token" in request.args and text == request.args["token"]:
+            allow_scope(token, action, linked=True)
+        return Asker(token.owner, token)
+
+    def owner_asking(self, asker: Asker | None = None) -> str | None:
+        """Return whose list or inbox is asked for; with a token it has to be one for all feeds of its owner.
+
+        Raises:
+            Problem: 401 or 403, the token isn't good for that; 503, the journal is away.
+        """
+        asking = asker or self.asker()
+        if asking.token is None:
+            return asking.user
+        self._check_token(asking.token)
+        allow_scope(asking.token, "watch")
+        if asking.token.feed is not None:
+            detail = "This token is for one feed. Ask for one of all feeds of its owner."
+            raise Problem(HTTPStatus.FORBIDDEN, "Beyond the token's scope", detail)
+        return asking.token.owner
+
+    def _check_token(self, token: Token) -> None:
+        try:
+            self.tokens.check(token)
+        except Unavailable as error:
+            raise unavailable(error) from error
+
+    def authorize(self, action: str, feed: str, *, user: str | None = None, asker: Asker | None = None) -> Snapshot:
         """Return the feed's snapshot if who is asking (or `user`) may do this to it.
 
         Raises:
-            Problem: 404, it isn't there or isn't theirs; 503, the journal is away.
+            Problem: 404, it isn't there or isn't theirs; 401 or 403, a token isn't good for it; 503, the journal is away.
         """
-        asking = user if user is not None else self.user(create=False)
+        asking = asker or (Asker(user) if user is not None else self.asker(action))
+        if asking.token is not None:
+            self._check_token(asking.token)
         try:
             snapshot = self.relay.snapshot(feed)
         except Unavailable as error:
@@ -275,18 +372,24 @@ class Petiole:
                 "Unreadable",
                 "What is known of this task can't be read. The server's log says why.",
             ) from error
-        if snapshot is None or not allows(self._authorize, action, snapshot, asking):
+        if asking.token is not None:
+            snapshot = covered(asking.token, snapshot)
+            allow_scope(asking.token, action)
+        if snapshot is None or not allows(self._authorize, action, snapshot, asking.user):
             raise not_found()
         return snapshot
 
     def still_may(self, action: str, feed: str) -> Callable[[str], bool]:
         """Return what says, given the feed's owner, whether who is asking now may still do this; needs no request then."""
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-        user = self.user(create=False)
+        asker = self.asker(action)
+        tokens = self.tokens
 
         def still(owner: str) -> bool:
+            if asker.token is not None and tokens.ended([asker.token]):
+                return False
             with app.app_context():
-                return user is not None and may(self._authorize, action, feed, user, owner)
+                return asker.user is not None and may(self._authorize, action, feed, asker.user, owner)
 
         return still
 

@@ -140,7 +140,9 @@ def _own_tasks(petiole: Petiole) -> Response:
     if state is not None and state not in (*states.ACTIVE, *states.TERMINAL):
         known = ", ".join((*states.ACTIVE, *states.TERMINAL))
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", f"There is no state {state!r}. Use one of {known}.")
-    found, mark = petiole.journal.list(petiole.user(create=True) or "", limit=PAGE_SIZE, before=before)
+    found, mark = petiole.journal.list(
+        petiole.owner_asking() or petiole.user(create=True) or "", limit=PAGE_SIZE, before=before
+    )
     listed = [snapshot for snapshot in found if state is None or snapshot.document.get("state") == state]
     response = jsonify({"tasks": [petiole.to_wire(snapshot) for snapshot in listed]})
     response.headers["Cache-Control"] = "private, no-cache"
