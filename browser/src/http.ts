@@ -54,17 +54,18 @@ export class Http {
    *
    * Throws `Refused`, or what `fetch` throws when the server can't be reached.
    */
-  async read(feed: string, cursor: Cursor | null): Promise<Answer> {
+  async read(feed: string, cursor: Cursor | null, token: string | null = null): Promise<Answer> {
     const query = cursor ? `?after=${encodeURIComponent(formatCursor(cursor))}` : "";
-    const response = await this.#fetch(`${this.#task(feed)}/events${query}`, {}, this.#options.answerWithin);
-    if (response.status === 410) return this.#snapshot(feed);
+    const init = { headers: bearer(token) };
+    const response = await this.#fetch(`${this.#task(feed)}/events${query}`, init, this.#options.answerWithin);
+    if (response.status === 410) return this.#snapshot(feed, init);
     const reading = parseReading(await body(response));
     return { reading: expectReply(reading, response), again: pause(response) };
   }
 
   /** Ask the task to stop. Throws `Refused`: with status 409 it has finished already. */
-  async cancel(feed: string): Promise<Snapshot> {
-    const response = await this.#fetch(`${this.#task(feed)}/cancel`, { method: "POST" });
+  async cancel(feed: string, token: string | null = null): Promise<Snapshot> {
+    const response = await this.#fetch(`${this.#task(feed)}/cancel`, { method: "POST", headers: bearer(token) });
     return expectReply(parseSnapshot(await body(response)), response);
   }
 
@@ -85,8 +86,8 @@ export class Http {
     });
   }
 
-  async #snapshot(feed: string): Promise<Answer> {
-    const response = await this.#fetch(this.#task(feed), {}, this.#options.answerWithin);
+  async #snapshot(feed: string, init: RequestInit): Promise<Answer> {
+    const response = await this.#fetch(this.#task(feed), init, this.#options.answerWithin);
     const { document, cursor } = expectReply(parseSnapshot(await body(response)), response);
     const at = expectReply(parseCursor(cursor), response);
     return { reading: { feed, document, events: [], cursor: at, recovered: false, more: false }, again: pause(response) };
@@ -123,6 +124,10 @@ async function body(response: Response): Promise<unknown> {
   } catch {
     return null;
   }
+}
+
+function bearer(token: string | null): Record<string, string> {
+  return token === null ? {} : { Authorization: `Bearer ${token}` };
 }
 
 function pause(response: Response): number | null {

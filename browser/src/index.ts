@@ -24,5 +24,6 @@ export { Refused } from "./http.js";
 export type { LinkState } from "./link.js";
 export { sharedClient } from "./shared.js";
 export { DEFAULT_TIMING, type Timing } from "./timing.js";
+export type { TokenSource } from "./tokens.js";
 export type { Receipt, TaskView, ViewEvents } from "./view.js";
 export { type Bar, describe, describeArtifact, describeLink, describeReceipt, type Moment, type Words } from "./words.js";

@@ -6,12 +6,17 @@ import { Server, type Socket } from "socket.io";
 import type { Event } from "../src/events.js";
 import { Journal } from "./journal.js";
 
+const EXPIRED = { type: "about:blank", title: "Token expired", status: 401, detail: "This token has expired." };
 const NOT_FOUND = { type: "about:blank", title: "Not found", status: 404, detail: "There is no such task." };
 
 export class TestServer {
   readonly journals = new Map<string, Journal>();
   /** Every `watch`, in order. */
-  readonly watches: { feed: string; cursor?: string }[] = [];
+  readonly watches: { feed: string; cursor?: string; token?: string }[] = [];
+  /** Lever: the only token that is taken; null: none is needed. */
+  token: string | null = null;
+  /** Lever: what a watch says of its token's end. */
+  tokenExpiresIn: number | null = null;
   readonly polls: string[] = [];
   readonly unwatched: string[] = [];
   /** Lever: rings that are lost on their way. */
@@ -82,18 +87,21 @@ export class TestServer {
   }
 
   #greet(socket: Socket): void {
-    socket.on("watch", (asked: { feed: string; cursor?: string }, acknowledge: (answer: object) => void) => {
+    socket.on("watch", (asked: { feed: string; cursor?: string; token?: string }, acknowledge: (answer: object) => void) => {
       this.watches.push(asked);
       if (this.deaf > 0) {
         this.deaf -= 1;
         return;
       }
       void socket.join(asked.feed);
-      const refusal = this.refusals.shift();
+      const refusal = this.token !== null && asked.token !== this.token ? EXPIRED : this.refusals.shift();
       const journal = this.journals.get(asked.feed);
+      const ends = this.tokenExpiresIn !== null && { token_expires_in: this.tokenExpiresIn };
       const answer = refusal
         ? { error: refusal }
-        : (journal?.read(asked.cursor ?? null) ?? { error: NOT_FOUND });
+        : journal
+          ? { ...journal.read(asked.cursor ?? null), ...ends }
+          : { error: NOT_FOUND };
       setTimeout(() => acknowledge(answer), this.delay);
     });
     socket.on("unwatch", ({ feed }: { feed: string }, acknowledge: (answer: object) => void) => {
@@ -101,8 +109,8 @@ export class TestServer {
       void socket.leave(feed);
       acknowledge({});
     });
-    socket.on("cancel", ({ feed }: { feed: string }, acknowledge: (answer: object) => void) => {
-      acknowledge(this.#cancel(feed));
+    socket.on("cancel", ({ feed, token }: { feed: string; token?: string }, acknowledge: (answer: object) => void) => {
+      acknowledge(this.token !== null && token !== this.token ? { error: EXPIRED } : this.#cancel(feed));
     });
   }
 
@@ -134,6 +142,7 @@ export class TestServer {
     const [, id, call] = /^\/petiole\/tasks\/([^/]+)(?:\/(\w+))?$/.exec(url.pathname) ?? [];
     const journal = this.journals.get(`task:${id}`);
     if (!journal) return send(404, NOT_FOUND);
+    if (this.token !== null && request.headers.authorization !== `Bearer ${this.token}`) return send(401, EXPIRED);
     if (call === "cancel") {
       const answer = this.#cancel(journal.feed) as { error?: { status: number } };
       return answer.error ? send(answer.error.status, answer.error) : send(202, this.#snapshot(journal));

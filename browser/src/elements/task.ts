@@ -1,11 +1,12 @@
 /** `<petiole-task>`: one task as a person sees it. */
 
 import { Announcer } from "../announce.js";
-import type { TaskClient } from "../client.js";
+import { type ClientOptions, TaskClient } from "../client.js";
 import { isTerminal, type Snapshot, type TaskState } from "../events.js";
 import { formatPercent } from "../format.js";
 import { Refused } from "../http.js";
 import { sharedClient } from "../shared.js";
+import type { TokenSource } from "../tokens.js";
 import type { TaskView } from "../view.js";
 import { describe, describeLink, describeReceipt, isExpired, type Words } from "../words.js";
 import type { IconName } from "./icons.js";
@@ -28,15 +29,19 @@ const Base: typeof HTMLElement = globalThis.HTMLElement ?? (class {} as typeof H
 
 /**
  * Attributes: `task` (its id), `cursor`, `label` (instead of the task's title), `prefix` and `path` (where the server's
- * calls and Socket.IO are). Or set `snapshot`, or a `view` of one's own; `client` instead of the page's shared one.
+ * calls and Socket.IO are), `url` (a server of another origin) and `token`. Or set `snapshot`, or a `view` of one's own;
+ * `client` instead of the page's shared one; the property `token` to what returns a new token when it is needed.
  *
  * Events: `petiole-change` (detail: the document), `petiole-end` (detail: `{document, receipt}`). They bubble.
  */
 export class PetioleTask extends Base {
-  static readonly observedAttributes: readonly string[] = ["task", "cursor", "prefix", "path", "label"];
+  static readonly observedAttributes: readonly string[] = ["task", "cursor", "url", "prefix", "path", "token", "label"];
 
   #panel: Panel | null = null;
   #client: TaskClient | null = null;
+  #token: TokenSource | null = null;
+  /** The client of this element alone, where it has a token. */
+  #own: TaskClient | null = null;
   #snapshot: Snapshot | null = null;
   #given: TaskView | null = null;
   #view: TaskView | null = null;
@@ -69,6 +74,15 @@ export class PetioleTask extends Base {
     this.#restart();
   }
 
+  get token(): TokenSource | null {
+    return this.#token ?? this.getAttribute("token");
+  }
+
+  set token(token: TokenSource | null) {
+    this.#token = token;
+    this.#restart();
+  }
+
   /** A task as the server's 202 returned it: shown at once, and watched from its cursor. */
   get snapshot(): Snapshot | null {
     return this.#snapshot;
@@ -80,7 +94,7 @@ export class PetioleTask extends Base {
   }
 
   connectedCallback(): void {
-    for (const name of ["client", "snapshot", "view"] as const) this.#adopt(name);
+    for (const name of ["client", "snapshot", "token", "view"] as const) this.#adopt(name);
     if (!this.#panel) {
       this.#panel = new Panel(this.shadowRoot ?? this.attachShadow({ mode: "open" }));
       this.#panel.cancel.addEventListener("click", () => void this.#cancel());
@@ -107,7 +121,7 @@ export class PetioleTask extends Base {
   }
 
   /** Take a property that a script set before this class was defined. */
-  #adopt(name: "client" | "snapshot" | "view"): void {
+  #adopt(name: "client" | "snapshot" | "token" | "view"): void {
     if (!Object.prototype.hasOwnProperty.call(this, name)) return;
     const value = this[name];
     delete (this as Partial<this>)[name];
@@ -136,8 +150,8 @@ export class PetioleTask extends Base {
 
   /** Whether the present view is of what is wanted: being moved within the page is no reason to begin anew. */
   #watches(): boolean {
-    const attributes = ["task", "cursor", "prefix", "path"].map((name) => this.getAttribute(name));
-    const source = [this.#given, this.#snapshot, this.#client, ...attributes];
+    const attributes = ["task", "cursor", "url", "prefix", "path"].map((name) => this.getAttribute(name));
+    const source = [this.#given, this.#snapshot, this.#client, this.token, ...attributes];
     const same = this.#view !== null && source.every((value, index) => value === this.#source[index]);
     this.#source = source;
     return same;
@@ -145,10 +159,7 @@ export class PetioleTask extends Base {
 
   #open(): TaskView | null {
     if (this.#given) return this.#given;
-    const prefix = this.getAttribute("prefix");
-    const path = this.getAttribute("path");
-    const client =
-      this.#client ?? sharedClient({ ...(prefix !== null && { prefix }), ...(path !== null && { path }) });
+    const client = this.#client ?? this.#connect();
     const task = this.getAttribute("task");
     try {
       if (this.#snapshot) return client.resume(this.#snapshot);
@@ -158,6 +169,15 @@ export class PetioleTask extends Base {
       this.#misuse = error.message;
       return null;
     }
+  }
+
+  #connect(): TaskClient {
+    const given = ["url", "prefix", "path"].map((name) => [name, this.getAttribute(name)] as const);
+    const options: ClientOptions = Object.fromEntries(given.filter(([, value]) => value !== null));
+    const { token } = this;
+    if (token === null && options.url === undefined) return sharedClient(options);
+    this.#own = new TaskClient({ ...options, ...(token !== null && { token }) });
+    return this.#own;
   }
 
   #follow(view: TaskView): void {
@@ -185,6 +205,8 @@ export class PetioleTask extends Base {
     this.#undo = [];
     if (this.#view !== this.#given) this.#view?.close();
     this.#view = null;
+    this.#own?.close();
+    this.#own = null;
   }
 
   async #cancel(): Promise<void> {
