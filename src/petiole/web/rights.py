@@ -96,6 +96,8 @@ class Rights:
                     self._watches.refuse(sid, feed, problem)
 
     def _problem(self, feed: str, user: str, owner: str) -> Problem | None:
+        if not owner:
+            return not_found()  # it was removed
         try:
             allowed = self._may_watch(feed, user, owner)
         except Exception:

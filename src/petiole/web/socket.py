@@ -1,4 +1,4 @@
-"""The Socket.IO namespace `/petiole`: watch, unwatch, cancel, acknowledge.
+"""The Socket.IO namespace `/petiole`: watch, unwatch, cancel, retry, acknowledge.
 
 Rooms are named by the server, and nothing that a browser sends is relayed to another.
 """
@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from flask import request
@@ -17,6 +18,7 @@ from flask_socketio import ConnectionRefusedError, Namespace, join_room
 from petiole.errors import InvalidName, Unavailable
 from petiole.events import Cursor, check_feed
 from petiole.feed import Reading
+from petiole.journal.contract import Snapshot
 from petiole.settings import Settings
 from petiole.web.budget import Bucket, Tally
 from petiole.web.departure import spread
@@ -106,6 +108,9 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
 
     def on_cancel(self, message: object = None) -> dict[str, Any]:
         return self._answer(self._cancel, message)
+
+    def on_retry(self, message: object = None) -> dict[str, Any]:
+        return self._answer(self._retry, message)
 
     def on_acknowledge(self, message: object = None) -> dict[str, Any]:
         return self._answer(self._acknowledge, message)
@@ -197,6 +202,13 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         snapshot = self._petiole.authorize("cancel", feed, asker=self._asker(connection, message))
         status, snapshot = self._petiole.cancel(snapshot, force=message.get("force") is True)
         return {"status": status, "document": snapshot.document}
+
+    def _retry(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        feed = check_feed(message.get("feed"))
+        snapshot = self._petiole.authorize("retry", feed, asker=self._asker(connection, message))
+        handle = self._petiole.retry(snapshot, idempotency_key=message.get("idempotency_key"))
+        started = Snapshot(handle.feed, snapshot.owner, handle.cursor, handle.document)
+        return {"status": int(HTTPStatus.ACCEPTED), "task": self._petiole.to_wire(started)}
 
     def _leave(self, sid: str, connection: Connection, feed: str) -> bool:
         """End a watch; false where there was none. May be called from anywhere, more than once."""

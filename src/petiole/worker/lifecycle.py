@@ -259,7 +259,7 @@ class Lifecycle:
         except (OperationalError, OSError) as error:
             log.warning("process_not_ended", extra={"feed": feed, "error": str(error)})
 
-    def _on_publish(self, sender: str, headers: dict[str, Any] | None = None, **_: Any) -> None:
+    def _on_publish(self, sender: str, headers: dict[str, Any] | None = None, body: object = None, **_: Any) -> None:
         """Track what `.delay()` publishes if its task says `progress=True`; and end a run that publishes its own retry."""
         run = current_run.get()
         if not headers or headers.get("id") is None:
@@ -272,7 +272,7 @@ class Lifecycle:
             task = self._tracking.celery_app.tasks.get(sender)
             if getattr(task, "progress", False):
                 owner = run.owner if run is not None else self._tracking.asking()
-                self._tracking.adopt(sender, headers, owner=owner or NOBODY)
+                self._tracking.adopt(sender, headers, owner=owner or NOBODY, body=body)
 
     def _end_for_retry(self, run: Run, headers: dict[str, Any]) -> None:
         # Here, not when the task has returned: the next run may begin before that.
