@@ -19,7 +19,7 @@ def named_origins(socketio: SocketIO) -> Any:
     """Return the `cors_allowed_origins` of a Socket.IO server, as they were given."""
     if socketio.server is None:
         return socketio.server_options.get("cors_allowed_origins")
-    return socketio.server.eio.cors_allowed_origins
+    return getattr(socketio.server.eio, "cors_allowed_origins", None)
 
 
 def answer_other_sites(response: Response, origins: Any) -> Response:

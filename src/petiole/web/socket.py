@@ -70,7 +70,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
     def _set_server(self, server: Any) -> None:
         # Called when there is a server, whether it was made before or after Petiole was set up.
         if not self._settings.allow_any_origin:
-            check_origins(server.eio.cors_allowed_origins)
+            check_origins(getattr(server.eio, "cors_allowed_origins", None))
         super()._set_server(server)
         events = {name.removeprefix("on_") for name in dir(self) if name.startswith("on_")}
         self._guard = Guard(server, text_only=NAMESPACE, events=events.difference(RESERVED))
