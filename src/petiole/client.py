@@ -255,7 +255,8 @@ class TaskView:
 class TaskClient:
     """One connection to one web application; follows many tasks. Reconnects by itself and goes on from its cursors.
 
-    `token`: instead of a session, or a callable that returns a new one: before the present one ends, and after a 401.
+    `path` is where Socket.IO is on that server. `token` is sent instead of a session's cookie: a text, or a callable that
+    returns a new one, before the present one ends and after a 401.
     """
 
     def __init__(
@@ -264,8 +265,10 @@ class TaskClient:
         *,
         session: requests.Session | None = None,
         token: Callable[[], str] | str | None = None,
+        path: str = "/socket.io",
     ) -> None:
         self.url = url
+        self.path = path
         self.renewal = Renewal(token)
         self._timer: threading.Timer | None = None
         self.session = session or requests.Session()
@@ -342,6 +345,7 @@ class TaskClient:
                 auth=auth,
                 namespaces=[NAMESPACE],
                 transports=["websocket"],
+                socketio_path=self.path,
                 wait_timeout=ANSWER_TIMEOUT,
             )
         except socketio.exceptions.ConnectionError as error:
