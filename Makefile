@@ -21,7 +21,12 @@ setup: $(VENV)/.dev browser/node_modules/.ready
 test: setup check
 	@scripts/require.sh redis-server=redis-server postgres=postgresql
 	npm --prefix browser test --silent
+ifneq ($(strip $(PYTEST_OPTIONS)),)
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+else
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --ignore tests/chaos
+	$(BIN)/python -m pytest tests/chaos
+endif
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks chaos

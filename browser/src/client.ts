@@ -19,6 +19,7 @@ import { type Answer, Http, Refused } from "./http.js";
 import { InboxView } from "./inbox.js";
 import { Link, type LinkState } from "./link.js";
 import { DEFAULT_TIMING, Timer, type Timing } from "./timing.js";
+import { type TokenSource, Tokens } from "./tokens.js";
 import { type Server, TaskView } from "./view.js";
 
 export interface ClientOptions {
@@ -28,6 +29,8 @@ export interface ClientOptions {
   readonly prefix?: string;
   /** Where Socket.IO is. Default `/socket.io`. */
   readonly path?: string;
+  /** Instead of a session: a token, or what returns a new one before the present one ends and after a 401. */
+  readonly token?: TokenSource;
   /** Durations that differ from `DEFAULT_TIMING`, in seconds. */
   readonly timing?: Partial<Timing>;
   /** For tests: a source of numbers from 0 up to 1. */
@@ -52,6 +55,7 @@ export class TaskClient {
   readonly #link: Link;
   readonly #http: Http;
   readonly #timing: Timing;
+  readonly #tokens: Tokens;
   readonly #idle = new Timer();
   readonly #views = new Set<TaskView>();
   readonly #inboxes = new Set<InboxView>();
@@ -62,6 +66,7 @@ export class TaskClient {
     const origin = options.url === undefined ? null : new URL(options.url).origin;
     const random = options.random ?? Math.random;
     this.#timing = { ...DEFAULT_TIMING, ...options.timing };
+    this.#tokens = new Tokens(options.token ?? null);
     this.#http = new Http({
       origin,
       prefix: (options.prefix ?? "/petiole").replace(/\/+$/, ""),
@@ -194,6 +199,7 @@ export class TaskClient {
     this.#acknowledgements.close();
     for (const view of [...this.#views]) view.close();
     this.#idle.clear();
+    this.#tokens.close();
     this.#link.close();
   }
 
@@ -218,27 +224,39 @@ export class TaskClient {
 
   #refused(wire: unknown): void {
     const { feed, error } = (wire ?? {}) as { feed?: unknown; error?: unknown };
-    if (typeof feed === "string") this.#of(feed).forEach((view) => view.takeRefusal(parseProblem(error)));
+    if (typeof feed !== "string") return;
+    const problem = parseProblem(error);
+    const renewed = problem.status === 401 && this.#tokens.renews;
+    if (renewed) this.#tokens.forget();
+    this.#of(feed).forEach((view) => (renewed ? view.refresh() : view.takeRefusal(problem)));
   }
 
   #of(feed: string): TaskView[] {
     return [...this.#views].filter((view) => view.feed === feed);
   }
 
-  async #read(feed: string, cursor: Cursor | null): Promise<Answer> {
-    if (!this.#link.connected) return this.#poll(feed, cursor);
-    const reply = await this.#link.ask("watch", { feed, ...(cursor && { cursor: formatCursor(cursor) }) });
+  #read(feed: string, cursor: Cursor | null): Promise<Answer> {
+    return this.#tokens.use((token) => this.#readAs(token, feed, cursor));
+  }
+
+  async #readAs(token: string | null, feed: string, cursor: Cursor | null): Promise<Answer> {
+    if (!this.#link.connected) return this.#poll(feed, cursor, token);
+    const at = cursor && { cursor: formatCursor(cursor) };
+    const reply = await this.#link.ask("watch", { feed, ...at, ...(token !== null && { token }) });
     const reading = parseReading(reply);
-    if (reading) return { reading, again: null };
+    if (reading) {
+      this.#tokens.endsIn((reply as { token_expires_in?: unknown }).token_expires_in, () => this.#refresh());
+      return { reading, again: null };
+    }
     const problem = parseProblem((reply as { error?: unknown } | null)?.error);
     const after = (problem as { retry_after?: unknown }).retry_after;
     throw new Refused(problem, problem.status === 429 && typeof after === "number" ? Math.min(after, 60) : null);
   }
 
-  async #poll(feed: string, cursor: Cursor | null): Promise<Answer> {
+  async #poll(feed: string, cursor: Cursor | null, token: string | null): Promise<Answer> {
     let answered = false;
     try {
-      const answer = await this.#http.read(feed, cursor);
+      const answer = await this.#http.read(feed, cursor, token);
       answered = true;
       return answer;
     } finally {
@@ -246,9 +264,14 @@ export class TaskClient {
     }
   }
 
-  async #cancel(feed: string, force: boolean): Promise<Document> {
-    if (!this.#link.connected) return (await this.#http.cancel(feed, force)).document;
-    const reply = (await this.#link.ask("cancel", { feed, ...(force && { force }) })) as { document?: Document; error?: unknown } | null;
+  #cancel(feed: string, force: boolean): Promise<Document> {
+    return this.#tokens.use((token) => this.#cancelAs(token, feed, force));
+  }
+
+  async #cancelAs(token: string | null, feed: string, force: boolean): Promise<Document> {
+    if (!this.#link.connected) return (await this.#http.cancel(feed, force, token)).document;
+    const asked = { feed, ...(force && { force }), ...(token !== null && { token }) };
+    const reply = (await this.#link.ask("cancel", asked)) as { document?: Document; error?: unknown } | null;
     if (reply?.document) return reply.document;
     throw new Refused(parseProblem(reply?.error));
   }
@@ -270,7 +293,9 @@ export class TaskClient {
       // Whether it arrives changes nothing here: a room that nobody watches costs the server a little until it closes.
       this.#link.ask("unwatch", { feed: view.feed }).catch(() => undefined);
     }
-    if (this.#views.size === 0) this.#idle.set(this.#timing.idleAfter, () => this.#link.close());
+    if (this.#views.size > 0) return;
+    this.#tokens.close();
+    this.#idle.set(this.#timing.idleAfter, () => this.#link.close());
   }
 }
 

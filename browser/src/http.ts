@@ -55,17 +55,20 @@ export class Http {
    *
    * Throws `Refused`, or what `fetch` throws when the server can't be reached.
    */
-  async read(feed: string, cursor: Cursor | null): Promise<Answer> {
+  async read(feed: string, cursor: Cursor | null, token: string | null = null): Promise<Answer> {
     const query = cursor ? `?after=${encodeURIComponent(formatCursor(cursor))}` : "";
-    const response = await this.#fetch(`${this.#home(feed)}/events${query}`, {}, this.#options.answerWithin);
-    if (response.status === 410) return this.#snapshot(feed);
+    const init = { headers: bearer(token) };
+    const response = await this.#fetch(`${this.#home(feed)}/events${query}`, init, this.#options.answerWithin);
+    if (response.status === 410) return this.#snapshot(feed, init);
     const reading = expectReply(parseReading(await body(response)), response);
     return { reading: expectFeed(reading, feed), again: pause(response) };
   }
 
   /** Ask the task to stop. Throws `Refused`: with status 409 it has finished already, or may not be forced. */
-  async cancel(feed: string, force: boolean): Promise<Snapshot> {
-    const response = await this.#fetch(`${this.#home(feed)}/cancel`, force ? json({ force }) : { method: "POST" });
+  async cancel(feed: string, force: boolean, token: string | null = null): Promise<Snapshot> {
+    const headers = bearer(token);
+    const init = force ? json({ force }, headers) : { method: "POST", headers };
+    const response = await this.#fetch(`${this.#home(feed)}/cancel`, init);
     return expectReply(parseSnapshot(await body(response)), response);
   }
 
@@ -93,8 +96,8 @@ export class Http {
     });
   }
 
-  async #snapshot(feed: string): Promise<Answer> {
-    const response = await this.#fetch(this.#home(feed), {}, this.#options.answerWithin);
+  async #snapshot(feed: string, init: RequestInit): Promise<Answer> {
+    const response = await this.#fetch(this.#home(feed), init, this.#options.answerWithin);
     const snapshot = expectReply(parseSnapshot(await body(response)), response);
     const { document, cursor } = expectFeed(snapshot, feed);
     const at = expectReply(parseCursor(cursor), response);
@@ -145,6 +148,10 @@ async function body(response: Response): Promise<unknown> {
   } catch {
     return null;
   }
+}
+
+function bearer(token: string | null): Record<string, string> {
+  return token === null ? {} : { Authorization: `Bearer ${token}` };
 }
 
 function pause(response: Response): number | null {

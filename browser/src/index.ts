@@ -36,5 +36,6 @@ export {
 } from "./notices.js";
 export { sharedClient } from "./shared.js";
 export { DEFAULT_TIMING, type Timing } from "./timing.js";
+export type { TokenSource } from "./tokens.js";
 export type { Receipt, TaskView, ViewEvents } from "./view.js";
 export { type Bar, describe, describeArtifact, describeLink, describeReceipt, type Moment, type Words } from "./words.js";

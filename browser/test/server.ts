@@ -8,12 +8,17 @@ import { Journal } from "./journal.js";
 
 export const INBOX: string = `user:${"0123456789abcdef".repeat(2)}`;
 
+const EXPIRED = { type: "about:blank", title: "Token expired", status: 401, detail: "This token has expired." };
 const NOT_FOUND = { type: "about:blank", title: "Not found", status: 404, detail: "There is no such task." };
 
 export class TestServer {
   readonly journals = new Map<string, Journal>();
   /** Every `watch`, in order. */
-  readonly watches: { feed: string; cursor?: string }[] = [];
+  readonly watches: { feed: string; cursor?: string; token?: string }[] = [];
+  /** Lever: the only token that is taken; null: none is needed. */
+  token: string | null = null;
+  /** Lever: what a watch says of its token's end. */
+  tokenExpiresIn: number | null = null;
   readonly polls: string[] = [];
   readonly unwatched: string[] = [];
   /** Every acknowledgement, in order, and the way it came. */
@@ -109,18 +114,21 @@ export class TestServer {
   }
 
   #greet(socket: Socket): void {
-    socket.on("watch", (asked: { feed: string; cursor?: string }, acknowledge: (answer: object) => void) => {
+    socket.on("watch", (asked: { feed: string; cursor?: string; token?: string }, acknowledge: (answer: object) => void) => {
       this.watches.push(asked);
       if (this.deaf > 0) {
         this.deaf -= 1;
         return;
       }
       void socket.join(asked.feed);
-      const refusal = this.refusals.shift();
+      const refusal = this.token !== null && asked.token !== this.token ? EXPIRED : this.refusals.shift();
       const journal = this.journals.get(asked.feed);
+      const ends = this.tokenExpiresIn !== null && { token_expires_in: this.tokenExpiresIn };
       const answer = refusal
         ? { error: refusal }
-        : (journal?.read(asked.cursor ?? null) ?? { error: NOT_FOUND });
+        : journal
+          ? { ...journal.read(asked.cursor ?? null), ...ends }
+          : { error: NOT_FOUND };
       setTimeout(() => acknowledge(answer), this.delay);
     });
     socket.on("unwatch", ({ feed }: { feed: string }, acknowledge: (answer: object) => void) => {
@@ -128,10 +136,14 @@ export class TestServer {
       void socket.leave(feed);
       acknowledge({});
     });
-    socket.on("cancel", (asked: { feed: string; force?: boolean }, acknowledge: (answer: object) => void) => {
-      this.cancels.push({ way: "socket", ...asked });
-      acknowledge(this.#cancel(asked.feed, asked.force));
-    });
+    socket.on(
+      "cancel",
+      (asked: { feed: string; force?: boolean; token?: string }, acknowledge: (answer: object) => void) => {
+        this.cancels.push({ way: "socket", feed: asked.feed, ...(asked.force && { force: asked.force }) });
+        const expired = this.token !== null && asked.token !== this.token;
+        acknowledge(expired ? { error: EXPIRED } : this.#cancel(asked.feed, asked.force));
+      },
+    );
     socket.on("acknowledge", (message: { tasks?: string[] }, acknowledge: (answer: object) => void) => {
       this.acknowledged.push({ way: "socket", message });
       const error = this.#acknowledge(message);
@@ -210,6 +222,7 @@ export class TestServer {
     const [, id, call] = /^\/petiole\/tasks\/([^/]+)(?:\/(\w+))?$/.exec(url.pathname) ?? [];
     const journal = this.journals.get(`task:${id}`);
     if (!journal) return send(404, NOT_FOUND);
+    if (this.token !== null && request.headers.authorization !== `Bearer ${this.token}`) return send(401, EXPIRED);
     if (call === "cancel") {
       this.cancels.push({ way: "http", feed: journal.feed, ...body });
       const answer = this.#cancel(journal.feed, body.force) as { error?: { status: number } };

@@ -26,6 +26,8 @@ RETRY_PAUSE: Final = 0.5
 FIRST_DELAY: Final = 0.2
 LONGEST_DELAY: Final = 2.0
 LONGEST_ASKED: Final = 60.0
+# At which part of its time a token is renewed.
+RENEW_AT: Final = 0.8
 
 OnEvent: TypeAlias = Callable[[Event], None] | None
 OnReset: TypeAlias = Callable[[Cursor], None] | None
@@ -49,6 +51,44 @@ class Receipt:
     complete: bool
 
 
+class Renewal:
+    """The token that a client sends. `source` returns a new one; it may ask a server, so no socket's thread calls it."""
+
+    def __init__(self, source: Callable[[], str] | str | None) -> None:
+        self._source = source if callable(source) else None
+        self._text = None if callable(source) else source
+        self._lock = threading.Lock()
+        self._asking = threading.Lock()
+
+    @property
+    def renews(self) -> bool:
+        return self._source is not None
+
+    @property
+    def held(self) -> str | None:
+        return self._text
+
+    @property
+    def ready(self) -> bool:
+        """Whether `get` returns at once."""
+        return self._source is None or self._text is not None
+
+    def get(self) -> str | None:
+        """Return the token, a new one if there is none; whatever the source raises."""
+        with self._asking:
+            if self._text is None and self._source is not None:
+                found = self._source()
+                with self._lock:
+                    self._text = found
+            return self._text
+
+    def forget(self, text: str | None) -> None:
+        """Have a new one asked for, unless that has happened since `text`."""
+        with self._lock:
+            if self._source is not None and self._text == text:
+                self._text = None
+
+
 class TaskView:
     """One followed task. `on_event` is called with every event, in order, and `on_reset` with the cursor of every reset."""
 
@@ -66,6 +106,7 @@ class TaskView:
         self._changed = threading.Condition(threading.RLock())
         self._asking = 0
         self._timer: threading.Timer | None = None
+        self._renewed = False
         self._refused: dict[str, Any] | None = None
         self.resets = 0
 
@@ -124,7 +165,7 @@ class TaskView:
         Raises:
             Refused: it has finished already, or isn't ours.
         """
-        answer = self._client.call("cancel", {"feed": self.feed})
+        answer = self._client.call_with_token("cancel", {"feed": self.feed})
         if "error" in answer:
             raise Refused(answer["error"])
         return answer
@@ -141,10 +182,18 @@ class TaskView:
             self._asking += 1
             self._act(self._reader.answer(reading))
 
-    def refuse(self, problem: dict[str, Any]) -> None:
-        """Take a refusal: of a read, or of a watch that is allowed no more; one that passes is asked about again."""
+    def refuse(self, problem: dict[str, Any], *, used: str | None = None) -> None:
+        """Take a refusal: of a read, or of a watch that is allowed no more; one that passes is asked about again.
+
+        `used`: the token that was refused, where that is known.
+        """
         with self._changed:
-            if problem.get("status") in (429, 502, 503):
+            if problem.get("status") == 401 and self._client.renewal.renews and not self._renewed:
+                # Once: a new token that is refused as well is an answer.
+                self._renewed = True
+                self._client.renewal.forget(self._client.renewal.held if used is None else used)
+                self.read()
+            elif problem.get("status") in (429, 502, 503):
                 asked = float(problem.get("retry_after") or 0) if problem["status"] == 429 else 0.0
                 self._timer = threading.Timer(max(RETRY_PAUSE, asked), self.read)
                 self._timer.daemon = True
@@ -162,7 +211,10 @@ class TaskView:
         self._asking += 1
         asking = self._asking
         message = {"feed": self.feed} | ({} if cursor is None else {"cursor": str(cursor)})
-        self._client.send("watch", message, callback=functools.partial(self._answered, asking))
+        if self._client.renewal.ready:
+            self._send(asking, message)
+        else:
+            threading.Thread(target=self._send, args=(asking, message), daemon=True).start()
         # An answer may never come: its handler failed, or the connection is lost and nobody has noticed yet.
         self._ask_again(asking, ANSWER_TIMEOUT)
 
@@ -180,7 +232,17 @@ class TaskView:
         self._timer.daemon = True
         self._timer.start()
 
-    def _answered(self, asking: int, answer: Any = None) -> None:
+    def _send(self, asking: int, message: dict[str, Any]) -> None:
+        try:
+            token = self._client.renewal.get()
+        except Exception as error:
+            log.exception("token_not_renewed", extra={"feed": self.feed})
+            self._answered(asking, None, {"error": {"status": 503, "detail": f"There is no token ({error})."}})
+            return
+        sent = message if token is None else {**message, "token": token}
+        self._client.send("watch", sent, callback=functools.partial(self._answered, asking, token))
+
+    def _answered(self, asking: int, token: str | None, answer: Any = None) -> None:
         with self._changed:
             if asking != self._asking:
                 return
@@ -188,9 +250,11 @@ class TaskView:
             if self._timer is not None:
                 self._timer.cancel()
             if error is None:
+                self._renewed = False
+                self._client.renew_in(answer.get("token_expires_in"))
                 self._act(self._reader.answer(Reading.from_wire(answer)))
             else:
-                self.refuse(error)
+                self.refuse(error, used=token)
 
     def _act(self, actions: list[Action]) -> None:
         for action in actions:
@@ -208,10 +272,24 @@ class TaskView:
 
 
 class TaskClient:
-    """One connection to one web application; follows many tasks. Reconnects by itself and goes on from its cursors."""
+    """One connection to one web application; follows many tasks. Reconnects by itself and goes on from its cursors.
 
-    def __init__(self, url: str, *, session: requests.Session | None = None) -> None:
+    `path` is where Socket.IO is on that server. `token` is sent instead of a session's cookie: a text, or a callable that
+    returns a new one, before the present one ends and after a 401.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        session: requests.Session | None = None,
+        token: Callable[[], str] | str | None = None,
+        path: str = "/socket.io",
+    ) -> None:
         self.url = url
+        self.path = path
+        self.renewal = Renewal(token)
+        self._timer: threading.Timer | None = None
         self.session = session or requests.Session()
         self.closed = False
         self._views: dict[str, TaskView] = {}
@@ -219,10 +297,16 @@ class TaskClient:
             http_session=self.session,
             reconnection_delay=FIRST_DELAY,
             reconnection_delay_max=LONGEST_DELAY,
-            # A session that leaves the environment's proxies alone means it for its socket, too.
-            websocket_extra_options={} if self.session.trust_env else {"http_no_proxy": ["*"]},
+            websocket_extra_options={
+                # A program is no page: it has an origin only if its session says so.
+                "suppress_origin": True,
+                # A session that leaves the environment's proxies alone means it for its socket, too.
+                **({} if self.session.trust_env else {"http_no_proxy": ["*"]}),
+            },
         )
+        self._turned_away: dict[str, Any] | None = None
         self._socket.on("connect", self._on_connect, namespace=NAMESPACE)
+        self._socket.on("connect_error", self._on_connect_error, namespace=NAMESPACE)
         self._socket.on("event", self._on_event, namespace=NAMESPACE)
         self._socket.on("reset", self._on_reset, namespace=NAMESPACE)
         self._socket.on("refused", self._on_refused, namespace=NAMESPACE)
@@ -263,12 +347,14 @@ class TaskClient:
         """Return the view of a feed; a subclass may give it another reader."""
         return TaskView(self, reader, on_event, on_reset)
 
-    def connect(self) -> None:
-        """Open the socket; every view reads once it is connected.
+    def connect(self, *, auth: dict[str, Any] | None = None) -> None:
+        """Open the socket; every view reads once it is connected. `auth`: what its handshake says, such as `{"token": …}`.
 
         Raises:
+            Refused: the server lets nobody in with this token, or nobody at all just now.
             PetioleError: nobody answers at this address.
         """
+        self._turned_away = None
         # The socket takes the session's cookies by itself, and none of its headers.
         usual = requests.utils.default_headers()
         headers = {name: str(value) for name, value in self.session.headers.items() if name not in usual}
@@ -276,11 +362,15 @@ class TaskClient:
             self._socket.connect(
                 self.url,
                 headers=headers,
+                auth=auth,
                 namespaces=[NAMESPACE],
                 transports=["websocket"],
+                socketio_path=self.path,
                 wait_timeout=ANSWER_TIMEOUT,
             )
         except socketio.exceptions.ConnectionError as error:
+            if self._turned_away is not None:
+                raise Refused(self._turned_away) from None
             raise PetioleError(
                 f"No Socket.IO server answers at {self.url} ({error}). Start it, or mend the address."
             ) from None
@@ -294,6 +384,8 @@ class TaskClient:
     def close(self) -> None:
         """Leave; the tasks go on."""
         self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._socket.disconnect()
 
     def send(self, name: str, message: dict[str, Any], *, callback: Callable[[Any], None]) -> None:
@@ -315,10 +407,43 @@ class TaskClient:
             raise PetioleError(f"The server didn't answer ({error}). Try again.") from None
         return answer
 
+    def call_with_token(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
+        """As `call`, with the client's token; once more with a new one where that has ended.
+
+        Raises:
+            PetioleError: there is no connection, or no answer within 5 s.
+        """
+        token = self.renewal.get()
+        answer = self.call(name, message if token is None else {**message, "token": token})
+        if self.renewal.renews and (answer.get("error") or {}).get("status") == 401:
+            self.renewal.forget(token)
+            answer = self.call(name, {**message, "token": self.renewal.get()})
+        return answer
+
+    def renew_in(self, seconds: object) -> None:
+        """Watch everything with a new token before the present one ends in so many seconds."""
+        if not self.renewal.renews or not isinstance(seconds, int | float):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(seconds * RENEW_AT, self._renew, args=(self.renewal.held,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _renew(self, text: str | None) -> None:
+        self.renewal.forget(text)
+        for view in list(self._views.values()):
+            if view.receipt is None and self._socket.connected:
+                view.read()
+
     def _on_connect(self) -> None:
         self._socket.reconnection_delay, self._socket.reconnection_delay_max = FIRST_DELAY, LONGEST_DELAY
         for view in list(self._views.values()):
             view.read()
+
+    def _on_connect_error(self, error: Any = None) -> None:
+        problem = error.get("data") if isinstance(error, dict) else None
+        self._turned_away = problem if isinstance(problem, dict) else None
 
     def _on_event(self, wire: dict[str, Any]) -> None:
         view = self._views.get(wire.get("feed", ""))

@@ -96,20 +96,32 @@ class Tracking:
         title: str | None = None,
         queue: str | None = None,
         countdown: float | None = None,
+        task_id: str | None = None,
+        retry_of: str | None = None,
     ) -> Handle:
         """Open a feed for a task and publish it; by name, the task's code need not be here.
+
+        `task_id`: minted by the caller, who must know it before. `retry_of`: the id of the task that this one repeats.
 
         Raises:
             Unavailable: journal or broker didn't answer; nothing was started.
             PetioleError: the arguments can't be sent by the serializer.
         """
         name = task if isinstance(task, str) else cast(str, task.name)
-        task_id = str(uuid.uuid4())
+        task_id = task_id or str(uuid.uuid4())
         feed = task_feed(task_id)
         header = Header(feed=feed, epoch=mint_epoch(), owner=owner, title=title or name)
         document = queued_document(title or name, name)
+        if retry_of is not None:
+            document["retry_of"] = retry_of
+        options = {} if queue is None else {"queue": queue}
         cursor = self.journal.open(
-            feed, owner=owner, draft=Draft("state", document), lease=self.settings.dispatch_lease, epoch=header.epoch
+            feed,
+            owner=owner,
+            draft=Draft("state", document),
+            lease=self.settings.dispatch_lease,
+            epoch=header.epoch,
+            message=_text_of({"task": name, "args": list(args), "kwargs": dict(kwargs or {}), "options": options}),
         )
         try:
             self._publish(task, args, kwargs, task_id, header.to_message(), queue, countdown)
@@ -124,8 +136,10 @@ class Tracking:
         self._confirm(feed)
         return Handle(task_id, feed, cursor, document)
 
-    def adopt(self, name: str, headers: MutableMapping[str, Any], *, owner: str) -> None:
+    def adopt(self, name: str, headers: MutableMapping[str, Any], *, owner: str, body: object = None) -> None:
         """Track a message that is about to be published by `.delay()`: write Petiole's header into it, and open its feed.
+
+        `body` has its arguments.
 
         With the journal away the feed is opened by the worker, from the header.
         """
@@ -133,23 +147,20 @@ class Tracking:
         header = Header(feed=feed, epoch=mint_epoch(), owner=owner, title=name)
         headers.update(header.to_message())
         try:
-            self.journal.open(feed, owner=owner, draft=Draft("state", queued_document(name, name)), epoch=header.epoch)
+            self.journal.open(
+                feed,
+                owner=owner,
+                draft=Draft("state", queued_document(name, name)),
+                epoch=header.epoch,
+                message=_message_in(name, body),
+            )
         except Unavailable as error:
             log.warning("feed_opened_later", extra={"feed": feed, "error": str(error)})
 
     def message_of(self, task: Task) -> str:
         """Return the message that a task is executing as JSON text, to be sent again; empty if it can't be kept."""
         request = task.request
-        signature = dict(task.signature_from_request(request, retries=request.retries))
-        try:
-            text: str = serialization.dumps(signature, serializer="json")[2]  # type: ignore[no-untyped-call]
-        except EncodeError as error:
-            log.error("message_not_kept", extra={"task": task.name, "error": str(error)})
-            return ""
-        if len(text.encode()) > MESSAGE_LIMIT:
-            log.error("message_not_kept", extra={"task": task.name, "error": f"over {MESSAGE_LIMIT:,} bytes"})
-            return ""
-        return text
+        return _text_of(dict(task.signature_from_request(request, retries=request.retries)), level=logging.ERROR)
 
     def send_again(self, message: str) -> None:
         """Publish what `message_of` returned.
@@ -216,6 +227,36 @@ class Tracking:
         except Unavailable as error:
             # Its lease ends by itself, and then it is concluded.
             log.warning("feed_not_forgotten", extra={"feed": feed, "error": str(error)})
+
+
+def _text_of(message: Mapping[str, Any], *, level: int = logging.INFO) -> str:
+    """Return a message as JSON text; empty, and a line in the log, if it isn't JSON or too long."""
+    try:
+        text: str = serialization.dumps(message, serializer="json")[2]  # type: ignore[no-untyped-call]
+    except EncodeError as error:
+        log.log(level, "message_not_kept", extra={"task": message["task"], "error": str(error)})
+        return ""
+    if len(text.encode()) > MESSAGE_LIMIT:
+        log.log(level, "message_not_kept", extra={"task": message["task"], "error": f"over {MESSAGE_LIMIT:,} bytes"})
+        return ""
+    return text
+
+
+def _message_in(name: str, body: object) -> str:
+    # Celery's protocol 2: arguments, keyword arguments, and what follows the task. A task that has something to follow it
+    # is one step of a workflow, and repeated alone it would be something else.
+    match body:
+        case [[*args], {**kwargs}, {**after}] if not any(after.values()):
+            return _text_of({"task": name, "args": args, "kwargs": kwargs, "options": {}})
+        case _:
+            return ""
+
+
+def read_message(text: str) -> tuple[str, list[Any], dict[str, Any], str | None]:
+    """Return the task, arguments, keyword arguments and queue of a kept message."""
+    kept = serialization.loads(text, "application/json", "utf-8")  # type: ignore[no-untyped-call]
+    queue = (kept.get("options") or {}).get("queue")
+    return str(kept["task"]), list(kept["args"]), dict(kept["kwargs"]), queue if isinstance(queue, str) else None
 
 
 def queued_document(title: str, name: str) -> Document:

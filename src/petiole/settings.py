@@ -82,6 +82,13 @@ class Settings:
     rights_check: float = _setting(
         4.0, "seconds", "how often it is asked again whether a page may still see what it watches"
     )
+    token_expires_in: float = _setting(900.0, "seconds", "how long a token is good for, unless it is minted for longer")
+    token_leeway: float = _setting(
+        30.0,
+        "seconds",
+        "how far the clocks of web servers may differ: so long after its end a token still holds",
+        zero=True,
+    )
     reconnect_spread: float = _setting(
         5.0, "seconds", "over how long the browsers of a process that ends come back", zero=True
     )

@@ -205,14 +205,17 @@ class TestAcknowledge:
 
 
 class TestKeptOutsideTheDocument:
-    def test_a_claims_message_is_kept_until_the_next(self, backend, journal):
+    def test_a_claims_message_is_kept_until_the_next_that_brings_one(self, backend, journal):
         assert journal.message(FEED) == ""
         claimed(journal, lease=SHORT, message='{"task":"say"}')
         assert journal.message(FEED) == '{"task":"say"}'
         assert '{"task":"say"}' not in document(journal).values()
         backend.end_lease(journal, FEED)
-        claim(journal, delivery="delivery-2")
-        assert journal.message(FEED) == ""
+        claim(journal, delivery="delivery-2", lease=SHORT)
+        assert journal.message(FEED) == '{"task":"say"}'
+        backend.end_lease(journal, FEED)
+        claim(journal, delivery="delivery-3", message='{"task":"other"}')
+        assert journal.message(FEED) == '{"task":"other"}'
 
     def test_a_task_that_is_sent_again_waits_without_a_lease(self, backend, journal):
         claimed(journal, lease=SHORT)

@@ -1398,6 +1398,9 @@ class TestUnavailable:
             lambda: journal.snapshot(FEED),
             lambda: journal.list(OWNER, limit=1),
             lambda: journal.forget(FEED),
+            lambda: journal.remove(FEED),
+            lambda: journal.note("a", "b", instead_of="", lasts=1),
+            lambda: journal.notes(["a"]),
             journal.ping,
         ]
         for call in calls:

@@ -224,9 +224,17 @@ def test_the_list_goes_on_with_the_same_state(system: System) -> None:
     gus = system.session("gus")
     for _ in range(51):
         start(system, gus, "silent")
+
+    def all_have_ended() -> bool:
+        tasks = gus.get(f"{system.url}/petiole/tasks", timeout=5).json()["tasks"]
+        return {task["document"]["state"] for task in tasks} == {"succeeded"}
+
+    wait_until(all_have_ended, what="the newest 50 have succeeded")
     first = gus.get(f"{system.url}/petiole/tasks", params={"state": "succeeded"}, timeout=5)
+    assert len(first.json()["tasks"]) == 50
     assert "state=succeeded" in first.links["next"]["url"]
     second = gus.get(system.url + first.links["next"]["url"], timeout=5)
+    assert len(second.json()["tasks"]) == 1
     assert "next" not in second.links
 
 

@@ -1,10 +1,11 @@
 /** `<petiole-task>`: one task as a person sees it. */
 
 import { Announcer } from "../announce.js";
-import type { TaskClient } from "../client.js";
+import { type ClientOptions, TaskClient } from "../client.js";
 import { isTerminal, type Snapshot } from "../events.js";
 import { formatPercent } from "../format.js";
 import { Refused } from "../http.js";
+import type { TokenSource } from "../tokens.js";
 import type { TaskView } from "../view.js";
 import { describe, describeLink, describeReceipt, isExpired, type Words } from "../words.js";
 import { STATE_ICONS } from "./icons.js";
@@ -13,15 +14,20 @@ import { Panel } from "./panel.js";
 
 /**
  * Attributes: `task` (its id), `cursor`, `label` (instead of the task's title), `prefix` and `path` (where the server's
- * calls and Socket.IO are), `keep-notice` (showing the end doesn't acknowledge it). Or set `snapshot`, or a `view` of one's own; `client` instead of the page's shared one.
+ * calls and Socket.IO are), `url` (a server of another origin), `token`, `keep-notice` (showing the end doesn't
+ * acknowledge it). Or set `snapshot`, or a `view` of one's own; `client` instead of the page's shared one; the property
+ * `token` to what returns a new token when it is needed.
  *
  * Events: `petiole-change` (detail: the document), `petiole-end` (detail: `{document, receipt}`). They bubble.
  */
 export class PetioleTask extends Base {
-  static readonly observedAttributes: readonly string[] = ["task", "cursor", "prefix", "path", "label"];
+  static readonly observedAttributes: readonly string[] = ["task", "cursor", "url", "prefix", "path", "token", "label"];
 
   #panel: Panel | null = null;
   #client: TaskClient | null = null;
+  #token: TokenSource | null = null;
+  /** The client of this element alone, where it has a token. */
+  #own: TaskClient | null = null;
   #snapshot: Snapshot | null = null;
   #given: TaskView | null = null;
   #view: TaskView | null = null;
@@ -55,6 +61,15 @@ export class PetioleTask extends Base {
     this.#restart();
   }
 
+  get token(): TokenSource | null {
+    return this.#token ?? this.getAttribute("token");
+  }
+
+  set token(token: TokenSource | null) {
+    this.#token = token;
+    this.#restart();
+  }
+
   /** A task as the server's 202 returned it: shown at once, and watched from its cursor. */
   get snapshot(): Snapshot | null {
     return this.#snapshot;
@@ -66,7 +81,7 @@ export class PetioleTask extends Base {
   }
 
   connectedCallback(): void {
-    adopt(this, ["client", "snapshot", "view"]);
+    adopt(this, ["client", "snapshot", "token", "view"]);
     if (!this.#panel) {
       this.#panel = new Panel(this.shadowRoot ?? this.attachShadow({ mode: "open" }));
       this.#panel.cancel.addEventListener("click", () => void this.#cancel());
@@ -116,8 +131,8 @@ export class PetioleTask extends Base {
 
   /** Whether the present view is of what is wanted: being moved within the page is no reason to begin anew. */
   #watches(): boolean {
-    const attributes = ["task", "cursor", "prefix", "path"].map((name) => this.getAttribute(name));
-    const source = [this.#given, this.#snapshot, this.#client, ...attributes];
+    const attributes = ["task", "cursor", "url", "prefix", "path"].map((name) => this.getAttribute(name));
+    const source = [this.#given, this.#snapshot, this.#client, this.token, ...attributes];
     const same = this.#view !== null && source.every((value, index) => value === this.#source[index]);
     this.#source = source;
     return same;
@@ -125,7 +140,7 @@ export class PetioleTask extends Base {
 
   #open(): TaskView | null {
     if (this.#given) return this.#given;
-    const client = this.#client ?? clientOf(this);
+    const client = this.#client ?? this.#connect();
     const task = this.getAttribute("task");
     try {
       if (this.#snapshot) return client.resume(this.#snapshot);
@@ -135,6 +150,15 @@ export class PetioleTask extends Base {
       this.#misuse = error.message;
       return null;
     }
+  }
+
+  #connect(): TaskClient {
+    const given = ["url", "prefix", "path"].map((name) => [name, this.getAttribute(name)] as const);
+    const options: ClientOptions = Object.fromEntries(given.filter(([, value]) => value !== null));
+    const { token } = this;
+    if (token === null && options.url === undefined) return clientOf(this);
+    this.#own = new TaskClient({ ...options, ...(token !== null && { token }) });
+    return this.#own;
   }
 
   #follow(view: TaskView): void {
@@ -162,6 +186,8 @@ export class PetioleTask extends Base {
     this.#undo = [];
     if (this.#view !== this.#given) this.#view?.close();
     this.#view = null;
+    this.#own?.close();
+    this.#own = null;
   }
 
   async #cancel(): Promise<void> {

@@ -133,12 +133,20 @@ class Journal(Protocol):
     """
 
     def open(
-        self, feed: str, *, owner: str, draft: Draft, lease: float | None = None, epoch: str | None = None
+        self,
+        feed: str,
+        *,
+        owner: str,
+        draft: Draft,
+        lease: float | None = None,
+        epoch: str | None = None,
+        message: str = "",
     ) -> Cursor:
         """Create a feed with `draft` as its first fact and return its cursor; an open feed is left as it is.
 
-        `lease` (seconds): somebody must `confirm` or `claim` it by then, or it is `expired`. `epoch` is for a caller that
-        learns a lost reply's epoch by choosing it; else it is random.
+        `message` is kept outside the document, for who starts the task again. `lease` (seconds): somebody must `confirm` or
+        `claim` it by then, or it is `expired`. `epoch` is for a caller that learns a lost reply's epoch by choosing it; else
+        it is random.
         """
         ...
 
@@ -185,8 +193,8 @@ class Journal(Protocol):
 
         `delivery` is minted per execution: the same one again is answered as before. A live run is `Busy`, unless
         `retries` is higher than the one it was claimed with: then it is superseded. When cancelling was asked for, the
-        run is claimed without `draft`, so that the caller can say `cancelled`. `message` is kept outside the document until
-        the next claim, so that who finds the run dead can send it again.
+        run is claimed without `draft`, so that the caller can say `cancelled`. `message` takes the place of the one that is
+        kept outside the document, so that who finds the run dead can send it again; empty, it leaves that one.
         """
         ...
 
@@ -199,7 +207,7 @@ class Journal(Protocol):
         ...
 
     def message(self, feed: str) -> str:
-        """Return the message that the last claim left, empty if none."""
+        """Return the message that `open` or the last claim left, empty if none."""
         ...
 
     def expired(self, *, limit: int) -> list[Expired]:
@@ -258,6 +266,13 @@ class Journal(Protocol):
 
     def forget(self, feed: str) -> None:
         """Delete a feed with all its facts."""
+        ...
+
+    def remove(self, feed: str) -> None:
+        """Delete a feed as `forget` does, and keep that it was there: a late message of its task is `Closed`, a run not valid.
+
+        To who reads it is unknown; its head has no owner.
+        """
         ...
 
     def pending(self, *, limit: int) -> Sequence[str]:

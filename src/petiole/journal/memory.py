@@ -67,6 +67,7 @@ class _Feed:
     delivery: str = ""
     worker: str = ""
     message: str = ""
+    removed: bool = False
     lease_ends: float | None = None
     # Of an inbox: the keys that it remembers, oldest first, and those that are unread.
     seen: list[str] = field(default_factory=list)
@@ -96,14 +97,21 @@ class MemoryJournal:
         self._lock = threading.RLock()
 
     def open(
-        self, feed: str, *, owner: str, draft: Draft, lease: float | None = None, epoch: str | None = None
+        self,
+        feed: str,
+        *,
+        owner: str,
+        draft: Draft,
+        lease: float | None = None,
+        epoch: str | None = None,
+        message: str = "",
     ) -> Cursor:
         with self._lock:
             kept = self._feeds.get(feed)
             if kept is None:
                 draft.encode()
                 self._opened += 1
-                kept = self._feeds[feed] = _Feed(owner, epoch or mint_epoch(), self._opened)
+                kept = self._feeds[feed] = _Feed(owner, epoch or mint_epoch(), self._opened, message=message)
                 self._write(feed, kept, draft, run=0)
                 kept.lease_ends = None if lease is None else self._clock() + lease
             return kept.cursor
@@ -140,7 +148,7 @@ class MemoryJournal:
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
         with self._lock:
             kept = self._feeds.get(feed)
-            if kept is None:
+            if kept is None or kept.removed:
                 return None
             held = cursor or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
             first = kept.facts - len(kept.kept) + 1
@@ -187,7 +195,8 @@ class MemoryJournal:
                         return Closed(kept.state or "")
                 kept.run, kept.counter, kept.live = kept.run + 1, 0, True
                 kept.fact = 0 if kept.cancel else 1
-                kept.worker, kept.delivery, kept.retries, kept.message = worker, delivery, retries, message
+                kept.worker, kept.delivery, kept.retries = worker, delivery, retries
+                kept.message = message or kept.message
                 kept.lease_ends = self._clock() + lease
                 if not kept.cancel:
                     self._write(feed, kept, draft, run=kept.run)
@@ -314,7 +323,9 @@ class MemoryJournal:
     def snapshot(self, feed: str) -> Snapshot | None:
         with self._lock:
             kept = self._feeds.get(feed)
-            return None if kept is None else Snapshot(feed, kept.owner, kept.cursor, _copy(kept.document))
+            return (
+                None if kept is None or kept.removed else Snapshot(feed, kept.owner, kept.cursor, _copy(kept.document))
+            )
 
     def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
         with self._lock:
@@ -334,6 +345,16 @@ class MemoryJournal:
         with self._lock:
             self._feeds.pop(feed, None)
             self.settle(feed)
+
+    def remove(self, feed: str) -> None:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is not None:
+                kept.document = {"state": kept.state if states.is_terminal(kept.state) else states.CANCELLED}
+                kept.kept.clear()
+                kept.owner, kept.message, kept.removed = "", "", True
+                kept.live, kept.cancel, kept.lease_ends = False, True, None
+                self.settle(feed)
 
     def pending(self, *, limit: int) -> Sequence[str]:
         with self._lock:

@@ -64,9 +64,16 @@ class RedisJournal:
         self._names = Names(settings.key_prefix, self._client)
 
     def open(
-        self, feed: str, *, owner: str, draft: Draft, lease: float | None = None, epoch: str | None = None
+        self,
+        feed: str,
+        *,
+        owner: str,
+        draft: Draft,
+        lease: float | None = None,
+        epoch: str | None = None,
+        message: str = "",
     ) -> Cursor:
-        arguments = [epoch or mint_epoch(), owner, "" if lease is None else _ms(lease), *self._limits()]
+        arguments = [epoch or mint_epoch(), owner, "" if lease is None else _ms(lease), message, *self._limits()]
         reply = self._run("open", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)])
         cursor = _cursor(reply[1:])
         # A caller that chose the epoch may be asking again after a lost reply, before which nobody came to index it.
@@ -236,6 +243,9 @@ class RedisJournal:
 
     def forget(self, feed: str) -> None:
         self._run("forget", self._names.feed(feed), [feed])
+
+    def remove(self, feed: str) -> None:
+        self._run("remove", self._names.feed(feed), [feed, _ms(self._settings.live_kept_for)])
 
     def pending(self, *, limit: int) -> Sequence[str]:
         with speaking(self._settings.journal_url):

@@ -12,6 +12,7 @@ from flask import request, session
 
 from petiole.journal.contract import Snapshot
 from petiole.web.problems import Problem
+from petiole.web.tokens import bearer
 
 SESSION_KEY: Final = "petiole"
 
@@ -53,13 +54,17 @@ def may(authorize: Authorize, action: str, feed: str, user: str, owner: str) -> 
 
 
 def refuse_foreign_origin() -> None:
-    """Refuse a request that another site's page has sent with this site's cookies.
+    """Refuse a request that another site's page has sent with this site's cookies. Who sends a token needs none.
 
     Raises:
         Problem: 403.
     """
+    if bearer(None) is not None:
+        return
     origin = request.headers.get("Origin")
-    if origin is None or (urlsplit(origin).netloc == request.host and origin != "null"):
+    if origin is None and request.headers.get("Sec-Fetch-Site") != "cross-site":
+        return
+    if origin is not None and urlsplit(origin).netloc == request.host:
         return
     raise Problem(
         HTTPStatus.FORBIDDEN,

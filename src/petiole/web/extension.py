@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,24 +16,29 @@ from flask_socketio import SocketIO
 
 from petiole import state as states
 from petiole.bus import open_bus
-from petiole.dispatch import Handle, Tracking, now_ms, track_app
+from petiole.dispatch import Handle, Tracking, track_app
 from petiole.errors import PetioleError, SetupError, Unavailable
-from petiole.events import Document, Draft, feed_id
+from petiole.events import feed_id
 from petiole.journal import Journal
-from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
+from petiole.journal.contract import Snapshot
 from petiole.settings import Settings
+from petiole.web import actions
 from petiole.web.access import Authorize, Identify, allows, current_user, may, owner_only
 from petiole.web.courier import Courier
 from petiole.web.departure import Departure
 from petiole.web.guard import check_origins
+from petiole.web.idempotency import Asked, Idempotency, asked_by_request, key_of
 from petiole.web.inbox import add_inbox
 from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
+from petiole.web.origins import answer_other_sites, named_origins
+from petiole.web.page import problem_page, see, wants_page
 from petiole.web.problems import Problem, not_found, refused_by_routing, unavailable
 from petiole.web.readiness import Readiness
 from petiole.web.reaper import Reaper
 from petiole.web.relay import Relay
 from petiole.web.rights import Rights
 from petiole.web.socket import NAMESPACE, PetioleNamespace
+from petiole.web.tokens import Asker, Token, Tokens, allow_scope, bearer, covered
 from petiole.web.window import Window
 
 log = logging.getLogger(__name__)
@@ -39,6 +46,7 @@ log = logging.getLogger(__name__)
 EXTENSION: Final = "petiole"
 
 Links = Callable[[Snapshot], Mapping[str, str]]
+Deletion = Callable[[Snapshot], object]
 
 
 @dataclass(slots=True)
@@ -54,6 +62,7 @@ class State:
     courier: Courier
     readiness: Readiness
     rights: Rights
+    tokens: Tokens
     departure: Departure
     working: bool = False
 
@@ -70,6 +79,7 @@ class Petiole:
         self._identify: Identify | None = None
         self._authorize: Authorize = owner_only
         self._links: list[Links] = []
+        self._deletions: list[Deletion] = []
         if app is not None and socketio is not None:
             self.init_app(app, socketio, celery_app=celery_app)
 
@@ -118,11 +128,13 @@ class Petiole:
             catch_up=window.catch_up,
         )
         readiness = Readiness(tracking.journal, deaf=lambda: relay.deaf)
+        tokens = Tokens(tracking.journal, settings)
         rights = Rights(
             app,
             tracking.journal,
             namespace,
             may_watch=lambda feed, user, owner: may(self._authorize, "watch", feed, user, owner),
+            tokens=tokens,
             every=settings.rights_check,
             sleep=socketio.sleep,
         )
@@ -138,6 +150,7 @@ class Petiole:
             Courier(tracking.journal),
             readiness,
             rights,
+            tokens,
             departure,
         )
         departure.at_start()
@@ -150,10 +163,12 @@ class Petiole:
         def answer_in_kind(response: Response) -> Response:
             # What routing refuses, a blueprint's own handlers don't see.
             below = request.path.startswith(f"{settings.url_prefix}/")
-            return refused_by_routing(response) if below else response
+            if not below:
+                return response
+            return answer_other_sites(refused_by_routing(response), named_origins(socketio))
 
         # For the whole application: a view of its own that starts or authorizes a task raises them too.
-        app.register_error_handler(Problem, Problem.to_response)
+        app.register_error_handler(Problem, _answer)
         blueprint = monitor_blueprint(self)
         add_inbox(blueprint, self)
         app.register_blueprint(blueprint, url_prefix=settings.url_prefix)
@@ -226,43 +241,150 @@ class Petiole:
         title: str | None = None,
         queue: str | None = None,
         countdown: float | None = None,
+        idempotency_key: str | None = None,
     ) -> Handle:
         """Start a tracked task for who is asking; by name, the task's code need not be here.
 
+        A request with the header `Idempotency-Key` (or `idempotency_key`) starts it once in 24 hours: asked again it gets the
+        same handle.
+
         Raises:
-            Problem: 503, journal or broker are away; nothing was started.
+            Problem: 503, journal or broker are away; nothing was started. Of a key: 400, it is none; 422, it was used with
+                another body; 409, its first request is still under way.
             PetioleError: the arguments can't be sent.
         """
         owner = self.user(create=True) or ""
-        try:
+        name = task if isinstance(task, str) else task.name
+
+        def start(task_id: str) -> Handle:
             return self._state().tracking.start(
-                task, args, kwargs, owner=owner, title=title, queue=queue, countdown=countdown
+                task, args, kwargs, owner=owner, title=title, queue=queue, countdown=countdown, task_id=task_id
             )
+
+        try:
+            return self._start(start, owner, asked_by_request((name, args, kwargs), key=idempotency_key))
         except Unavailable as error:
             raise unavailable(error) from error
 
+    def _start(self, start: Callable[[str], Handle], owner: str, asked: Asked | None) -> Handle:
+        if asked is None:
+            return start(str(uuid.uuid4()))
+        return Idempotency(self.journal, self.settings).once(asked, owner, start)
+
     def accepted(self, handle: Handle) -> Response:
-        """Return the 202: where the monitor is, and the cursor of before the dispatch."""
+        """Return the 202: where the monitor is, and the cursor of before the dispatch; to a form a 303 to its page."""
         snapshot = Snapshot(handle.feed, "", handle.cursor, handle.document)
         wire = self.to_wire(snapshot)
+        if wants_page():
+            return see(wire["links"]["self"])
         response = jsonify(wire)
         response.status_code = HTTPStatus.ACCEPTED
         response.headers["Location"] = wire["links"]["self"]
         response.headers["Retry-After"] = RETRY_AFTER
         response.headers["Cache-Control"] = "no-store"
+        response.vary.add("Accept")
         return response
 
     def user(self, *, create: bool = True) -> str | None:
         """Return who is asking, as owners are written in the journal; `create`: name an unknown browser."""
         return current_user(self._identify, create=create)
 
-    def authorize(self, action: str, feed: str, *, user: str | None = None) -> Snapshot:
+    def token(
+        self,
+        subject: Handle | str | None = None,
+        *,
+        owner: str | None = None,
+        actions: Sequence[str] = ("watch",),
+        expires_in: float | None = None,
+    ) -> str:
+        """Return a token for a handle or a feed, or for all feeds of `owner`, for `expires_in` seconds.
+
+        In a request, a feed's name is authorized first, as who is asking; an owner is the caller's to know.
+
+        Raises:
+            Problem: 404, the feed isn't there or isn't theirs; 503, the journal is away.
+            PetioleError: there is no such action, or the time is too long.
+        """
+        feed = subject.feed if isinstance(subject, Handle) else subject
+        try:
+            if feed is not None:
+                snapshot = self.journal.snapshot(feed)
+                if snapshot is None or owner not in (None, snapshot.owner):
+                    raise not_found()
+                if isinstance(subject, str) and owner is None and has_request_context():
+                    for action in actions:
+                        self.authorize(action, feed, asker=Asker(self.user(create=False)))
+                owner = snapshot.owner
+            if owner is None:
+                raise PetioleError("A token is for somebody's feeds. Pass a handle, a feed's name, or owner=.")
+            return self._state().tokens.mint(owner, feed=feed, actions=actions, expires_in=expires_in)
+        except Unavailable as error:
+            raise unavailable(error) from error
+
+    def revoke_tokens(self, feed: str | None = None, *, owner: str | None = None) -> None:
+        """End every token of an owner, or of a feed's owner: of all their feeds, because they are counted together.
+
+        Raises:
+            Problem: 404, there is no such feed; 503, the journal is away.
+        """
+        try:
+            snapshot = None if feed is None else self.journal.snapshot(feed)
+            found = owner if snapshot is None else snapshot.owner
+            if found is None:
+                raise not_found()
+            self._state().tokens.revoke(found)
+        except Unavailable as error:
+            raise unavailable(error) from error
+
+    @property
+    def tokens(self) -> Tokens:
+        return self._state().tokens
+
+    def asker(self, action: str | None = None) -> Asker:
+        """Return who is asking in this request: by a token if it came with one, else by login or session.
+
+        Raises:
+            Problem: 401, the token is none; 403, it may not be where it is.
+        """
+        text = bearer(action)
+        if text is None:
+            return Asker(self.user(create=False))
+        token = self.tokens.read(text)
+        if action is not None and "token" in request.args and text == request.args["token"]:
+            allow_scope(token, action, linked=True)
+        return Asker(token.owner, token)
+
+    def owner_asking(self, asker: Asker | None = None) -> str | None:
+        """Return whose list or inbox is asked for; with a token it has to be one for all feeds of its owner.
+
+        Raises:
+            Problem: 401 or 403, the token isn't good for that; 503, the journal is away.
+        """
+        asking = asker or self.asker()
+        if asking.token is None:
+            return asking.user
+        self._check_token(asking.token)
+        allow_scope(asking.token, "watch")
+        if asking.token.feed is not None:
+            detail = "This token is for one feed. Ask for one of all feeds of its owner."
+            raise Problem(HTTPStatus.FORBIDDEN, "Beyond the token's scope", detail)
+        return asking.token.owner
+
+    def _check_token(self, token: Token) -> None:
+        try:
+            self.tokens.check(token)
+        except Unavailable as error:
+            raise unavailable(error) from error
+
+    def authorize(self, action: str, feed: str, *, user: str | None = None, asker: Asker | None = None) -> Snapshot:
         """Return the feed's snapshot if who is asking (or `user`) may do this to it.
 
         Raises:
-            Problem: 404, it isn't there or isn't theirs; 503, the journal is away.
+            Problem: 404, it isn't there or isn't theirs; 401 or 403, a token isn't good for it; 503, the journal is away.
         """
-        asking = user if user is not None else self.user(create=False)
+        asking = asker or (Asker(user) if user is not None else self.asker(action))
+        if asking.token is not None:
+            self._check_token(asking.token)
         try:
             snapshot = self.relay.snapshot(feed)
         except Unavailable as error:
@@ -275,18 +397,24 @@ class Petiole:
                 "Unreadable",
                 "What is known of this task can't be read. The server's log says why.",
             ) from error
-        if snapshot is None or not allows(self._authorize, action, snapshot, asking):
+        if asking.token is not None:
+            snapshot = covered(asking.token, snapshot)
+            allow_scope(asking.token, action)
+        if snapshot is None or not allows(self._authorize, action, snapshot, asking.user):
             raise not_found()
         return snapshot
 
     def still_may(self, action: str, feed: str) -> Callable[[str], bool]:
         """Return what says, given the feed's owner, whether who is asking now may still do this; needs no request then."""
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-        user = self.user(create=False)
+        asker = self.asker(action)
+        tokens = self.tokens
 
         def still(owner: str) -> bool:
+            if asker.token is not None and tokens.ended([asker.token]):
+                return False
             with app.app_context():
-                return user is not None and may(self._authorize, action, feed, user, owner)
+                return asker.user is not None and may(self._authorize, action, feed, asker.user, owner)
 
         return still
 
@@ -298,31 +426,45 @@ class Petiole:
         Raises:
             Problem: 409, the task has finished, or can't be stopped by force (yet); 404, it is gone.
         """
-        now = now_ms()
-        patch: dict[str, Any] = {"state": states.CANCELLING}
-        if force:
-            _refuse_force(snapshot.document, now=now)
-            patch["forced"] = True
-        elif snapshot.document.get("forcible"):
-            patch["force_after"] = now + round(self.settings.cancel_grace * 1000)
-        reply = self.journal.cancel(
-            snapshot.feed,
-            cancelling=Draft("state", patch),
-            cancelled=Draft("state", {"state": states.CANCELLED, "finished_at": now}),
-            force=force,
-        )
-        match reply:
-            case Closed(state) if state != states.CANCELLED:
-                raise Problem(HTTPStatus.CONFLICT, "Finished", f"The task has {state} already and can't be cancelled.")
-            case Missing():
-                raise not_found()
-        newest = self.journal.snapshot(snapshot.feed) or snapshot
-        status = HTTPStatus.OK if isinstance(reply, Closed | Duplicate) else HTTPStatus.ACCEPTED
-        return int(status), newest
+        return actions.cancel(self.journal, snapshot, force=force, grace=self.settings.cancel_grace)
+
+    def retry(self, snapshot: Snapshot, *, idempotency_key: str | None = None) -> Handle:
+        """Start a task that has ended without success again, for its owner, under a new id; `retry_of` is the old one.
+
+        Raises:
+            Problem: 409, it can't be; 503, journal or broker are away; nothing was started.
+        """
+        try:
+            key = key_of(idempotency_key)
+            asked = None if key is None else Asked(key, f"retry {snapshot.feed}", "")
+            return self._start(actions.repeat(self._state().tracking, snapshot), snapshot.owner, asked)
+        except Unavailable as error:
+            raise unavailable(error) from error
+
+    def delete(self, snapshot: Snapshot) -> None:
+        """Remove a task: what runs of it is stopped, `on_delete` takes away what it has made, and nobody can see it any more.
+
+        Raises:
+            Problem: 503, the journal is away.
+        """
+        try:
+            if not states.is_terminal(snapshot.document.get("state")):
+                with suppress(Problem):  # it was faster
+                    self.cancel(snapshot)
+            for function in self._deletions:
+                function(snapshot)
+            actions.remove(self.journal, snapshot)
+        except Unavailable as error:
+            raise unavailable(error) from error
+
+    def on_delete(self, function: Deletion) -> Deletion:
+        """Have `function(snapshot)` take away what a task has made, when it is deleted. Usable as decorator."""
+        self._deletions.append(function)
+        return function
 
     def to_wire(self, snapshot: Snapshot) -> dict[str, Any]:
         """Return a snapshot as browsers get it, with its links; needs a request or application context with URLs."""
-        found = links(snapshot.feed)
+        found = links(snapshot)
         for function in self._links:
             found.update(function(snapshot))
         return {
@@ -341,19 +483,5 @@ class Petiole:
         return state
 
 
-def _refuse_force(document: Document, *, now: int) -> None:
-    state = document.get("state")
-    if states.is_terminal(state):
-        return  # the journal says so
-    if state != states.CANCELLING:
-        raise Problem(HTTPStatus.CONFLICT, "Not cancelled", "Cancel the task first; it may stop by itself.")
-    after = document.get("force_after")
-    if after is None:
-        detail = (
-            "Its worker runs tasks in threads or alone and can't end a single one. It stops at its next progress call."
-        )
-        raise Problem(HTTPStatus.CONFLICT, "Can't be forced", detail)
-    if now < after:
-        left = -(-(after - now) // 1000)
-        detail = f"The task may still stop by itself. Force it in {left} s."
-        raise Problem(HTTPStatus.CONFLICT, "Too early", detail, members={"retry_after": left})
+def _answer(problem: Problem) -> Response:
+    return problem_page(problem) if wants_page() else problem.to_response()

@@ -1,7 +1,8 @@
 """The fence around python-engineio and python-socketio: bounds what one connection can make this process hold, do or log.
 
 What Petiole needs of these libraries beyond their documentation is in this file; `tests/unit/test_guard.py` names it, and
-fails when they change. Everything is set on the one server object and its connections, but for gevent-websocket's unmasking.
+fails when they change. Where one of these things is missing its protection is off, which is said once, and sockets go on.
+Everything is set on the one server object and its connections, but for gevent-websocket's unmasking.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from engineio.packet import PING, Packet
 
 from petiole.errors import SetupError
 from petiole.web.budget import Bucket
+from petiole.web.known import Off, missing_of
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,10 @@ CONNECTS: Final = 20.0
 CONNECTS_PER_SECOND: Final = 0.5
 LINES: Final = 10.0
 LINES_PER_SECOND: Final = 0.1
+
+# The protection without which there is no other.
+CONNECTIONS: Final = "against hostile connections"
+_MANAGER: Final = tuple(f"manager.{name}" for name in ("get_namespaces", "sid_from_eio_sid", "eio_sid_from_sid"))
 
 _CONNECT, _DISCONNECT, _EVENT, _ACK, _BINARY_EVENT, _BINARY_ACK = 0, 1, 2, 3, 5, 6
 
@@ -75,18 +81,42 @@ class Guard:
         self._held: dict[str, tuple[int, float]] = {}
         self._lines = Bucket(burst=LINES, rate=LINES_PER_SECOND, clock=clock)
         self._unsaid = 0
-        server.packet_class = _checked_packet(server.packet_class, text_only=text_only, events=events)
-        self._connected, self._disconnected = self._eio.handlers["connect"], self._eio.handlers["disconnect"]
-        self._handle = self._eio.handlers["message"]
+        self._off = Off()
+        if self._fence_connections():
+            self._check_packets(text_only=text_only, events=events)
+            self._bound_frames()
+
+    def _fence_connections(self) -> bool:
+        """Stand between Engine.IO and Socket.IO; without that nothing else of this could act on what it finds."""
+        needed = ("eio.handlers", "eio.on", "eio.sockets", "eio.max_http_buffer_size", "_binary_packet", *_MANAGER)
+        lacking = missing_of(self._server, *needed)
+        handlers = {} if lacking else self._eio.handlers
+        if lacking is None and not {"connect", "message", "disconnect"} <= set(handlers):
+            lacking = "eio.handlers['message']"
+        if lacking is not None:
+            self._off.say(CONNECTIONS, lacking)
+            return False
+        self._connected, self._disconnected = handlers["connect"], handlers["disconnect"]
+        self._handle = handlers["message"]
         self._eio.on("connect", self._on_connect)
         self._eio.on("message", self._on_message)
         self._eio.on("disconnect", self._on_disconnect)
-        if self._eio._async["websocket"] is not None:
+        return True
+
+    def _check_packets(self, *, text_only: str, events: Collection[str]) -> None:
+        lacking = missing_of(self._server, "packet_class.decode", "packet_class.add_attachment")
+        if lacking is not None:
+            self._off.say("against malformed packets", lacking)
+            return
+        self._server.packet_class = _checked_packet(self._server.packet_class, text_only=text_only, events=events)
+
+    def _bound_frames(self) -> None:
+        drivers = getattr(self._eio, "_async", None)
+        if not isinstance(drivers, dict) or "websocket" not in drivers:
+            self._off.say("against large frames and silent sockets", "eio._async['websocket']")
+        elif drivers["websocket"] is not None:
             # A copy: the table is the driver's, and other servers in this process have it too.
-            self._eio._async = {
-                **self._eio._async,
-                "websocket": _checked_websocket(self._eio._async["websocket"], self),
-            }
+            self._eio._async = {**drivers, "websocket": _checked_websocket(drivers["websocket"], self)}
 
     def close(self, eio_sid: str, reason: str | None) -> None:
         """Close a connection, whichever its transport, without waiting for it to read; `reason` is for the log."""
@@ -95,13 +125,20 @@ class Guard:
             return
         if reason is not None:
             self._say(reason)
-        socket.close(wait=False, abort=True)
-        if not socket.upgraded:
-            # Nobody's thread ends with it, so nobody else takes it out soon.
-            self._eio.sockets.pop(eio_sid, None)
+        try:
+            socket.close(wait=False, abort=True)
+            if not socket.upgraded:
+                # Nobody's thread ends with it, so nobody else takes it out soon.
+                self._eio.sockets.pop(eio_sid, None)
+        except (AttributeError, TypeError) as error:
+            self._off.say("against clients that don't read their end", error)
+            self._eio.disconnect(eio_sid)
 
     def close_of(self, sid: str, namespace: str, reason: str | None) -> None:
         """Close the connection that is `sid` in a namespace."""
+        if CONNECTIONS in self._off:
+            self._server.disconnect(sid, namespace=namespace)
+            return
         eio_sid = self._server.manager.eio_sid_from_sid(sid, namespace)
         if eio_sid is not None:
             self.close(eio_sid, reason)
@@ -131,11 +168,15 @@ class Guard:
             if now - since >= self._join_within:
                 # In a task of its own: an application's handler of the disconnect may take its time.
                 self._server.start_background_task(self.close, eio_sid, "attachments that don't come")
+        for gone in self._unjoined.keys() - self._eio.sockets.keys():
+            self._unjoined.pop(gone, None)
+
+    def ping(self) -> None:
+        """Send the pings that are due."""
+        now = self._clock()
         for eio_sid, due in list(self._pings.items()):
             if now >= due:
                 self._ping(eio_sid)
-        for gone in self._unjoined.keys() - self._eio.sockets.keys():
-            self._unjoined.pop(gone, None)
 
     def _ping(self, eio_sid: str) -> None:
         self._pings.pop(eio_sid, None)
@@ -167,9 +208,19 @@ class Guard:
             self._server.start_background_task(self._run)
         self._unjoined[eio_sid] = self._clock()
         socket = self._eio.sockets[eio_sid]
-        take = socket.handle_post_request
-        socket.handle_post_request = lambda environ: self._on_post(socket, take, environ)
-        socket.schedule_ping = lambda: self._schedule_ping(socket)
+        lacking = missing_of(socket, "handle_post_request", "sid")
+        if lacking is None:
+            take = socket.handle_post_request
+            socket.handle_post_request = lambda environ: self._on_post(socket, take, environ)
+        else:
+            self._off.say("against malformed long polling", f"socket.{lacking}")
+        lacking = missing_of(socket, "schedule_ping", "last_ping", "send", "closing", "closed") or missing_of(
+            self._eio, "ping_interval"
+        )
+        if lacking is None:
+            socket.schedule_ping = lambda: self._schedule_ping(socket)
+        else:
+            self._off.say("against a thread for each socket's pings", f"socket.{lacking}")
         return self._connected(eio_sid, environ)
 
     def _schedule_ping(self, socket: Any) -> None:
@@ -255,10 +306,13 @@ class Guard:
     def _run(self) -> None:
         while True:
             self._server.sleep(TICK)
-            try:
-                self.sweep()
-            except Exception:
-                log.exception("sweep_failed")
+            for part in (self.sweep, self.ping):
+                try:
+                    part()
+                except AttributeError as error:
+                    self._off.say("against connections that join nothing", error)
+                except Exception:
+                    log.exception("sweep_failed")
 
 
 def check_origins(origins: Any) -> None:

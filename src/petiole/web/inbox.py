@@ -57,7 +57,7 @@ def add_inbox(blueprint: Blueprint, petiole: Petiole) -> None:
     """Add the routes of the inbox of who is asking."""
 
     def own() -> Snapshot:
-        return inbox_of(petiole, petiole.user(create=True) or NOBODY)
+        return inbox_of(petiole, petiole.owner_asking() or petiole.user(create=True) or NOBODY)
 
     @blueprint.get("/inbox")
     def inbox() -> Response:
@@ -71,7 +71,7 @@ def add_inbox(blueprint: Blueprint, petiole: Petiole) -> None:
     @blueprint.post("/inbox/acknowledge")
     def inbox_acknowledge() -> Response:
         refuse_foreign_origin()
-        acknowledge(petiole, petiole.user(create=False), request.get_json(silent=True))
+        acknowledge(petiole, petiole.owner_asking(), request.get_json(silent=True))
         return jsonify(_wire(own()))
 
 

@@ -11,8 +11,12 @@ from flask import Blueprint, Response, jsonify, request, url_for
 from petiole import state as states
 from petiole.errors import InvalidName, Unavailable
 from petiole.events import Cursor, feed_id, task_feed
+from petiole.journal import Journal
 from petiole.journal.contract import Snapshot
 from petiole.web.access import refuse_foreign_origin
+from petiole.web.actions import REPEATABLE
+from petiole.web.openapi import describe
+from petiole.web.page import see, task_page, wants_page
 from petiole.web.problems import Problem, not_found, unavailable
 from petiole.web.stream import MEDIA_TYPE, stream
 
@@ -21,11 +25,14 @@ if TYPE_CHECKING:
 
 RETRY_AFTER: Final = "3"
 PAGE_SIZE: Final = 50
+PAGES_SEARCHED: Final = 10
 
 
 def monitor_blueprint(petiole: Petiole) -> Blueprint:
     """Return the routes below the prefix; their names begin with `petiole.`."""
-    blueprint = Blueprint("petiole", __name__, static_folder="static", static_url_path="/static")
+    blueprint = Blueprint(
+        "petiole", __name__, static_folder="static", static_url_path="/static", template_folder="templates"
+    )
 
     def authorized(action: str, task_id: str) -> Snapshot:
         try:
@@ -48,19 +55,40 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
     @blueprint.get("/tasks/<task_id>")
     def task(task_id: str) -> Response:
         snapshot = authorized("watch", task_id)
-        return answer_snapshot(snapshot, petiole.to_wire(snapshot))
+        wire = petiole.to_wire(snapshot)
+        return task_page(wire) if wants_page() else answer_snapshot(snapshot, wire)
+
+    @blueprint.delete("/tasks/<task_id>")
+    def delete(task_id: str) -> tuple[str, int]:
+        refuse_foreign_origin()
+        petiole.delete(authorized("delete", task_id))
+        return "", HTTPStatus.NO_CONTENT
 
     @blueprint.get("/tasks/<task_id>/events")
     def events(task_id: str) -> Response:
         return answer_events(petiole, authorized("watch", task_id), gone=url_for("petiole.task", task_id=task_id))
 
     @blueprint.post("/tasks/<task_id>/cancel")
-    def cancel(task_id: str) -> tuple[Response, int]:
+    def cancel(task_id: str) -> Response:
         refuse_foreign_origin()
         body = request.get_json(silent=True)
         force = isinstance(body, dict) and body.get("force") is True
         status, snapshot = petiole.cancel(authorized("cancel", task_id), force=force)
-        return jsonify(petiole.to_wire(snapshot)), status
+        wire = petiole.to_wire(snapshot)
+        if wants_page():
+            return see(wire["links"]["self"])
+        response = jsonify(wire)
+        response.status_code = status
+        return response
+
+    @blueprint.post("/tasks/<task_id>/retry")
+    def retry(task_id: str) -> Response:
+        refuse_foreign_origin()
+        return petiole.accepted(petiole.retry(authorized("retry", task_id)))
+
+    @blueprint.get("/openapi.json")
+    def openapi() -> Response:
+        return jsonify(describe(url_for("petiole.openapi").removesuffix("/openapi.json")))
 
     blueprint.register_error_handler(InvalidName, _malformed)
     blueprint.register_error_handler(Unavailable, _away)
@@ -71,6 +99,7 @@ def answer_snapshot(snapshot: Snapshot, wire: dict[str, Any]) -> Response:
     """Return a document with its ETag; 304 to who has it already."""
     response = jsonify(wire)
     response.set_etag(str(snapshot.cursor))
+    response.vary.add("Accept")
     response.headers["Cache-Control"] = "private, no-cache"
     if not states.is_terminal(snapshot.document.get("state")):
         response.headers["Retry-After"] = RETRY_AFTER
@@ -124,14 +153,17 @@ def _streamed(petiole: Petiole, snapshot: Snapshot, cursor: Cursor | None) -> Re
     return response
 
 
-def links(feed: str) -> dict[str, Any]:
-    """Return where a task's monitor, events and cancel are."""
-    task_id = feed_id(feed)
-    return {
+def links(snapshot: Snapshot) -> dict[str, Any]:
+    """Return where a task's monitor, events and cancel are, and where it can be started again, if it can."""
+    task_id = feed_id(snapshot.feed)
+    found = {
         "self": url_for("petiole.task", task_id=task_id),
         "events": url_for("petiole.events", task_id=task_id),
         "cancel": url_for("petiole.cancel", task_id=task_id),
     }
+    if snapshot.document.get("state") in REPEATABLE:
+        found["retry"] = url_for("petiole.retry", task_id=task_id)
+    return found
 
 
 def _own_tasks(petiole: Petiole) -> Response:
@@ -140,14 +172,29 @@ def _own_tasks(petiole: Petiole) -> Response:
     if state is not None and state not in (*states.ACTIVE, *states.TERMINAL):
         known = ", ".join((*states.ACTIVE, *states.TERMINAL))
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", f"There is no state {state!r}. Use one of {known}.")
-    found, mark = petiole.journal.list(petiole.user(create=True) or "", limit=PAGE_SIZE, before=before)
-    listed = [snapshot for snapshot in found if state is None or snapshot.document.get("state") == state]
+    owner = petiole.owner_asking() or petiole.user(create=True) or ""
+    listed, mark = _list(petiole.journal, owner, state=state, before=before)
     response = jsonify({"tasks": [petiole.to_wire(snapshot) for snapshot in listed]})
     response.headers["Cache-Control"] = "private, no-cache"
     if mark is not None:
         query = {"cursor": str(mark)} | ({"state": state} if state else {})
         response.headers["Link"] = f'<{url_for("petiole.tasks")}?{urlencode(query)}>; rel="next"'
     return response
+
+
+def _list(journal: Journal, owner: str, *, state: str | None, before: int | None) -> tuple[list[Snapshot], int | None]:
+    """Return a page of an owner's tasks, and the mark to go on from.
+
+    Of one state a page has at least `PAGE_SIZE` tasks, or what was found among `PAGES_SEARCHED` pages of all of them.
+    """
+    listed: list[Snapshot] = []
+    mark = before
+    for _ in range(1 if state is None else PAGES_SEARCHED):
+        found, mark = journal.list(owner, limit=PAGE_SIZE, before=mark)
+        listed += [snapshot for snapshot in found if state is None or snapshot.document.get("state") == state]
+        if mark is None or len(listed) >= PAGE_SIZE:
+            break
+    return listed, mark
 
 
 def _ready(petiole: Petiole) -> Response:

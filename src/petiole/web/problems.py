@@ -9,6 +9,7 @@ from typing import Any, Final
 from flask import Response, jsonify
 
 from petiole.errors import PetioleError, Unavailable
+from petiole.web.page import wants_page
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -51,8 +52,8 @@ class Problem(PetioleError):
 
 
 def refused_by_routing(response: Response) -> Response:
-    """Return Flask's own 404 or 405 page as a problem object; other answers as they are."""
-    if response.mimetype == MEDIA_TYPE or response.status_code not in (404, 405):
+    """Return Flask's own 404 or 405 page as a problem object to who doesn't show pages; other answers as they are."""
+    if response.mimetype == MEDIA_TYPE or response.status_code not in (404, 405) or wants_page():
         return response
     if response.status_code == HTTPStatus.NOT_FOUND:
         return not_found().to_response()

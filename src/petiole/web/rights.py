@@ -11,6 +11,7 @@ from flask import Flask
 from petiole.errors import Unavailable
 from petiole.journal import Journal
 from petiole.web.problems import Problem, not_found, unavailable
+from petiole.web.tokens import Asker, Tokens
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +21,8 @@ SLICE: Final = 1000
 class Watches(Protocol):
     """Who watches what, and how a watch is ended."""
 
-    def watches(self) -> Iterable[tuple[str, str, str]]:
-        """Every watch as connection, user and feed."""
+    def watches(self) -> Iterable[tuple[str, Asker, str]]:
+        """Every watch as connection, who is asking, and feed."""
         ...
 
     def refuse(self, sid: str, feed: str, problem: Problem) -> None:
@@ -39,6 +40,7 @@ class Rights:
         watches: Watches,
         *,
         may_watch: Callable[[str, str, str], bool],
+        tokens: Tokens,
         every: float,
         sleep: Callable[[float], Any],
     ) -> None:
@@ -46,6 +48,7 @@ class Rights:
         self._journal = journal
         self._watches = watches
         self._may_watch = may_watch
+        self._tokens = tokens
         self._every = every
         self._sleep = sleep
 
@@ -65,7 +68,7 @@ class Rights:
         """Ask again for every watch, with one round trip for the owners of a thousand feeds.
 
         A feed that the journal doesn't know is left alone: it has lost it, and its writer may open it anew. An authorizer that
-        raises allows nothing, and the browser is told to ask again.
+        raises allows nothing, and the browser is told to ask again. So it is when a token has ended: it may have a newer one.
 
         Raises:
             Unavailable: the journal is away; nothing was refused.
@@ -76,11 +79,16 @@ class Rights:
         for at in range(0, len(feeds), SLICE):
             heads = self._journal.heads(feeds[at : at + SLICE])
             owners.update({feed: head.owner for feed, head in heads.items()})
+        ended = self._tokens.ended({asker.token for _, asker, _ in found if asker.token is not None})
         answers: dict[tuple[str, str], Problem | None] = {}
         with self._app.app_context():
-            for sid, user, feed in found:
+            for sid, asker, feed in found:
+                if asker.token in ended:
+                    self._watches.refuse(sid, feed, ended[asker.token])
+                    continue
                 if feed not in owners:
                     continue
+                user = asker.user or ""
                 if (user, feed) not in answers:
                     answers[user, feed] = self._problem(feed, user, owners[feed])
                 problem = answers[user, feed]
@@ -88,6 +96,8 @@ class Rights:
                     self._watches.refuse(sid, feed, problem)
 
     def _problem(self, feed: str, user: str, owner: str) -> Problem | None:
+        if not owner:
+            return not_found()  # it was removed
         try:
             allowed = self._may_watch(feed, user, owner)
         except Exception:

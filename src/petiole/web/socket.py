@@ -1,4 +1,4 @@
-"""The Socket.IO namespace `/petiole`: watch, unwatch, cancel, acknowledge.
+"""The Socket.IO namespace `/petiole`: watch, unwatch, cancel, retry, acknowledge.
 
 Rooms are named by the server, and nothing that a browser sends is relayed to another.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from flask import request
@@ -16,12 +18,14 @@ from flask_socketio import ConnectionRefusedError, Namespace, join_room
 from petiole.errors import InvalidName, Unavailable
 from petiole.events import Cursor, check_feed
 from petiole.feed import Reading
+from petiole.journal.contract import Snapshot
 from petiole.settings import Settings
 from petiole.web.budget import Bucket, Tally
 from petiole.web.departure import spread
 from petiole.web.guard import RESERVED, Guard, check_origins
 from petiole.web.inbox import acknowledge
 from petiole.web.problems import Problem, not_found, too_many, unavailable
+from petiole.web.tokens import Asker
 
 if TYPE_CHECKING:
     from petiole.web.extension import Petiole
@@ -31,13 +35,22 @@ NAMESPACE: Final = "/petiole"
 LAST_WORDS_WITHIN: Final = 0.3
 
 
-class Connection:
-    """One browser tab: who it is, what it watches, and how much it asks for."""
+@dataclass(slots=True, eq=False)
+class Watch:
+    """One feed that a browser watches: as whom, and whether the relay counts it already."""
 
-    def __init__(self, user: str | None, settings: Settings) -> None:
-        self.user = user
-        # By feed, whether the relay counts it already; who takes a feed out ends what is counted, and nobody else.
-        self.watched: dict[str, list[bool]] = {}
+    asker: Asker
+    counted: bool = False
+
+
+class Connection:
+    """One browser tab: who it is, what it watches, and how much it asks for. `counted_as`: in whose name it is counted."""
+
+    def __init__(self, asker: Asker, settings: Settings, *, counted_as: str | None) -> None:
+        self.asker = asker
+        self.counted_as = counted_as
+        # Who takes a feed out ends what is counted, and nobody else.
+        self.watched: dict[str, Watch] = {}
         self.lock = threading.Lock()
         self.calls = Bucket(burst=settings.calls_burst, rate=settings.calls_per_second)
         self.refused = 0
@@ -57,30 +70,33 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
     def _set_server(self, server: Any) -> None:
         # Called when there is a server, whether it was made before or after Petiole was set up.
         if not self._settings.allow_any_origin:
-            check_origins(server.eio.cors_allowed_origins)
+            check_origins(getattr(server.eio, "cors_allowed_origins", None))
         super()._set_server(server)
         events = {name.removeprefix("on_") for name in dir(self) if name.startswith("on_")}
         self._guard = Guard(server, text_only=NAMESPACE, events=events.difference(RESERVED))
 
-    def on_connect(self, _auth: object = None) -> None:
+    def on_connect(self, auth: object = None) -> None:
         self._petiole.begin()
-        user = self._petiole.user(create=False)
+        asker = self._asker_of(auth)
         closed = self._petiole.readiness.closed()
         if closed is not None:
             raise ConnectionRefusedError(closed, unavailable(Unavailable(closed)).to_wire())
-        if user is not None and not self._owners.take(user):
+        # Who holds somebody's token can't use up their pages.
+        counted_as = asker.user if asker.token is None else f"token:{asker.user}"
+        if counted_as is not None and not self._owners.take(counted_as):
             raise ConnectionRefusedError(
                 "Too many open pages", too_many("Close a page of this application.", 30).to_wire()
             )
-        self._connections[request.sid] = Connection(user, self._settings)  # type: ignore[attr-defined]
+        connection = Connection(asker, self._settings, counted_as=counted_as)
+        self._connections[request.sid] = connection  # type: ignore[attr-defined]
 
     def on_disconnect(self, *_reason: object) -> None:
         sid: str = request.sid  # type: ignore[attr-defined]
         connection = self._connections.pop(sid, None)
         if connection is None:
             return
-        if connection.user is not None:
-            self._owners.give_back(connection.user)
+        if connection.counted_as is not None:
+            self._owners.give_back(connection.counted_as)
         for feed in list(connection.watched):
             self._leave(sid, connection, feed)
 
@@ -93,14 +109,17 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
     def on_cancel(self, message: object = None) -> dict[str, Any]:
         return self._answer(self._cancel, message)
 
+    def on_retry(self, message: object = None) -> dict[str, Any]:
+        return self._answer(self._retry, message)
+
     def on_acknowledge(self, message: object = None) -> dict[str, Any]:
         return self._answer(self._acknowledge, message)
 
-    def watches(self) -> Iterator[tuple[str, str, str]]:
-        """Every watch of this process as connection, user and feed."""
+    def watches(self) -> Iterator[tuple[str, Asker, str]]:
+        """Every watch of this process as connection, who is asking, and feed."""
         for sid, connection in list(self._connections.items()):
-            for feed in list(connection.watched):
-                yield sid, connection.user or "", feed
+            for feed, watch in list(connection.watched.items()):
+                yield sid, watch.asker, feed
 
     def refuse(self, sid: str, feed: str, problem: Problem) -> None:
         """End a watch that is allowed no more, and say so to its browser."""
@@ -125,17 +144,24 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
     def _watch(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
         feed = check_feed(message.get("feed"))
         cursor = None if message.get("cursor") is None else Cursor.parse(message["cursor"])
-        self._petiole.authorize("watch", feed, user=connection.user)
-        if feed in connection.watched:
+        asker = self._asker(connection, message)
+        self._petiole.authorize("watch", feed, asker=asker)
+        watch = connection.watched.get(feed)
+        if watch is not None:
+            watch.asker = asker
             reading = self._petiole.relay.read(feed, cursor)
         else:
-            reading = self._begin(connection, feed, cursor)
+            reading = self._begin(connection, feed, cursor, asker)
         if reading is None:
             self._leave(request.sid, connection, feed)  # type: ignore[attr-defined]
             raise not_found()
-        return reading.to_wire()
+        wire = reading.to_wire()
+        if asker.token is not None:
+            # In seconds from here, because the browser's clock may say anything.
+            wire["token_expires_in"] = self._petiole.tokens.expires_in(asker.token)
+        return wire
 
-    def _begin(self, connection: Connection, feed: str, cursor: Cursor | None) -> Reading | None:
+    def _begin(self, connection: Connection, feed: str, cursor: Cursor | None, asker: Asker) -> Reading | None:
         sid: str = request.sid  # type: ignore[attr-defined]
         limit = self._settings.watches_per_connection
         if len(connection.watched) >= limit:
@@ -144,21 +170,21 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             join_room(feed)
         except (KeyError, ValueError):
             raise Problem(410, "Gone", "The connection has ended.") from None
-        counted = connection.watched.setdefault(feed, [False])
+        watch = connection.watched.setdefault(feed, Watch(asker))
         try:
             reading = self._petiole.relay.watch(feed, cursor)
         except Unavailable:
             # A page may have asked twice: what one question began, the other one's failure doesn't end.
-            if not counted[0]:
+            if not watch.counted:
                 self._leave(sid, connection, feed)
             raise
         if reading is None:
             return None
         with connection.lock:
-            left = connection.watched.get(feed) is not counted
-            kept = not left and not counted[0]
+            left = connection.watched.get(feed) is not watch
+            kept = not left and not watch.counted
             if kept:
-                counted[0] = True
+                watch.counted = True
         if not kept:
             self._petiole.relay.unwatch(feed)
         if left:
@@ -173,26 +199,58 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         return {}
 
     def _acknowledge(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
-        acknowledge(self._petiole, connection.user, message)
+        acknowledge(self._petiole, self._petiole.owner_asking(self._asker(connection, message)), message)
         return {}
 
     def _cancel(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
         feed = check_feed(message.get("feed"))
-        snapshot = self._petiole.authorize("cancel", feed, user=connection.user)
+        snapshot = self._petiole.authorize("cancel", feed, asker=self._asker(connection, message))
         status, snapshot = self._petiole.cancel(snapshot, force=message.get("force") is True)
         return {"status": status, "document": snapshot.document}
+
+    def _retry(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+        feed = check_feed(message.get("feed"))
+        snapshot = self._petiole.authorize("retry", feed, asker=self._asker(connection, message))
+        handle = self._petiole.retry(snapshot, idempotency_key=message.get("idempotency_key"))
+        started = Snapshot(handle.feed, snapshot.owner, handle.cursor, handle.document)
+        return {"status": int(HTTPStatus.ACCEPTED), "task": self._petiole.to_wire(started)}
 
     def _leave(self, sid: str, connection: Connection, feed: str) -> bool:
         """End a watch; false where there was none. May be called from anywhere, more than once."""
         with connection.lock:
-            counted = connection.watched.pop(feed, None)
-        if counted is None:
+            watch = connection.watched.pop(feed, None)
+        if watch is None:
             return False
         self.server.leave_room(sid, feed, namespace=NAMESPACE)
         self._petiole.window.forget(sid, feed)
-        if counted[0]:
+        if watch.counted:
             self._petiole.relay.unwatch(feed)
         return True
+
+    def _asker(self, connection: Connection, message: dict[str, Any]) -> Asker:
+        """Who asks in this message: the holder of its token, or who the connection is."""
+        if message.get("token") is None:
+            return connection.asker
+        token = self._petiole.tokens.read(message["token"])
+        return Asker(token.owner, token)
+
+    def _asker_of(self, auth: object) -> Asker:
+        """Who connects: the holder of the token in `auth`, or who the handshake's request came from.
+
+        Raises:
+            ConnectionRefusedError: the token isn't good.
+        """
+        text = auth.get("token") if isinstance(auth, dict) else None
+        if text is None:
+            return Asker(self._petiole.user(create=False))
+        try:
+            token = self._petiole.tokens.read(text)
+            self._petiole.tokens.check(token)
+        except Problem as problem:
+            raise ConnectionRefusedError(problem.title, problem.to_wire()) from None
+        except Unavailable as error:
+            raise ConnectionRefusedError("Not now", unavailable(error).to_wire()) from None
+        return Asker(token.owner, token)
 
     def _tell(self, sid: str, name: str, payload: dict[str, Any]) -> None:
         # This process's browsers only: the application's own message queue has nothing to do with it.

@@ -43,7 +43,7 @@ def stream(
         try:
             if clock() - checked >= rights_check:
                 head = journal.heads([feed]).get(feed)
-                if head is None or not may_watch(head.owner):
+                if head is None or not head.owner or not may_watch(head.owner):
                     return
                 checked = clock()
             reading = journal.read(feed, cursor, limit=limit)

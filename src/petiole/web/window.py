@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from flask_socketio import SocketIO
+
+from petiole.web.known import Off
+
+SLOW: Final = "against slow browsers"
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +35,25 @@ class Window:
         self._limit = limit
         self._watching = watching
         self._behind: dict[str, set[str]] = {}
+        self._off = Off()
 
     def emit(self, name: str, payload: dict[str, Any], *, feed: str) -> None:
         """Send to every connection of this process that watches `feed` and keeps up."""
+        if SLOW not in self._off:
+            try:
+                self._leave_out(feed)
+            except (AttributeError, TypeError) as error:
+                self._off.say(SLOW, error)
+        # This process's browsers only: the application's own message queue would multiply every event.
+        self._socketio.emit(name, payload, to=feed, namespace=self._namespace, ignore_queue=True)
+
+    def _leave_out(self, feed: str) -> None:
         manager = self._socketio.server.manager
         for sid, eio_sid in list(manager.get_participants(self._namespace, feed)):
             if self._waiting(eio_sid) >= self._limit:
                 manager.leave_room(sid, self._namespace, feed)
                 self._behind.setdefault(sid, set()).add(feed)
                 log.info("browser_behind", extra={"feed": feed, "sid": sid})
-        # This process's browsers only: the application's own message queue would multiply every event.
-        self._socketio.emit(name, payload, to=feed, namespace=self._namespace, ignore_queue=True)
 
     def catch_up(self, standing: Callable[[str], dict[str, Any] | None]) -> None:
         """Take back who has drained: `standing(feed)` is the event that says where the feed is, if that can be known."""

@@ -293,7 +293,7 @@ class Lifecycle:
         except (OperationalError, OSError) as error:
             log.warning("process_not_ended", extra={"feed": feed, "error": str(error)})
 
-    def _on_publish(self, sender: str, headers: dict[str, Any] | None = None, **_: Any) -> None:
+    def _on_publish(self, sender: str, headers: dict[str, Any] | None = None, body: object = None, **_: Any) -> None:
         """Track what `.delay()` publishes if it is to be followed; and end a run that hands its task over."""
         if not headers or headers.get("id") is None:
             return
@@ -303,9 +303,9 @@ class Lifecycle:
         if run is not None and task_feed(str(headers["id"])) == run.feed:
             self._hand_over(run, sender, headers)
         elif HEADER not in headers and not headers.get("retries"):
-            self._follow(sender, headers, run)
+            self._follow(sender, headers, run, body)
 
-    def _follow(self, name: str, headers: dict[str, Any], run: Run | None) -> None:
+    def _follow(self, name: str, headers: dict[str, Any], run: Run | None, body: object) -> None:
         """Track a message that is being published, if its task says so, or if all are adopted: then by who has an owner."""
         if name.startswith(CELERYS_OWN):
             return
@@ -313,7 +313,7 @@ class Lifecycle:
         if declared or (self._settings.adopt_update_state and declared is not False):
             owner = run.owner if run is not None else self._tracking.asking()
             if declared or owner is not None:
-                self._tracking.adopt(name, headers, owner=owner or NOBODY)
+                self._tracking.adopt(name, headers, owner=owner or NOBODY, body=body)
 
     def _hand_over(self, run: Run, name: str, headers: dict[str, Any]) -> None:
         """End a run that publishes what goes on under its task's id: its own retry, or the task that replaces it."""

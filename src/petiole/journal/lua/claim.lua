@@ -46,7 +46,10 @@ if meta.cancel == 0 then
   written = 1
 end
 redis.call('HSET', keys.meta, 'run', integer(meta.run), 'fact', integer(written), 'counter', '0', 'live', '1', 'worker', ARGV[1],
-  'delivery', ARGV[2], 'retries', ARGV[3], 'message', ARGV[6])
+  'delivery', ARGV[2], 'retries', ARGV[3])
+if ARGV[6] ~= '' then
+  redis.call('HSET', keys.meta, 'message', ARGV[6])
+end
 redis.call('ZADD', keys.leases, integer(now_ms() + tonumber(ARGV[4])), event.feed)
 if written == 1 then
   write(meta, event, limits_at(7), false)

@@ -1,14 +1,17 @@
 -- Creates a feed with its first fact; an open feed is left as it is.
 -- KEYS: meta, document, facts, leases, pending
--- ARGV: 1 epoch, 2 owner, 3 lease in ms or '', 4–7 limits, 8… the event
+-- ARGV: 1 epoch, 2 owner, 3 lease in ms or '', 4 the message to send again or '', 5–8 limits, 9… the event
 -- Reply: {opened|exists, epoch, seq, facts, chain, cancel}
 local meta = load_meta()
 if meta then
   return reply('exists', meta)
 end
 meta = create(ARGV[1], ARGV[2])
-local event = event_at(8)
-write(meta, event, limits_at(4), is_terminal(event.state))
+if ARGV[4] ~= '' then
+  redis.call('HSET', keys.meta, 'message', ARGV[4])
+end
+local event = event_at(9)
+write(meta, event, limits_at(5), is_terminal(event.state))
 if ARGV[3] ~= '' then
   redis.call('ZADD', keys.leases, integer(now_ms() + tonumber(ARGV[3])), event.feed)
 end

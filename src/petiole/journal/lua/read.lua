@@ -2,8 +2,8 @@
 -- KEYS: meta, document, facts
 -- ARGV: 1 epoch or '' (from the start), 2 seq, 3 facts, 4 chain, 5 limit
 -- Reply: {} for an unknown feed | {epoch, seq, facts, chain, recovered, owner, document…, kept facts after the cursor…}
-local values = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'facts', 'chain', 'owner', 'layout')
-if not values[1] then
+local values = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'facts', 'chain', 'owner', 'layout', 'removed')
+if not values[1] or values[7] then
   return {}
 end
 if (values[6] or '1') ~= '1' then

@@ -1,12 +1,11 @@
 -- Returns a feed's document with its cursor and owner, of one instant.
 -- KEYS: meta, document
 -- Reply: {} for an unknown feed | {epoch, seq, facts, chain, owner, document…}
-local values = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'facts', 'chain', 'owner', 'layout')
-if not values[1] then
+local values = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'facts', 'chain', 'owner', 'layout', 'removed')
+if not values[1] or values[7] then
   return {}
 end
 if (values[6] or '1') ~= '1' then
   error('LAYOUT ' .. values[6])
 end
-values[6] = redis.call('HGETALL', KEYS[2])
-return values
+return { values[1], values[2], values[3], values[4], values[5], redis.call('HGETALL', KEYS[2]) }

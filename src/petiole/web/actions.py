@@ -1,0 +1,105 @@
+"""What may be done to a task from outside: cancel it, start it again, remove it. Rights are asked for before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+from petiole import state as states
+from petiole.dispatch import NOBODY, Handle, Tracking, now_ms, read_message
+from petiole.events import Document, Draft, feed_id
+from petiole.journal import Journal
+from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
+from petiole.web.problems import Problem, not_found
+
+REPEATABLE: Final = (states.FAILED, states.CANCELLED, states.LOST)
+
+
+def cancel(journal: Journal, snapshot: Snapshot, *, force: bool, grace: float) -> tuple[int, Snapshot]:
+    """Ask a task to stop; returns the status (202, or 200 if that was asked before) and the newest snapshot.
+
+    Raises:
+        Problem: 409, the task has finished, or can't be stopped by force (yet); 404, it is gone.
+    """
+    now = now_ms()
+    patch: dict[str, Any] = {"state": states.CANCELLING}
+    if force:
+        _refuse_force(snapshot.document, now=now)
+        patch["forced"] = True
+    elif snapshot.document.get("forcible"):
+        patch["force_after"] = now + round(grace * 1000)
+    reply = journal.cancel(
+        snapshot.feed,
+        cancelling=Draft("state", patch),
+        cancelled=Draft("state", {"state": states.CANCELLED, "finished_at": now}),
+        force=force,
+    )
+    match reply:
+        case Closed(state) if state != states.CANCELLED:
+            raise Problem(HTTPStatus.CONFLICT, "Finished", f"The task has {state} already and can't be cancelled.")
+        case Missing():
+            raise not_found()
+    newest = journal.snapshot(snapshot.feed) or snapshot
+    status = HTTPStatus.OK if isinstance(reply, Closed | Duplicate) else HTTPStatus.ACCEPTED
+    return int(status), newest
+
+
+def repeat(tracking: Tracking, snapshot: Snapshot) -> Callable[[str], Handle]:
+    """Return what starts a task again under a new id, for its owner, with the arguments that it had.
+
+    Raises:
+        Problem: 409, it hasn't ended, it has succeeded, or its arguments weren't kept.
+    """
+    state = snapshot.document.get("state")
+    if state not in REPEATABLE:
+        detail = f"The task is {state}. One that has failed, was cancelled or was lost can be started again."
+        raise Problem(HTTPStatus.CONFLICT, "Can't be retried", detail)
+    message = tracking.journal.message(snapshot.feed)
+    if not message:
+        detail = "The task's arguments weren't kept: they aren't JSON, or too large. Start it anew."
+        raise Problem(HTTPStatus.CONFLICT, "Can't be retried", detail)
+    name, args, kwargs, queue = read_message(message)
+
+    def start(task_id: str) -> Handle:
+        return tracking.start(
+            name,
+            args,
+            kwargs,
+            owner=snapshot.owner,
+            title=snapshot.document.get("title"),
+            queue=queue,
+            task_id=task_id,
+            retry_of=feed_id(snapshot.feed),
+        )
+
+    return start
+
+
+def remove(journal: Journal, snapshot: Snapshot) -> None:
+    """Take a task, its feed and its notice away. What still runs of it is stopped, and a late message of it never begins.
+
+    Raises:
+        Unavailable: the journal didn't answer; ask again.
+    """
+    journal.remove(snapshot.feed)
+    if snapshot.owner != NOBODY:
+        journal.acknowledge(snapshot.owner, [snapshot.feed])
+
+
+def _refuse_force(document: Document, *, now: int) -> None:
+    state = document.get("state")
+    if states.is_terminal(state):
+        return  # the journal says so
+    if state != states.CANCELLING:
+        raise Problem(HTTPStatus.CONFLICT, "Not cancelled", "Cancel the task first; it may stop by itself.")
+    after = document.get("force_after")
+    if after is None:
+        detail = (
+            "Its worker runs tasks in threads or alone and can't end a single one. It stops at its next progress call."
+        )
+        raise Problem(HTTPStatus.CONFLICT, "Can't be forced", detail)
+    if now < after:
+        left = -(-(after - now) // 1000)
+        detail = f"The task may still stop by itself. Force it in {left} s."
+        raise Problem(HTTPStatus.CONFLICT, "Too early", detail, members={"retry_after": left})

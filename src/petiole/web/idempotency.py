@@ -1,0 +1,160 @@
+"""A start that is asked for twice happens once: the header `Idempotency-Key`, for 24 hours per owner and route.
+
+The key is noted before anything is started, with the id that the task will have. So who asks again finds the answer, or can
+look whether the first one got as far as the broker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from flask import g, has_request_context, request
+
+from petiole.dispatch import Handle, now_ms
+from petiole.errors import Unavailable
+from petiole.events import Cursor, task_feed, to_json
+from petiole.journal import Journal
+from petiole.settings import Settings
+from petiole.state import QUEUED
+from petiole.web.problems import Problem
+
+log = logging.getLogger(__name__)
+
+HEADER: Final = "Idempotency-Key"
+KEPT_FOR: Final = 86400.0
+MOST_KEY: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for: by its key on its route, and the fingerprint of its body."""
+
+    key: str
+    route: str
+    fingerprint: str
+
+    def note(self, owner: str) -> str:
+        told = "\0".join((owner, self.route, self.key))
+        return f"idempotency {hashlib.sha256(told.encode()).hexdigest()}"
+
+
+def asked_by_request(arguments: object, *, key: str | None) -> Asked | None:
+    """Return what this request asks for, if it has a key; without a request what `key` and the arguments say.
+
+    A request that starts several tasks has each of them repeated by its place among them.
+
+    Raises:
+        Problem: 400, the key can't be one.
+    """
+    if not has_request_context():
+        return None if key is None else Asked(key, "", _digest(repr(arguments).encode()))
+    found = key_of(key)
+    if found is None:
+        return None
+    g.petiole_starts = g.get("petiole_starts", 0) + 1
+    return Asked(found, f"{request.method} {request.path} {g.petiole_starts}", _digest(_body()))
+
+
+def key_of(key: object) -> str | None:
+    """Return the key that is given, else the request's, if it has one.
+
+    Raises:
+        Problem: 400, it can't be one.
+    """
+    found = key if key is not None else request.headers.get(HEADER)
+    if found is None:
+        return None
+    if not isinstance(found, str) or not 0 < len(found) <= MOST_KEY or not found.isprintable():
+        detail = f"Send an {HEADER} of 1 to {MOST_KEY} printable characters, such as a random UUID."
+        raise Problem(HTTPStatus.BAD_REQUEST, "Bad request", detail)
+    return found
+
+
+class Idempotency:
+    """Lets the first start of a key happen and answers the others with it."""
+
+    def __init__(self, journal: Journal, settings: Settings) -> None:
+        self._journal = journal
+        self._settings = settings
+
+    def once(self, asked: Asked, owner: str, start: Callable[[str], Handle]) -> Handle:
+        """Return what `start(task_id)` returns, or what it has returned for the same key before.
+
+        Raises:
+            Problem: 422, the key was used with another body; 409, the first start is still under way.
+            Unavailable: the journal didn't answer; nothing was started. And whatever `start` raises.
+        """
+        name = asked.note(owner)
+        pending = {"body": asked.fingerprint, "id": str(uuid.uuid4()), "at": now_ms()}
+        before = ""
+        while True:
+            found = self._journal.note(name, to_json(pending), instead_of=before, lasts=KEPT_FOR)
+            if found == before:
+                break
+            handle = self._first(json.loads(found), asked)
+            if handle is not None:
+                return handle
+            before = found
+        return self._start(name, pending, start)
+
+    def _start(self, name: str, pending: dict[str, Any], start: Callable[[str], Handle]) -> Handle:
+        text = to_json(pending)
+        try:
+            handle = start(pending["id"])
+        except BaseException:
+            # Nothing was started: the next one may try.
+            self._write(name, "", instead_of=text)
+            raise
+        self._write(
+            name, to_json({**pending, "cursor": str(handle.cursor), "document": handle.document}), instead_of=text
+        )
+        return handle
+
+    def _write(self, name: str, text: str, *, instead_of: str) -> None:
+        try:
+            self._journal.note(name, text, instead_of=instead_of, lasts=KEPT_FOR)
+        except Unavailable as error:
+            # Who asks again looks at the task itself.
+            log.warning("idempotency_not_noted", extra={"error": str(error)})
+
+    def _first(self, noted: dict[str, Any], asked: Asked) -> Handle | None:
+        """Return the first start's answer; `None` if it died before it started anything."""
+        if noted["body"] != asked.fingerprint:
+            detail = f"This {HEADER} was used with another body. Send the same one, or a new key."
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Key used already", detail)
+        feed = task_feed(noted["id"])
+        if "cursor" in noted:
+            return Handle(noted["id"], feed, Cursor.parse(noted["cursor"]), noted["document"])
+        head = self._journal.heads([feed]).get(feed)
+        if head is not None and (head.state != QUEUED or head.lease_left is None):
+            # It reached the broker, and died before it could note that.
+            snapshot = self._journal.snapshot(feed)
+            if snapshot is not None:
+                return Handle(noted["id"], feed, snapshot.cursor, snapshot.document)
+        if head is None and now_ms() - noted["at"] > self._settings.dispatch_lease * 1000:
+            return None
+        raise Problem(
+            HTTPStatus.CONFLICT,
+            "Under way",
+            f"The first request with this {HEADER} is still under way. Ask again in a second.",
+            headers={"Retry-After": "1"},
+            members={"retry_after": 1},
+        )
+
+
+def _body() -> bytes:
+    if request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        files = [(name, file.filename) for name, file in request.files.items(multi=True)]
+        return repr((sorted(request.form.items(multi=True)), sorted(files, key=repr))).encode()
+    return request.get_data(cache=True)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,56 @@
+"""What is said where a library isn't as this version of Petiole knows it.
+
+Then the protection that needs the difference is off, and the application's sockets go on by what the library documents.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+log = logging.getLogger(__name__)
+
+# The oldest and the newest that the tests about hostile clients were run with.
+KNOWN: Final = {"python-engineio": ("4.11", "4.15"), "python-socketio": ("5.14", "5.18")}
+
+
+class Off:
+    """Says once of each protection that it is off, and remembers it."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __contains__(self, protection: str) -> bool:
+        return protection in self._said
+
+    def say(self, protection: str, missing: object) -> None:
+        """Turn a protection off, because `missing` is."""
+        if protection in self._said:
+            return
+        self._said.add(protection)
+        known = ", ".join(f"{name} {oldest} to {newest}" for name, (oldest, newest) in KNOWN.items())
+        here = ", ".join(f"{name} {_installed(name)}" for name in KNOWN)
+        log.warning(
+            "Petiole: the protection %s is off: %s is missing in %s. Known are %s; install one of those, or upgrade Petiole.",
+            *(protection, missing, here, known),
+        )
+
+
+def missing_of(thing: Any, *paths: str) -> str | None:
+    """Return the first of these dotted paths that `thing` doesn't have."""
+    for path in paths:
+        found = thing
+        for name in path.split("."):
+            try:
+                found = getattr(found, name)
+            except AttributeError:
+                return path
+    return None
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(not installed)"
