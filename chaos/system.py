@@ -21,6 +21,7 @@ from chaos.history import recorded
 from chaos.light import LightBrowser
 from chaos.proxy import FaultProxy
 from chaos.resources import Resources, family, resources
+from chaos.tables import DATABASE, FILES
 from petiole.demo.processes import Process, Processes
 from petiole.demo.redis_server import free_port, redis_command
 
@@ -211,6 +212,8 @@ def running(
         "CELERY_BROKER_URL": f"redis://127.0.0.1:{redis_port}/0",
         "CHAOS_HISTORY": str(directory / "history"),
         "CHAOS_WITHOUT": without,
+        "PETIOLE_EXPORTS_DATABASE": str(directory / DATABASE),
+        "PETIOLE_EXPORTS_DIRECTORY": str(directory / FILES),
         **(settings or {}),
     }
     system = None

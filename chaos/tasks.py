@@ -13,7 +13,9 @@ from typing import Any
 from celery import Celery
 
 from chaos.clock import shift_clock
+from chaos.disk import obey_orders
 from chaos.history import record
+from chaos.tables import DATABASE, FILES
 from chaos.without import switch_off
 from petiole import init_celery, progress
 from petiole.events import Draft
@@ -64,6 +66,8 @@ def _said(data: Any) -> Any:
 
 
 _record_acknowledgements()
+if os.environ.get("CHAOS_EXPORTS"):
+    obey_orders()
 
 
 @contextmanager
@@ -169,8 +173,8 @@ def export(number: int, directory: str) -> dict[str, Any]:
     try:
         return export_selection(
             {"table": "rows"},
-            database=Path(directory) / "rows.sqlite",
-            directory=Path(directory) / "files",
+            database=Path(directory) / DATABASE,
+            directory=Path(directory) / FILES,
             key=key,
             filename="rows.csv",
             batch_rows=100,
