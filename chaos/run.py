@@ -12,6 +12,7 @@ from pathlib import Path
 
 from chaos.browsers import Browser
 from chaos.checker import Losses, check, check_durations, count_losses
+from chaos.notices import check_notices
 from chaos.scenarios import Load, Scenario
 from chaos.system import System, running, wait_until
 
@@ -92,6 +93,7 @@ def _run(scenario: Scenario, system: System, options: Options, *, control: bool)
         found += check_durations(took, undisturbed=undisturbed)
         figure += f"; longest task {max(took.values(), default=0):.2f} s, undisturbed {undisturbed:.2f} s"
     found += scenario.check(system) if scenario.check is not None else []
+    found += [] if control or not scenario.checks_notices else check_notices(system)
     if "figure" in system.noted:
         figure = f"{figure}: {system.noted['figure']}"
     lost = system.web_side.faults.lost + system.worker_side.faults.lost

@@ -47,6 +47,8 @@ class System:
     light: list[LightBrowser] = field(default_factory=list)
     # By how much the clocks of web processes and workers are wrong, as their environment.
     clocks: dict[str, dict[str, str]] = field(default_factory=dict)
+    # The tasks that were started, and by whom.
+    started: list[tuple[str, str]] = field(default_factory=list)
     full: bool = False
     # What the negative control of this run does without; empty in a run that must hold.
     without: str = ""
@@ -87,6 +89,13 @@ class System:
 
     def kill_web(self, port: int) -> None:
         self._kill(self.webs[port], signal.SIGKILL)
+
+    def stop_web(self, port: int) -> None:
+        """End a web process as an operator does."""
+        web = self.webs[port]
+        web.popen.terminate()
+        web.popen.wait(READY)
+        self.processes.forget(web)
 
     def start_worker(self, number: int) -> None:
         """Start a worker, without waiting until it is ready."""
@@ -131,6 +140,7 @@ class System:
         )
         response.raise_for_status()
         accepted: dict[str, Any] = response.json()
+        self.started.append((accepted["id"], person))
         return accepted
 
     def browser(self, name: str, number: int = 0, *, without: str = "") -> Browser:
