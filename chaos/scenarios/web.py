@@ -15,6 +15,8 @@ from petiole.settings import Settings
 MANY = 200
 RETURNING = 120
 BACK_WITHIN = 5.0
+# They are all one person's.
+MANY_PAGES = {"PETIOLE_CONNECTIONS_PER_OWNER": "1000"}
 # Over how long a process that is told to end spreads its browsers.
 SPREAD = Settings().reconnect_spread
 
@@ -132,6 +134,7 @@ SCENARIOS = (
         required="99 % back within 5 s, after a restart within its spread more",
         check=soon_back,
         load=Load(facts=300, interval=0.1, browsers=2),
+        settings=MANY_PAGES,
     ),
     Scenario(
         24,
@@ -141,5 +144,6 @@ SCENARIOS = (
         required="all back within 60 s",
         check=all_are_back,
         load=Load(facts=200, interval=0.1, browsers=1),
+        settings=MANY_PAGES,
     ),
 )
