@@ -12,6 +12,7 @@ from chaos.run import Options, run
 from chaos.scenarios import QUICK, SCENARIOS, Scenario
 from chaos.servers import servers
 from chaos.soak import soak, soak_control
+from petiole.errors import SetupError
 
 
 def main() -> int:
@@ -57,7 +58,7 @@ def main() -> int:
 def _row(scenario: Scenario, options: Options) -> bool:
     try:
         result = run(scenario, options, control=False)
-    except TimeoutError as error:
+    except (TimeoutError, SetupError) as error:
         return _cut_short(f"{scenario.number:>3}  {scenario.title:<32}", error)
     verdict = "BROKEN" if result.found else "holds"
     print(f"{scenario.number:>3}  {scenario.title:<32} {verdict:<10} {result.figure}", flush=True)
@@ -69,7 +70,7 @@ def _row(scenario: Scenario, options: Options) -> bool:
 def _control_row(scenario: Scenario, options: Options) -> bool:
     try:
         result = run(scenario, options, control=True)
-    except TimeoutError as error:
+    except (TimeoutError, SetupError) as error:
         return _cut_short(f"     without {scenario.without:<24}", error)
     verdict = f"found {len(result.found)}" if result.found else "BLIND"
     shown = result.found[0] if result.found else result.figure
@@ -77,7 +78,7 @@ def _control_row(scenario: Scenario, options: Options) -> bool:
     return not result.found
 
 
-def _cut_short(row: str, error: TimeoutError) -> bool:
+def _cut_short(row: str, error: Exception) -> bool:
     print(f"{row} BROKEN     the run didn't come to its end: {error}", flush=True)
     return True
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from chaos.browsers import Browser
 from chaos.checker import Losses, check, check_durations, count_losses
 from chaos.notices import check_notices
-from chaos.scenarios import Load, Scenario
+from chaos.scenarios import QUICK, Load, Scenario
 from chaos.system import System, running, wait_until
 
 END = 60.0
@@ -43,6 +43,7 @@ class Result:
 def run(scenario: Scenario, options: Options, *, control: bool) -> Result:
     """Run a scenario once; `control`: without the mechanism that heals its fault."""
     without = scenario.without if control else ""
+    few = options.quick and scenario.number in QUICK
     settings = {**scenario.settings, **(scenario.full_settings if options.full else {})}
     with (
         _directory(options, f"{scenario.number}{'-without-' + without if without else ''}") as directory,
@@ -53,7 +54,8 @@ def run(scenario: Scenario, options: Options, *, control: bool) -> Result:
             without=without,
             settings=settings,
             clocks=scenario.clocks,
-            workers=scenario.workers,
+            workers=1 if few else scenario.workers,
+            webs=1 if few else 2,
             full=options.full,
         ) as system,
     ):
@@ -64,7 +66,7 @@ def _run(scenario: Scenario, system: System, options: Options, *, control: bool)
     rng = random.Random(options.seed)
     load = scenario.load
     if load is not None and options.quick:
-        load = replace(load, tasks=min(load.tasks, 4), facts=min(load.facts, 100), browsers=min(load.browsers, 4))
+        load = replace(load, tasks=min(load.tasks, 4), facts=min(load.facts, 60), browsers=min(load.browsers, 4))
     undisturbed = _undisturbed(system, load) if scenario.compares_durations and load is not None else 0.0
     if load is not None:
         begin(system, load)

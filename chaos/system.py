@@ -7,7 +7,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -236,14 +237,18 @@ def running(
         system.clocks = {name: {"CHAOS_CLOCK": str(shift)} for name, shift in (clocks or {}).items()}
         for number in range(1, workers + 1):
             system.start_worker(number)
-        for _ in range(webs):
-            system.start_web(free_port())
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(system.start_web, [free_port() for _ in range(webs)]))
         yield system
     finally:
         for browser in system.browsers if system else ():
             browser.client.close()
         for light in system.light if system else ():
             light.close()
+        # Everything has been read; nobody waits for tasks that go on.
+        for process in (*system.workers.values(), *system.webs.values()) if system else ():
+            with suppress(ProcessLookupError):
+                os.killpg(process.popen.pid, signal.SIGKILL)
         processes.stop()
         worker_side.close()
         web_side.close()

@@ -170,8 +170,8 @@ def stop_one(system: System, _random: random.Random) -> str:
     rate = sum(paused <= at < resumed for at, _ in others[0].delays) / (resumed - paused)
     return (
         f"{seen} events to the others, {rate:.0f} a second, 99 % within {system.noted['delays'][1]:.0f} ms instead of "
-        f"{system.noted['delays'][0]:.0f} ms; at most {worst / MIB:.2f} MiB waited for the stopped one, its web process grew by "
-        f"{grown[1] / MIB:.1f} MiB, the other by {grown[0] / MIB:.1f} MiB"
+        f"{system.noted['delays'][0]:.0f} ms; at most {worst / MIB:.2f} MiB waited for the stopped one, its web process "
+        f"grew by {grown[1] / MIB:.1f} MiB, the other by {grown[0] / MIB:.1f} MiB"
     )
 
 
