@@ -66,7 +66,7 @@ def _run(scenario: Scenario, system: System, options: Options, *, control: bool)
     rng = random.Random(options.seed)
     load = scenario.load
     if load is not None and options.quick:
-        load = replace(load, tasks=min(load.tasks, 4), facts=min(load.facts, 60), browsers=min(load.browsers, 4))
+        load = replace(load, tasks=min(load.tasks, 4), facts=min(load.facts, 100), browsers=min(load.browsers, 4))
     undisturbed = _undisturbed(system, load) if scenario.compares_durations and load is not None else 0.0
     if load is not None:
         begin(system, load)

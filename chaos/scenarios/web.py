@@ -49,7 +49,9 @@ def restart_webs(system: System, _random: random.Random) -> str:
         system.start_web(port)
         with suppress(TimeoutError):
             wait_until(lambda: not _lost(system), what="all are back", timeout=3 if system.without else 20)
-        times[name] = sorted(each for light in system.light for each in _ways_back(light, since=began))
+        times[name] = sorted(
+            took for light in system.light for took in ways_back(light.lost_at, light.answered_at, since=began)
+        )
         system.noted[name] = _p99(times[name])
     return f"{many} browsers, " + "; ".join(
         f"one web process {name}: {len(each)} went elsewhere, 99 % within {_p99(each):.1f} s"
@@ -61,21 +63,19 @@ def _lost(system: System) -> list[LightBrowser]:
     return [light for light in system.light if light.lost_at and max(light.answered_at, default=0) < light.lost_at[-1]]
 
 
-def _ways_back(light: LightBrowser, *, since: float) -> list[float]:
-    """Return how long it took from a lost connection to the next answer; attempts that failed between are one way."""
+def ways_back(lost_at: list[float], answered_at: list[float], *, since: float) -> list[float]:
+    """Return how long it took from each lost connection to the next answer; what is lost again before that is one way."""
     found = []
-    for lost in light.lost_at:
-        back = next((at for at in light.answered_at if at > lost), None)
-        earlier = any(
-            other < lost and (back is None or other > _last(light.answered_at, lost)) for other in light.lost_at
-        )
-        if lost >= since and not earlier:
-            found.append(float("inf") if back is None else back - lost)
-    return found
-
-
-def _last(times: list[float], before: float) -> float:
-    return max((at for at in times if at < before), default=0.0)
+    lost: float | None = None
+    for at, is_back in sorted([*((at, False) for at in lost_at), *((at, True) for at in answered_at)]):
+        if not is_back:
+            lost = at if lost is None else lost
+        elif lost is not None:
+            found.append((lost, at - lost))
+            lost = None
+    if lost is not None:
+        found.append((lost, float("inf")))
+    return [took for lost, took in found if lost >= since]
 
 
 def _p99(times: list[float]) -> float:
