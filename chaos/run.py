@@ -107,6 +107,8 @@ def _run(scenario: Scenario, system: System, options: Options, *, control: bool)
 
 def begin(system: System, load: Load) -> None:
     """Start the tasks and the browsers, half of them at each web process."""
+    # Else the first worker that is ready would run them in turns.
+    system.wait_for_workers()
     accepted = {number: system.start_task(load.task, number, load.facts, load.interval) for number in range(load.tasks)}
     for number in range(load.browsers):
         browser = system.browser(f"browser {number}", number, without=system.without)
