@@ -43,7 +43,7 @@ lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
 		--all-extras --upgrade --output-file requirements.lock pyproject.toml
 
-# The faults, each with its negative control: half an hour. `make test` runs a selection of them.
+# The faults, each with its negative control: three quarters of an hour. `make test` runs a selection of them.
 chaos: setup
 	$(BIN)/python -m chaos $(CHAOS_OPTIONS)
 

@@ -11,7 +11,8 @@ from chaos.plain import compare
 from chaos.run import Options, run
 from chaos.scenarios import QUICK, SCENARIOS, Scenario
 from chaos.servers import servers
-from chaos.soak import soak
+from chaos.soak import soak, soak_control
+from petiole.errors import SetupError
 
 
 def main() -> int:
@@ -40,7 +41,8 @@ def main() -> int:
         how = Options(binary, options.seed, full=options.full, quick=options.quick, keep=keep)
         print(f"seed {options.seed}, {name}")
         if options.soak:
-            wrong += not soak(options.soak, how)
+            wrong += 0 if options.controls_only else not soak(options.soak, how)
+            wrong += 0 if options.no_controls else not soak_control(how)
             continue
         if options.plain:
             wrong += not compare(how)
@@ -54,7 +56,10 @@ def main() -> int:
 
 
 def _row(scenario: Scenario, options: Options) -> bool:
-    result = run(scenario, options, control=False)
+    try:
+        result = run(scenario, options, control=False)
+    except (TimeoutError, SetupError) as error:
+        return _cut_short(f"{scenario.number:>3}  {scenario.title:<32}", error)
     verdict = "BROKEN" if result.found else "holds"
     print(f"{scenario.number:>3}  {scenario.title:<32} {verdict:<10} {result.figure}", flush=True)
     for sentence in result.found[:8]:
@@ -63,11 +68,19 @@ def _row(scenario: Scenario, options: Options) -> bool:
 
 
 def _control_row(scenario: Scenario, options: Options) -> bool:
-    result = run(scenario, options, control=True)
+    try:
+        result = run(scenario, options, control=True)
+    except (TimeoutError, SetupError) as error:
+        return _cut_short(f"     without {scenario.without:<24}", error)
     verdict = f"found {len(result.found)}" if result.found else "BLIND"
     shown = result.found[0] if result.found else result.figure
     print(f"     without {scenario.without:<24} {verdict:<10} {shown}", flush=True)
     return not result.found
+
+
+def _cut_short(row: str, error: Exception) -> bool:
+    print(f"{row} BROKEN     the run didn't come to its end: {error}", flush=True)
+    return True
 
 
 if __name__ == "__main__":

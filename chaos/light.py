@@ -87,7 +87,10 @@ def cut(connection: websocket.WebSocket) -> None:
 
 
 class LightBrowser:
-    """Follows one task and comes back by itself. `pause` has it read nothing, with its connection open."""
+    """Follows one task and comes back by itself. `pause` has it read nothing, with its connection open.
+
+    `elsewhere`: the address of another web process, to which it goes in turn, as behind a load balancer.
+    """
 
     def __init__(
         self,
@@ -98,16 +101,24 @@ class LightBrowser:
         *,
         without: str = "",
         buffer: int | None = None,
+        elsewhere: str | None = None,
+        person: str = "somebody",
     ) -> None:
         self.name = name
         self.url = url
+        self.person = person
         self.task = task
         self.feed = accepted["feed"]
         self.entries: list[dict[str, Any]] = []
         self.answered_at: list[float] = []
+        self.lost_at: list[float] = []
+        self.refused_at: float | None = None
         self.delays: list[tuple[float, float]] = []
         self.done = threading.Event()
         self._buffer = buffer
+        self._elsewhere = elsewhere
+        # In how many seconds it is to come back, if a web process that ends has said so.
+        self._after: float | None = None
         kind = reader_without(without)
         cursor = accepted["cursor"]
         document = accepted["document"]
@@ -163,7 +174,7 @@ class LightBrowser:
         while not self._closed.is_set():
             self._present.wait()
             try:
-                self._line = Line(self.url, headers={"X-Person": "somebody"}, buffer=self._buffer)
+                self._line = Line(self.url, headers={"X-Person": self.person}, buffer=self._buffer)
                 self._act(self.reader.start(), self._line)
                 while not self._closed.is_set():
                     self._reading.wait()
@@ -172,9 +183,14 @@ class LightBrowser:
             except (OSError, websocket.WebSocketException):
                 if self._line is not None:
                     self._line.close()
+                    self._line = None
+                    self.lost_at.append(time.monotonic())
+                after, self._after = self._after, None
                 # Full jitter, as the browser's client has.
-                self._closed.wait(random.uniform(0, pause))
+                self._closed.wait(random.uniform(0, pause) if after is None else after)
                 pause = min(2 * pause, 4.0)
+                if self._elsewhere is not None:
+                    self.url, self._elsewhere = self._elsewhere, self.url
 
     def _take(self, text: str, line: Line) -> None:
         answer = f"43/petiole,{self._awaited}["
@@ -189,7 +205,13 @@ class LightBrowser:
             self._act(self.reader.answer(reading), line, reading)
         elif text.startswith("42/petiole,["):
             name, payload = json.loads(text.removeprefix("42/petiole,"))
+            if name == "reconnect":
+                self._after = float(payload["after"])
+                return
             if payload["feed"] != self.feed:
+                return
+            if name == "refused":
+                self.refused_at = time.monotonic()
                 return
             if name == "event":
                 self.delays.append((time.monotonic(), time.time() * 1000 - payload["at"]))

@@ -196,7 +196,9 @@ def compare(options: Options) -> bool:
 
 
 def _alike(scenario: Scenario) -> Scenario:
-    return replace(scenario, load=Load(tasks=TASKS, facts=STEPS, interval=PAUSE, browsers=BROWSERS))
+    """Return the scenario with the plain pattern's fault and load, and without a check of its own."""
+    load = Load(tasks=TASKS, facts=STEPS, interval=PAUSE, browsers=BROWSERS)
+    return replace(scenario, fault=FAULTS[scenario.number][1], check=None, load=load)
 
 
 def _cells(losses: Losses) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from chaos.browsers import Browser
 from chaos.checker import Losses, check, check_durations, count_losses
-from chaos.scenarios import Load, Scenario
+from chaos.notices import check_notices
+from chaos.scenarios import QUICK, Load, Scenario
 from chaos.system import System, running, wait_until
 
 END = 60.0
@@ -42,6 +43,7 @@ class Result:
 def run(scenario: Scenario, options: Options, *, control: bool) -> Result:
     """Run a scenario once; `control`: without the mechanism that heals its fault."""
     without = scenario.without if control else ""
+    few = options.quick and scenario.number in QUICK
     settings = {**scenario.settings, **(scenario.full_settings if options.full else {})}
     with (
         _directory(options, f"{scenario.number}{'-without-' + without if without else ''}") as directory,
@@ -52,7 +54,8 @@ def run(scenario: Scenario, options: Options, *, control: bool) -> Result:
             without=without,
             settings=settings,
             clocks=scenario.clocks,
-            workers=scenario.workers,
+            workers=1 if few else scenario.workers,
+            webs=1 if few else 2,
             full=options.full,
         ) as system,
     ):
@@ -92,6 +95,7 @@ def _run(scenario: Scenario, system: System, options: Options, *, control: bool)
         found += check_durations(took, undisturbed=undisturbed)
         figure += f"; longest task {max(took.values(), default=0):.2f} s, undisturbed {undisturbed:.2f} s"
     found += scenario.check(system) if scenario.check is not None else []
+    found += [] if control or not scenario.checks_notices else check_notices(system)
     if "figure" in system.noted:
         figure = f"{figure}: {system.noted['figure']}"
     lost = system.web_side.faults.lost + system.worker_side.faults.lost
@@ -103,6 +107,8 @@ def _run(scenario: Scenario, system: System, options: Options, *, control: bool)
 
 def begin(system: System, load: Load) -> None:
     """Start the tasks and the browsers, half of them at each web process."""
+    # Else the first worker that is ready would run them in turns.
+    system.wait_for_workers()
     accepted = {number: system.start_task(load.task, number, load.facts, load.interval) for number in range(load.tasks)}
     for number in range(load.browsers):
         browser = system.browser(f"browser {number}", number, without=system.without)

@@ -13,6 +13,7 @@ from typing import Any
 
 from chaos.browsers import Browser
 from chaos.checker import Seen, check
+from chaos.notices import check_notices
 from chaos.resources import MIB, Resources
 from chaos.run import Options
 from chaos.system import System, running, wait_until
@@ -22,6 +23,8 @@ EVERY = 20.0
 WARM_UP = 60.0
 TASKS, FACTS, INTERVAL, BROWSERS = 4, 150, 0.05, 4
 END = 60.0
+# How long a control waits for pages that may never see the end.
+CONTROL_PATIENCE = 15.0
 # What a process may hold more at the end than after the warm-up: the allocator's and the pool's own play.
 MORE_MEMORY = 1.15
 MORE_HANDLES = 6
@@ -118,12 +121,38 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 
+# What `without` breaks, and what only that heals.
+CONTROL_WITHOUT = "rule"
+CONTROL_FAULTS: tuple[Fault, ...] = (disturb_rings, kill_subscribers, swallow)
+CONTROL_MINUTES = 1.0
+
+
 def soak(minutes: float, options: Options) -> bool:
     """Run for that long and print what happened; true if every invariant holds and the processes hold no more than before."""
+    found = _soak(minutes, options, FAULTS)
+    for sentence in found[:20]:
+        print(f"  {sentence}")
+    return not found
+
+
+def soak_control(options: Options) -> bool:
+    """Run for a minute without a mechanism; true if that is found."""
+    print(f"without {CONTROL_WITHOUT}:")
+    found = _soak(CONTROL_MINUTES, options, CONTROL_FAULTS, without=CONTROL_WITHOUT)
+    print(f"without {CONTROL_WITHOUT}: found {len(found)}, such as {found[0]}" if found else "BLIND")
+    return bool(found)
+
+
+def _soak(minutes: float, options: Options, faults: tuple[Fault, ...], *, without: str = "") -> list[str]:
     rng = random.Random(options.seed)
+    every = EVERY if not without else EVERY / 2
     with (
         tempfile.TemporaryDirectory() as directory,
-        running((options.keep or Path(directory)) / "soak", options.binary) as system,
+        running(
+            (options.keep or Path(directory)) / f"soak{'-without-' + without if without else ''}",
+            options.binary,
+            without=without,
+        ) as system,
     ):
         system.wait_for_workers()
         system.noted["killed"] = set()
@@ -133,31 +162,30 @@ def soak(minutes: float, options: Options) -> bool:
         seen: list[Seen] = []
         found: list[str] = []
         begun = time.monotonic()
-        next_fault = begun + EVERY / 2
+        next_fault = begun + every / 2
         base: dict[str, Resources] = {}
         while time.monotonic() < ends:
             time.sleep(0.2)
             if not base and time.monotonic() - begun > warm_up:
                 base = measure(system)
             if time.monotonic() >= next_fault:
-                next_fault += EVERY
-                fault = rng.choice(FAULTS)
+                next_fault += every
+                fault = rng.choice(faults)
                 print(f"{time.monotonic() - begun:6.0f} s  {fault(system, rng)}", flush=True)
-            if batch.has_ended():
+            if batch.has_ended() or (without and time.monotonic() - batch.begun > CONTROL_PATIENCE):
                 seen += batch.close()
                 batch = Batch(system, batch.first + TASKS)
-        batch.wait()
+        batch.wait(CONTROL_PATIENCE if without else END)
         seen += batch.close()
         found += check(system.said(), seen, resets_allowed=True, repeats_allowed=True)
+        found += [] if without else check_notices(system)
         end = measure(system)
         found += _grown(base, end)
     for name, then in base.items():
         print(f"{name}: {then} after {warm_up:.0f} s; {end[name]} at the end")
     facts = sum(len(each.entries) for each in seen)
     print(f"{batch.first + TASKS} tasks, {facts:,} entries of browsers, {len(found)} violations")
-    for sentence in found[:20]:
-        print(f"  {sentence}")
-    return not found
+    return found
 
 
 class Batch:
@@ -165,13 +193,14 @@ class Batch:
 
     def __init__(self, system: System, first: int) -> None:
         self.first = first
+        self.begun = time.monotonic()
         self._system = system
         accepted: dict[int, dict[str, Any]] = {}
         for task in range(first, first + TASKS):
             accepted[task] = _start(system, task)
         self._browsers: list[Browser] = []
         for number in range(BROWSERS):
-            browser = system.browser(f"browser {number} of batch {first // TASKS}", number)
+            browser = system.browser(f"browser {number} of batch {first // TASKS}", number, without=system.without)
             self._browsers.append(browser)
             for task, answer in accepted.items():
                 browser.follow(task, answer)
@@ -181,8 +210,8 @@ class Batch:
             is_terminal(view.document.get("state")) for browser in self._browsers for view in browser.views.values()
         )
 
-    def wait(self) -> None:
-        deadline = time.monotonic() + END
+    def wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
         while not self.has_ended() and time.monotonic() < deadline:
             time.sleep(0.2)
 

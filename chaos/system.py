@@ -7,7 +7,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from chaos.history import recorded
 from chaos.light import LightBrowser
 from chaos.proxy import FaultProxy
 from chaos.resources import Resources, family, resources
+from chaos.tables import DATABASE, FILES
 from petiole.demo.processes import Process, Processes
 from petiole.demo.redis_server import free_port, redis_command
 
@@ -46,6 +48,8 @@ class System:
     light: list[LightBrowser] = field(default_factory=list)
     # By how much the clocks of web processes and workers are wrong, as their environment.
     clocks: dict[str, dict[str, str]] = field(default_factory=dict)
+    # The tasks that were started, and by whom.
+    started: list[tuple[str, str]] = field(default_factory=list)
     full: bool = False
     # What the negative control of this run does without; empty in a run that must hold.
     without: str = ""
@@ -86,6 +90,13 @@ class System:
 
     def kill_web(self, port: int) -> None:
         self._kill(self.webs[port], signal.SIGKILL)
+
+    def stop_web(self, port: int) -> None:
+        """End a web process as an operator does."""
+        web = self.webs[port]
+        web.popen.terminate()
+        web.popen.wait(READY)
+        self.processes.forget(web)
 
     def start_worker(self, number: int) -> None:
         """Start a worker, without waiting until it is ready."""
@@ -130,6 +141,7 @@ class System:
         )
         response.raise_for_status()
         accepted: dict[str, Any] = response.json()
+        self.started.append((accepted["id"], person))
         return accepted
 
     def browser(self, name: str, number: int = 0, *, without: str = "") -> Browser:
@@ -211,6 +223,8 @@ def running(
         "CELERY_BROKER_URL": f"redis://127.0.0.1:{redis_port}/0",
         "CHAOS_HISTORY": str(directory / "history"),
         "CHAOS_WITHOUT": without,
+        "PETIOLE_EXPORTS_DATABASE": str(directory / DATABASE),
+        "PETIOLE_EXPORTS_DIRECTORY": str(directory / FILES),
         **(settings or {}),
     }
     system = None
@@ -223,14 +237,18 @@ def running(
         system.clocks = {name: {"CHAOS_CLOCK": str(shift)} for name, shift in (clocks or {}).items()}
         for number in range(1, workers + 1):
             system.start_worker(number)
-        for _ in range(webs):
-            system.start_web(free_port())
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(system.start_web, [free_port() for _ in range(webs)]))
         yield system
     finally:
         for browser in system.browsers if system else ():
             browser.client.close()
         for light in system.light if system else ():
             light.close()
+        # Everything has been read; nobody waits for tasks that go on.
+        for process in (*system.workers.values(), *system.webs.values()) if system else ():
+            with suppress(ProcessLookupError):
+                os.killpg(process.popen.pid, signal.SIGKILL)
         processes.stop()
         worker_side.close()
         web_side.close()

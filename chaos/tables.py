@@ -5,9 +5,15 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+DATABASE = "rows.sqlite"
+FILES = "files"
 
-def make_table(directory: Path) -> None:
-    """Make the database that `export` reads."""
-    with sqlite3.connect(directory / "rows.sqlite") as database:
-        database.execute("CREATE TABLE rows (number INTEGER, name TEXT)")
-        database.executemany("INSERT INTO rows VALUES (?, ?)", [(number, f"row {number}") for number in range(400)])
+
+def make_table(directory: Path, *, name: str = "rows", rows: int = 400, padding: int = 0) -> None:
+    """Make a table of the database that exports read, each row so many bytes longer than its number."""
+    with sqlite3.connect(directory / DATABASE) as database:
+        database.execute(f"CREATE TABLE {name} (number INTEGER, name TEXT)")
+        database.executemany(
+            f"INSERT INTO {name} VALUES (?, ?)",
+            [(number, f"row {number}" + "x" * padding) for number in range(rows)],
+        )

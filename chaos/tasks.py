@@ -13,7 +13,9 @@ from typing import Any
 from celery import Celery
 
 from chaos.clock import shift_clock
+from chaos.disk import obey_orders
 from chaos.history import record
+from chaos.tables import DATABASE, FILES
 from chaos.without import switch_off
 from petiole import init_celery, progress
 from petiole.events import Draft
@@ -21,6 +23,9 @@ from petiole.exports.task import export_selection
 from petiole.journal.contract import Appended, Duplicate, Stored
 from petiole.journal.redis import RedisJournal
 from petiole.worker.run import current_run
+
+# How long the disk takes in `export`; where a run publishes unasked, long enough for a cancel to come between.
+SYNC = 0.12 if os.environ.get("CHAOS_WITHOUT") == "confirm" else 0.03
 
 shift_clock()
 switch_off()
@@ -64,6 +69,8 @@ def _said(data: Any) -> Any:
 
 
 _record_acknowledgements()
+if os.environ.get("CHAOS_EXPORTS"):
+    obey_orders()
 
 
 @contextmanager
@@ -162,15 +169,15 @@ def export(number: int, directory: str) -> dict[str, Any]:
     synced = os.fsync
 
     def slow(descriptor: Any) -> None:
-        time.sleep(0.03)
+        time.sleep(SYNC)
         synced(descriptor)
 
     os.fsync = slow  # type: ignore[assignment]
     try:
         return export_selection(
             {"table": "rows"},
-            database=Path(directory) / "rows.sqlite",
-            directory=Path(directory) / "files",
+            database=Path(directory) / DATABASE,
+            directory=Path(directory) / FILES,
             key=key,
             filename="rows.csv",
             batch_rows=100,

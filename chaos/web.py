@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -15,6 +16,10 @@ from chaos.clock import shift_clock
 from chaos.history import record
 from chaos.without import open_to_all, switch_off
 from petiole import Petiole
+
+# Somebody who may watch every task, until there is a file of this name.
+GUEST = "user:guest"
+RIGHTS_ENDED = "rights-ended"
 
 # The fields that every log record has: what isn't among them, Petiole has said.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
@@ -28,6 +33,16 @@ class Historian(logging.Handler):
         record("web", log=line.msg, at=time.monotonic(), **fields)
 
 
+def add_exports(app: Flask, petiole: Petiole) -> None:
+    """Serve the export of a fault run, in those that have one: what it needs takes a second to load."""
+    from petiole.exports import exports_blueprint
+
+    settings = app.extensions["petiole"].settings
+    app.register_blueprint(
+        exports_blueprint(petiole, database=settings.exports_database, directory=settings.exports_directory)
+    )
+
+
 def create_app() -> Flask:
     shift_clock()
     switch_off()
@@ -39,9 +54,17 @@ def create_app() -> Flask:
     app.extensions["celery"] = Celery("chaos-web", broker=os.environ["CELERY_BROKER_URL"])
     petiole = Petiole()
     petiole.identify(lambda: request.headers.get("X-Person", "somebody"))
+    ended = Path(os.environ["CHAOS_HISTORY"]).parent / RIGHTS_ENDED
+
+    @petiole.authorizer
+    def authorize(action: str, feed: str, user: str, owner: str) -> bool:  # noqa: ARG001
+        return user == owner or (user == GUEST and action == "watch" and not ended.exists())
+
     socketio = SocketIO(cors_allowed_origins="*") if open_to_all() else SocketIO()
     petiole.init_app(app, socketio)
     socketio.init_app(app)
+    if os.environ.get("CHAOS_EXPORTS"):
+        add_exports(app, petiole)
 
     @app.get("/")
     def index() -> str:

@@ -12,15 +12,20 @@ from typing import Any
 from petiole import connection, feed
 from petiole.errors import Cancelled
 from petiole.events import Cursor, Document, Draft, Event, advance_chain
+from petiole.exports.manifest import Manifest
 from petiole.exports.storage import LocalStorage
+from petiole.exports.temporary import TemporaryFile
 from petiole.journal import redis as redis_journal
 from petiole.journal import scripts
 from petiole.journal.contract import Busy, Claimed, Closed, Stored
 from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
 from petiole.web import monitor, reaper
+from petiole.web.extension import Petiole
+from petiole.web.guard import Guard
 from petiole.web.reaper import Reaper, Verdict
 from petiole.web.relay import Relay
+from petiole.web.rights import Rights
 from petiole.web.window import Window
 from petiole.worker.lifecycle import Lifecycle
 from petiole.worker.outbox import Outbox
@@ -236,8 +241,72 @@ def _server_time() -> None:
     _put(RedisJournal, "renew", by_own_clock(RedisJournal.renew))
 
 
+def _unlink() -> None:
+    """A temporary file that wasn't finished stays where it is."""
+
+    def leave(self: TemporaryFile, *_: Any) -> None:
+        self._close()
+
+    _put(TemporaryFile, "__exit__", leave)
+
+
+def _described_last() -> None:
+    """A file is described before its bytes have their name."""
+    rename = TemporaryFile.rename
+    adopt = LocalStorage.adopt
+
+    def described_first(self: LocalStorage, file: TemporaryFile, manifest: Manifest) -> None:
+        with self.create(manifest.key) as early:
+            early.write(manifest.to_text().encode())
+            early._file.finish()
+            rename(early._file, self._manifest_path(manifest.key))
+        adopt(self, file, manifest)
+
+    _put(LocalStorage, "adopt", described_first)
+
+
+def _stays_whole() -> None:
+    """What has expired is emptied in its place, and not unlinked."""
+
+    def empty(self: LocalStorage, key: str, **_: Any) -> None:
+        manifest = self._manifest(key)
+        if manifest is not None:
+            os.truncate(self._directory / manifest.data_name, 0)
+
+    _put(LocalStorage, "remove", empty)
+
+
+def _rights() -> None:
+    """Who was let in is never asked again."""
+
+    def look_away(self: Rights) -> None:
+        pass
+
+    def always(self: Petiole, action: str, feed: str) -> Callable[[str], bool]:  # noqa: ARG001
+        return lambda _owner: True
+
+    _put(Rights, "look", look_away)
+    _put(Petiole, "still_may", always)
+
+
+def _guard() -> None:
+    """Nobody closes connections that say nothing, or nonsense."""
+
+    def let_be(self: Guard, eio_sid: str, reason: str | None) -> None:
+        pass
+
+    _put(Guard, "close", let_be)
+
+
+def _once() -> None:
+    """An inbox doesn't know a task again, and an acknowledgement before the notice leaves nothing."""
+    notify = scripts.script("notify").source
+    _script("notify", notify.replace("if redis.call('ZSCORE', seen, key) then", "if false then"))
+
+
 def _origin() -> None:
     """Pages of other sites are served like our own."""
+    os.environ["PETIOLE_ALLOW_ANY_ORIGIN"] = "true"
     _put(monitor, "refuse_foreign_origin", lambda: None)
 
 
@@ -262,20 +331,26 @@ SWITCHES = {
     "busy": _busy,
     "chain": _chain,
     "confirm": _confirm,
+    "described_last": _described_last,
     "fence": _fence,
+    "guard": _guard,
     "head_check": _head_check,
     "mark": _mark,
     "numbers": _numbers,
     "on_failure": _on_failure,
+    "once": _once,
     "origin": _origin,
     "passing": _passing,
     "reaper": _reaper,
     "rebase": _rebase,
     "resend": _resend,
+    "rights": _rights,
     "rule": _rule,
     "server_time": _server_time,
     "set_aside": _set_aside,
     "silent_ends": _silent_ends,
+    "stays_whole": _stays_whole,
     "trust": _trust,
+    "unlink": _unlink,
     "window": _window,
 }

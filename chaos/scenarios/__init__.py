@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chaos.scenarios import access, browser, bus, content, journal, task, web, worker
+from chaos.scenarios import access, browser, bus, content, exports, hostile, inbox, journal, task, web, worker
 from chaos.scenarios.scenario import Load, Scenario
 
-FAMILIES = (bus, browser, journal, worker, task, web, content, access)
+FAMILIES = (bus, browser, journal, worker, task, web, content, exports, access, hostile, inbox)
 SCENARIOS = tuple(sorted((each for family in FAMILIES for each in family.SCENARIOS), key=lambda each: each.number))
 # What proves most in a second, for `make test`.
 QUICK = (1, 6, 8, 18, 37)

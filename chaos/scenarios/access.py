@@ -1,20 +1,24 @@
-"""Requests of somebody who means ill: forged cursors, pages of another site."""
+"""What isn't allowed, or not any more: forged cursors, a right that has ended, pages of another site."""
 
 from __future__ import annotations
 
 import random
+import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import requests
 import websocket
 
-from chaos.light import Line
-from chaos.scenarios.scenario import Scenario
+from chaos.light import LightBrowser, Line
+from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System, wait_until
-from petiole.events import Cursor
+from chaos.web import RIGHTS_ENDED
+from petiole.events import Cursor, feed_id
 
 ANSWERED_WITHIN = 1.0
+STOPS_WITHIN = 5.0
 FOREIGN = "http://elsewhere.example"
 
 
@@ -116,6 +120,74 @@ def only_own_pages(system: System) -> list[str]:
     ]
 
 
+def end_a_right(system: System, _random: random.Random) -> str:
+    """Let a guest follow tasks of somebody else, over both transports, and take the right away in mid-stream."""
+    feeds = system.browsers[0].views
+    lights = [
+        LightBrowser(f"guest {task}", system.url(task), task, _from_start(view.feed), person="guest")
+        for task, view in feeds.items()
+    ]
+    streams = [Stream(f"{system.url(task)}/petiole/tasks/{feed_id(view.feed)}/events") for task, view in feeds.items()]
+    try:
+        wait_until(
+            lambda: all(len(light.entries) > 5 for light in lights) and all(stream.at for stream in streams),
+            what="the guest follows every task",
+            timeout=20,
+        )
+        (system.directory / RIGHTS_ENDED).touch()
+        ended = time.monotonic()
+        time.sleep(2 * STOPS_WITHIN)
+        last = {light.name: light.entries[-1]["at"] - ended for light in lights}
+        last |= {f"stream {number}": stream.at[-1] - ended for number, stream in enumerate(streams)}
+        system.noted["last"] = last
+        system.noted["told"] = [light.refused_at is not None for light in lights] + [
+            stream.ended.is_set() for stream in streams
+        ]
+    finally:
+        for light in lights:
+            light.close()
+        for stream in streams:
+            stream.close()
+    return f"{len(lights)} guests over Socket.IO and {len(streams)} over SSE, the last event after {max(last.values()):.1f} s"
+
+
+def _from_start(feed: str) -> dict[str, Any]:
+    return {"feed": feed, "cursor": None, "document": {}}
+
+
+class Stream:
+    """Reads a task's events as an `EventSource` does; `at` has when each line came."""
+
+    def __init__(self, url: str) -> None:
+        self.at: list[float] = []
+        self.ended = threading.Event()
+        self._response = requests.get(
+            url, headers={"X-Person": "guest", "Accept": "text/event-stream"}, stream=True, timeout=20
+        )
+        self._response.raise_for_status()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def close(self) -> None:
+        self._response.close()
+
+    def _read(self) -> None:
+        with suppress(requests.RequestException, AttributeError, ValueError):
+            for line in self._response.iter_lines():
+                if line.startswith(b"data:"):
+                    self.at.append(time.monotonic())
+        self.ended.set()
+
+
+def stopped_in_time(system: System) -> list[str]:
+    found = [
+        f"I10 {name} was shown an event {after:.1f} s after its right had ended"
+        for name, after in system.noted["last"].items()
+        if after > STOPS_WITHIN
+    ]
+    untold = system.noted["told"].count(False)
+    return found + ([f"{untold} watches weren't ended"] if untold else [])
+
+
 SCENARIOS = (
     Scenario(
         34,
@@ -125,6 +197,15 @@ SCENARIOS = (
         required="bounded work, nothing foreign",
         check=nothing_is_given,
         load=None,
+    ),
+    Scenario(
+        35,
+        "a right ends in mid-stream",
+        end_a_right,
+        "rights",
+        required="the stream stops within 5 s on both transports",
+        check=stopped_in_time,
+        load=Load(tasks=4, facts=300, interval=0.05, browsers=2),
     ),
     Scenario(
         37,

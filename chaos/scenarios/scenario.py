@@ -49,3 +49,5 @@ class Scenario:
     clocks: Mapping[str, float] = field(default_factory=dict)
     workers: int = 2
     compares_durations: bool = False
+    # Whether each finished task must have one notice in its owner's inbox at the end.
+    checks_notices: bool = True

@@ -171,5 +171,6 @@ SCENARIOS = (
         required="one terminal fact; a file exactly if it succeeded",
         check=files_are_of_successes,
         load=None,
+        settings={"PETIOLE_HEARTBEAT": "0.2"},
     ),
 )
