@@ -13,6 +13,7 @@ import {
   parseEvent,
   parseProblem,
   parseReading,
+  type Links,
   type Snapshot,
 } from "./events.js";
 import { type Answer, Http, Refused } from "./http.js";
@@ -82,8 +83,11 @@ export class TaskClient {
       clock: new ServerClock(options.now ?? Date.now),
       timing: this.#timing,
       random,
-      read: (feed, cursor) => this.#read(feed, cursor),
+      read: (feed, cursor, document) => this.#read(feed, cursor, document),
       cancel: (feed, force) => this.#cancel(feed, force),
+      retry: (feed) => this.#retry(feed),
+      links: (feed) => this.links(feed),
+      watch: (feed) => this.watch(feed),
       acknowledge: (task) => this.acknowledge([task]),
       failed: (failures) => this.#failed(failures),
       release: (view) => this.#release(view),
@@ -188,6 +192,14 @@ export class TaskClient {
     return answered;
   }
 
+  /**
+   * Take the connection away for so many seconds, as a cut cable does: for showing, and for testing, what the page makes of
+   * it. Nothing is asked over HTTP meanwhile either. It comes back by itself and catches up.
+   */
+  cut(seconds: number): void {
+    this.#link.cut(seconds);
+  }
+
   /** Close every view and the connection. */
   close(): void {
     for (const inbox of [...this.#inboxes]) inbox.close();
@@ -225,8 +237,15 @@ export class TaskClient {
     return [...this.#views].filter((view) => view.feed === feed);
   }
 
-  async #read(feed: string, cursor: Cursor | null): Promise<Answer> {
-    if (!this.#link.connected) return this.#poll(feed, cursor);
+  /** The addresses of what can be done with this task, such as `cancel` and `retry`, as the server names them now. */
+  async links(taskOrFeed: string): Promise<Links> {
+    const feed = feedOf(taskOrFeed);
+    this.#overSocket();
+    return feed === null ? {} : ((await this.#http.snapshot(feed)).links ?? {});
+  }
+
+  async #read(feed: string, cursor: Cursor | null, document: Document): Promise<Answer> {
+    if (!this.#overSocket()) return this.#poll(feed, cursor, document);
     const reply = await this.#link.ask("watch", { feed, ...(cursor && { cursor: formatCursor(cursor) }) });
     const reading = parseReading(reply);
     if (reading) return { reading, again: null };
@@ -235,10 +254,16 @@ export class TaskClient {
     throw new Refused(problem, problem.status === 429 && typeof after === "number" ? Math.min(after, 60) : null);
   }
 
-  async #poll(feed: string, cursor: Cursor | null): Promise<Answer> {
+  /** Whether to ask over the socket; else it is HTTP, unless the connection was cut on purpose. */
+  #overSocket(): boolean {
+    if (this.#link.isCut) throw new Error("The connection is cut. Ask again when it is back.");
+    return this.#link.connected;
+  }
+
+  async #poll(feed: string, cursor: Cursor | null, document: Document): Promise<Answer> {
     let answered = false;
     try {
-      const answer = await this.#http.read(feed, cursor);
+      const answer = await this.#http.read(feed, cursor, document);
       answered = true;
       return answer;
     } finally {
@@ -247,14 +272,19 @@ export class TaskClient {
   }
 
   async #cancel(feed: string, force: boolean): Promise<Document> {
-    if (!this.#link.connected) return (await this.#http.cancel(feed, force)).document;
+    if (!this.#overSocket()) return (await this.#http.cancel(feed, force)).document;
     const reply = (await this.#link.ask("cancel", { feed, ...(force && { force }) })) as { document?: Document; error?: unknown } | null;
     if (reply?.document) return reply.document;
     throw new Refused(parseProblem(reply?.error));
   }
 
+  async #retry(feed: string): Promise<Snapshot> {
+    this.#overSocket();
+    return this.#http.retry(feed);
+  }
+
   async #acknowledge(message: Acknowledgement): Promise<void> {
-    if (!this.#link.connected) return this.#http.acknowledge(message);
+    if (!this.#overSocket()) return this.#http.acknowledge(message);
     const reply = (await this.#link.ask("acknowledge", message)) as { error?: unknown } | null;
     if (reply?.error !== undefined) throw new Refused(parseProblem(reply.error));
   }

@@ -22,8 +22,8 @@ export interface Moment {
   readonly heardAt?: number | null;
 }
 
-/** How the bar looks. `waiting` and `unknown` have no value; `over` is full though the task isn't done. */
-export type Bar = "waiting" | "unknown" | "filling" | "over" | "frozen" | "stalled" | "retrying" | "broken" | "full";
+/** How the bar looks; `none`: there is nothing to show of it. `waiting` and `unknown` have no value; `over` is full though the task isn't done. */
+export type Bar = "waiting" | "unknown" | "filling" | "over" | "frozen" | "stalled" | "retrying" | "broken" | "full" | "none";
 
 export interface Words {
   /** The task's state; null before anything is known of it. */
@@ -44,6 +44,10 @@ export interface Words {
   /** How much of the bar is filled, 0 to 1; null while unknown. */
   readonly fraction: number | null;
   readonly bar: Bar;
+  /** What starting it again is called, of a task that came to nothing or whose file is gone; else null. */
+  readonly offer: string | null;
+  /** Whether its file has been removed. */
+  readonly expired: boolean;
   /** What a person can quote to the support, of a failed task. */
   readonly reference: string | null;
 }
@@ -67,6 +71,8 @@ export function describe(document: Document, moment: Moment, locale = "en"): Wor
     percent: task.percent(),
     fraction: task.fraction(),
     bar: task.bar(),
+    offer: task.offer(),
+    expired: task.expired(),
     reference: document.state === "failed" ? (document.error?.reference ?? null) : null,
   };
 }
@@ -218,10 +224,29 @@ class Task {
       case "lost":
         return "broken";
       case "succeeded":
-        return "full";
+        return this.expired() ? "none" : "full";
       default:
         return "waiting";
     }
+  }
+
+  offer(): string | null {
+    switch (this.#document.state) {
+      case "failed":
+      case "lost":
+        return "Retry";
+      case "cancelled":
+        return "Start again";
+      case "succeeded":
+        return this.expired() ? "Export again" : null;
+      default:
+        return null;
+    }
+  }
+
+  expired(): boolean {
+    const [artifact] = this.#document.artifacts ?? [];
+    return this.#document.state === "succeeded" && artifact !== undefined && isExpired(artifact, this.#moment.now);
   }
 
   #run(): number {
