@@ -69,8 +69,8 @@ export class Panel {
     this.failure.append(this.failureText);
     this.link.append(icon("unplugged"), this.linkText);
     status.append(this.link, this.receipt);
-    foot.append(this.detail, status);
-    this.root.append(head, stage, this.line, this.failure, foot, this.log.root, this.said);
+    foot.append(this.detail, status, this.log.root);
+    this.root.append(head, stage, this.line, this.failure, foot, this.said);
     shadow.append(this.root);
   }
 
