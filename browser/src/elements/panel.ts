@@ -43,6 +43,7 @@ export class Panel {
     const heading = make("span", "heading");
     const stage = make("div", "stage");
     const foot = make("div", "foot");
+    const base = make("div", "base");
     const status = make("div", "status");
     // Text brings its own direction: an English sentence on an Arabic page, or a file's name in Hebrew.
     for (const text of [
@@ -69,7 +70,8 @@ export class Panel {
     this.failure.append(this.failureText);
     this.link.append(icon("unplugged"), this.linkText);
     status.append(this.link, this.receipt);
-    foot.append(this.detail, status, this.log.root);
+    base.append(this.log.root, status);
+    foot.append(this.detail, base);
     this.root.append(head, stage, this.line, this.failure, foot, this.said);
     shadow.append(this.root);
   }

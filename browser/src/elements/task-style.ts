@@ -46,14 +46,17 @@ export const TASK_STYLE = `
 .failure.none { min-block-size: 0; }
 .separator, .left { color: var(--_muted); }
 .left { display: inline-block; }
-.foot { position: relative; margin-block-start: 0.125rem; color: var(--_muted); font-size: 0.8125rem; line-height: 1.5; }
+.foot { margin-block-start: 0.125rem; color: var(--_muted); font-size: 0.8125rem; line-height: 1.5; }
 .detail { display: block; min-block-size: 1.5em; overflow-wrap: anywhere; }
 .detail[hidden] { display: block !important; }
-.status { position: absolute; inset-block-start: 1.875rem; inset-inline-end: 0; display: flex; min-block-size: 1.75rem; align-items: center; }
+.base { position: relative; margin-block-start: 0.375rem; }
+.status {
+  position: absolute; inset-block-start: 0; inset-inline-end: 0; max-inline-size: calc(100% - 3.5rem);
+  display: flex; block-size: 1.75rem; align-items: center; line-height: 1.25; text-align: end;
+}
 .link { display: flex; align-items: center; gap: 0.375rem; color: var(--_warn); }
 .link svg { flex: none; inline-size: 1rem; block-size: 1rem; }
 
-.log { margin-block-start: 0.375rem; }
 .log-summary {
   display: inline-flex; align-items: center; gap: 0.375rem; min-block-size: 1.75rem;
   color: var(--_muted); cursor: pointer; list-style: none; border-radius: 0.25rem;
@@ -83,8 +86,7 @@ export const TASK_STYLE = `
   .task { padding: var(--petiole-padding, 0.75rem 0.875rem); }
 }
 @container (max-width: 30rem) {
-  .status { position: static; min-block-size: 1.5em; }
-  .line { min-block-size: 2.8em; }
+  .task:not([data-bar="frozen"], [data-bar="broken"], [data-bar="none"]) .line { min-block-size: 2.8em; }
   .separator { display: none; }
   .left { display: block; }
 }

@@ -194,7 +194,7 @@ export class PetioleTask extends Base {
     if (!view || this.#panel?.action.getAttribute("aria-disabled") === "true") return;
     this.#problem = null;
     if (this.#does.what === "cancel") void this.#cancel(view);
-    else if (Date.now() - this.#does.since > SETTLED) void this.#retry(view);
+    else void this.#retry(view);
   }
 
   async #cancel(view: TaskView): Promise<void> {
@@ -318,8 +318,12 @@ export class PetioleTask extends Base {
     if (view && words.offer !== null && view.problem === null) {
       this.#askForLinks(view);
       if (this.#links?.["retry"] !== undefined || this.hasAttribute("retry")) {
-        if (this.#does.what === "cancel") this.#does = { what: "retry", since: Date.now() };
-        panel.showAction(words.offer, this.#retrying ? "disabled" : "shown", focused);
+        if (this.#does.what === "cancel") {
+          this.#does = { what: "retry", since: Date.now() };
+          setTimeout(this.#render, SETTLED);
+        }
+        const ready = !this.#retrying && Date.now() - this.#does.since >= SETTLED;
+        panel.showAction(words.offer, ready ? "shown" : "disabled", focused);
         return;
       }
     }
@@ -346,7 +350,7 @@ export class PetioleTask extends Base {
   }
 }
 
-/** Milliseconds that the button has had its new meaning before a click means it. */
+/** Milliseconds that the button has its new name before it can be pressed. */
 const SETTLED = 600;
 
 /** Milliseconds before the server is asked again what can be done, where it did not answer. */
