@@ -158,7 +158,7 @@ class Task {
     const { state, reason, error, artifacts } = this.#document;
     switch (state) {
       case "running":
-        return [this.again(), this.#stage(), this.#rate()].filter(Boolean).join(" · ") || null;
+        return [this.again(), this.#newStage(), this.#rate()].filter(Boolean).join(" · ") || null;
       case "cancelling":
         return this.forcible() ? "It has not stopped by itself yet." : null;
       case "stalled":
@@ -288,6 +288,12 @@ class Task {
 
   #stage(): string | null {
     return this.#progress.description ?? this.#progress.stage ?? null;
+  }
+
+  /** The stage, unless the sentence begins with the same words: "Counting rows…". */
+  #newStage(): string | null {
+    const stage = this.#stage();
+    return stage !== null && this.#work().startsWith(stage) ? null : stage;
   }
 
   #rate(): string | null {

@@ -27,6 +27,7 @@ export class Panel {
   /** Present and empty from the beginning: only then is what comes into it said. */
   readonly failure: HTMLElement = make("p", "failure", { role: "alert" });
   readonly failureText: HTMLElement = document.createElement("span");
+  readonly reference: HTMLElement = make("span", "reference");
   readonly detail: HTMLElement = make("span", "detail");
   readonly link: HTMLElement = make("span", "link");
   readonly linkText: HTMLElement = document.createElement("span");
@@ -67,7 +68,7 @@ export class Panel {
     this.bar.append(this.filled);
     stage.append(this.bar, this.download, this.file);
     this.line.append(this.sentence, this.separator, this.left);
-    this.failure.append(this.failureText);
+    this.failure.append(this.failureText, this.reference);
     this.link.append(icon("unplugged"), this.linkText);
     status.append(this.link, this.receipt);
     base.append(this.log.root, status);

@@ -18,7 +18,7 @@ export const TASK_STYLE = `
 .heading { flex: 1; min-inline-size: 0; font-weight: 600; overflow-wrap: anywhere; }
 .percent { flex: none; color: var(--_muted); }
 
-.stage { display: flex; align-items: center; gap: 0.75rem; block-size: 3rem; }
+.stage { display: flex; align-items: center; gap: 0.75rem; block-size: 3.25rem; }
 .bar {
   position: relative; flex: 1; block-size: 0.5rem; overflow: hidden; contain: strict;
   background: var(--_track); border-radius: 1rem;
@@ -44,6 +44,7 @@ export const TASK_STYLE = `
 .sentence, .failure { min-block-size: 1.4em; overflow-wrap: anywhere; }
 .failure { color: var(--_bad); }
 .failure.none { min-block-size: 0; }
+.reference { display: inline-block; margin-inline-start: 0.35em; white-space: nowrap; }
 .separator, .left { color: var(--_muted); }
 .left { display: inline-block; }
 .foot { margin-block-start: 0.125rem; color: var(--_muted); font-size: 0.8125rem; line-height: 1.5; }
@@ -52,7 +53,7 @@ export const TASK_STYLE = `
 .base { position: relative; margin-block-start: 0.375rem; }
 .status {
   position: absolute; inset-block-start: 0; inset-inline-end: 0; max-inline-size: calc(100% - 3.5rem);
-  display: flex; block-size: 1.75rem; align-items: center; line-height: 1.25; text-align: end;
+  display: flex; block-size: 1.75rem; align-items: center; line-height: 1.25;
 }
 .link { display: flex; align-items: center; gap: 0.375rem; color: var(--_warn); }
 .link svg { flex: none; inline-size: 1rem; block-size: 1rem; }

@@ -302,9 +302,9 @@ export class PetioleTask extends Base {
     fill(panel.separator, words.left && " · ");
     fill(panel.left, words.left);
     panel.line.hidden = failure !== null;
-    const reference = words.reference ? ` Reference ${words.reference}` : "";
     // An alert that comes out of hiding is not said everywhere: it stays in the tree, without a height.
-    fill(panel.failureText, failure === null ? null : failure + reference);
+    fill(panel.failureText, failure);
+    fill(panel.reference, failure !== null && words.reference !== null ? ` Reference ${words.reference}` : null);
     panel.failure.classList.toggle("none", failure === null);
 
     const [artifact] = words.state === "succeeded" ? (view?.document.artifacts ?? []) : [];
