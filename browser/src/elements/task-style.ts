@@ -44,7 +44,8 @@ export const TASK_STYLE = `
 .sentence, .failure { min-block-size: 1.4em; overflow-wrap: anywhere; }
 .failure { color: var(--_bad); }
 .failure.none { min-block-size: 0; }
-.reference { display: inline-block; margin-inline-start: 0.35em; white-space: nowrap; }
+.failure > :first-child { margin-inline-end: 0.35em; }
+.reference { display: inline-block; }
 .separator, .left { color: var(--_muted); }
 .left { display: inline-block; }
 .foot { margin-block-start: 0.125rem; color: var(--_muted); font-size: 0.8125rem; line-height: 1.5; }
