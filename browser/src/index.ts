@@ -14,6 +14,7 @@ export {
   formatCursor,
   isTerminal,
   type JSONValue,
+  type Links,
   parseCursor,
   type Problem,
   type Progress,
@@ -21,6 +22,7 @@ export {
   type Snapshot,
   type TaskState,
 } from "./events.js";
+export { describeFact, type Level, type Line } from "./facts.js";
 export { type Action, judge, Reader, type Verdict } from "./feed.js";
 export { Refused } from "./http.js";
 export type { InboxEvents, InboxView } from "./inbox.js";

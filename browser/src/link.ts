@@ -53,6 +53,7 @@ export class Link {
   #polled = false;
   /** The browser says that it is offline and nothing has arrived since: the socket is not to be believed. */
   #doubted = false;
+  #cut = false;
   #hiddenAt: number | null = null;
   #state: LinkState = "reconnecting";
 
@@ -70,6 +71,11 @@ export class Link {
 
   get connected(): boolean {
     return this.#socket?.connected ?? false;
+  }
+
+  /** Whether `cut` has taken the connection away: nothing is asked in any other way either. */
+  get isCut(): boolean {
+    return this.#cut;
   }
 
   /** Whether to ask over HTTP: the socket has been away for too long. */
@@ -117,7 +123,7 @@ export class Link {
     this.#retry.clear();
     this.#away.clear();
     this.#listen("removeEventListener");
-    this.#fallback = this.#polled = this.#doubted = false;
+    this.#fallback = this.#polled = this.#doubted = this.#cut = false;
     this.#failures = this.#asked = 0;
     this.#state = "reconnecting";
     socket.removeAllListeners();
@@ -128,6 +134,19 @@ export class Link {
   /** Drop a connection that no longer answers, and connect anew. */
   restart(): void {
     this.#socket?.disconnect();
+  }
+
+  /** Drop the connection, stay away for so many seconds, and connect then: what a cut cable does, for showing it. */
+  cut(seconds: number): void {
+    const socket = this.#socket;
+    if (!socket) return;
+    this.#cut = true;
+    this.#fallback = this.#polled = false;
+    socket.disconnect();
+    this.#failures = 0;
+    this.#away.set(seconds + this.#options.timing.fallbackAfter, () => this.#fallBack());
+    this.#retry.set(seconds, () => this.#mend());
+    this.#update();
   }
 
   /**
@@ -166,8 +185,13 @@ export class Link {
     this.#again();
   }
 
+  #mend(): void {
+    this.#cut = false;
+    this.#socket?.connect();
+  }
+
   #again(): void {
-    if (!this.#socket) return;
+    if (!this.#socket || this.#cut) return;
     this.#update();
     // The wait that the server asks for is another for each browser, or jitter spreads what follows it.
     const wait = backoff(this.#failures, this.#options.timing, this.#options.random);
@@ -248,7 +272,7 @@ export class Link {
     this.#update();
     if (this.connected) {
       this.#events.emit("wake");
-    } else {
+    } else if (!this.#cut) {
       this.#failures = 0;
       this.#retry.clear();
       this.#socket?.connect();

@@ -12,7 +12,9 @@ import {
   isTerminal,
   type Problem,
   type Progress,
+  type Links,
   type Reading,
+  type Snapshot,
   VERSION,
 } from "./events.js";
 import { type Action, Reader } from "./feed.js";
@@ -53,8 +55,12 @@ export interface Server {
   readonly clock: ServerClock;
   readonly timing: Timing;
   readonly random: () => number;
-  read(feed: string, cursor: Cursor | null): Promise<Answer>;
+  /** Read what follows the cursor, at which this is the document. */
+  read(feed: string, cursor: Cursor | null, document: Document): Promise<Answer>;
   cancel(feed: string, force: boolean): Promise<Document>;
+  retry(feed: string): Promise<Snapshot>;
+  links(feed: string): Promise<Links>;
+  watch(feed: string): TaskView;
   acknowledge(task: string): Promise<void>;
   failed(failures: number): void;
   release(view: TaskView): void;
@@ -81,7 +87,7 @@ export class TaskView {
     this.#reader = new Reader(feed, start);
     this.#seen = this.#reader.document;
     this.#reads = new Asker({
-      ask: (cursor) => server.read(feed, cursor),
+      ask: (cursor) => server.read(feed, cursor, this.document),
       open: () => server.open,
       answered: (answer) => this.#answered(answer),
       refused: (problem) => this.#refuse(problem),
@@ -154,6 +160,24 @@ export class TaskView {
    */
   cancel({ force = false }: { readonly force?: boolean } = {}): Promise<Document> {
     return this.#server.cancel(this.feed, force);
+  }
+
+  /**
+   * Start the same task again, once it has ended; returns the new one, with an id of its own. Rejects with `Refused` if the
+   * server can't repeat it.
+   */
+  retry(): Promise<Snapshot> {
+    return this.#server.retry(this.feed);
+  }
+
+  /** The addresses of what can be done with this task now: there is a `retry` where it can be started again. */
+  links(): Promise<Links> {
+    return this.#server.links(this.feed);
+  }
+
+  /** Watch the same task once more, from its first fact: for a log that is to be whole wherever this view began. */
+  history(): TaskView {
+    return this.#server.watch(this.feed);
   }
 
   /** Take the notice of this task's end out of its owner's inbox: somebody has seen it here. */

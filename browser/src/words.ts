@@ -22,8 +22,8 @@ export interface Moment {
   readonly heardAt?: number | null;
 }
 
-/** How the bar looks. `waiting` and `unknown` have no value; `over` is full though the task isn't done. */
-export type Bar = "waiting" | "unknown" | "filling" | "over" | "frozen" | "stalled" | "retrying" | "broken" | "full";
+/** How the bar looks; `none`: there is nothing to show of it. `waiting` and `unknown` have no value; `over` is full though the task isn't done. */
+export type Bar = "waiting" | "unknown" | "filling" | "over" | "frozen" | "stalled" | "retrying" | "broken" | "full" | "none";
 
 export interface Words {
   /** The task's state; null before anything is known of it. */
@@ -44,6 +44,10 @@ export interface Words {
   /** How much of the bar is filled, 0 to 1; null while unknown. */
   readonly fraction: number | null;
   readonly bar: Bar;
+  /** What starting it again is called, of a task that came to nothing or whose file is gone; else null. */
+  readonly offer: string | null;
+  /** Whether its file has been removed. */
+  readonly expired: boolean;
   /** What a person can quote to the support, of a failed task. */
   readonly reference: string | null;
 }
@@ -67,6 +71,8 @@ export function describe(document: Document, moment: Moment, locale = "en"): Wor
     percent: task.percent(),
     fraction: task.fraction(),
     bar: task.bar(),
+    offer: task.offer(),
+    expired: task.expired(),
     reference: document.state === "failed" ? (document.error?.reference ?? null) : null,
   };
 }
@@ -152,7 +158,7 @@ class Task {
     const { state, reason, error, artifacts } = this.#document;
     switch (state) {
       case "running":
-        return [this.again(), this.#stage(), this.#rate()].filter(Boolean).join(" · ") || null;
+        return [this.again(), this.#newStage(), this.#rate()].filter(Boolean).join(" · ") || null;
       case "cancelling":
         return this.forcible() ? "It has not stopped by itself yet." : null;
       case "stalled":
@@ -218,10 +224,29 @@ class Task {
       case "lost":
         return "broken";
       case "succeeded":
-        return "full";
+        return this.expired() ? "none" : "full";
       default:
         return "waiting";
     }
+  }
+
+  offer(): string | null {
+    switch (this.#document.state) {
+      case "failed":
+      case "lost":
+        return "Retry";
+      case "cancelled":
+        return "Start again";
+      case "succeeded":
+        return this.expired() ? "Export again" : null;
+      default:
+        return null;
+    }
+  }
+
+  expired(): boolean {
+    const [artifact] = this.#document.artifacts ?? [];
+    return this.#document.state === "succeeded" && artifact !== undefined && isExpired(artifact, this.#moment.now);
   }
 
   #run(): number {
@@ -263,6 +288,12 @@ class Task {
 
   #stage(): string | null {
     return this.#progress.description ?? this.#progress.stage ?? null;
+  }
+
+  /** The stage, unless the sentence begins with the same words: "Counting rows…". */
+  #newStage(): string | null {
+    const stage = this.#stage();
+    return stage !== null && this.#work().startsWith(stage) ? null : stage;
   }
 
   #rate(): string | null {

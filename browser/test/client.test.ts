@@ -221,8 +221,77 @@ test("polling waits as long as the server says", async () => {
   const view = client.watch("1");
   await vi.waitFor(() => expect(view.document.state).toBe("queued"), WITHIN);
   await new Promise((done) => setTimeout(done, 500));
+  expect([server.polls.length, server.conditional.length]).toEqual([1, 0]);
+  await vi.waitFor(() => expect(server.conditional).toHaveLength(1), WITHIN);
+});
+
+test("polling asks only whether anything has changed, and reads the facts when there are some", async () => {
+  server.sockets = false;
+  const journal = server.journal(FEED);
+  journal.state("queued");
+  const view = client.watch("1");
+  const seen = facts(view);
+  await vi.waitFor(() => expect(server.conditional.length).toBeGreaterThan(2), WITHIN);
+  expect([...new Set(server.conditional)]).toEqual([304]);
+  expect(server.polls).toEqual([""]);
+  journal.counter(10);
+  await vi.waitFor(() => expect(view.progress?.completed).toBe(10), WITHIN);
   expect(server.polls).toHaveLength(1);
-  await vi.waitFor(() => expect(server.polls).toHaveLength(2), WITHIN);
+  const { cursor } = view;
+  const rest = [journal.fact("log"), journal.state("succeeded")];
+  await vi.waitFor(() => expect(view.ended).toBe(true), WITHIN);
+  expect(server.polls).toEqual(["", cursor]);
+  expect(seen.slice(1)).toEqual(rest.map((event) => event.id));
+  expect(view.receipt.complete).toBe(true);
+});
+
+test("a journal that has lost its data is noticed while polling", async () => {
+  server.sockets = false;
+  server.journal(FEED).state("queued");
+  const view = client.watch("1");
+  const resets = vi.fn();
+  view.on("reset", resets);
+  await vi.waitFor(() => expect(server.conditional.length).toBeGreaterThan(0), WITHIN);
+  server.journals.delete(FEED);
+  server.journal(FEED).state("running");
+  await vi.waitFor(() => expect(resets).toHaveBeenCalledOnce(), WITHIN);
+  expect(view.document.state).toBe("running");
+});
+
+test("a view that goes on from a cursor alone asks for the document", async () => {
+  server.sockets = false;
+  const journal = server.journal(FEED);
+  journal.state("running");
+  const view = client.watch("1", { cursor: journal.cursor });
+  await vi.waitFor(() => expect(view.document.state).toBe("running"), WITHIN);
+  expect(view.receipt).toEqual({ facts: 1, shown: 1, complete: true });
+});
+
+test("a cut takes everything away for its time, then the view catches up", async () => {
+  const journal = server.journal(FEED);
+  journal.state("queued");
+  const view = client.watch("1");
+  const seen = facts(view);
+  await vi.waitFor(() => expect(seen).toHaveLength(1), WITHIN);
+  const links: string[] = [];
+  client.on("link", (state) => links.push(state));
+  const began = Date.now();
+  client.cut(0.6);
+  expect(client.link).toBe("reconnecting");
+  await vi.waitFor(() => expect(server.connections).toBe(0), WITHIN);
+  await expect(view.cancel()).rejects.toThrow(/cut/);
+  const rest = [journal.fact("log"), journal.state("running")];
+  await vi.waitFor(() => expect(seen).toHaveLength(3), WITHIN);
+  expect(Date.now() - began).toBeGreaterThan(550);
+  expect(seen.slice(1)).toEqual(rest.map((event) => event.id));
+  expect([links, server.polls, server.conditional]).toEqual([["reconnecting", "live"], [], []]);
+});
+
+test("the addresses of a task are asked for by its id", async () => {
+  server.journal(FEED).state("failed");
+  server.links = { retry: "/petiole/tasks/1/retry" };
+  expect(await client.links("1")).toEqual({ retry: "/petiole/tasks/1/retry" });
+  await expect(client.links("2")).rejects.toThrow(/no such task/);
 });
 
 test("start posts JSON and watches from before the dispatch", async () => {

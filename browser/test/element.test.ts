@@ -1,6 +1,8 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, describe as suite, expect, test, vi } from "vitest";
-import type { Document, Problem } from "../src/events.js";
+import type { Document, Event as Fact, Links, Problem, Snapshot } from "../src/events.js";
+import { Refused } from "../src/http.js";
+import { sharedClient } from "../src/shared.js";
 import { defineElements } from "../src/elements/define.js";
 import type { PetioleTask } from "../src/elements/task.js";
 import { Emitter } from "../src/emitter.js";
@@ -21,6 +23,9 @@ class HandView {
   cancel = vi.fn(async (_options?: { force?: boolean }) => this.document);
   acknowledge = vi.fn(async () => undefined);
   close = vi.fn();
+  links = vi.fn(async (): Promise<Links> => ({}));
+  retry = vi.fn(async (): Promise<Snapshot> => snapshot("2", { state: "queued", title: "Flights" }));
+  history = vi.fn(() => new HandView());
 
   get moment(): { now: number } {
     return { now: Date.now() };
@@ -28,6 +33,14 @@ class HandView {
 
   on<Name extends keyof ViewEvents>(name: Name, listener: (...values: ViewEvents[Name]) => void): () => void {
     return this.#events.on(name, listener);
+  }
+
+  say(fact: Partial<Fact>): void {
+    this.#events.emit("event", { at: Date.UTC(2026, 0, 1), run: 1, patch: {}, progress: null, ...fact } as Fact);
+  }
+
+  lose(): void {
+    this.#events.emit("reset", this.document);
   }
 
   show(document: Document): void {
@@ -39,6 +52,14 @@ class HandView {
     }
   }
 }
+
+const snapshot = (id: string, document: Document, links: Links = {}): Snapshot => ({
+  id,
+  feed: `task:${id}`,
+  cursor: "00000000.0.0.0000000000000000",
+  document,
+  links,
+});
 
 let view: HandView;
 let element: PetioleTask;
@@ -86,7 +107,7 @@ test("a running task has a named bar with a value in words, and a cancel button"
   expect(element.shadowRoot!.getElementById(bar.getAttribute("aria-labelledby")!)).toBe(part("title"));
   expect(bar.getAttribute("aria-valuenow")).toBe("45");
   expect(bar.getAttribute("aria-valuetext")).toContain("451,200 of 1,000,000 rows");
-  part("cancel").click();
+  part("action").click();
   expect(view.cancel.mock.calls).toEqual([[{ force: false }]]);
 });
 
@@ -114,7 +135,7 @@ test("when it has succeeded the bar makes room for the link, with a receipt", as
   expect(visible("bar")).toBe(false);
   expect((part("download") as HTMLAnchorElement).getAttribute("href")).toMatch(/\/files\/a\.csv$/);
   expect(text("receipt")).toBe("1,204 of 1,204 events, none missing");
-  expect(visible("cancel")).toBe(false);
+  expect(visible("action")).toBe(false);
   expect(ends).toHaveBeenCalledOnce();
 });
 
@@ -165,20 +186,20 @@ test("the link has a line of its own, after two seconds", async () => {
 test("a cancel that fails is said", async () => {
   await show(running(1, 100));
   view.cancel.mockRejectedValueOnce(new TypeError("Failed to fetch"));
-  part("cancel").click();
+  part("action").click();
   await settle();
   expect(text("detail")).toBe("Cancelling did not reach the server. Try again.");
 });
 
 test("while the cancel button has the focus it is not taken away", async () => {
   await show(running(1, 100));
-  part("cancel").focus();
+  part("action").focus();
   await show({ ...running(1, 100), state: "cancelled" });
-  expect(visible("cancel")).toBe(true);
-  expect(part("cancel").getAttribute("aria-disabled")).toBe("true");
-  part("cancel").blur();
+  expect(visible("action")).toBe(true);
+  expect(part("action").getAttribute("aria-disabled")).toBe("true");
+  part("action").blur();
   await settle();
-  expect(visible("cancel")).toBe(false);
+  expect(visible("action")).toBe(false);
 });
 
 test("a view of one's own is not closed by the element, and label is the title", async () => {
@@ -252,25 +273,25 @@ suite("the notice", () => {
 test("a task that doesn't stop can be stopped by force, by the same button", async () => {
   const stopping: Document = { ...running(1, 2), state: "cancelling", forcible: true };
   await show(stopping);
-  expect([text("cancel"), part("cancel").getAttribute("aria-disabled")]).toEqual(["Cancel", "true"]);
-  part("cancel").focus();
+  expect([text("action"), part("action").getAttribute("aria-disabled")]).toEqual(["Cancel", "true"]);
+  part("action").focus();
   await show({ ...stopping, force_after: Date.now() + 2000 });
-  part("cancel").click();
+  part("action").click();
   expect(view.cancel).not.toHaveBeenCalled();
   expect(text("sentence")).toBe("Stopping…");
   await settle(3);
-  expect([text("cancel"), part("cancel").getAttribute("aria-disabled")]).toEqual(["Force stop", null]);
-  expect(element.shadowRoot!.activeElement).toBe(part("cancel"));
+  expect([text("action"), part("action").getAttribute("aria-disabled")]).toEqual(["Force stop", null]);
+  expect(element.shadowRoot!.activeElement).toBe(part("action"));
   expect(text("said")).toMatch(/Force stop is possible/);
   view.cancel.mockRejectedValueOnce(new TypeError("Failed to fetch"));
-  part("cancel").click();
+  part("action").click();
   await settle();
   expect(text("detail")).toBe("Force stop did not reach the server. Try again.");
-  part("cancel").click();
+  part("action").click();
   await settle();
   expect(view.cancel.mock.calls).toEqual([[{ force: true }], [{ force: true }]]);
   await show({ ...stopping, force_after: Date.now(), forced: true });
-  expect([text("cancel"), part("cancel").getAttribute("aria-disabled")]).toEqual(["Force stop", "true"]);
+  expect([text("action"), part("action").getAttribute("aria-disabled")]).toEqual(["Force stop", "true"]);
   expect(text("sentence")).toBe("Stopping by force…");
 });
 
@@ -287,4 +308,155 @@ test("a task that can't be is said, not thrown", async () => {
   await settle();
   expect(other.shadowRoot!.querySelector('[role="alert"]')!.textContent).toContain("not a task's id");
   other.remove();
+});
+
+suite("starting again", () => {
+  const offered = { retry: "/petiole/tasks/1/retry" };
+  const failed: Document = { state: "failed", title: "Flights", error: { message: "The disk is full." } };
+
+  test.each([
+    [failed, "Retry"],
+    [{ state: "lost" } as Document, "Retry"],
+    [{ state: "cancelled" } as Document, "Start again"],
+    [{ state: "succeeded", artifacts: [{ name: "a.csv", url: "/a.csv", expires_at: 1 }] } as Document, "Export again"],
+  ])("is offered where the server can do it: %j", async (ended, words) => {
+    view.links.mockResolvedValue(offered);
+    await show(ended);
+    expect([visible("action"), text("action"), part("action").getAttribute("aria-disabled")]).toEqual([true, words, "true"]);
+    await settle(3);
+    expect(part("action").getAttribute("aria-disabled")).toBeNull();
+    expect(view.links).toHaveBeenCalledOnce();
+  });
+
+  test("is not offered where the server can't, and asked about again where it did not answer", async () => {
+    view.links.mockRejectedValueOnce(new TypeError("Failed to fetch"));
+    await show(failed);
+    await settle(3);
+    expect([visible("action"), view.links.mock.calls.length]).toEqual([false, 1]);
+    await settle(5);
+    expect([visible("action"), view.links.mock.calls.length]).toEqual([false, 2]);
+  });
+
+  test("puts the new task in the place of the old one, and says so", async () => {
+    view.links.mockResolvedValue(offered);
+    const resumed = new HandView();
+    vi.spyOn(sharedClient(), "resume").mockReturnValue(resumed as unknown as TaskView);
+    const retried = vi.fn();
+    document.addEventListener("petiole-retried", retried, { once: true });
+    await show(failed);
+    await settle(1);
+    part("action").focus();
+    part("action").click();
+    await settle();
+    resumed.show({ state: "queued", title: "Flights" });
+    await settle();
+    expect(retried.mock.calls[0]![0].detail).toMatchObject({ id: "2" });
+    expect([text("sentence"), text("action"), text("failure")]).toEqual(["Waiting for a worker", "Cancel", ""]);
+    expect(element.shadowRoot!.activeElement).toBe(part("action"));
+    vi.restoreAllMocks();
+  });
+
+  test("is left to a page that prevents it, which may offer it by itself", async () => {
+    element.setAttribute("retry", "");
+    await show(failed);
+    await settle(1);
+    const wanted = vi.fn((event: Event) => event.preventDefault());
+    document.addEventListener("petiole-retry", wanted, { once: true });
+    part("action").click();
+    await settle();
+    expect(wanted).toHaveBeenCalledOnce();
+    expect(view.retry).not.toHaveBeenCalled();
+  });
+
+  test("that is refused is said", async () => {
+    view.links.mockResolvedValue(offered);
+    view.retry.mockRejectedValueOnce(new Refused({ title: "No", status: 409, detail: "It can't be repeated." }));
+    await show(failed);
+    await settle(1);
+    part("action").click();
+    await settle();
+    expect(text("detail")).toBe("It can't be repeated.");
+    expect(part("action").getAttribute("aria-disabled")).toBeNull();
+  });
+
+  test("needs a click of its own: the second one of a double click on Cancel is none", async () => {
+    view.links.mockResolvedValue(offered);
+    await show(running(1, 100));
+    part("action").click();
+    await show({ ...running(1, 100), state: "cancelled" });
+    part("action").click();
+    await settle(1);
+    expect(view.retry).not.toHaveBeenCalled();
+    part("action").click();
+    expect(view.retry).toHaveBeenCalledOnce();
+  });
+});
+
+suite("the log", () => {
+  let history: HandView;
+  const lines = (): string[] =>
+    [...element.shadowRoot!.querySelectorAll(".log-text")].map((line) => line.textContent!.replaceAll("\u00a0", " "));
+  const open = async (): Promise<void> => {
+    history = new HandView();
+    view.history.mockReturnValue(history);
+    (part("log") as HTMLDetailsElement).open = true;
+    part("log").dispatchEvent(new Event("toggle"));
+    await settle();
+  };
+
+  test("is read when it is opened, from the first fact on, and is no live region", async () => {
+    await show(running(1, 100));
+    expect(view.history).not.toHaveBeenCalled();
+    await open();
+    history.say({ kind: "state", patch: { state: "queued" } });
+    history.say({ kind: "stage", progress: { stage: "Writing rows" } });
+    history.say({ kind: "counter" });
+    history.say({ kind: "log", data: { level: "warning", message: "<b>slow</b>" } });
+    await settle();
+    expect(lines()).toEqual(["Queued", "Writing rows", "⚠ <b>slow</b>"]);
+    expect(visible("log-note")).toBe(false);
+    expect(part("log").querySelector("b")).toBeNull();
+    expect(part("log").closest("[aria-live], [role=log], [role=status]")).toBeNull();
+  });
+
+  test("keeps the newest lines, and says that it does", async () => {
+    await show(running(1, 100));
+    await open();
+    for (let number = 1; number <= 450; number += 1) history.say({ kind: "log", data: { message: `line ${number}` } });
+    await settle();
+    history.say({ kind: "log", data: { message: "the last" } });
+    await settle();
+    expect([lines().length, lines().at(0), lines().at(-1)]).toEqual([200, "line 252", "the last"]);
+    expect(text("log-note")).toContain("newest 200 lines");
+  });
+
+  test("begins anew where earlier facts are not kept, and is closed with the element", async () => {
+    await show(running(1, 100));
+    await open();
+    history.say({ kind: "log", data: { message: "before" } });
+    history.lose();
+    history.say({ kind: "log", data: { message: "after" } });
+    await settle();
+    expect(lines()).toEqual(["after"]);
+    expect(text("log-note")).toContain("not kept any more");
+    element.remove();
+    await settle();
+    expect(history.close).toHaveBeenCalledOnce();
+  });
+});
+
+test("a file that is gone is said, without a bar", async () => {
+  await show({ state: "succeeded", title: "Flights", artifacts: [{ name: "a.csv", url: "/a.csv", expires_at: Date.UTC(2026, 0, 2) }] });
+  expect([visible("bar"), visible("download"), text("sentence")]).toEqual([false, false, "File removed on 2 Jan"]);
+});
+
+test("a snapshot can be given as an attribute, by a server that renders the page", async () => {
+  const resume = vi.spyOn(sharedClient(), "resume").mockReturnValue(view as unknown as TaskView);
+  const other = document.createElement("petiole-task");
+  other.setAttribute("snapshot", JSON.stringify(snapshot("7", { state: "queued" })));
+  document.body.append(other);
+  await settle();
+  expect(resume).toHaveBeenCalledWith(expect.objectContaining({ id: "7" }));
+  other.remove();
+  vi.restoreAllMocks();
 });

@@ -20,6 +20,8 @@ export class TestServer {
   /** Lever: what a watch says of its token's end. */
   tokenExpiresIn: number | null = null;
   readonly polls: string[] = [];
+  /** Every question whether a document has changed, and the status that it was answered with. */
+  readonly conditional: number[] = [];
   readonly unwatched: string[] = [];
   /** Every acknowledgement, in order, and the way it came. */
   readonly acknowledged: { way: "socket" | "http"; message: object }[] = [];
@@ -43,6 +45,8 @@ export class TestServer {
   /** Lever: whose inbox `/inbox` is. */
   inbox = INBOX;
   retryAfter: string | null = null;
+  /** Lever: the addresses in snapshots. */
+  links: Record<string, string> = {};
   readonly #http: HttpServer = createServer((request, response) => void this.#serve(request, response));
   readonly #io = new Server(this.#http, { allowRequest: (_request, decide) => decide(null, this.sockets) });
 
@@ -188,7 +192,7 @@ export class TestServer {
         "Content-Type": status < 400 ? "application/json" : "application/problem+json",
         ...(this.retryAfter !== null && { "Retry-After": this.retryAfter }),
       });
-      response.end(JSON.stringify(body));
+      response.end(status === 304 ? undefined : JSON.stringify(body));
     };
     if (url.pathname === "/exports") {
       const journal = this.journal("task:started");
@@ -228,7 +232,12 @@ export class TestServer {
       const answer = this.#cancel(journal.feed, body.force) as { error?: { status: number } };
       return answer.error ? send(answer.error.status, answer.error) : send(202, this.#snapshot(journal));
     }
-    if (call === undefined) return send(200, this.#snapshot(journal));
+    if (call === undefined) {
+      const asked = request.headers["if-none-match"];
+      const status = asked === `"${journal.cursor}"` ? 304 : 200;
+      if (asked !== undefined) this.conditional.push(status);
+      return send(status, this.#snapshot(journal));
+    }
     const after = url.searchParams.get("after");
     this.polls.push(after ?? "");
     const reading = journal.read(after);
@@ -239,6 +248,6 @@ export class TestServer {
 
   #snapshot(journal: Journal): object {
     const { feed, cursor, document } = journal;
-    return { id: feed.slice(feed.indexOf(":") + 1), feed, cursor, document, links: {} };
+    return { id: feed.slice(feed.indexOf(":") + 1), feed, cursor, document, links: this.links };
   }
 }

@@ -306,7 +306,7 @@ def test_the_page_answers_with_a_policy_that_lets_nothing_foreign_in(demo: Demo)
     assert not re.search(r"<script>|<style|\sstyle=|\son\w+=", response.text)
 
 
-@pytest.mark.parametrize("file", ["templates/page.html", "static/page.js", "static/page.css"])
+@pytest.mark.parametrize("file", ["templates/page.html", "static/page.js", "static/page.css", "static/plain.css"])
 def test_the_page_has_no_address_of_another_host(file: str) -> None:
     assert not re.search(r"(https?:)?//[\w.-]+\.\w", (STATIC / file).read_text())
 
@@ -314,7 +314,7 @@ def test_the_page_has_no_address_of_another_host(file: str) -> None:
 def test_everything_that_the_page_loads_is_there(demo: Demo) -> None:
     page = requests.get(demo.url, timeout=5).text
     addresses = re.findall(r'(?:src|href|data-catalog|data-tasks)="([^"]+)"', page)
-    assert len(addresses) == 6
+    assert len(addresses) == 7
     for address in addresses:
         assert requests.get(demo.url + address, timeout=5).status_code == 200, address
 

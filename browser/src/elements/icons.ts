@@ -15,6 +15,9 @@ export type IconName =
   | "lost"
   | "succeeded"
   | "download"
+  | "stopping"
+  | "expired"
+  | "unplugged"
   | "dismiss";
 
 const OUTLINES: Readonly<Record<IconName, string>> = {
@@ -26,6 +29,9 @@ const OUTLINES: Readonly<Record<IconName, string>> = {
   failed: `${CIRCLE} M7.5 7.5l5 5 M12.5 7.5l-5 5`,
   lost: `${CIRCLE} M10 6v5 M10 13.75v.1`,
   succeeded: `${CIRCLE} M6.75 10.25l2.25 2.25l4.25-4.75`,
+  stopping: "M10 2.75a7.25 7.25 0 1 1-7.25 7.25 M7.5 7.5h5v5h-5z",
+  expired: "M5.25 2.75h6l3.5 3.5v11h-9.5z M11.25 2.75v3.5h3.5 M8 10l4 4 M12 10l-4 4",
+  unplugged: "M8.5 5.5l2-2a3.75 3.75 0 0 1 5.5 5.5l-2 2 M11.5 14.5l-2 2a3.75 3.75 0 0 1-5.5-5.5l2-2 M3.5 3.5l13 13",
   download: "M10 3v9.5 M6 8.75l4 4l4-4 M3.5 16.75h13",
   dismiss: "M5.75 5.75l8.5 8.5 M14.25 5.75l-8.5 8.5",
 };
@@ -35,7 +41,7 @@ export const STATE_ICONS: Readonly<Record<TaskState, IconName>> = {
   running: "running",
   stalled: "stalled",
   retrying: "retrying",
-  cancelling: "stopped",
+  cancelling: "stopping",
   cancelled: "stopped",
   failed: "failed",
   lost: "lost",

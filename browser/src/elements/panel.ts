@@ -1,6 +1,7 @@
 /** The nodes of `<petiole-task>`: built once, then only filled. Text goes in as text, never as markup. */
 
 import { icon, type IconName } from "./icons.js";
+import { Log } from "./log.js";
 import { fill, make } from "./nodes.js";
 import { styleSheets } from "./style.js";
 import { TASK_STYLE } from "./task-style.js";
@@ -9,7 +10,8 @@ export class Panel {
   readonly root: HTMLElement = make("div", "task", { role: "group", "aria-labelledby": "title" });
   readonly title: HTMLElement = make("span", "title", { id: "title" });
   readonly percent: HTMLElement = make("span", "percent", { "aria-hidden": "true" });
-  readonly cancel: HTMLButtonElement = make("button", "cancel", { type: "button", "aria-describedby": "title" });
+  /** One button for what can be done with the task: Cancel, then Force stop; Retry after its end. */
+  readonly action: HTMLButtonElement = make("button", "action", { type: "button", "aria-describedby": "title" });
   readonly bar: HTMLElement = make("div", "bar", {
     role: "progressbar",
     "aria-labelledby": "title",
@@ -25,11 +27,14 @@ export class Panel {
   /** Present and empty from the beginning: only then is what comes into it said. */
   readonly failure: HTMLElement = make("p", "failure", { role: "alert" });
   readonly failureText: HTMLElement = document.createElement("span");
+  readonly reference: HTMLElement = make("span", "reference");
   readonly detail: HTMLElement = make("span", "detail");
   readonly link: HTMLElement = make("span", "link");
+  readonly linkText: HTMLElement = document.createElement("span");
   readonly receipt: HTMLElement = make("span", "receipt");
   readonly said: HTMLElement = make("div", "said", { role: "status" });
   readonly line: HTMLElement = make("p", "line");
+  readonly log: Log = new Log();
   readonly #icon = make("span", "icon");
   #shown: IconName | null = null;
 
@@ -39,6 +44,8 @@ export class Panel {
     const heading = make("span", "heading");
     const stage = make("div", "stage");
     const foot = make("div", "foot");
+    const base = make("div", "base");
+    const status = make("div", "status");
     // Text brings its own direction: an English sentence on an Arabic page, or a file's name in Hebrew.
     for (const text of [
       this.title,
@@ -48,7 +55,7 @@ export class Panel {
       this.left,
       this.failureText,
       this.detail,
-      this.link,
+      this.linkText,
       this.receipt,
     ]) {
       text.dir = "auto";
@@ -57,12 +64,15 @@ export class Panel {
     actions.name = "actions";
     this.download.append(icon("download"), "Download");
     heading.append(this.title);
-    head.append(this.#icon, heading, this.percent, this.cancel, actions);
+    head.append(this.#icon, heading, this.percent, this.action, actions);
     this.bar.append(this.filled);
     stage.append(this.bar, this.download, this.file);
     this.line.append(this.sentence, this.separator, this.left);
-    this.failure.append(this.failureText);
-    foot.append(this.detail, this.link, this.receipt);
+    this.failure.append(this.failureText, this.reference);
+    this.link.append(icon("unplugged"), this.linkText);
+    status.append(this.link, this.receipt);
+    base.append(this.log.root, status);
+    foot.append(this.detail, base);
     this.root.append(head, stage, this.line, this.failure, foot, this.said);
     shadow.append(this.root);
   }
@@ -82,11 +92,17 @@ export class Panel {
     this.bar.setAttribute("aria-valuetext", text);
   }
 
-  /** Put the link in the place of the bar, which has its height; null brings the bar back. */
-  showDownload(url: string | null, name: string | null): void {
-    this.bar.hidden = url !== null;
+  /** Say what the link to the server is like; null while there is nothing to say. */
+  showLink(text: string | null): void {
+    this.link.hidden = text === null;
+    fill(this.linkText, text);
+  }
+
+  /** Put the link in the place of the bar, which has its height; without an address the bar is back, unless the file is gone. */
+  showDownload(url: string | null, name: string | null, expired: boolean): void {
+    this.bar.hidden = url !== null || expired;
     this.download.hidden = url === null;
-    fill(this.file, url === null ? null : name);
+    fill(this.file, url === null && !expired ? null : name);
     if (url === null) {
       this.download.removeAttribute("href");
     } else if (this.download.getAttribute("href") !== url) {
@@ -99,10 +115,10 @@ export class Panel {
    * Show, disable or take away the button, and say what it does. While it has the focus it is not taken away but disabled,
    * because focus would fall back to the top of the page.
    */
-  showCancel(text: string, wanted: "shown" | "disabled" | "gone", focused: boolean): void {
-    this.cancel.hidden = wanted === "gone" && !focused;
-    if (this.cancel.textContent !== text) this.cancel.textContent = text;
-    if (wanted === "shown") this.cancel.removeAttribute("aria-disabled");
-    else this.cancel.setAttribute("aria-disabled", "true");
+  showAction(text: string, wanted: "shown" | "disabled" | "gone", focused: boolean): void {
+    this.action.hidden = wanted === "gone" && !focused;
+    if (this.action.textContent !== text) this.action.textContent = text;
+    if (wanted === "shown") this.action.removeAttribute("aria-disabled");
+    else this.action.setAttribute("aria-disabled", "true");
   }
 }

@@ -2,7 +2,7 @@
 
 import { Announcer } from "../announce.js";
 import { type ClientOptions, TaskClient } from "../client.js";
-import { isTerminal, type Snapshot } from "../events.js";
+import { isTerminal, type Links, parseSnapshot, type Snapshot } from "../events.js";
 import { formatPercent } from "../format.js";
 import { Refused } from "../http.js";
 import type { TokenSource } from "../tokens.js";
@@ -14,14 +14,27 @@ import { Panel } from "./panel.js";
 
 /**
  * Attributes: `task` (its id), `cursor`, `label` (instead of the task's title), `prefix` and `path` (where the server's
- * calls and Socket.IO are), `url` (a server of another origin), `token`, `keep-notice` (showing the end doesn't
- * acknowledge it). Or set `snapshot`, or a `view` of one's own; `client` instead of the page's shared one; the property
- * `token` to what returns a new token when it is needed.
+ * calls and Socket.IO are), `url` (a server of another origin), `token`, `snapshot` (as JSON, instead of `task`),
+ * `keep-notice` (showing the end doesn't acknowledge it), `retry` (the page itself starts it again, at `petiole-retry`). Or set
+ * `snapshot`, or a `view` of one's own; `client` instead of the page's shared one; the property `token` to what returns a new
+ * token when it is needed. What is inside the element is what pages without JavaScript show.
  *
- * Events: `petiole-change` (detail: the document), `petiole-end` (detail: `{document, receipt}`). They bubble.
+ * Events: `petiole-change` (detail: the document), `petiole-end` (detail: `{document, receipt}`), `petiole-retry` (detail:
+ * `{document, links}`; cancelable: prevented, the page does it), `petiole-retried` (detail: the new task's snapshot). They
+ * bubble.
  */
 export class PetioleTask extends Base {
-  static readonly observedAttributes: readonly string[] = ["task", "cursor", "url", "prefix", "path", "token", "label"];
+  static readonly observedAttributes: readonly string[] = [
+    "task",
+    "cursor",
+    "snapshot",
+    "url",
+    "prefix",
+    "path",
+    "token",
+    "label",
+    "retry",
+  ];
 
   #panel: Panel | null = null;
   #client: TaskClient | null = null;
@@ -36,7 +49,13 @@ export class PetioleTask extends Base {
   #announcer = new Announcer();
   #held = { run: 0, fraction: 0 };
   #linkSince = 0;
-  #cancelProblem: string | null = null;
+  #problem: string | null = null;
+  /** What can be done with the task now, as the server has said; null before it was asked. */
+  #links: Links | null = null;
+  #askAt = 0;
+  #retrying = false;
+  /** What the button does, and since when: a second click on Cancel is not to start the task again. */
+  #does: { readonly what: "cancel" | "retry"; readonly since: number } = { what: "cancel", since: 0 };
   #misuse: string | null = null;
   #acknowledged: TaskView | null = null;
   #restarting = false;
@@ -84,8 +103,8 @@ export class PetioleTask extends Base {
     adopt(this, ["client", "snapshot", "token", "view"]);
     if (!this.#panel) {
       this.#panel = new Panel(this.shadowRoot ?? this.attachShadow({ mode: "open" }));
-      this.#panel.cancel.addEventListener("click", () => void this.#cancel());
-      this.#panel.cancel.addEventListener("blur", () => this.#renderSoon());
+      this.#panel.action.addEventListener("click", () => this.#act());
+      this.#panel.action.addEventListener("blur", () => this.#renderSoon());
     }
     this.#tick = setInterval(this.#render, 1000);
     document.addEventListener("visibilitychange", this.#render);
@@ -105,7 +124,8 @@ export class PetioleTask extends Base {
 
   attributeChangedCallback(name: string, before: string | null, after: string | null): void {
     if (before === after) return;
-    if (name === "label") this.#renderSoon();
+    if (name === "snapshot") this.#snapshot = after === null ? null : parseSnapshot(read(after));
+    if (name === "label" || name === "retry") this.#renderSoon();
     else this.#restart();
   }
 
@@ -119,7 +139,12 @@ export class PetioleTask extends Base {
       this.#leave();
       this.#announcer = new Announcer();
       this.#held = { run: 0, fraction: 0 };
-      this.#cancelProblem = this.#misuse = null;
+      this.#problem = this.#misuse = null;
+      this.#retrying = false;
+      this.#askAt = 0;
+      const { document: known, links } = this.#snapshot ?? {};
+      this.#links = known && isTerminal(known) ? (links ?? null) : null;
+      this.#does = { what: "cancel", since: 0 };
       this.#view = this.#open();
       if (this.#view) this.#follow(this.#view);
       this.#render();
@@ -184,24 +209,71 @@ export class PetioleTask extends Base {
   #leave(): void {
     for (const undo of this.#undo) undo();
     this.#undo = [];
+    this.#panel?.log.follow(null, "en");
     if (this.#view !== this.#given) this.#view?.close();
     this.#view = null;
     this.#own?.close();
     this.#own = null;
   }
 
-  async #cancel(): Promise<void> {
+  #act(): void {
     const view = this.#view;
-    if (!view || this.#panel?.cancel.getAttribute("aria-disabled") === "true") return;
-    this.#cancelProblem = null;
+    if (!view || this.#panel?.action.getAttribute("aria-disabled") === "true") return;
+    this.#problem = null;
+    if (this.#does.what === "cancel") void this.#cancel(view);
+    else void this.#retry(view);
+  }
+
+  async #cancel(view: TaskView): Promise<void> {
     const force = describe(view.document, view.moment).forcible;
     try {
       await view.cancel({ force });
     } catch (error) {
       const what = force ? "Force stop" : "Cancelling";
-      this.#cancelProblem = error instanceof Refused ? error.message : `${what} did not reach the server. Try again.`;
+      this.#problem = error instanceof Refused ? error.message : `${what} did not reach the server. Try again.`;
     }
     this.#renderSoon();
+  }
+
+  async #retry(view: TaskView): Promise<void> {
+    const detail = { document: view.document, links: this.#links ?? {} };
+    const wanted = new CustomEvent("petiole-retry", { detail, bubbles: true, composed: true, cancelable: true });
+    if (!this.dispatchEvent(wanted) || this.#links?.["retry"] === undefined) return;
+    this.#retrying = true;
+    this.#render();
+    try {
+      const snapshot = await view.retry();
+      if (view === this.#view) this.#become(snapshot);
+      this.dispatchEvent(new CustomEvent("petiole-retried", { detail: snapshot, bubbles: true, composed: true }));
+    } catch (error) {
+      this.#problem = error instanceof Refused ? error.message : "That did not reach the server. Try again.";
+    }
+    this.#retrying = false;
+    this.#renderSoon();
+  }
+
+  /** Show the new task in the place of the one that it repeats. */
+  #become(snapshot: Snapshot): void {
+    this.#given = null;
+    this.#snapshot = snapshot;
+    this.#restart();
+  }
+
+  /** Ask, of a task that may be started again, whether the server can do it: what it said earlier was of another state. */
+  #askForLinks(view: TaskView): void {
+    if (this.#links !== null || Date.now() < this.#askAt) return;
+    this.#askAt = Number.POSITIVE_INFINITY;
+    view.links().then(
+      (links) => {
+        if (view !== this.#view) return;
+        this.#links = links;
+        this.#renderSoon();
+      },
+      (error: unknown) => {
+        // Without an answer there is no button.
+        if (!(error instanceof Refused)) this.#askAt = Date.now() + ASK_AGAIN;
+      },
+    );
   }
 
   /** Render once for all that changes until the next frame. */
@@ -226,13 +298,16 @@ export class PetioleTask extends Base {
     const percent = words.percent === null || fraction === null ? null : formatPercent(fraction, locale);
     const failed = refusal !== null || words.state === "failed" || words.state === "lost";
 
-    panel.showIcon(refusal !== null ? "lost" : words.state === null ? "waiting" : STATE_ICONS[words.state]);
+    const shape = words.expired ? "expired" : words.state === null ? "waiting" : STATE_ICONS[words.state];
+    panel.showIcon(refusal !== null ? "lost" : shape);
     fill(panel.title, this.getAttribute("label") ?? words.title);
     fill(panel.percent, words.state === "succeeded" || refusal !== null ? null : percent);
     const told = [percent, words.sentence, words.left].filter(Boolean).join(", ");
     panel.showBar(refusal !== null ? "broken" : words.bar, fraction, percent !== null, refusal ?? told);
     this.#renderOutcome(panel, words, failed ? (refusal ?? words.sentence) : null);
+    this.#renderAction(panel, words);
     this.#renderFoot(panel, words, locale);
+    panel.log.follow(refusal === null ? view : null, locale);
     const said = this.#announcer.take({ ...words, title: panel.title.textContent ?? "" }, Date.now());
     if (said !== null) panel.said.textContent = said;
     this.#acknowledge();
@@ -254,26 +329,43 @@ export class PetioleTask extends Base {
     fill(panel.separator, words.left && " · ");
     fill(panel.left, words.left);
     panel.line.hidden = failure !== null;
-    const reference = words.reference ? ` Reference ${words.reference}` : "";
     // An alert that comes out of hiding is not said everywhere: it stays in the tree, without a height.
-    fill(panel.failureText, failure === null ? null : failure + reference);
+    fill(panel.failureText, failure);
+    fill(panel.reference, failure !== null && words.reference !== null ? ` Reference ${words.reference}` : null);
     panel.failure.classList.toggle("none", failure === null);
 
     const [artifact] = words.state === "succeeded" ? (view?.document.artifacts ?? []) : [];
     const url = artifact && !isExpired(artifact, view?.moment.now ?? 0) ? safeUrl(artifact.url) : null;
-    panel.showDownload(url, artifact?.name ?? null);
+    panel.showDownload(url, artifact?.name ?? null, words.expired);
+  }
 
+  #renderAction(panel: Panel, words: Words): void {
+    const view = this.#view;
+    const focused = this.shadowRoot?.activeElement === panel.action;
+    if (view && words.offer !== null && view.problem === null) {
+      this.#askForLinks(view);
+      if (this.#links?.["retry"] !== undefined || this.hasAttribute("retry")) {
+        if (this.#does.what === "cancel") {
+          this.#does = { what: "retry", since: Date.now() };
+          setTimeout(this.#render, SETTLED);
+        }
+        const ready = !this.#retrying && Date.now() - this.#does.since >= SETTLED;
+        panel.showAction(words.offer, ready ? "shown" : "disabled", focused);
+        return;
+      }
+    }
+    this.#does = { what: "cancel", since: 0 };
     const over = words.state === null || isTerminal(view?.document ?? {}) || view?.closed === true;
     const wanted = over ? "gone" : words.state === "cancelling" && !words.forcible ? "disabled" : "shown";
     const force = words.forcible || (words.state === "cancelling" && view?.document.forced === true);
-    panel.showCancel(force ? "Force stop" : "Cancel", wanted, this.shadowRoot?.activeElement === panel.cancel);
+    panel.showAction(force ? "Force stop" : "Cancel", wanted, focused);
   }
 
   #renderFoot(panel: Panel, words: Words, locale: string): void {
     const view = this.#view;
     const watching = view !== null && !view.ended && !view.closed;
-    fill(panel.detail, this.#cancelProblem ?? words.detail);
-    fill(panel.link, watching ? describeLink(view.link, (Date.now() - this.#linkSince) / 1000) : null);
+    fill(panel.detail, this.#problem ?? words.detail);
+    panel.showLink(watching ? describeLink(view.link, (Date.now() - this.#linkSince) / 1000) : null);
     fill(panel.receipt, view?.ended ? describeReceipt(view.receipt, locale) : null);
   }
 
@@ -282,6 +374,20 @@ export class PetioleTask extends Base {
     if (fraction === null) return null;
     this.#held = { run, fraction: this.#held.run === run ? Math.max(this.#held.fraction, fraction) : fraction };
     return this.#held.fraction;
+  }
+}
+
+/** Milliseconds that the button has its new name before it can be pressed. */
+const SETTLED = 600;
+
+/** Milliseconds before the server is asked again what can be done, where it did not answer. */
+const ASK_AGAIN = 5000;
+
+function read(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return null;
   }
 }
 

@@ -102,6 +102,11 @@ class Processes:
         """Leave a process out that has ended as it should."""
         self._children.remove(process)
 
+    def kill(self, process: Process) -> None:
+        """End a process for good, with all that it has started, and leave it out: that it ends is no accident."""
+        self.forget(process)
+        _end_group(process)
+
     def check(self) -> None:
         """Look whether all are alive.
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,8 +24,9 @@ import requests
 from petiole.connection import address, connect, speaking
 from petiole.database import Database
 from petiole.demo.data import build_database
-from petiole.demo.processes import Processes, Say
+from petiole.demo.processes import Process, Processes, Say
 from petiole.demo.redis_server import find_redis_server, free_port, redis_command
+from petiole.demo.workers import Workers
 from petiole.errors import PetioleError, SetupError
 from petiole.exports.sources import open_source
 from petiole.settings import Settings
@@ -53,6 +55,7 @@ class System:
     url: str
     database: Database
     processes: Processes
+    workers: Workers
     started: tuple[str, ...]
 
 
@@ -80,12 +83,13 @@ def running(options: Options, say: Say) -> Iterator[System]:
 
 
 def watch_over(system: System) -> None:
-    """Wait until one of the processes dies.
+    """Wait until one of the processes dies, and do meanwhile what the page asks for.
 
     Raises:
         SetupError: it did.
     """
     while True:
+        system.workers.attend()
         system.processes.check()
         time.sleep(0.2)
 
@@ -102,8 +106,9 @@ def _start(options: Options, processes: Processes, database: Database, port: int
         ],
         environment=environment,
     )
-    workers = [
-        processes.start(
+
+    def start_worker(index: int) -> Process:
+        return processes.start(
             f"worker{index + 1}" if options.workers > 1 else "worker",
             [
                 *(sys.executable, "-m", "celery", "-A", "petiole.demo.celery_app", "worker"),
@@ -113,16 +118,16 @@ def _start(options: Options, processes: Processes, database: Database, port: int
             environment=environment,
             ready_line=" ready.",
         )
-        for index in range(options.workers)
-    ]
+
+    workers = Workers(processes, options.directory, [partial(start_worker, index) for index in range(options.workers)])
     url = f"http://{_reachable(options.host)}:{port}"
     processes.wait_ready(web, timeout=READY_TIMEOUT, condition=lambda: _answers(url))
-    for worker in workers:
+    for worker in workers.running:
         processes.wait_ready(worker, timeout=READY_TIMEOUT)
     started.append(f"worker ×{options.workers}: Celery, prefork, {TASKS_PER_WORKER} tasks at a time")
     started.append("web: gunicorn, gevent with gevent-websocket")
     started.append(f"database: {database}")
-    return System(url, database, processes, tuple(started))
+    return System(url, database, processes, workers, tuple(started))
 
 
 @contextmanager
@@ -202,6 +207,7 @@ def _environment(options: Options, redis_url: str, database: Database) -> dict[s
     return {
         "CELERY_BROKER_URL": redis_url,
         "CELERY_RESULT_BACKEND": redis_url,
+        "FLASK_DEMO_DIRECTORY": str(options.directory),
         "FLASK_SECRET_KEY": (options.directory / "secret").read_text(),
         "PETIOLE_JOURNAL_URL": redis_url,
         "PETIOLE_EXPORTS_DATABASE": database.url or str(database),

@@ -11,6 +11,10 @@
   const tabs = "BroadcastChannel" in window ? new BroadcastChannel("petiole-demo") : null;
   let catalog = { tables: [], operators: {} };
   let olderUrl = null;
+  const shown = new Set([...document.querySelectorAll("petiole-task[data-id]")].map((task) => task.dataset.id));
+  const client = Petiole.sharedClient({ prefix: places.prefix });
+  /** Seconds that the cable is cut for: long enough to read what the exports say meanwhile. */
+  const CUT = 8;
 
   const chosen = () => catalog.tables.find((each) => each.name === table.value);
   const option = (value, text) => Object.assign(document.createElement("option"), { value, textContent: text });
@@ -103,15 +107,84 @@
   }
 
   function show(snapshot, place) {
-    if (document.querySelector(`petiole-task[data-id="${CSS.escape(snapshot.id)}"]`)) return;
+    if (shown.has(snapshot.id)) return;
+    shown.add(snapshot.id);
     const task = document.createElement("petiole-task");
     task.dataset.id = snapshot.id;
+    task.toggleAttribute("retry", selectionOf(snapshot.id) !== null);
     task.setAttribute("prefix", places.prefix);
     // What was over before this page knew of it stays in the inbox until somebody dismisses it there.
     task.toggleAttribute("keep-notice", "finished_at" in snapshot.document);
     task.snapshot = snapshot;
     element("exports")[place](task);
     element("empty").hidden = true;
+  }
+
+  /** What was selected for an export of this tab, so that it can be started again where the server doesn't offer that. */
+  function selectionOf(id) {
+    return JSON.parse(sessionStorage.getItem(`selection ${id}`));
+  }
+
+  async function start(selected) {
+    const { body } = await answerOf(fetch(places.exports, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(selected),
+    }));
+    sessionStorage.setItem(`selection ${body.id}`, JSON.stringify(selected));
+    return body;
+  }
+
+  async function startAgain(event) {
+    const task = event.target;
+    const selected = selectionOf(task.dataset.id);
+    if (event.detail.links.retry || !selected) return;
+    event.preventDefault();
+    try {
+      task.snapshot = await start(selected);
+      replaced(task, task.snapshot);
+    } catch (refusal) {
+      if (!refusal.sentence) throw refusal;
+      say(refusal.sentence);
+    }
+  }
+
+  /** A task was started again in the place of the one that it repeats. */
+  function replaced(task, snapshot) {
+    task.dataset.id = snapshot.id;
+    task.removeAttribute("keep-notice");
+    task.toggleAttribute("retry", selectionOf(snapshot.id) !== null);
+    shown.add(snapshot.id);
+    tabs?.postMessage("started");
+  }
+
+  function cut() {
+    client.cut(CUT);
+    element("cut").disabled = true;
+    element("broken").textContent = `This tab has no connection for ${CUT} s. The exports go on.`;
+    const undo = client.on("link", (state) => {
+      if (state !== "live") return;
+      undo();
+      element("cut").disabled = false;
+      element("broken").textContent = "Connected again. What was missed has been read.";
+    });
+  }
+
+  async function kill({ target }) {
+    const { kill: what } = target.dataset;
+    try {
+      const { body } = await answerOf(fetch(places.breakage, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ kill: what }),
+      }));
+      element("broken").textContent = what === "worker"
+        ? `The worker has been killed. Another one starts in ${body.again_after} s.`
+        : "The processes that ran tasks have been killed. The worker starts new ones.";
+    } catch (refusal) {
+      if (!refusal.sentence) throw refusal;
+      element("broken").textContent = refusal.sentence;
+    }
   }
 
   async function list(url, place) {
@@ -142,12 +215,7 @@
     event.preventDefault();
     say(null);
     try {
-      const { body } = await answerOf(fetch(places.exports, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify(selection()),
-      }));
-      show(body, "prepend");
+      show(await start(selection()), "prepend");
       tabs?.postMessage("started");
     } catch (refusal) {
       if (!refusal.sentence) throw refusal;
@@ -160,6 +228,10 @@
   element("none").addEventListener("click", () => check(false));
   element("add-filter").addEventListener("click", addFilter);
   element("older").addEventListener("click", () => showOlder().catch((refusal) => say(refusal.sentence)));
+  element("exports").addEventListener("petiole-retry", startAgain);
+  element("exports").addEventListener("petiole-retried", ({ target, detail }) => replaced(target, detail));
+  element("cut").addEventListener("click", cut);
+  for (const button of document.querySelectorAll("[data-kill]")) button.addEventListener("click", kill);
   element("inbox").addEventListener("petiole-inbox-change", showUnread);
   element("inbox").addEventListener("toggle", ({ newState }) => element("bell").classList.toggle("open", newState === "open"));
   tabs?.addEventListener("message", showNewer);

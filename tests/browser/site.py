@@ -1,0 +1,52 @@
+"""The application around the hard cases: starts any of them, and shows one under the strictest policy that has `'self'`."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+from flask import Flask, Response, make_response, render_template_string, request
+from flask_socketio import SocketIO
+
+from petiole import Petiole
+
+POLICY = "default-src 'self'"
+PAGE = """<!doctype html>
+<html lang="en">
+<title>One task</title>
+<script src="{{ url_for('petiole.static', filename='petiole.js') }}"></script>
+<main>
+  <h1>One task</h1>
+  {% if task_id %}<petiole-task task="{{ task_id }}"></petiole-task>{% endif %}
+  <petiole-inbox></petiole-inbox>
+</main>
+</html>
+"""
+
+
+def create_app() -> Flask:
+    app = Flask(__name__)
+    app.config["SECRET_KEY"] = "browser"
+    # By name only: this process doesn't have the tasks' code.
+    app.extensions["celery"] = Celery("browser-web", broker=os.environ["CELERY_BROKER_URL"])
+    petiole = Petiole()
+    socketio = SocketIO()
+    petiole.init_app(app, socketio)
+    socketio.init_app(app)
+
+    @app.post("/start/<name>")
+    def start(name: str) -> Response:
+        body = request.get_json()
+        return petiole.accepted(
+            petiole.start(f"tests.browser.tasks.{name}", body.get("args", []), title=body.get("title"))
+        )
+
+    @app.get("/")
+    @app.get("/<task_id>")
+    def page(task_id: str | None = None) -> Response:
+        petiole.user()
+        response = make_response(render_template_string(PAGE, task_id=task_id))
+        response.headers["Content-Security-Policy"] = POLICY
+        return response
+
+    return app

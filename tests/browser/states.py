@@ -1,0 +1,377 @@
+"""Draws every state of `<petiole-task>`, without a server: `python -m tests.browser.states` writes docs/states.md.
+
+Each state is a document, given to an element by a view that only holds it. The words in the page are what the element says.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from playwright.sync_api import Browser, Page
+
+from tests.browser.conftest import chromium
+from tests.integration.system import ROOT
+
+SCRIPT: Final = ROOT / "src" / "petiole" / "web" / "static" / "petiole.js"
+PICTURES: Final = ROOT / "docs" / "states"
+PAGE: Final = ROOT / "docs" / "states.md"
+
+WIDTHS: Final = {"wide": 680, "narrow": 360}
+SCHEMES: Final = ("light", "dark")
+SECOND: Final = 1000
+NOW: Final = 1_795_600_000_000  # 25 November 2026
+DAY: Final = 86_400 * SECOND
+
+TITLE: Final = {"title": "flights, 19 columns", "task": "petiole.export", "run": 1}
+FILE: Final = {
+    "name": "flights.csv",
+    "url": "https://app.example/exports/1/file",
+    "rows": 1_000_000,
+    "size": 15_200_000,
+    "expires_at": NOW + 5 * DAY,
+}
+RETRY: Final = {"retry": "/petiole/tasks/1/retry"}
+
+
+def rows(completed: int | None, total: int | None = 1_000_000, **more: Any) -> dict[str, Any]:
+    fraction = None if not total or completed is None else completed / total
+    shape = {"completed": completed, "total": total, "unit": "rows", "fraction": fraction}
+    return {**shape, "stage": "Writing rows", **more}
+
+
+WORKING: Final = rows(451_200, rate=12_200, time_left=45)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One state: its heading, what it means, and what the element is given."""
+
+    name: str
+    heading: str
+    meaning: str
+    document: dict[str, Any]
+    link: str = "live"
+    links: dict[str, str] = field(default_factory=dict)
+    silent: int = 0
+    problem: dict[str, Any] | None = None
+    facts: tuple[dict[str, Any], ...] = ()
+
+
+def fact(second: int, kind: str, **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "at": NOW - 20_000 + second * SECOND, "run": 1, "patch": {}, "progress": None, **more}
+
+
+LOG: Final = (
+    fact(0, "state", patch={"state": "queued"}),
+    fact(1, "state", patch={"state": "running"}),
+    fact(1, "stage", progress={"stage": "Counting rows"}),
+    fact(2, "stage", progress={"stage": "Writing rows"}),
+    fact(4, "log", data={"level": "info", "message": "Reading partition 3 of 12"}),
+    fact(9, "log", data={"level": "warning", "message": "Partition 7 answered late; asked again"}),
+)
+
+CASES: Final = (
+    Case("queued", "Queued", "No worker has taken it yet.", {**TITLE, "state": "queued"}),
+    Case(
+        "counting",
+        "Running, the total unknown",
+        "The bar moves and has no value.",
+        {**TITLE, "state": "running", "progress": rows(48_200, None, stage="Counting rows")},
+    ),
+    Case(
+        "running",
+        "Running",
+        "What is done, of how much, and the time left; below it the stage and the rate.",
+        {**TITLE, "state": "running", "progress": WORKING},
+    ),
+    Case(
+        "exceeded",
+        "More than expected",
+        "The bar is full, and there is no percentage: 100 % is said of a finished task only.",
+        {**TITLE, "state": "running", "progress": rows(1_020_000, rate=91_000)},
+    ),
+    Case(
+        "stalled",
+        "Stalled",
+        "The worker's lease has ended. Nothing is lost yet.",
+        {**TITLE, "state": "stalled", "progress": WORKING},
+        silent=40,
+    ),
+    Case(
+        "retrying",
+        "Waiting for another run",
+        "The task asked to be run again, and said why.",
+        {
+            **TITLE,
+            "state": "retrying",
+            "reason": "database unavailable",
+            "retry_at": NOW + 12 * SECOND,
+            "progress": WORKING,
+        },
+    ),
+    Case(
+        "again",
+        "Another run",
+        "The bar went back, so that is said.",
+        {
+            **TITLE,
+            "state": "running",
+            "run": 2,
+            "reason": "database unavailable",
+            "progress": rows(12_000, rate=88_000),
+        },
+    ),
+    Case(
+        "cancelling",
+        "Cancelling",
+        "The task has been asked to stop.",
+        {**TITLE, "state": "cancelling", "progress": WORKING},
+    ),
+    Case(
+        "force",
+        "It doesn't stop",
+        "Where its worker can end the process, and as soon as the server allows it.",
+        {**TITLE, "state": "cancelling", "forcible": True, "force_after": NOW - SECOND, "progress": WORKING},
+    ),
+    Case(
+        "cancelled",
+        "Cancelled",
+        "It stopped.",
+        {**TITLE, "state": "cancelled", "progress": WORKING, "finished_at": NOW},
+        links=RETRY,
+    ),
+    Case(
+        "failed",
+        "Failed",
+        "A sentence that a person can act on, and a reference that is in the worker's log too.",
+        {
+            **TITLE,
+            "state": "failed",
+            "progress": WORKING,
+            "finished_at": NOW,
+            "error": {
+                "message": "There is no room for the file. Export fewer rows, or try again later.",
+                "reference": "7F3A-2C1D",
+            },
+        },
+        links=RETRY,
+    ),
+    Case(
+        "lost",
+        "Lost",
+        "Its worker has been silent for too long.",
+        {**TITLE, "state": "lost", "progress": WORKING, "finished_at": NOW},
+        links=RETRY,
+    ),
+    Case(
+        "done",
+        "Done",
+        "The bar has made room for the file. The receipt says that no event is missing.",
+        {
+            **TITLE,
+            "state": "succeeded",
+            "progress": rows(1_000_000),
+            "artifacts": [FILE],
+            "started_at": NOW - 11 * SECOND,
+            "finished_at": NOW,
+        },
+    ),
+    Case(
+        "expired",
+        "Expired",
+        "The file was kept for as long as it was to be.",
+        {
+            **TITLE,
+            "state": "succeeded",
+            "progress": rows(1_000_000),
+            "artifacts": [{**FILE, "expires_at": NOW - 2 * DAY}],
+            "started_at": NOW - 9 * DAY - 11 * SECOND,
+            "finished_at": NOW - 9 * DAY,
+        },
+        links=RETRY,
+    ),
+    Case(
+        "reconnecting",
+        "The link: reconnecting",
+        "After two seconds without a connection. The task's own words stay as they are.",
+        {**TITLE, "state": "running", "progress": WORKING},
+        link="reconnecting",
+    ),
+    Case(
+        "polling",
+        "The link: polling",
+        "Sockets are blocked; plain requests get through.",
+        {**TITLE, "state": "running", "progress": WORKING},
+        link="polling",
+    ),
+    Case(
+        "offline",
+        "The link: offline",
+        "The browser says that it has no network.",
+        {**TITLE, "state": "running", "progress": WORKING},
+        link="offline",
+    ),
+    Case(
+        "refused",
+        "Refused",
+        "It isn't there, or somebody else's.",
+        {},
+        problem={"title": "Not found", "status": 404, "detail": "There is no such task here, or it isn't yours."},
+    ),
+    Case(
+        "log",
+        "The log",
+        "Every fact is a line, the newest 200 are shown. It is read when it is opened.",
+        {**TITLE, "state": "running", "progress": WORKING},
+        facts=LOG,
+    ),
+)
+
+HTML: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<style>
+  :root { color-scheme: light dark; }
+  body { margin: 0; padding: 16px; background: #f6f7f8; }
+  @media (prefers-color-scheme: dark) { body { background: #101316; } }
+</style>
+<body></body>
+</html>"""
+
+# A view as the element knows it, of which nothing changes.
+SHOW: Final = """
+([{ document: shown, link, links, silent, problem, facts, name }, now]) => {
+  const view = (more) => ({
+    document: shown, link, problem,
+    ended: "finished_at" in shown, closed: problem !== null, reading: false,
+    receipt: { facts: 12, shown: 12, complete: true },
+    moment: { now, progressAt: now, heardAt: silent ? now - silent * 1000 : null },
+    on: () => () => undefined,
+    links: async () => links,
+    acknowledge: async () => undefined,
+    close: () => undefined,
+    ...more,
+  });
+  const history = () => view({
+    on: (event, listener) => {
+      if (event === "event") queueMicrotask(() => facts.forEach(listener));
+      return () => undefined;
+    },
+  });
+  const element = document.createElement("petiole-task");
+  element.view = view({ history });
+  document.body.replaceChildren(element);
+  if (facts.length > 0) element.shadowRoot.querySelector("details").open = true;
+}
+"""
+# What moves for ever is stopped where it shows what it is.
+STILL: Final = """
+() => {
+  for (const each of document.querySelector("petiole-task").shadowRoot.querySelectorAll("*")) {
+    for (const animation of each.getAnimations()) {
+      animation.pause();
+      animation.currentTime = 700;
+    }
+  }
+}
+"""
+READ: Final = """
+() => {
+  const root = document.querySelector("petiole-task").shadowRoot;
+  const visible = (part) => {
+    const node = root.querySelector(`[part="${part}"]`);
+    return node && node.checkVisibility() ? node.textContent.trim().replaceAll("\\u00a0", " ") : "";
+  };
+  const parts = ["sentence", "left", "failure", "detail", "download", "action", "percent", "link", "receipt"];
+  return {
+    ...Object.fromEntries(parts.map((part) => [part, visible(part)])),
+    icon: root.querySelector("[part=icon] path").getAttribute("d"),
+    bar: root.querySelector("[part=task]").dataset.bar,
+    value: root.querySelector("[part=bar]").getAttribute("aria-valuenow"),
+  };
+}
+"""
+
+
+def open_page(browser: Browser, *, width: int, scheme: str) -> Page:
+    """A page with the elements and no server behind it; its clock goes on when it is told to."""
+    page = browser.new_context(
+        viewport={"width": width, "height": 500}, color_scheme=scheme, locale="en-GB", timezone_id="UTC"
+    ).new_page()
+    page.clock.install(time=NOW / SECOND)
+    page.set_content(HTML)
+    page.add_script_tag(content=SCRIPT.read_text(encoding="utf-8"))
+    return page
+
+
+def show(page: Page, case: Case) -> dict[str, str]:
+    """Show this state for some seconds, and return what the element says."""
+    given = {name: getattr(case, name) for name in ("document", "link", "links", "silent", "problem", "facts", "name")}
+    page.evaluate(SHOW, [json.loads(json.dumps(given)), NOW])
+    page.clock.run_for(4 * SECOND)
+    found: dict[str, str] = page.evaluate(READ)
+    return found
+
+
+def words(found: dict[str, str]) -> list[str]:
+    """The words of one state, as docs/states.md lists them."""
+    line = " · ".join(found[part] for part in ("sentence", "left") if found[part])
+    parts = [line, *(found[part] for part in ("failure", "detail", "link", "receipt"))]
+    buttons = [f"[{found[part]}]" for part in ("download", "action") if found[part]]
+    return [*(part for part in parts if part), *buttons]
+
+
+def document(said: dict[str, dict[str, str]]) -> str:
+    """Return the text of docs/states.md."""
+    lines = [
+        "# Every state",
+        "",
+        "What `<petiole-task>` shows, in words and shape; colour alone says nothing. Drawn by",
+        "`python -m tests.browser.states` from the elements themselves; a test holds the words to them.",
+        "",
+    ]
+    for case in CASES:
+        lines += [f"## {case.heading}", "", case.meaning, ""]
+        lines += [f"* {each}" for each in words(said[case.name])]
+        lines.append("")
+        for form in WIDTHS:
+            light, dark = (f"states/{case.name}-{form}-{scheme}.png" for scheme in SCHEMES)
+            lines += [
+                "<picture>",
+                f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">',
+                f'<img src="{light}" width="{WIDTHS[form]}" alt="{case.heading}, {form}">',
+                "</picture>",
+            ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def picture(case: Case, form: str, scheme: str) -> Path:
+    return PICTURES / f"{case.name}-{form}-{scheme}.png"
+
+
+def draw() -> None:
+    """Write all pictures, and docs/states.md."""
+    PICTURES.mkdir(exist_ok=True)
+    said: dict[str, dict[str, str]] = {}
+    with chromium() as browser:
+        for form, width in WIDTHS.items():
+            for scheme in SCHEMES:
+                page = open_page(browser, width=width, scheme=scheme)
+                for case in CASES:
+                    said[case.name] = show(page, case)
+                    page.evaluate(STILL)
+                    height = page.evaluate("Math.ceil(document.body.getBoundingClientRect().height)")
+                    page.screenshot(
+                        path=picture(case, form, scheme), clip={"x": 0, "y": 0, "width": width, "height": height}
+                    )
+                page.context.close()
+    PAGE.write_text(document(said), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    draw()

@@ -1,0 +1,71 @@
+"""Every state is told apart, and docs/states.md shows what the elements show."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.states import CASES, PAGE, PICTURES, SCHEMES, WIDTHS, document, open_page, picture, show, words
+
+LARGEST = 60_000
+
+Said = dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def said(browser: Browser) -> Said:
+    page = open_page(browser, width=WIDTHS["wide"], scheme="light")
+    try:
+        return {case.name: show(page, case) for case in CASES}
+    finally:
+        page.context.close()
+
+
+def test_the_documented_words_are_those_of_the_elements(said: Said) -> None:
+    assert PAGE.read_text(encoding="utf-8") == document(said), "Run: python -m tests.browser.states"
+
+
+def test_no_two_states_say_the_same(said: Said) -> None:
+    told = [tuple(words(said[case.name])) for case in CASES if case.name != "log"]
+    assert len(set(told)) == len(told)
+
+
+def test_no_two_states_of_a_task_have_the_same_shape(said: Said) -> None:
+    states = (
+        "queued",
+        "running",
+        "stalled",
+        "retrying",
+        "cancelling",
+        "cancelled",
+        "failed",
+        "lost",
+        "done",
+        "expired",
+    )
+    assert len({said[name]["icon"] for name in states}) == len(states)
+
+
+def test_a_bar_has_a_value_exactly_while_there_is_one(said: Said) -> None:
+    with_value = {name for name, each in said.items() if each["value"] is not None}
+    # Of what is over and done the bar is hidden; what it would say then is nobody's business.
+    without = {"queued", "counting", "exceeded", "refused"}
+    assert with_value >= {case.name for case in CASES} - without - {"expired"}
+    assert not with_value & without
+
+
+def test_a_card_is_as_high_in_every_state_that_a_task_goes_through(browser: Browser) -> None:
+    page = open_page(browser, width=WIDTHS["wide"], scheme="light")
+    heights = {}
+    for case in CASES:
+        if case.name not in ("failed", "log", "refused"):  # a long sentence takes two lines; an open drawer is one
+            show(page, case)
+            heights[case.name] = page.locator("petiole-task").bounding_box()["height"]  # type: ignore[index]
+    page.context.close()
+    assert len(set(heights.values())) == 1, heights
+
+
+def test_every_state_has_its_pictures_and_they_are_small() -> None:
+    expected = {picture(case, form, scheme) for case in CASES for form in WIDTHS for scheme in SCHEMES}
+    assert {path for path in PICTURES.iterdir() if path.suffix == ".png"} == expected
+    assert all(path.stat().st_size <= LARGEST for path in expected)
