@@ -208,7 +208,7 @@ SCENARIOS = (
         "said",
         required="a snapshot, said as such, equal to the oracle's",
         check=snapshot_is_said_and_right,
-        load=Load(facts=250, browsers=1),
+        load=Load(facts=400, browsers=1),
         resets_allowed=True,
         settings={"PETIOLE_FACTS_KEPT": str(KEPT)},
     ),
