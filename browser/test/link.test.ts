@@ -114,3 +114,15 @@ test("a refusal that passes is asked about again", async () => {
   await vi.waitFor(() => expect(server.watches.length).toBeGreaterThan(asked), WITHIN);
   expect(view.closed).toBe(false);
 });
+
+test("waking up mends no cut cable", async () => {
+  const states: string[] = [];
+  client.on("link", (state) => states.push(state));
+  const began = Date.now();
+  client.cut(0.5);
+  page.dispatchEvent(new Event("online"));
+  screen.dispatchEvent(new Event("visibilitychange"));
+  await vi.waitFor(() => expect(client.link).toBe("live"), WITHIN);
+  expect(Date.now() - began).toBeGreaterThan(450);
+  expect(states).toEqual(["reconnecting", "live"]);
+});

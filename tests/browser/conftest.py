@@ -90,11 +90,12 @@ class Visitor:
         if kind == "error" and not any(expected in text for expected in self.expected):
             self.wrong.append(f"console error: {text}")
 
-    def check(self) -> None:
-        """Nothing was refused by the policy, nothing thrown, and no error said."""
-        for page in self.context.pages:
-            self.wrong += page.evaluate("globalThis.refusedByPolicy ?? []")
-        assert self.wrong == []
+    def complaints(self) -> list[str]:
+        """What the policy has refused, what a page has thrown, and errors in the console."""
+        return [
+            *self.wrong,
+            *(each for page in self.context.pages for each in page.evaluate("globalThis.refusedByPolicy ?? []")),
+        ]
 
 
 Visit = Callable[..., Visitor]
@@ -200,7 +201,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
         yield visit
         for visitor in visitors:
-            visitor.check()
+            assert visitor.complaints() == []
 
 
 @pytest.fixture

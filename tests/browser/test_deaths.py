@@ -45,3 +45,11 @@ def test_of_a_killed_worker_the_page_says_silence_then_loss_and_the_next_worker_
     expect(again.locator("[part='bar']")).to_have_attribute("aria-valuenow", re.compile(r"\d"), timeout=40_000)
     again.get_by_role("button", name="Cancel").click()
     expect(again.locator("[part='sentence']")).to_have_text(re.compile("^Cancelled"))
+
+
+def test_only_the_page_may_kill_and_only_what_is_the_workers(demo: System, visit: Visit) -> None:
+    requests = visit(demo.url).open().request
+    assert requests.post(f"{demo.url}/breakage", data={"kill": "redis"}).status == 422
+    assert requests.post(f"{demo.url}/breakage", data="kill").status == 422
+    foreign = {"Origin": "https://elsewhere.example"}
+    assert requests.post(f"{demo.url}/breakage", data={"kill": "worker"}, headers=foreign).status == 403

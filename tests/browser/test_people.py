@@ -183,3 +183,23 @@ def test_on_the_smallest_screen_nothing_lies_beside_it(demo: System, visit: Visi
     page.keyboard.press("Escape")
     card.button("Cancel").click()
     expect(card.sentence).to_have_text(re.compile("^Cancelled"))
+
+
+def test_axe_would_find_a_button_without_a_name(demo: System, visit: Visit) -> None:
+    page = visit(demo.url).open()
+    page.evaluate("document.querySelector('main').append(document.createElement('button'))")
+    assert [each.partition(":")[0] for each in violations(page)] == ["button-name"]
+
+
+def test_what_the_policy_refuses_and_what_a_page_throws_would_be_heard(demo: System, visit: Visit) -> None:
+    visitor = visit(demo.url)
+    page = visitor.open()
+    page.evaluate(
+        "document.body.append(Object.assign(document.createElement('style'), { textContent: 'p { color: red }' }))"
+    )
+    page.evaluate("setTimeout(() => { throw new Error('of the page') })")
+    wait_until(lambda: page.evaluate("refusedByPolicy.length") > 0, what="the policy has refused a style", timeout=5)
+    found = " ".join(visitor.complaints())
+    assert all(part in found for part in ("page error: of the page", "console error: ", "style-src-elem: inline"))
+    visitor.wrong.clear()
+    page.close()
