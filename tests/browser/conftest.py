@@ -120,6 +120,7 @@ def demo(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         workers=1,
         directory=tmp_path_factory.mktemp("demo"),
         redis_url=None,
+        database_url=None,
         rows_per_second=ROWS_PER_SECOND,
     )
     try:

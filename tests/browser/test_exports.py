@@ -39,7 +39,7 @@ def test_from_a_click_to_a_file_that_is_the_table(demo: System, visit: Visit) ->
     assert download.value.suggested_filename == "weather.csv"
     told = page.request.get(f"{demo.url}/petiole/tasks/{card.root.get_attribute('data-id')}").json()
     assert hashlib.sha256(content).hexdigest() == told["document"]["artifacts"][0]["sha256"]
-    with closing(sqlite3.connect(demo.database)) as database:
+    with closing(sqlite3.connect(str(demo.database))) as database:
         rows = database.execute(f"SELECT * FROM {TABLE} ORDER BY rowid").fetchall()
     lines = list(csv.reader(io.StringIO(content.decode(), newline="")))[1:]
     assert len(lines) == len(rows)
