@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import redis
@@ -129,7 +131,7 @@ class RedisBus:
 
     def _read(self, connection: Any) -> Sequence[Any]:
         try:
-            message: Sequence[Any] = connection.read_response(timeout=None, disconnect_on_error=False)
+            message: Sequence[Any] = _read_response(connection)
         except (AttributeError, ValueError) as error:
             # What redis-py's parser raises where `restart` has closed the connection under it.
             raise redis.ConnectionError("The connection was given up.") from error
@@ -152,3 +154,13 @@ class RedisBus:
             if confirmed is not None:
                 confirmed.set()
         return False
+
+
+def _read_response(connection: Any) -> Any:
+    """Wait for the next message for as long as it takes; only sending has a timeout."""
+    if "timeout" in inspect.signature(connection.read_response).parameters:
+        return connection.read_response(timeout=None, disconnect_on_error=False)
+    # Before redis-py 8 a read ends with the connection's own timeout. What had arrived of a message stays in its buffer.
+    while True:
+        with suppress(redis.TimeoutError):
+            return connection.read_response(disconnect_on_error=False)
