@@ -90,7 +90,8 @@ class RedisBackend(ServerBackend):
 
 class SqlBackend(ServerBackend):
     def make(self, **overrides: Any) -> SqlJournal:
-        journal = SqlJournal(self._make_settings(self.url, **overrides))
+        # Patient: what is promised here isn't how fast a busy machine starts a database's processes.
+        journal = SqlJournal(self._make_settings(self.url, **{"journal_timeout": 10.0, **overrides}))
         self._made.append(journal)
         return journal
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -213,13 +213,23 @@ class Server:
         with self._checking:
             if self._checked:
                 return
-            version = self._attempt(schema.version_of, Mode.QUERY)
+            version = self._version()
             if version is None and self.is_sqlite:
                 _, version = self._attempt(schema.upgrade, Mode.WRITE)
             trouble = schema.trouble(version, self.where)
             if trouble is not None:
                 raise SetupError(trouble)
             self._checked = True
+
+    def _version(self) -> int | None:
+        # Asked straight out: to look for the table first would be one more question in every process's first call.
+        found = select(schema.versions.c.version)
+        try:
+            return self._attempt(lambda connection: connection.scalar(found), Mode.QUERY)
+        except DBAPIError as error:
+            if _is_missing(error):
+                return None
+            raise
 
     def _meaning(self, error: DBAPIError) -> PetioleError:
         cause = error.orig
@@ -231,7 +241,7 @@ class Server:
         passing = state is not None and (state[:2] in _PASSING_CLASSES or state in _PASSING_STATES)
         if passing or (code is not None and code & 0xFF in _PASSING_IN_SQLITE):
             return Unavailable(f"{self.where} can't work just now: {said}")
-        if state in ("42P01", "42703") or said.startswith("no such"):
+        if _is_missing(error):
             self._checked = False
             return SetupError(f"The tables of Petiole at {self.where} aren't as they should be. Run: {schema.COMMAND}")
         return PetioleError(f"{self.where} refused a statement: {said}")
@@ -282,6 +292,11 @@ class Server:
             server._checking = threading.Lock()
 
 
+def _is_missing(error: DBAPIError) -> bool:
+    """Say whether a statement named a table or a column that isn't there."""
+    return getattr(error.orig, "sqlstate", None) in ("42P01", "42703") or str(error.orig).startswith("no such")
+
+
 def _prepare_sqlite(connection: Any, _: object) -> None:
     # The transactions are begun by `_begin_sqlite`, not by the driver.
     connection.isolation_level = None
@@ -303,8 +318,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _prepare_postgresql(connection: Any, options: dict[str, str]) -> None:
     connection.autocommit = True
-    for name, value in options.items():
-        connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+    settings = ", ".join("set_config(%s, %s, false)" for _ in options)
+    connection.execute(f"SELECT {settings}", [part for option in options.items() for part in option])
     connection.autocommit = False
 
 

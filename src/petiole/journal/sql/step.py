@@ -7,7 +7,21 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, Table, and_, delete, func, insert, literal, or_, select, true, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from petiole import state as states
@@ -80,6 +94,28 @@ _NAMES: Final = tuple(field.name for field in fields(Feed))
 COLUMNS: Final = tuple(schema.feeds.c[name] for name in _NAMES)
 
 
+def _with_now(locked: Select[Any], *more: Any) -> Select[Any]:
+    # Around the lock, so that the time is of after it, and one row comes where nothing is found too.
+    here, found = select(literal(1).label("one")).subquery("here"), locked.subquery("found")
+    return select(now_ms().label("now"), *more, found).select_from(here.outerjoin(found, true()))
+
+
+# Made once: the parts of the step that every event takes.
+_LOCK_FEED: Final = _with_now(
+    select(*COLUMNS)
+    .where(schema.feeds.c.prefix == bindparam("prefix"), schema.feeds.c.name == bindparam("name"))
+    .with_for_update(),
+    select(schema.versions.c.version).scalar_subquery().label("version"),
+)
+_LOCK_NOTE: Final = _with_now(
+    select(schema.notes.c.text, schema.notes.c.goes_at)
+    .where(schema.notes.c.prefix == bindparam("prefix"), schema.notes.c.name == bindparam("name"))
+    .with_for_update()
+)
+_KEEP_FACT: Final = insert(schema.facts)
+_SAVE_FEED: Final = update(schema.feeds).where(schema.feeds.c.id == bindparam("of"))
+
+
 def values_of(feed: Feed) -> dict[str, Any]:
     """Return a feed's row by its columns."""
     return {name: getattr(feed, name) for name in _NAMES}
@@ -148,7 +184,7 @@ class Step:
         if encoded.is_fact:
             begins, feed.written = feed.written, feed.written + len(text.encode())
             row = {"feed": feed.id, "number": feed.facts, "before": before, "event": text}
-            self._connection.execute(insert(schema.facts), {**row, "begins": begins, "ends": feed.written})
+            self._connection.execute(_KEEP_FACT, {**row, "begins": begins, "ends": feed.written})
             self._trim(feed)
         self.save(feed)
         self.rings.append((feed.name, text))
@@ -159,7 +195,7 @@ class Step:
         values, loaded = values_of(feed), self._loaded.get(feed.id, {})
         changed = {name: value for name, value in values.items() if loaded.get(name, self) != value} | more
         if changed:
-            self._connection.execute(update(schema.feeds).where(schema.feeds.c.id == feed.id), changed)
+            self._connection.execute(_SAVE_FEED, {"of": feed.id, **changed})
             self._loaded[feed.id] = values
 
     def prolong(self, feed: Feed, lifetime: float) -> None:
@@ -207,10 +243,7 @@ class Step:
 
     def note(self, prefix: str, name: str) -> str | None:
         """Return a note, locked until the end; `None` where there is none and never was one."""
-        own = and_(schema.notes.c.prefix == prefix, schema.notes.c.name == name)
-        row = self._connection.execute(
-            self._with_now(select(schema.notes.c.text, schema.notes.c.goes_at).where(own).with_for_update())
-        ).one()
+        row = self._connection.execute(_LOCK_NOTE, {"prefix": prefix, "name": name}).one()
         self.now = row.now
         if row.text is None:
             return None
@@ -231,9 +264,7 @@ class Step:
             self._connection.execute(delete(schema.notes).where(own))
 
     def _lock(self, name: str) -> Feed | None:
-        version = select(schema.versions.c.version).scalar_subquery().label("version")
-        own = and_(schema.feeds.c.prefix == self._settings.key_prefix, schema.feeds.c.name == name)
-        row = self._connection.execute(self._with_now(select(*COLUMNS).where(own).with_for_update(), version)).one()
+        row = self._connection.execute(_LOCK_FEED, {"prefix": self._settings.key_prefix, "name": name}).one()
         self.now = row.now
         if row.version != schema.VERSION:
             raise SetupError(schema.trouble(row.version, "the database") or "")
@@ -242,11 +273,6 @@ class Step:
         feed = Feed(**{name: getattr(row, name) for name in _NAMES})
         self._loaded[feed.id] = values_of(feed)
         return feed
-
-    def _with_now(self, locked: Select[Any], *more: Any) -> Select[Any]:
-        # Around the lock, so that the time is of after it, and one row comes where nothing is found too.
-        here, found = select(literal(1).label("one")).subquery("here"), locked.subquery("found")
-        return select(now_ms().label("now"), *more, found).select_from(here.outerjoin(found, true()))
 
     def _insert(self, name: str, owner: str, epoch: str) -> Feed | None:
         feed = Feed(0, name, owner, epoch, self._lifetime())
