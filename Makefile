@@ -19,7 +19,7 @@ demo: $(VENV)/.demo
 setup: $(VENV)/.dev browser/node_modules/.ready
 
 test: setup check
-	@scripts/require.sh redis-server=redis-server
+	@scripts/require.sh redis-server=redis-server pg_ctlcluster=postgresql
 	npm --prefix browser test --silent
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 

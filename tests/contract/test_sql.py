@@ -176,6 +176,28 @@ class TestTables:
         second.close()
 
 
+class TestInspect:
+    def test_a_postgresql_that_does_not_sync_is_named(self, postgresql_url, make_settings):
+        said = SqlJournal(make_settings(postgresql_url)).inspect()
+        assert [sentence.rpartition(". ")[2] for sentence in said] == ["Set fsync to on."]
+
+    def test_a_postgresql_that_answers_before_it_has_written_is_named(self, postgresql_url, make_settings):
+        settings = make_settings(f"{postgresql_url}?options=-csynchronous_commit%3Doff")
+        assert any("Set synchronous_commit to on" in sentence for sentence in SqlJournal(settings).inspect())
+
+    def test_nothing_is_said_of_a_file(self, make_settings, tmp_path):
+        assert SqlJournal(make_settings(f"sqlite:///{tmp_path}/journal.sqlite")).inspect() == ()
+
+    def test_a_task_in_a_database_is_verified_without_a_bus(self, sql_backend):
+        journal = sql_backend.make(key_prefix="petiole")
+        feed = task_feed(f"verified-{sql_backend.name}")
+        claimed(journal, feed)
+        stored(journal.append(feed, state("succeeded"), run=1, fact=2))
+        done = CliRunner().invoke(cli, ["verify", feed.removeprefix("task:"), "--journal-url", sql_backend.url], env={})
+        assert done.exit_code == 0, done.output
+        assert "succeeded, 3 of 3 facts, receipt" in done.output
+
+
 class TestLifetimes:
     def test_what_is_past_its_lifetime_is_swept(self, sql_backend):
         journal = sql_backend.make(kept_for=0.05)

@@ -7,6 +7,7 @@ call as long as nothing was committed on it.
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -30,7 +31,9 @@ T = TypeVar("T")
 
 POOL_SIZE: Final = 4
 POOL_OVERFLOW: Final = 4
-_BUSY_PAUSE: Final = 0.01
+# How long to wait, at random between these, before SQLite's one lock is tried again; and for its seldom locks.
+_BUSY_PAUSE: Final = (0.0005, 0.003)
+_LONGEST_WAIT: Final = 600.0
 
 # The server gives a statement up a little earlier than the client gives up the connection.
 _SERVERS_SHARE: Final = 0.8
@@ -309,11 +312,24 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
             # While several processes make the file at once; here SQLite doesn't wait by itself.
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= _deadline.get():
                 raise
-            time.sleep(_BUSY_PAUSE)
+            time.sleep(random.uniform(*_BUSY_PAUSE))
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options()["petiole_begin"])
+    begin = connection.get_execution_options()["petiole_begin"]
+    # SQLite's own waiting sleeps longer and longer, so that who has waited long comes last.
+    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    while True:
+        try:
+            connection.exec_driver_sql(begin)
+            break
+        except DBAPIError as error:
+            busy = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() >= _deadline.get():
+                raise
+            time.sleep(random.uniform(*_BUSY_PAUSE))
+    left = max(_deadline.get() - time.monotonic(), 0.0)
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(min(left, _LONGEST_WAIT) * 1000)}")
 
 
 def _prepare_postgresql(connection: Any, options: dict[str, str]) -> None:
