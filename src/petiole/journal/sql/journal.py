@@ -318,12 +318,7 @@ class SqlJournal:
         return None if kept is None else _snapshot(kept)
 
     def forget(self, feed: str) -> None:
-        def step(step: Step) -> None:
-            kept = step.load(feed)
-            if kept is not None:
-                step.delete([kept.id])
-
-        self._write(step)
+        self._write(lambda step: step.forget(feed))
 
     def pending(self, *, limit: int) -> Sequence[str]:
         waiting = select(feeds.c.name).where(

@@ -209,6 +209,12 @@ class Step:
         if feed.name.startswith("task:") and feed.pending_since is None:
             feed.pending_since = self.now
 
+    def forget(self, name: str) -> None:
+        """Delete a feed, past its lifetime or not, if there is one."""
+        feed = self._lock(name)
+        if feed is not None:
+            self.delete([feed.id])
+
     def delete(self, found: Sequence[int]) -> None:
         """Delete feeds with all that belongs to them."""
         self._delete_parts(found)
