@@ -4,6 +4,7 @@ import itertools
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from petiole.demo.redis_server import bundled_redis_server
+from petiole.journal.sql.server import upgrade
 from petiole.settings import Settings
+from tests.postgres_journal import JournalServer
 from tests.postgres_server import PostgresServer, postgres_binaries
 from tests.services import RedisServer, system_redis_server
 
@@ -62,6 +65,48 @@ def redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     yield get
     for server in running.values():
         server.kill()
+
+
+def found_postgres_binaries() -> Path:
+    """Return the directory of PostgreSQL's programs; without it the test fails in CI and is skipped elsewhere."""
+    found = postgres_binaries()
+    if found:
+        return found
+    remedy = "There is no PostgreSQL server here. Install it with: apt install postgresql"
+    if os.environ.get("CI"):
+        pytest.fail(remedy)
+    pytest.skip(remedy)
+
+
+@pytest.fixture(scope="session")
+def journal_server() -> Iterator[JournalServer]:
+    """One server for the whole session; tests keep apart by `key_prefix` or by a database of their own."""
+    with tempfile.TemporaryDirectory(prefix="petiole-postgres-") as directory:
+        # Not below pytest's directory, which only its own user can enter.
+        Path(directory).chmod(0o755)
+        server = JournalServer(found_postgres_binaries(), Path(directory) / "server")
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[JournalServer]:
+    """A server of the test's own, to kill, restart and pause."""
+    with tempfile.TemporaryDirectory(prefix="petiole-postgres-") as directory:
+        Path(directory).chmod(0o755)
+        server = JournalServer(found_postgres_binaries(), Path(directory) / "server")
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(journal_server: JournalServer) -> str:
+    """A database of the session's server that has Petiole's tables."""
+    url = journal_server.create("journal")
+    upgrade(url)
+    return url
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def demo(
 
 @cli.command("verify")
 @click.argument("task_id")
-@click.option("--journal-url", help="The journal's Redis; without it PETIOLE_JOURNAL_URL or CELERY_BROKER_URL.")
+@click.option("--journal-url", help="The journal; without it PETIOLE_JOURNAL_URL or CELERY_BROKER_URL.")
 def verify_task(task_id: str, journal_url: str | None) -> None:
     """Read every fact of a task from the journal and check them against its receipt."""
     from petiole.events import task_feed
@@ -97,7 +97,7 @@ def verify_task(task_id: str, journal_url: str | None) -> None:
     try:
         given = {"PETIOLE_JOURNAL_URL": journal_url} if journal_url else {}
         settings = Settings.load(environ={**os.environ, **given}, broker_url=os.environ.get("CELERY_BROKER_URL"))
-        journal = open_journal(settings)
+        journal = open_journal(settings, rings=False)
         found = verify(journal, task_feed(task_id))
         journal.close()
     except PetioleError as error:
@@ -108,6 +108,32 @@ def verify_task(task_id: str, journal_url: str | None) -> None:
     click.echo(f"{found.feed}: {found.state}, {found.read:,} of {found.facts:,} facts, {what} {found.chain}")
     if not found.complete:
         raise click.ClickException("Its first facts aren't kept any more, so it can't be checked from the start.")
+
+
+@cli.group()
+def db() -> None:
+    """The tables of a journal in a database."""
+
+
+@db.command("upgrade")
+@click.option("--journal-url", help="The journal's database; without it PETIOLE_JOURNAL_URL.")
+def upgrade_tables(journal_url: str | None) -> None:
+    """Create the journal's tables, or bring those of an older Petiole to this version."""
+    url = journal_url or os.environ.get("PETIOLE_JOURNAL_URL", "")
+    if not url:
+        raise click.ClickException("Say where the database is: set PETIOLE_JOURNAL_URL, or pass --journal-url.")
+    try:
+        try:
+            from petiole.journal.sql.server import upgrade
+        except ImportError as error:
+            raise click.ClickException(f"This needs {error.name}. Run: pip install 'petiole[sql]'") from error
+        where, before, after = upgrade(url)
+    except PetioleError as error:
+        raise click.ClickException(str(error)) from error
+    if before == after:
+        click.echo(f"{where}: the tables are of version {after} already.")
+    else:
+        click.echo(f"{where}: {'created' if before is None else f'upgraded from version {before}'}, version {after}.")
 
 
 def _serve(options: Any) -> None:

@@ -43,21 +43,20 @@ _PASSING: Final = (
 )
 
 
-def connect(settings: Settings) -> redis.Redis:
-    """Return a client for the journal's server. Nothing is sent until its first command.
+def connect(settings: Settings, *, url: str | None = None) -> redis.Redis:
+    """Return a client for the journal's server, or for the one at `url`. Nothing is sent until its first command.
 
     Raises:
         SetupError: the URL isn't one of Redis.
     """
-    scheme, _, rest = settings.journal_url.partition("://")
+    given = url or settings.journal_url
+    key = "PETIOLE_JOURNAL_URL" if given == settings.journal_url else "PETIOLE_BUS_URL"
+    scheme, _, rest = given.partition("://")
     if scheme not in REDIS_SCHEMES:
-        raise SetupError(
-            f"PETIOLE_JOURNAL_URL begins with {scheme}://, which Petiole can't use. Set it to redis://host:6379/0."
-        )
-    url = f"{scheme.replace('valkey', 'redis')}://{rest}"
+        raise SetupError(f"{key} begins with {scheme}://, which Petiole can't use. Set it to redis://host:6379/0.")
     try:
         return redis.Redis.from_url(
-            url,
+            f"{scheme.replace('valkey', 'redis')}://{rest}",
             socket_timeout=settings.journal_timeout,
             socket_connect_timeout=settings.journal_timeout,
             retry=Retry(NoBackoff(), 0),
@@ -67,7 +66,7 @@ def connect(settings: Settings) -> redis.Redis:
             client_name="petiole",
         )
     except ValueError as error:
-        raise SetupError(f"PETIOLE_JOURNAL_URL isn't a Redis URL ({error}). Set it to redis://host:6379/0.") from None
+        raise SetupError(f"{key} isn't a Redis URL ({error}). Set it to redis://host:6379/0.") from None
 
 
 def address(url: str) -> str:

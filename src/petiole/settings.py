@@ -27,6 +27,7 @@ TRUTHS: Final = {
     "off": False,
 }
 REDIS_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
+SQL_SCHEMES: Final = ("postgresql", "postgresql+psycopg", "sqlite")
 
 # What Kubernetes and Docker put into the environment for a service that is named petiole.
 _LINKS: Final = re.compile(r"(service_host|service_port|port)(_.*)?\Z")
@@ -44,6 +45,9 @@ class Settings:
     """
 
     journal_url: str = _setting("", "URL", "where the journal is; empty: Celery's broker, where that is Redis")
+    bus_url: str = _setting(
+        "", "URL", "where the bus is; empty: the journal's Redis, else Celery's broker, where that is Redis"
+    )
     key_prefix: str = _setting("petiole", "text", "begins every key and channel; one per environment")
     facts_kept: int = _setting(2000, "facts", "how many facts a feed keeps for readers that come back")
     bytes_kept: int = _setting(1024 * 1024, "bytes", "how much text of facts a feed keeps")
@@ -114,8 +118,8 @@ class Settings:
     ) -> Settings:
         """Build the settings from the environment, then `sources` in their order, then the defaults.
 
-        Keys are `PETIOLE_<KEY>`, in capitals or small letters; others are passed over. `broker_url` stands in for
-        `journal_url` where it is a Redis URL.
+        Keys are `PETIOLE_<KEY>`, in capitals or small letters; others are passed over. `broker_url` stands in where it
+        is a Redis URL: for `journal_url`, and for `bus_url` where the journal isn't in Redis.
 
         Raises:
             SetupError: a key with the prefix is unknown, a value is of another type, or there is no journal.
@@ -137,13 +141,22 @@ class Settings:
                 if name not in values:
                     values[name] = _convert(key, source[key], known[name])
         journal_url = values.get("journal_url") or ""
-        if not journal_url and broker_url and urlsplit(broker_url).scheme in REDIS_SCHEMES:
-            values["journal_url"] = journal_url = broker_url
+        if broker_url and is_redis(broker_url):
+            if not journal_url:
+                values["journal_url"] = journal_url = broker_url
+            elif not is_redis(journal_url) and not values.get("bus_url"):
+                values["bus_url"] = broker_url
         if not journal_url:
             raise SetupError(
-                "Petiole has no journal: the Celery broker isn't Redis. Set PETIOLE_JOURNAL_URL to a redis:// URL."
+                "Petiole has no journal: the Celery broker isn't Redis. Set PETIOLE_JOURNAL_URL to a redis://, "
+                "postgresql:// or sqlite:/// URL."
             )
         return cls(**values)
+
+
+def is_redis(url: str) -> bool:
+    """Say whether a URL is of a Redis (or Valkey) server."""
+    return urlsplit(url).scheme in REDIS_SCHEMES
 
 
 def _convert(key: str, value: Any, setting: Field[Any]) -> Any:

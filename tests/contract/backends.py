@@ -11,6 +11,7 @@ from petiole.journal import Journal
 from petiole.journal.contract import Claimed, Stored
 from petiole.journal.memory import MemoryJournal
 from petiole.journal.redis import RedisJournal
+from petiole.journal.sql import SqlJournal
 from petiole.settings import Settings
 from tests.services import RedisServer, wait_until
 
@@ -59,16 +60,13 @@ class MemoryBackend(Backend):
         self.now += max(left, 0.0) + 0.001
 
 
-class RedisBackend(Backend):
-    def __init__(self, make_settings: Callable[..., Settings], server: RedisServer, name: str) -> None:
-        super().__init__(make_settings)
-        self.server = server
-        self.name = name
+class ServerBackend(Backend):
+    """A store with a clock of its own."""
 
-    def make(self, **overrides: Any) -> Journal:
-        journal = RedisJournal(self._make_settings(self.server.url, **overrides))
-        self._made.append(journal)
-        return journal
+    def __init__(self, make_settings: Callable[..., Settings], url: str, name: str) -> None:
+        super().__init__(make_settings)
+        self.url = url
+        self.name = name
 
     def end_lease(self, journal: Journal, feed: str) -> None:
         def ended() -> bool:
@@ -77,6 +75,25 @@ class RedisBackend(Backend):
             return left < 0
 
         wait_until(ended, what=f"the lease of {feed} has ended")
+
+
+class RedisBackend(ServerBackend):
+    def __init__(self, make_settings: Callable[..., Settings], server: RedisServer, name: str) -> None:
+        super().__init__(make_settings, server.url, name)
+        self.server = server
+
+    def make(self, **overrides: Any) -> RedisJournal:
+        journal = RedisJournal(self._make_settings(self.url, **overrides))
+        self._made.append(journal)
+        return journal
+
+
+class SqlBackend(ServerBackend):
+    def make(self, **overrides: Any) -> SqlJournal:
+        # Patient: what is promised here isn't how fast a busy machine starts a database's processes.
+        journal = SqlJournal(self._make_settings(self.url, **{"journal_timeout": 10.0, **overrides}))
+        self._made.append(journal)
+        return journal
 
 
 def state(name: str, **fields: Any) -> Draft:

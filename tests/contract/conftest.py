@@ -1,42 +1,70 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from petiole.journal import Journal
 from petiole.settings import Settings
 from tests.conftest import VARIANTS
-from tests.contract.backends import Backend, MemoryBackend, RedisBackend
+from tests.contract.backends import Backend, MemoryBackend, RedisBackend, SqlBackend
 from tests.services import RedisServer
 
+REDIS = tuple(f"redis-{variant}" for variant in VARIANTS)
+SQL = ("sqlite", "postgresql")
 
-@pytest.fixture(params=["memory", "redis-bundled", "redis-system"])
-def backend(
-    request: pytest.FixtureRequest,
+
+@pytest.fixture
+def make_backend(
     make_settings: Callable[..., Settings],
     redis_servers: Callable[[str], RedisServer],
-) -> Iterator[Backend]:
-    kind, _, variant = request.param.partition("-")
-    made: Backend = (
-        MemoryBackend(make_settings)
-        if kind == "memory"
-        else RedisBackend(make_settings, redis_servers(variant), request.param)
-    )
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=VARIANTS)
-def redis_backend(
     request: pytest.FixtureRequest,
-    make_settings: Callable[..., Settings],
-    redis_servers: Callable[[str], RedisServer],
-) -> Iterator[RedisBackend]:
-    """For what a journal in memory doesn't have: it forgets with its process, and its list is its feeds."""
-    made = RedisBackend(make_settings, redis_servers(request.param), f"redis-{request.param}")
-    yield made
-    made.close()
+    tmp_path: Path,
+) -> Iterator[Callable[[str], Backend]]:
+    """`make_backend("sqlite")`: the backend of that name, on the session's server or the test's own file."""
+    made: list[Backend] = []
+
+    def make(name: str) -> Backend:
+        kind, _, variant = name.partition("-")
+        match kind:
+            case "memory":
+                backend: Backend = MemoryBackend(make_settings)
+            case "redis":
+                backend = RedisBackend(make_settings, redis_servers(variant), name)
+            case "sqlite":
+                backend = SqlBackend(make_settings, f"sqlite:///{tmp_path}/journal.sqlite", name)
+            case _:
+                backend = SqlBackend(make_settings, request.getfixturevalue("postgresql_url"), name)
+        made.append(backend)
+        return backend
+
+    yield make
+    for backend in made:
+        backend.close()
+
+
+@pytest.fixture(params=["memory", *REDIS, *SQL])
+def backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Backend:
+    return make_backend(request.param)
+
+
+@pytest.fixture(params=REDIS)
+def redis_backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Backend:
+    """For what is Redis's own."""
+    return make_backend(request.param)
+
+
+@pytest.fixture(params=SQL)
+def sql_backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Backend:
+    """For what is a database's own."""
+    return make_backend(request.param)
+
+
+@pytest.fixture(params=[*REDIS, *SQL])
+def server_backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Backend:
+    """For what a journal in memory doesn't have: it forgets with its process."""
+    return make_backend(request.param)
 
 
 @pytest.fixture

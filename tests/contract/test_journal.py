@@ -35,6 +35,7 @@ from petiole.journal.contract import (
     Missing,
 )
 from petiole.journal.redis import RedisJournal
+from petiole.journal.sql import SqlJournal
 from petiole.state import ACTIVE, PREDECESSORS, TERMINAL
 from tests.conftest import VARIANTS
 from tests.contract.backends import (
@@ -359,17 +360,25 @@ class TestRetention:
         assert answer.cursor.facts == 11
         assert answer.document == {"state": "queued", "title": "Export"}
 
-    def test_a_finished_feed_is_forgotten_after_its_time(self, redis_backend):
-        journal = redis_backend.make(kept_for=0.05)
+    def test_a_finished_feed_is_forgotten_after_its_time(self, server_backend):
+        journal = server_backend.make(kept_for=0.05)
         claimed(journal)
         stored(journal.append(FEED, state("succeeded"), run=1, fact=2))
         wait_until(lambda: journal.snapshot(FEED) is None, what="the finished feed is forgotten")
         assert journal.read(FEED, None, limit=10) is None
 
-    def test_a_live_feed_that_nobody_renews_is_forgotten_after_its_time(self, redis_backend):
-        journal = redis_backend.make(live_kept_for=0.05)
+    def test_a_live_feed_that_nobody_renews_is_forgotten_after_its_time(self, server_backend):
+        journal = server_backend.make(live_kept_for=0.05)
         opened(journal)
         wait_until(lambda: journal.snapshot(FEED) is None, what="the live feed is forgotten")
+
+    def test_renewing_prolongs_a_feed_that_would_have_gone(self, server_backend):
+        claimed(server_backend.make(live_kept_for=2.0))
+        began = time.monotonic()
+        journal = server_backend.make(live_kept_for=LONG)
+        journal.renew(WORKER, [FEED], lease=LONG)
+        wait_until(lambda: time.monotonic() - began > 2.5, what="its first lifetime is over")
+        assert document(journal)["state"] == "running"
 
     def test_renewing_prolongs_a_live_feed(self, redis_backend):
         claimed(redis_backend.make(live_kept_for=30.0))
@@ -1345,8 +1354,8 @@ class TestHeadsAndLists:
         journal.forget(FEED)
         assert journal.snapshot(FEED) is None
 
-    def test_two_prefixes_share_nothing(self, redis_backend):
-        journal, other = redis_backend.make(), redis_backend.make(key_prefix="other-prefix")
+    def test_two_prefixes_share_nothing(self, server_backend):
+        journal, other = server_backend.make(), server_backend.make(key_prefix="other-prefix")
         opened(journal)
         assert other.snapshot(FEED) is None
         assert other.list(OWNER, limit=10) == ([], None)
@@ -1363,8 +1372,12 @@ class TestUnavailable:
         yield server
         server.kill()
 
-    def test_every_verb_says_that_the_server_is_away(self, make_settings):
-        journal = RedisJournal(make_settings("redis://:secret@127.0.0.1:1/0", journal_timeout=0.5))
+    @pytest.mark.parametrize(
+        ("kind", "url"),
+        [(RedisJournal, "redis://:secret@127.0.0.1:1/0"), (SqlJournal, "postgresql://ann:secret@127.0.0.1:1/0")],
+    )
+    def test_every_verb_says_that_the_server_is_away(self, make_settings, kind, url):
+        journal = kind(make_settings(url, journal_timeout=0.5))
         cursor = Cursor("00000000", 1, 1, ZERO_CHAIN)
         calls: list[Callable[[], object]] = [
             lambda: opened(journal),
@@ -1401,6 +1414,8 @@ class TestUnavailable:
             lambda: journal.remove(FEED),
             lambda: journal.note("a", "b", instead_of="", lasts=1),
             lambda: journal.notes(["a"]),
+            lambda: journal.note("name", "text", instead_of="", lasts=1),
+            lambda: journal.notes(["name"]),
             journal.ping,
         ]
         for call in calls:

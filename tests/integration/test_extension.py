@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from flask import Flask, Response
 from flask.testing import FlaskClient
 from flask_socketio import SocketIO
 
-from petiole import Petiole
+from petiole import Petiole, init_celery
 from petiole.demo.processes import Processes
 from petiole.demo.redis_server import free_port
 from petiole.errors import PetioleError, SetupError
@@ -144,19 +145,38 @@ def test_a_setting_that_is_wrong_is_refused_with_its_remedy(
 
 def test_a_broker_that_is_not_redis_needs_a_journal_of_its_own(redis_url: str) -> None:
     celery_app = Celery("plain", broker="amqp://guest@127.0.0.1:1//")
-    with pytest.raises(SetupError, match=r"Set PETIOLE_JOURNAL_URL to a redis:// URL\."):
+    with pytest.raises(SetupError, match=r"Set PETIOLE_JOURNAL_URL to a redis://, postgresql:// or sqlite:/// URL\."):
         Petiole(plain_app(), SocketIO(async_mode="threading"), celery_app=celery_app)
     app = plain_app(PETIOLE_JOURNAL_URL=redis_url)
     Petiole(app, SocketIO(async_mode="threading"), celery_app=Celery("plain", broker="amqp://guest@127.0.0.1:1//"))
     assert app.extensions["petiole"].settings.journal_url == redis_url
 
 
-def test_a_journal_that_is_not_redis_is_refused() -> None:
-    with pytest.raises(SetupError, match=r"begins with postgresql://.*Set it to redis://host:6379/0\."):
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://localhost/x", r"begins with mysql://.*Set it to a redis://, postgresql:// or sqlite:/// URL\."),
+        ("postgresql://localhost/x", r"has no bus.*Set PETIOLE_BUS_URL to a redis:// URL\."),
+    ],
+)
+def test_a_journal_that_nobody_knows_or_that_has_no_bus_is_refused(url: str, said: str) -> None:
+    with pytest.raises(SetupError, match=said):
         Petiole(
-            plain_app(PETIOLE_JOURNAL_URL="postgresql://localhost/x"),
+            plain_app(PETIOLE_JOURNAL_URL=url),
             SocketIO(async_mode="threading"),
             celery_app=Celery("plain", broker="amqp://guest@127.0.0.1:1//"),
+        )
+
+
+def test_a_bus_that_flask_and_celery_name_differently_is_refused(tmp_path: Path) -> None:
+    celery_app = Celery("plain", broker="amqp://guest@127.0.0.1:1//")
+    celery_app.conf.update(
+        PETIOLE_JOURNAL_URL=f"sqlite:///{tmp_path}/journal.sqlite", PETIOLE_BUS_URL="redis://127.0.0.1:1/0"
+    )
+    init_celery(celery_app)
+    with pytest.raises(SetupError, match="PETIOLE_BUS_URL is set differently"):
+        Petiole(
+            plain_app(PETIOLE_BUS_URL="redis://127.0.0.1:1/1"), SocketIO(async_mode="threading"), celery_app=celery_app
         )
 
 

@@ -152,7 +152,9 @@ class TestJournalUrl:
 
     @pytest.mark.parametrize("broker_url", [None, "", "amqp://guest@localhost//", "sqs://", "memory://"])
     def test_without_any_redis_there_is_no_journal_and_the_remedy_is_said(self, broker_url):
-        with pytest.raises(SetupError, match=r"Set PETIOLE_JOURNAL_URL to a redis:// URL\.$"):
+        with pytest.raises(
+            SetupError, match=r"Set PETIOLE_JOURNAL_URL to a redis://, postgresql:// or sqlite:/// URL\.$"
+        ):
             load(broker_url=broker_url)
 
 

@@ -14,6 +14,7 @@ import redis
 from redis.exceptions import RedisError
 
 from petiole.bus.contract import Ring
+from petiole.bus.ringer import Publish
 from petiole.connection import Names, connect, speaking
 from petiole.errors import Unavailable
 from petiole.events import mint_id
@@ -29,9 +30,10 @@ CHANNELS_PER_COMMAND: Final = 1000
 class RedisBus:
     """`Bus` on one subscribed connection. Reading and sending share it: Redis answers both ways independently."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, url: str | None = None) -> None:
         self._settings = settings
-        self._client = connect(settings)
+        self._url = url or settings.journal_url
+        self._client = connect(settings, url=self._url)
         self._names = Names(settings.key_prefix, self._client)
         self._probe_channel = f"{settings.key_prefix}:probe:{mint_id()}"
         self._probes: dict[bytes, threading.Event] = {}
@@ -80,7 +82,7 @@ class RedisBus:
         token = mint_id().encode()
         arrived = self._probes[token] = threading.Event()
         try:
-            with speaking(self._settings.journal_url):
+            with speaking(self._url):
                 self._client.publish(self._probe_channel, token)
             return arrived.wait(timeout)
         except (Unavailable, AttributeError, ValueError):
@@ -164,3 +166,18 @@ def _read_response(connection: Any) -> Any:
     while True:
         with suppress(redis.TimeoutError):
             return connection.read_response(disconnect_on_error=False)
+
+
+def publisher(settings: Settings, *, url: str) -> Publish:
+    """Return what publishes rings on the channels that a `RedisBus` of the same URL follows."""
+    client = connect(settings, url=url)
+    names = Names(settings.key_prefix, client)
+
+    def publish(rings: Sequence[tuple[str, str | bytes]]) -> None:
+        with speaking(url):
+            pipeline = client.pipeline(transaction=False)
+            for feed, text in rings:
+                pipeline.publish(names.channel(feed), text)
+            pipeline.execute()
+
+    return publish

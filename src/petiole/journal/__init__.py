@@ -1,17 +1,44 @@
 """The journal keeps: ordered, numbered, atomic. `contract.py` says what it promises."""
 
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlsplit
+
+from petiole.bus import open_ring
+from petiole.errors import SetupError, Unavailable
 from petiole.journal.contract import Journal
 from petiole.journal.redis import RedisJournal
-from petiole.settings import Settings
+from petiole.settings import SQL_SCHEMES, Settings, is_redis
+
+log = logging.getLogger(__name__)
 
 
-def open_journal(settings: Settings) -> Journal:
-    """Return the journal that `settings.journal_url` names.
+def open_journal(settings: Settings, *, rings: bool = True) -> Journal:
+    """Return the journal that `settings.journal_url` names. `rings=False` is for who only reads, and needs no bus.
 
     Raises:
-        SetupError: no journal answers to such a URL.
+        SetupError: no journal answers to such a URL, its tables aren't there, or it has no bus.
     """
-    return RedisJournal(settings)
+    if is_redis(settings.journal_url):
+        return RedisJournal(settings)
+    scheme = urlsplit(settings.journal_url).scheme
+    if scheme not in SQL_SCHEMES:
+        raise SetupError(
+            f"PETIOLE_JOURNAL_URL begins with {scheme}://, which Petiole can't use. Set it to a redis://, postgresql:// "
+            "or sqlite:/// URL."
+        )
+    try:
+        from petiole.journal.sql import SqlJournal
+    except ImportError as error:
+        raise SetupError(f"A journal in a database needs {error.name}. Run: pip install 'petiole[sql]'") from error
+    journal = SqlJournal(settings, ring=open_ring(settings) if rings else None)
+    try:
+        journal.look_at_tables()
+    except Unavailable as error:
+        # As with Redis: it may be started later, and whoever needs it until then is told.
+        log.warning("journal_away", extra={"error": str(error)})
+    return journal
 
 
 __all__ = ["Journal", "open_journal"]

@@ -1,0 +1,532 @@
+"""The verbs of the SQL journal: each one transaction under the feed's row lock, so that numbers are in commit order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, delete, func, select, text, tuple_, update
+
+from petiole import state as states
+from petiole.bus.contract import Ring
+from petiole.errors import InvalidEvent, PetioleError
+from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, Event, check_feed, inbox_feed, mint_epoch, to_json
+from petiole.feed import Reading
+from petiole.journal.contract import (
+    INBOX_SHOWN,
+    MAX_SILENT_ENDS,
+    Appended,
+    Busy,
+    Claimed,
+    Closed,
+    Conflict,
+    Duplicate,
+    Expired,
+    Fenced,
+    Head,
+    Held,
+    Missing,
+    Snapshot,
+    Stored,
+    encode_notice,
+)
+from petiole.journal.sql import schema
+from petiole.journal.sql.schema import feeds, now_ms
+from petiole.journal.sql.server import Mode, Server
+from petiole.journal.sql.step import COLUMNS, Feed, Step
+from petiole.settings import Settings
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+OLDEST_POSTGRESQL: Final = 12
+SWEPT_AT_ONCE: Final = 100
+# Nothing past its lifetime was found: how many seconds until somebody looks again.
+SWEEP_PAUSE: Final = 30.0
+
+
+class SqlJournal:
+    """`Journal` in PostgreSQL or SQLite. After the commit it calls `ring`, which must return at once and never raise."""
+
+    def __init__(self, settings: Settings, *, ring: Ring | None = None) -> None:
+        self._settings = settings
+        self._ring = ring or (lambda _feed, _text: None)
+        self._server = Server(settings)
+        self._sweep_at = 0.0
+
+    def look_at_tables(self) -> None:
+        """Do nothing but find out whether the tables are there.
+
+        Raises:
+            SetupError: there are none, or they are of another version.
+            Unavailable: the server doesn't answer.
+        """
+        self._server.check()
+
+    def open(
+        self,
+        feed: str,
+        *,
+        owner: str,
+        draft: Draft,
+        lease: float | None = None,
+        epoch: str | None = None,
+        message: str = "",
+    ) -> Cursor:
+        def step(step: Step) -> Cursor:
+            kept, made = step.load_or_make(feed, owner=owner, epoch=epoch or mint_epoch())
+            if made:
+                kept.lease_ends = None if lease is None else step.now + _ms(lease)
+                if message:
+                    step.save(kept, message=message)
+                step.write(kept, draft, run=0)
+            return kept.cursor
+
+        return self._write(step)
+
+    def confirm(self, feed: str, *, run: int = 0) -> None:
+        named = update(feeds).where(self._named(feed), feeds.c.run == run)
+        self._server.run(lambda connection: connection.execute(named.values(lease_ends=None)), mode=Mode.WRITE)
+
+    def append(
+        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+    ) -> Appended:
+        draft.encode()
+
+        def step(step: Step) -> Appended:
+            kept = step.load(feed)
+            if kept is None or run > kept.run:
+                return Missing()
+            if run > 0:
+                # After a loss of all data run numbers begin again: then the delivery tells one run from the other.
+                if run < kept.run or (delivery and kept.delivery != delivery):
+                    return Fenced(kept.run)
+                if fact <= kept.fact if draft.is_fact else (fact, counter) <= (kept.fact, kept.counter):
+                    return Duplicate(kept.cursor, kept.cancel > 0)
+                if fact > kept.fact + (1 if draft.is_fact else 0):
+                    return Conflict(kept.fact)
+            if not kept.admits(draft):
+                return Closed(kept.state or "")
+            if run > 0:
+                kept.fact, kept.counter = fact, 0 if draft.is_fact else counter
+            kept.end_run(draft)
+            return step.write(kept, draft, run=run)
+
+        return self._write(step)
+
+    def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
+        def instant(connection: Connection) -> tuple[Feed, Sequence[tuple[str, str]]] | None:
+            row = connection.execute(select(*COLUMNS).where(self._kept(feed))).one_or_none()
+            if row is None or row.removed:
+                return None
+            kept = Feed(**row._mapping)
+            after = cursor.facts if cursor else 0
+            if after >= kept.facts or after + 1 < kept.first:
+                return kept, ()
+            facts = schema.facts.c
+            later = select(facts.before, facts.event).where(facts.feed == kept.id, facts.number > after)
+            found = connection.execute(later.order_by(facts.number).limit(limit)).all()
+            return kept, [(before, event) for before, event in found]
+
+        answer = self._server.run(instant, mode=Mode.INSTANT)
+        if answer is None:
+            return None
+        kept, found = answer
+        held = cursor or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
+        recovered = (
+            not kept.cursor.is_behind(held)
+            and held.facts + 1 >= kept.first
+            and (not found or found[0][0] == held.chain)
+        )
+        events: tuple[Event, ...] = ()
+        try:
+            events = tuple(Event.from_text(event) for _, event in found) if recovered else ()
+        except InvalidEvent as error:
+            # Set aside as a whole: a reader that can't be told every fact is told so, and gets the document.
+            log.error("fact_unreadable", extra={"feed": feed, "error": str(error)})
+            recovered = False
+        more = bool(events) and events[-1].facts < kept.facts
+        return Reading(feed, kept.fields, events, events[-1].cursor if more else kept.cursor, recovered, more)
+
+    def claim(
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        worker: str,
+        delivery: str,
+        retries: int,
+        lease: float,
+        failed: Draft | None = None,
+        message: str = "",
+    ) -> Claimed | Busy | Closed | Missing:
+        draft.encode()
+
+        def step(step: Step) -> Claimed | Busy | Closed | Missing:
+            kept = step.load(feed)
+            if kept is None:
+                return Missing()
+            if states.is_terminal(kept.state):
+                return Closed(kept.state or "")
+            if not (kept.live and kept.delivery == delivery):
+                left = (kept.lease_ends or 0) - step.now
+                if kept.live and retries <= kept.retries and left > 0:
+                    return Busy(kept.run, left / 1000)
+                if kept.live and retries <= kept.retries:
+                    kept.silent += 1
+                    if kept.silent >= MAX_SILENT_ENDS and failed is not None:
+                        kept.end_run(failed)
+                        step.write(kept, failed, run=0)
+                        return Closed(kept.state or "")
+                kept.run, kept.counter, kept.live = kept.run + 1, 0, True
+                kept.fact = 0 if kept.cancel else 1
+                kept.worker, kept.delivery, kept.retries = worker, delivery, retries
+                kept.lease_ends = step.now + _ms(lease)
+                step.save(kept, **({"message": message} if message else {}))
+                if not kept.cancel:
+                    step.write(kept, draft, run=kept.run)
+            return Claimed(kept.run, kept.fact, kept.cursor, kept.fields, kept.cancel > 0)
+
+        return self._write(step)
+
+    def renew(self, worker: str, names: Sequence[str], *, lease: float) -> dict[str, Held]:
+        if not names:
+            return {}
+        lifetime = now_ms() + _ms(self._settings.live_kept_for)
+        standing = (feeds.c.name, feeds.c.cancel, feeds.c.state)
+
+        def step(connection: Connection) -> dict[str, Held]:
+            held = dict.fromkeys(names, Held(valid=False, cancel=False))
+            own = self._kept(*names), feeds.c.worker == worker, feeds.c.live
+            renewed = update(feeds).where(*own).values(lease_ends=now_ms() + _ms(lease), goes_at=lifetime)
+            for name, cancel, state in connection.execute(renewed.returning(*standing)):
+                held[name] = Held(True, cancel > 0, state == states.STALLED, cancel > 1)
+            others = [name for name, standing in held.items() if not standing.valid]
+            if others:
+                for name, cancel, state in connection.execute(select(*standing).where(self._kept(*others))):
+                    held[name] = Held(False, cancel > 0, state == states.STALLED, cancel > 1)
+            return held
+
+        return self._server.run(step, mode=Mode.WRITE)
+
+    def check(self, feed: str, run: int, *, delivery: str = "") -> Held:
+        kept = self._find(feed)
+        if kept is None:
+            return Held(valid=False, cancel=False)
+        return kept.held(valid=kept.live and kept.run == run and delivery in ("", kept.delivery))
+
+    def message(self, feed: str) -> str:
+        found = select(feeds.c.message).where(self._kept(feed))
+        return self._server.run(lambda connection: connection.scalar(found), mode=Mode.QUERY) or ""
+
+    def expired(self, *, limit: int) -> list[Expired]:
+        self._sweep()
+        ended = select(feeds.c.name, feeds.c.run).where(
+            feeds.c.prefix == self._settings.key_prefix, feeds.c.lease_ends <= _now()
+        )
+        found = ended.order_by(feeds.c.lease_ends).limit(limit)
+        return self._server.run(
+            lambda connection: [Expired(name, run) for name, run in connection.execute(found)], mode=Mode.QUERY
+        )
+
+    def conclude(self, feed: str, run: int, draft: Draft, *, lease: float | None = None) -> Appended:
+        def step(step: Step) -> Appended:
+            kept = step.load(feed)
+            if kept is None:
+                return Missing()
+            ended = kept.lease_ends is not None and kept.lease_ends <= step.now
+            if kept.run != run or not ended or not kept.admits(draft):
+                return Closed(kept.state or "")
+            kept.end_run(draft)
+            kept.lease_ends = None if lease is None else step.now + _ms(lease)
+            return step.write(kept, draft, run=0)
+
+        return self._write(step)
+
+    def rebase(
+        self,
+        feed: str,
+        *,
+        owner: str,
+        run: int,
+        delivery: str,
+        retries: int,
+        last: Cursor,
+        fact: int,
+        document: Document,
+        worker: str,
+        lease: float,
+    ) -> Cursor | Fenced | Closed:
+        def step(step: Step) -> Cursor | Fenced | Closed:
+            kept, made = step.load_or_make(feed, owner=owner, epoch=mint_epoch())
+            if not made:
+                # The same number under another delivery: somebody else has begun after the loss.
+                if kept.run > run or (kept.run == run and kept.delivery != delivery):
+                    return Fenced(kept.run)
+                if states.is_terminal(kept.state):
+                    return Closed(kept.state or "")
+                kept = step.empty(kept, owner=owner, epoch=mint_epoch())
+            kept.seq, kept.facts, kept.chain, kept.first = last.seq, last.facts, last.chain, last.facts + 1
+            kept.document, kept.state = to_json(document), document.get("state")
+            kept.run, kept.delivery, kept.retries, kept.fact, kept.worker = run, delivery, retries, fact, worker
+            kept.live = not states.is_terminal(kept.state)
+            # Somebody asked the task to stop; that was lost with the rest, and its document still says so.
+            kept.cancel = int(kept.state == states.CANCELLING)
+            kept.lease_ends = step.now + _ms(lease) if kept.live else None
+            if not kept.live:
+                step.pend(kept)
+            step.save(kept)
+            return kept.cursor
+
+        return self._write(step)
+
+    def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft, force: bool = False) -> Appended:
+        def step(step: Step) -> Appended:
+            kept = step.load(feed)
+            if kept is None:
+                return Missing()
+            if states.is_terminal(kept.state):
+                return Closed(kept.state or "")
+            wanted = 2 if force else 1
+            if kept.cancel >= wanted:
+                return Duplicate(kept.cursor, cancel=True)
+            kept.cancel = wanted
+            # Stalled without a lease: nobody is waited for but the broker, and what it returns will find the feed closed.
+            gone = kept.state == states.STALLED and kept.lease_ends is None
+            if kept.state in (states.QUEUED, states.RETRYING) or gone:
+                kept.live, kept.lease_ends = False, None
+                return step.write(kept, cancelled, run=0)
+            return step.write(kept, cancelling, run=0)
+
+        return self._write(step)
+
+    def heads(self, names: Sequence[str]) -> dict[str, Head]:
+        if not names:
+            return {}
+        places = (feeds.c.name, feeds.c.epoch, feeds.c.seq, feeds.c.facts, feeds.c.chain)
+        found = select(*places, feeds.c.state, feeds.c.owner, feeds.c.run, feeds.c.lease_ends, now_ms().label("now"))
+        rows = self._server.run(
+            lambda connection: connection.execute(found.where(self._kept(*names))).all(), mode=Mode.QUERY
+        )
+        return {
+            row.name: Head(
+                Cursor(row.epoch, row.seq, row.facts, row.chain),
+                row.state,
+                row.owner,
+                row.run,
+                None if row.lease_ends is None else (row.lease_ends - row.now) / 1000,
+            )
+            for row in rows
+        }
+
+    def snapshot(self, feed: str) -> Snapshot | None:
+        kept = self._find(feed)
+        return None if kept is None or kept.removed else _snapshot(kept)
+
+    def forget(self, feed: str) -> None:
+        self._write(lambda step: step.forget(feed))
+
+    def remove(self, feed: str) -> None:
+        def step(step: Step) -> None:
+            kept = step.load(feed)
+            if kept is not None:
+                step.strip(kept)
+
+        self._write(step)
+
+    def pending(self, *, limit: int) -> Sequence[str]:
+        waiting = select(feeds.c.name).where(
+            feeds.c.prefix == self._settings.key_prefix, feeds.c.pending_since.is_not(None), feeds.c.goes_at > _now()
+        )
+        found = waiting.order_by(feeds.c.pending_since, feeds.c.id).limit(limit)
+        return self._server.run(lambda connection: connection.scalars(found).all(), mode=Mode.QUERY)
+
+    def settle(self, feed: str) -> None:
+        named = update(feeds).where(self._named(feed)).values(pending_since=None)
+        self._server.run(lambda connection: connection.execute(named), mode=Mode.WRITE)
+
+    def notify(self, owner: str, *, key: str, notice: Document) -> Stored | Duplicate:
+        check_feed(key)
+        encode_notice(notice)
+
+        def step(step: Step) -> Stored | Duplicate:
+            kept, _ = step.load_or_make(inbox_feed(owner), owner=owner, epoch=mint_epoch())
+            if step.has(schema.seen, kept, key):
+                return self._again(step, kept)
+            step.remember(schema.seen, kept, [key])
+            step.remember(schema.unread, kept, [key])
+            # In the order in which they came: a document keeps the order of its fields.
+            shown = [*_shown(kept.fields), key]
+            patch: Document = {key: notice}
+            if len(shown) > INBOX_SHOWN:
+                patch[shown.pop(0)] = None
+            return self._tell(step, kept, "notice", patch, shown=len(shown), data=notice)
+
+        return self._write(step)
+
+    def acknowledge(self, owner: str, keys: Sequence[str] | None) -> Stored | Duplicate:
+        chosen = list(dict.fromkeys(check_feed(key) for key in keys or ()))
+
+        def step(step: Step) -> Stored | Duplicate:
+            kept, _ = step.load_or_make(inbox_feed(owner), owner=owner, epoch=mint_epoch())
+            taken = step.take(schema.unread, kept, None if keys is None else chosen)
+            step.remember(schema.seen, kept, chosen)
+            if not taken:
+                return self._again(step, kept)
+            shown = _shown(kept.fields)
+            patch: Document = dict.fromkeys(key for key in shown if key in taken)
+            return self._tell(step, kept, "acknowledged", patch, shown=len(shown) - len(patch))
+
+        return self._write(step)
+
+    def note(self, name: str, text: str, *, instead_of: str, lasts: float) -> str:
+        prefix = self._settings.key_prefix
+
+        def step(step: Step) -> str:
+            before = step.note(prefix, name)
+            while before is None and instead_of == "" and text:
+                step.add_note(prefix, name)
+                before = step.note(prefix, name)
+            if before is not None and before == instead_of:
+                step.set_note(prefix, name, text, lasts=lasts)
+            return before or ""
+
+        return self._write(step)
+
+    def notes(self, names: Sequence[str]) -> dict[str, str]:
+        if not names:
+            return {}
+        notes = schema.notes.c
+        found = select(notes.name, notes.text).where(
+            notes.prefix == self._settings.key_prefix, notes.name.in_(names), notes.goes_at > now_ms()
+        )
+        rows = self._server.run(lambda connection: connection.execute(found).all(), mode=Mode.QUERY)
+        return {name: text for name, text in rows if text}
+
+    def ping(self) -> None:
+        self._server.run(lambda connection: connection.scalar(select(1)), mode=Mode.QUERY)
+
+    def inspect(self) -> Sequence[str]:
+        try:
+            if self._server.is_sqlite:
+                self.ping()
+                return ()
+            return self._server.run(self._weaknesses, mode=Mode.QUERY)
+        except PetioleError as error:
+            return (str(error),)
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _write(self, action: Callable[[Step], T]) -> T:
+        """Run one step, and ring once it is committed."""
+
+        def transaction(connection: Connection) -> tuple[T, list[tuple[str, str]]]:
+            step = Step(connection, self._settings)
+            return action(step), step.rings
+
+        answer, rings = self._server.run(transaction, mode=Mode.WRITE)
+        for feed, event in rings:
+            self._ring(feed, event)
+        return answer
+
+    def _find(self, feed: str) -> Feed | None:
+        found = select(*COLUMNS).where(self._kept(feed))
+        row = self._server.run(lambda connection: connection.execute(found).one_or_none(), mode=Mode.QUERY)
+        return None if row is None else Feed(**row._mapping)
+
+    def _named(self, *names: str) -> ColumnElement[bool]:
+        chosen = feeds.c.name == names[0] if len(names) == 1 else feeds.c.name.in_(names)
+        return (feeds.c.prefix == self._settings.key_prefix) & chosen
+
+    def _kept(self, *names: str) -> ColumnElement[bool]:
+        return self._named(*names) & (feeds.c.goes_at > now_ms())
+
+    def _again(self, step: Step, inbox: Feed) -> Duplicate:
+        step.prolong(inbox, self._settings.live_kept_for)
+        step.save(inbox)
+        return Duplicate(inbox.cursor)
+
+    def _tell(
+        self, step: Step, inbox: Feed, kind: str, patch: Document, *, shown: int, data: Document | None = None
+    ) -> Stored:
+        waiting = step.count(schema.unread, inbox)
+        patch = {**patch, "unread": waiting, "earlier": waiting - shown}
+        return step.write(inbox, Draft(kind, patch, data=data), run=0)
+
+    def _sweep(self) -> None:
+        """Delete some of what is past its lifetime; whoever asks for leases that have ended does it on the way."""
+        if time.monotonic() < self._sweep_at:
+            return
+
+        def sweep(connection: Connection) -> int:
+            gone = select(feeds.c.id).where(feeds.c.goes_at <= _now()).limit(SWEPT_AT_ONCE)
+            found = connection.scalars(gone.with_for_update(skip_locked=True)).all()
+            if found:
+                Step(connection, self._settings).delete(found)
+            names = schema.notes.c.prefix, schema.notes.c.name
+            old = select(*names).where(schema.notes.c.goes_at <= _now()).limit(SWEPT_AT_ONCE)
+            noted = connection.execute(old.with_for_update(skip_locked=True)).all()
+            if noted:
+                connection.execute(delete(schema.notes).where(tuple_(*names).in_([tuple(row) for row in noted])))
+            return max(len(found), len(noted))
+
+        swept = self._server.run(sweep, mode=Mode.WRITE)
+        self._sweep_at = time.monotonic() + (0.0 if swept == SWEPT_AT_ONCE else SWEEP_PAUSE)
+
+    def _weaknesses(self, connection: Connection) -> Sequence[str]:
+        where, found = self._server.where, []
+        asked = "server_version_num", "server_version", "fsync", "full_page_writes", "synchronous_commit"
+        told = {name: str(connection.scalar(select(func.current_setting(name)))) for name in asked}
+        if int(told["server_version_num"]) < OLDEST_POSTGRESQL * 10_000:
+            found.append(
+                f"{where} is {told['server_version']}; Petiole needs {OLDEST_POSTGRESQL} or newer. Upgrade it."
+            )
+        found += [
+            f"{where} may lose its data when its machine dies. Set {name} to on."
+            for name in ("fsync", "full_page_writes")
+            if told[name] == "off"
+        ]
+        if told["synchronous_commit"] == "off":
+            found.append(
+                f"{where} may forget what it has answered when it dies. Set synchronous_commit to on, or live with it: "
+                "running tasks send their newest facts again."
+            )
+        if connection.scalar(text("SELECT pg_is_in_recovery()")):
+            found.append(f"{where} is a standby and takes no events. Set PETIOLE_JOURNAL_URL to its primary.")
+        return found
+
+    def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
+        own = select(*COLUMNS).where(
+            feeds.c.prefix == self._settings.key_prefix,
+            feeds.c.owner == owner,
+            feeds.c.name.startswith("task:"),
+            feeds.c.goes_at > now_ms(),
+        )
+        if before is not None:
+            own = own.where(feeds.c.id < before)
+        page = own.order_by(feeds.c.id.desc()).limit(limit)
+        rows = self._server.run(lambda connection: connection.execute(page).all(), mode=Mode.QUERY)
+        found = [Feed(**row._mapping) for row in rows]
+        return [_snapshot(kept) for kept in found], found[-1].id if found and len(found) == limit else None
+
+
+def _snapshot(kept: Feed) -> Snapshot:
+    return Snapshot(kept.name, kept.owner, kept.cursor, kept.fields)
+
+
+def _shown(document: Document) -> list[str]:
+    """The keys of the notices that an inbox's document shows, oldest first."""
+    return [name for name in document if name not in ("unread", "earlier")]
+
+
+def _now() -> ColumnElement[int]:
+    # As a query of its own it is asked once, and an index can be searched by it.
+    return select(now_ms()).scalar_subquery()
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,205 @@
+"""The tables of the SQL journal, and their versions. Values are opaque JSON text; nothing parses them in SQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    inspect,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from petiole.events import to_json
+
+VERSION: Final = 1
+COMMAND: Final = "petiole db upgrade"
+
+# Any number that is only Petiole's: who upgrades holds this lock of PostgreSQL until the end of its transaction.
+_UPGRADE_LOCK: Final = 0x7065_7469_6F6C_6500
+
+
+class AnyText(TypeDecorator[str]):
+    """Text of any characters, kept as a JSON string: PostgreSQL's text has no place for a NUL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: object) -> str | None:  # noqa: ARG002
+        return None if value is None else to_json(value)
+
+    def process_result_value(self, value: str | None, dialect: object) -> str | None:  # noqa: ARG002
+        return None if value is None else json.loads(value)
+
+
+class now_ms(FunctionElement[int]):
+    """The server's time in milliseconds since 1970, of the moment and not of the transaction's begin."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now_ms, "postgresql")
+def _now_in_postgresql(*_: Any, **__: Any) -> str:
+    return "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT)"
+
+
+@compiles(now_ms, "sqlite")
+def _now_in_sqlite(*_: Any, **__: Any) -> str:
+    return "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+
+
+metadata = MetaData()
+
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+versions = Table("petiole_schema", metadata, Column("version", Integer, nullable=False))
+
+feeds = Table(
+    "petiole_feeds",
+    metadata,
+    # Rises with every feed that is opened, so it is the order of an owner's list as well.
+    Column("id", _Id, primary_key=True),
+    Column("prefix", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("owner", AnyText, nullable=False),
+    Column("epoch", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False, default=0),
+    Column("facts", BigInteger, nullable=False, default=0),
+    Column("chain", Text, nullable=False),
+    Column("state", Text),
+    Column("document", Text, nullable=False, default="{}"),
+    # The newest run: its number, its last fact and counter, whether it is alive, and who has it.
+    Column("run", BigInteger, nullable=False, default=0),
+    Column("fact", BigInteger, nullable=False, default=0),
+    Column("counter", BigInteger, nullable=False, default=0),
+    Column("live", Boolean, nullable=False, default=False),
+    Column("cancel", Integer, nullable=False, default=0),
+    Column("retries", BigInteger, nullable=False, default=0),
+    Column("silent", Integer, nullable=False, default=0),
+    Column("delivery", AnyText, nullable=False, default=""),
+    Column("worker", AnyText, nullable=False, default=""),
+    Column("message", AnyText, nullable=False, default=""),
+    # Somebody has removed it: what is left says that it was there.
+    Column("removed", Boolean, nullable=False, default=False),
+    # The first fact that is kept, and how many bytes of facts were written and dropped in all.
+    Column("first", BigInteger, nullable=False, default=1),
+    Column("written", BigInteger, nullable=False, default=0),
+    Column("dropped", BigInteger, nullable=False, default=0),
+    # Instants in milliseconds since 1970, by this server's clock.
+    Column("lease_ends", BigInteger),
+    Column("pending_since", BigInteger),
+    Column("goes_at", BigInteger, nullable=False),
+    UniqueConstraint("prefix", "name"),
+    sqlite_autoincrement=True,
+    # Every event updates its feed: room on the page lets PostgreSQL do that without touching an index.
+    postgresql_with={"fillfactor": 70},
+)
+for _column in ("lease_ends", "pending_since"):
+    _set = text(f"{_column} IS NOT NULL")
+    Index(f"petiole_feeds_{_column}", feeds.c.prefix, feeds.c[_column], postgresql_where=_set, sqlite_where=_set)
+Index("petiole_feeds_owner", feeds.c.prefix, feeds.c.owner, feeds.c.id)
+Index("petiole_feeds_goes_at", feeds.c.goes_at)
+
+facts = Table(
+    "petiole_facts",
+    metadata,
+    Column("feed", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    # The chain before the fact, so that a read can check a cursor.
+    Column("before", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    # How many bytes of facts its feed had written before this one, and with it.
+    Column("begins", BigInteger, nullable=False),
+    Column("ends", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
+def _keys(name: str) -> Table:
+    return Table(
+        f"petiole_{name}",
+        metadata,
+        Column("id", _Id, primary_key=True),
+        Column("feed", BigInteger, nullable=False),
+        Column("key", Text, nullable=False),
+        UniqueConstraint("feed", "key"),
+        Index(f"petiole_{name}_order", "feed", "id"),
+        sqlite_autoincrement=True,
+    )
+
+
+# Of an inbox: the keys that it remembers, and those that wait, in the order of their ids.
+seen = _keys("seen")
+unread = _keys("unread")
+
+notes = Table(
+    "petiole_notes",
+    metadata,
+    Column("prefix", Text, primary_key=True),
+    Column("name", AnyText, primary_key=True),
+    Column("text", AnyText, nullable=False),
+    Column("goes_at", BigInteger, nullable=False),
+    Index("petiole_notes_goes_at", "goes_at"),
+)
+
+# What leads from each version to the next; a database without any gets the newest tables at once.
+STEPS: Final[Mapping[int, Callable[[Connection], None]]] = {}
+
+
+def version_of(connection: Connection) -> int | None:
+    """Return the version of the tables in a database; `None` where there are none."""
+    if not inspect(connection).has_table(versions.name):
+        return None
+    return connection.scalar(select(versions.c.version))
+
+
+def upgrade(connection: Connection) -> tuple[int | None, int]:
+    """Bring the tables to `VERSION` within the caller's transaction; return the version before and after.
+
+    A newer version is left as it is. Who comes while somebody else upgrades waits for that.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+    before = version_of(connection)
+    if before is None:
+        metadata.create_all(connection)
+        connection.execute(versions.insert().values(version=VERSION))
+        return None, VERSION
+    for version in range(before, VERSION):
+        STEPS[version](connection)
+    if before < VERSION:
+        connection.execute(update(versions).values(version=VERSION))
+    return before, max(before, VERSION)
+
+
+def trouble(version: int | None, where: str) -> str | None:
+    """Return in a sentence what is wrong with tables of this version, or `None`."""
+    if version is None:
+        return f"{where} has no tables of Petiole. Run: {COMMAND}"
+    if version < VERSION:
+        return (
+            f"The tables of Petiole at {where} are of version {version}; this Petiole needs {VERSION}. Run: {COMMAND}"
+        )
+    if version > VERSION:
+        return (
+            f"The tables of Petiole at {where} are of version {version}, written by a newer Petiole; this one knows "
+            f"{VERSION}. Upgrade it. ({COMMAND} doesn't go back.)"
+        )
+    return None

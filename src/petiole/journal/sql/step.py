@@ -1,0 +1,324 @@
+"""One transaction of the SQL journal: feeds are loaded under their locks, changed here, and written back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from petiole import state as states
+from petiole.errors import SetupError
+from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, advance_chain, fold_draft, to_json
+from petiole.journal.contract import INBOX_KEPT, Held, Stored
+from petiole.journal.sql import schema
+from petiole.journal.sql.schema import now_ms
+from petiole.settings import Settings
+
+# A live feed's end is put off with every fact, but written only when it moves by this share of its lifetime: the column
+# has an index.
+_LIFETIME_SLACK: Final = 0.01
+
+
+@dataclass(slots=True)
+class Feed:
+    """A feed's row. Instants are in milliseconds of the server's clock; `cancel`: 1 if it was asked for, 2 by force."""
+
+    id: int
+    name: str
+    owner: str
+    epoch: str
+    goes_at: int
+    seq: int = 0
+    facts: int = 0
+    chain: str = ZERO_CHAIN
+    state: str | None = None
+    document: str = "{}"
+    run: int = 0
+    fact: int = 0
+    counter: int = 0
+    live: bool = False
+    cancel: int = 0
+    retries: int = 0
+    silent: int = 0
+    delivery: str = ""
+    worker: str = ""
+    first: int = 1
+    written: int = 0
+    dropped: int = 0
+    removed: bool = False
+    lease_ends: int | None = None
+    pending_since: int | None = None
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.epoch, self.seq, self.facts, self.chain)
+
+    @property
+    def fields(self) -> Document:
+        """The document, read anew each time."""
+        document: Document = json.loads(self.document)
+        return document
+
+    def held(self, *, valid: bool) -> Held:
+        return Held(valid, self.cancel > 0, self.state == states.STALLED, self.cancel > 1)
+
+    def admits(self, draft: Draft) -> bool:
+        if states.is_terminal(self.state):
+            return False
+        return draft.state is None or states.may_follow(draft.state, self.state)
+
+    def end_run(self, draft: Draft) -> None:
+        if draft.state in states.ENDS_RUN:
+            self.live, self.lease_ends = False, None
+
+
+_NAMES: Final = tuple(field.name for field in fields(Feed))
+# Without `message`, which is long and seldom asked for.
+COLUMNS: Final = tuple(schema.feeds.c[name] for name in _NAMES)
+
+
+def _with_now(locked: Select[Any], *more: Any) -> Select[Any]:
+    # Around the lock, so that the time is of after it, and one row comes where nothing is found too.
+    here, found = select(literal(1).label("one")).subquery("here"), locked.subquery("found")
+    return select(now_ms().label("now"), *more, found).select_from(here.outerjoin(found, true()))
+
+
+# Made once: the parts of the step that every event takes.
+_LOCK_FEED: Final = _with_now(
+    select(*COLUMNS)
+    .where(schema.feeds.c.prefix == bindparam("prefix"), schema.feeds.c.name == bindparam("name"))
+    .with_for_update(),
+    select(schema.versions.c.version).scalar_subquery().label("version"),
+)
+_LOCK_NOTE: Final = _with_now(
+    select(schema.notes.c.text, schema.notes.c.goes_at)
+    .where(schema.notes.c.prefix == bindparam("prefix"), schema.notes.c.name == bindparam("name"))
+    .with_for_update()
+)
+_KEEP_FACT: Final = insert(schema.facts)
+_SAVE_FEED: Final = update(schema.feeds).where(schema.feeds.c.id == bindparam("of"))
+
+
+def values_of(feed: Feed) -> dict[str, Any]:
+    """Return a feed's row by its columns."""
+    return {name: getattr(feed, name) for name in _NAMES}
+
+
+class Step:
+    """One transaction. `now` is the server's time of the last load, `rings` what to ring once it is committed."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._loaded: dict[int, dict[str, Any]] = {}
+        self.now = 0
+        self.rings: list[tuple[str, str]] = []
+
+    def load(self, name: str) -> Feed | None:
+        """Return a feed, locked until the end; `None` if it is unknown or past its lifetime."""
+        feed = self._lock(name)
+        return None if feed is None or feed.goes_at <= self.now else feed
+
+    def load_or_make(self, name: str, *, owner: str, epoch: str) -> tuple[Feed, bool]:
+        """Return a feed, locked until the end, and whether it is new and empty."""
+        while True:
+            feed = self._lock(name)
+            if feed is None:
+                feed = self._insert(name, owner, epoch)
+                if feed is not None:
+                    return feed, True
+                continue  # somebody else has made it meanwhile
+            if feed.goes_at <= self.now:
+                return self.empty(feed, owner=owner, epoch=epoch), True
+            return feed, False
+
+    def empty(self, feed: Feed, *, owner: str, epoch: str) -> Feed:
+        """Return the feed as if it had just been opened; what it had is deleted."""
+        self._delete_parts([feed.id])
+        made = Feed(feed.id, feed.name, owner, epoch, self._lifetime())
+        self.save(made, message="")
+        return made
+
+    def write(self, feed: Feed, draft: Draft, *, run: int) -> Stored:
+        """Number, fold and keep one event, and save the feed with it.
+
+        Raises:
+            InvalidEvent: a value isn't JSON, or the event is over its limit.
+        """
+        encoded = draft.encode()
+        document = fold_draft(feed.fields, draft, run=run)
+        before = feed.chain
+        feed.seq += 1
+        if encoded.is_fact:
+            feed.facts += 1
+            feed.chain = advance_chain(before, encoded.id)
+        feed.document = to_json(document)
+        feed.state = draft.state or feed.state
+        progress = encoded.progress or to_json(document.get("progress"))
+        text = (
+            f'{{"v":1,"id":"{encoded.id}","feed":"{feed.name}","epoch":"{feed.epoch}","seq":{feed.seq},"run":{run},'
+            f'"facts":{feed.facts},"chain":"{feed.chain}","at":{self.now},{encoded.body},"progress":{progress}}}'
+        )
+        terminal = states.is_terminal(draft.state)
+        if terminal or encoded.is_fact:
+            self.prolong(feed, self._settings.kept_for if terminal else self._settings.live_kept_for)
+        if terminal:
+            self.pend(feed)
+        if encoded.is_fact:
+            begins, feed.written = feed.written, feed.written + len(text.encode())
+            row = {"feed": feed.id, "number": feed.facts, "before": before, "event": text}
+            self._connection.execute(_KEEP_FACT, {**row, "begins": begins, "ends": feed.written})
+            self._trim(feed)
+        self.save(feed)
+        self.rings.append((feed.name, text))
+        return Stored(feed.cursor, feed.cancel > 0)
+
+    def save(self, feed: Feed, **more: Any) -> None:
+        """Write what has changed of a feed, and the columns that are named."""
+        values, loaded = values_of(feed), self._loaded.get(feed.id, {})
+        changed = {name: value for name, value in values.items() if loaded.get(name, self) != value} | more
+        if changed:
+            self._connection.execute(_SAVE_FEED, {"of": feed.id, **changed})
+            self._loaded[feed.id] = values
+
+    def prolong(self, feed: Feed, lifetime: float) -> None:
+        """Have a feed kept for so many seconds from now on."""
+        target = self.now + round(lifetime * 1000)
+        if not target - lifetime * 1000 * _LIFETIME_SLACK <= feed.goes_at <= target:
+            feed.goes_at = target
+
+    def pend(self, feed: Feed) -> None:
+        """Note that the end of a task is to be told."""
+        if feed.name.startswith("task:") and feed.pending_since is None:
+            feed.pending_since = self.now
+
+    def forget(self, name: str) -> None:
+        """Delete a feed, past its lifetime or not, if there is one."""
+        feed = self._lock(name)
+        if feed is not None:
+            self.delete([feed.id])
+
+    def strip(self, feed: Feed) -> None:
+        """Delete what belongs to a feed, and keep its row: that it was there and has ended."""
+        self._delete_parts([feed.id])
+        feed.state = feed.state if states.is_terminal(feed.state) else states.CANCELLED
+        feed.document, feed.first, feed.written, feed.dropped = to_json({"state": feed.state}), feed.facts + 1, 0, 0
+        feed.owner, feed.removed = "", True
+        feed.live, feed.cancel, feed.lease_ends, feed.pending_since = False, 1, None, None
+        self.save(feed, message="")
+
+    def delete(self, found: Sequence[int]) -> None:
+        """Delete feeds with all that belongs to them."""
+        self._delete_parts(found)
+        self._connection.execute(delete(schema.feeds).where(schema.feeds.c.id.in_(found)))
+
+    def remember(self, table: Table, feed: Feed, keys: Collection[str]) -> None:
+        """Add keys of an inbox as the newest, unless they are there, and drop the oldest past `INBOX_KEPT`."""
+        if not keys:
+            return
+        rows = [{"feed": feed.id, "key": key} for key in keys]
+        self._connection.execute(self._insert_into(table).on_conflict_do_nothing(), rows)
+        own = table.c.feed == feed.id
+        oldest = select(table.c.id).where(own).order_by(table.c.id.desc()).offset(INBOX_KEPT).limit(1)
+        self._connection.execute(delete(table).where(own, table.c.id <= oldest.scalar_subquery()))
+
+    def has(self, table: Table, feed: Feed, key: str) -> bool:
+        """Say whether an inbox has a key."""
+        return (
+            self._connection.scalar(select(table.c.id).where(table.c.feed == feed.id, table.c.key == key)) is not None
+        )
+
+    def count(self, table: Table, feed: Feed) -> int:
+        """Return how many keys an inbox has."""
+        return self._connection.scalar(select(func.count()).where(table.c.feed == feed.id)) or 0
+
+    def take(self, table: Table, feed: Feed, keys: Collection[str] | None) -> set[str]:
+        """Take keys out of an inbox (`None`: all), and return those that were there."""
+        chosen = true() if keys is None else table.c.key.in_(keys)
+        return set(
+            self._connection.scalars(delete(table).where(table.c.feed == feed.id, chosen).returning(table.c.key))
+        )
+
+    def note(self, prefix: str, name: str) -> str | None:
+        """Return a note, locked until the end; `None` where there is none and never was one."""
+        row = self._connection.execute(_LOCK_NOTE, {"prefix": prefix, "name": name}).one()
+        self.now = row.now
+        if row.text is None:
+            return None
+        return row.text if row.goes_at > self.now else ""
+
+    def add_note(self, prefix: str, name: str) -> None:
+        """Make an empty note where there is none."""
+        row = {"prefix": prefix, "name": name, "text": "", "goes_at": self.now}
+        self._connection.execute(self._insert_into(schema.notes).on_conflict_do_nothing(), row)
+
+    def set_note(self, prefix: str, name: str, text: str, *, lasts: float) -> None:
+        """Write over a note that is locked."""
+        own = and_(schema.notes.c.prefix == prefix, schema.notes.c.name == name)
+        if text:
+            values = {"text": text, "goes_at": self.now + round(lasts * 1000)}
+            self._connection.execute(update(schema.notes).where(own), values)
+        else:
+            self._connection.execute(delete(schema.notes).where(own))
+
+    def _lock(self, name: str) -> Feed | None:
+        row = self._connection.execute(_LOCK_FEED, {"prefix": self._settings.key_prefix, "name": name}).one()
+        self.now = row.now
+        if row.version != schema.VERSION:
+            raise SetupError(schema.trouble(row.version, "the database") or "")
+        if row.id is None:
+            return None
+        feed = Feed(**{name: getattr(row, name) for name in _NAMES})
+        self._loaded[feed.id] = values_of(feed)
+        return feed
+
+    def _insert(self, name: str, owner: str, epoch: str) -> Feed | None:
+        feed = Feed(0, name, owner, epoch, self._lifetime())
+        values = {name: value for name, value in values_of(feed).items() if name != "id"}
+        statement = self._insert_into(schema.feeds).on_conflict_do_nothing().returning(schema.feeds.c.id)
+        made = self._connection.scalar(statement, {"prefix": self._settings.key_prefix, "message": "", **values})
+        if made is None:
+            return None
+        feed.id = made
+        self._loaded[made] = values_of(feed)
+        return feed
+
+    def _lifetime(self) -> int:
+        return self.now + round(self._settings.live_kept_for * 1000)
+
+    def _insert_into(self, table: Table) -> Any:
+        dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql
+        return dialect.insert(table)
+
+    def _trim(self, feed: Feed) -> None:
+        kept, over = schema.facts.c, feed.written - self._settings.bytes_kept
+        first = feed.facts - self._settings.facts_kept + 1
+        if feed.first >= min(first, feed.facts) and feed.dropped >= over:
+            return
+        # A fact goes when too many have followed it, or it and those are over the limit together; never the newest.
+        too_old = or_(kept.number < first, kept.begins < over)
+        gone = delete(schema.facts).where(kept.feed == feed.id, kept.number < feed.facts, too_old)
+        for number, ends in self._connection.execute(gone.returning(kept.number, kept.ends)):
+            feed.first, feed.dropped = max(feed.first, number + 1), max(feed.dropped, ends)
+
+    def _delete_parts(self, found: Sequence[int]) -> None:
+        for table in (schema.facts, schema.seen, schema.unread):
+            self._connection.execute(delete(table).where(table.c.feed.in_(found)))

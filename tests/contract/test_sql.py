@@ -1,0 +1,537 @@
+"""What is a database's own: its tables, its connections, its errors."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import Connection, create_engine, make_url, text
+
+from petiole.bus import open_bus, open_ring
+from petiole.bus.redis import RedisBus
+from petiole.cli import cli
+from petiole.errors import PetioleError, SetupError, Unavailable
+from petiole.events import ZERO_CHAIN, Cursor, Event, task_feed
+from petiole.feed import follow
+from petiole.journal import open_journal
+from petiole.journal.contract import Stored
+from petiole.journal.redis import RedisJournal
+from petiole.journal.sql import SqlJournal
+from petiole.journal.sql.schema import VERSION
+from petiole.journal.sql.server import Mode, upgrade
+from petiole.settings import Settings
+from tests.contract.backends import (
+    FEED,
+    claim,
+    claimed,
+    document,
+    line,
+    opened,
+    reading,
+    state,
+    stored,
+)
+from tests.contract.test_bus import Listener
+from tests.postgres_journal import JournalServer
+from tests.services import wait_until
+
+BUS = "redis://127.0.0.1:1/0"
+
+
+GREENLETS = """
+from gevent import monkey; monkey.patch_all()
+import sys, time, gevent
+from sqlalchemy import text
+from petiole.journal.sql import SqlJournal
+from petiole.journal.sql.server import Mode
+from petiole.settings import Settings
+
+journal = SqlJournal(Settings(journal_url=sys.argv[1], journal_timeout=10.0))
+ticks = 0
+
+def tick():
+    global ticks
+    while True:
+        ticks += 1
+        gevent.sleep(0.02)
+
+def hold():
+    journal._server.run(lambda connection: connection.execute(text("SELECT pg_sleep(0.5)")), mode=Mode.WRITE)
+
+journal.ping()
+gevent.spawn(tick)
+began = time.monotonic()
+gevent.joinall([gevent.spawn(hold) for _ in range(8)], raise_error=True)
+print(time.monotonic() - began, ticks)
+"""
+
+
+@pytest.fixture
+def no_tables(request: pytest.FixtureRequest, journal_server: JournalServer) -> str:
+    """The URL of a PostgreSQL database without Petiole's tables."""
+    return journal_server.create(f"empty{os.getpid()}_{time.monotonic_ns()}")
+
+
+def ask(url: str, statement: str, **values: Any) -> list[Any]:
+    """Run a statement beside the journal; return its rows."""
+    given = make_url(url)
+    engine = create_engine(given if given.drivername == "sqlite" else given.set(drivername="postgresql+psycopg"))
+    try:
+        with engine.begin() as connection:
+            result = connection.execute(text(statement), values)
+            return list(result) if result.returns_rows else []
+    finally:
+        engine.dispose()
+
+
+class TestTables:
+    def test_a_database_without_tables_is_refused_at_start_and_the_command_is_named(self, no_tables, make_settings):
+        settings = make_settings(no_tables, bus_url=BUS)
+        with pytest.raises(SetupError, match=r"has no tables of Petiole\. Run: petiole db upgrade$"):
+            open_journal(settings)
+        journal = SqlJournal(settings)
+        assert [said for said in journal.inspect() if said.endswith("Run: petiole db upgrade")]
+        with pytest.raises(SetupError, match="petiole db upgrade"):
+            opened(journal)
+
+    def test_the_command_makes_the_tables_once(self, no_tables, make_settings):
+        runner = CliRunner()
+        for said in (f"created, version {VERSION}", f"of version {VERSION} already"):
+            done = runner.invoke(cli, ["db", "upgrade"], env={"PETIOLE_JOURNAL_URL": no_tables})
+            assert done.exit_code == 0, done.output
+            assert said in done.output
+        journal = open_journal(make_settings(no_tables, bus_url=BUS))
+        opened(journal)
+        assert document(journal)["state"] == "queued"
+        journal.close()
+
+    def test_eight_upgrades_at_once_make_the_tables_once(self, no_tables):
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: upgrade(no_tables), range(8)))
+        assert sorted(before is None for _, before, _ in found) == [False] * 7 + [True]
+        assert ask(no_tables, "SELECT version FROM petiole_schema") == [(VERSION,)]
+
+    @pytest.mark.parametrize(("version", "said"), [(VERSION - 1, "this Petiole needs"), (VERSION + 1, "newer Petiole")])
+    def test_tables_of_another_version_are_left_alone(self, sql_backend, make_settings, tmp_path, version, said):
+        journal = sql_backend.make()
+        opened(journal)
+        before = journal.snapshot(FEED)
+        ask(sql_backend.url, "UPDATE petiole_schema SET version = :version", version=version)
+        try:
+            with pytest.raises(SetupError, match=said):
+                journal.append(FEED, line())
+            with pytest.raises(SetupError, match=said):
+                open_journal(make_settings(sql_backend.url, bus_url=BUS))
+            assert [sentence for sentence in sql_backend.make().inspect() if said in sentence]
+        finally:
+            ask(sql_backend.url, "UPDATE petiole_schema SET version = :version", version=VERSION)
+        assert sql_backend.make().snapshot(FEED) == before
+
+    def test_the_command_does_not_go_back(self, no_tables):
+        upgrade(no_tables)
+        ask(no_tables, "UPDATE petiole_schema SET version = :version", version=VERSION + 1)
+        with pytest.raises(SetupError, match="newer Petiole"):
+            upgrade(no_tables)
+        assert ask(no_tables, "SELECT version FROM petiole_schema") == [(VERSION + 1,)]
+
+    def test_a_file_is_made_by_itself_by_many_processes_at_once(self, tmp_path):
+        url = f"sqlite:///{tmp_path}/new.sqlite"
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(4) as pool:
+            answers = pool.starmap(append_many, [(url, task_feed(f"t{number}"), 5) for number in range(4)])
+        assert answers == [5] * 4
+
+    def test_a_missing_directory_is_refused_with_its_name(self, make_settings, tmp_path):
+        with pytest.raises(SetupError, match=r"There is no directory .*nowhere for the journal"):
+            open_journal(make_settings(f"sqlite:///{tmp_path}/nowhere/journal.sqlite", bus_url=BUS))
+
+    @pytest.mark.parametrize("url", ["mysql://h/x", "amqp://h//", "file:///x", "memory://"])
+    def test_an_unknown_scheme_is_refused_and_what_works_is_said(self, make_settings, url):
+        with pytest.raises(SetupError, match=r"redis://, postgresql:// or sqlite:/// URL\.$"):
+            open_journal(make_settings(url))
+
+    @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+    def test_a_database_in_memory_is_refused(self, make_settings, url):
+        with pytest.raises(SetupError, match="has to be in a file"):
+            open_journal(make_settings(url, bus_url=BUS))
+
+    def test_both_schemes_of_postgresql_name_the_same(self, postgresql_url, make_settings):
+        first = open_journal(make_settings(postgresql_url, bus_url=BUS))
+        other = "postgresql+psycopg" + postgresql_url.removeprefix("postgresql")
+        second = open_journal(make_settings(other, bus_url=BUS))
+        opened(first)
+        assert second.snapshot(FEED) == first.snapshot(FEED)
+        first.close()
+        second.close()
+
+
+class TestInspect:
+    def test_a_postgresql_that_does_not_sync_is_named(self, postgresql_url, make_settings):
+        said = SqlJournal(make_settings(postgresql_url)).inspect()
+        assert [sentence.rpartition(". ")[2] for sentence in said] == ["Set fsync to on."]
+
+    def test_a_postgresql_that_answers_before_it_has_written_is_named(self, postgresql_url, make_settings):
+        settings = make_settings(f"{postgresql_url}?options=-csynchronous_commit%3Doff")
+        assert any("Set synchronous_commit to on" in sentence for sentence in SqlJournal(settings).inspect())
+
+    def test_nothing_is_said_of_a_file(self, make_settings, tmp_path):
+        assert SqlJournal(make_settings(f"sqlite:///{tmp_path}/journal.sqlite")).inspect() == ()
+
+    def test_a_task_in_a_database_is_verified_without_a_bus(self, sql_backend):
+        journal = sql_backend.make(key_prefix="petiole")
+        feed = task_feed(f"verified-{sql_backend.name}")
+        claimed(journal, feed)
+        stored(journal.append(feed, state("succeeded"), run=1, fact=2))
+        done = CliRunner().invoke(cli, ["verify", feed.removeprefix("task:"), "--journal-url", sql_backend.url], env={})
+        assert done.exit_code == 0, done.output
+        assert "succeeded, 3 of 3 facts, receipt" in done.output
+
+
+class TestLifetimes:
+    def test_what_is_past_its_lifetime_is_swept(self, sql_backend):
+        journal = sql_backend.make(kept_for=0.05)
+        claimed(journal)
+        stored(journal.append(FEED, state("succeeded"), run=1, fact=2))
+        journal.note("a note", "text", instead_of="", lasts=0.05)
+        wait_until(lambda: journal.snapshot(FEED) is None and not journal.notes(["a note"]), what="both have gone")
+        prefix = journal._settings.key_prefix
+        [(number,)] = ask(sql_backend.url, "SELECT id FROM petiole_feeds WHERE prefix = :prefix", prefix=prefix)
+        sql_backend.make().expired(limit=1)
+        assert ask(sql_backend.url, "SELECT 1 FROM petiole_feeds WHERE prefix = :prefix", prefix=prefix) == []
+        assert ask(sql_backend.url, "SELECT 1 FROM petiole_facts WHERE feed = :feed", feed=number) == []
+        assert ask(sql_backend.url, "SELECT 1 FROM petiole_notes WHERE prefix = :prefix", prefix=prefix) == []
+
+    def test_a_name_whose_feed_is_past_its_lifetime_is_opened_as_new(self, sql_backend):
+        journal = sql_backend.make(live_kept_for=0.5)
+        first = claimed(journal, message="message").cursor
+        wait_until(lambda: journal.snapshot(FEED) is None, what="the feed has gone")
+        after = sql_backend.make()
+        cursor = opened(after)
+        assert cursor.epoch != first.epoch
+        assert [event.cursor for event in reading(after).events] == [cursor]
+        assert document(after) == {"state": "queued", "title": "Export"}
+        assert after.message(FEED) == ""
+        assert claim(after).run == 1
+
+
+class TestConnections:
+    def test_nothing_is_lost_when_connections_have_gone_stale(self, postgresql_url, journal_server, make_settings):
+        journal = SqlJournal(make_settings(postgresql_url))
+        claimed(journal)
+        with journal_server.client() as client:
+            for number in range(2, 6):
+                stored(journal.append(FEED, line(), run=1, fact=number))
+                client.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'petiole' "
+                    "AND datname = 'journal'"
+                )
+                assert len(reading(journal).events) == number + 1
+        journal.close()
+
+    def test_a_forked_process_has_connections_of_its_own(self, sql_backend):
+        journal = sql_backend.make()
+        opened(journal)
+        context = multiprocessing.get_context("fork")
+        children = [context.Process(target=append_in_child, args=(journal, 20)) for _ in range(4)]
+        for child in children:
+            child.start()
+        for _ in range(20):
+            stored(journal.append(FEED, line("parent")))
+        for child in children:
+            child.join(60)
+        assert [child.exitcode for child in children] == [0] * 4
+        stored(journal.append(FEED, line("after")))
+        answer = reading(journal)
+        assert [event.facts for event in answer.events] == list(range(1, 103))
+        assert follow(Cursor(answer.cursor.epoch, 0, 0, ZERO_CHAIN), answer.events)
+
+    def test_eight_processes_number_one_feed_gaplessly(self, sql_backend):
+        # Patient: on a busy machine one of eight may wait its turn for long.
+        journal = sql_backend.make(journal_timeout=30.0)
+        opened(journal)
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(8) as pool:
+            arguments = (sql_backend.url, FEED, 25, journal._settings.key_prefix)
+            assert pool.starmap(append_many, [arguments] * 8) == [25] * 8
+        answer = reading(journal)
+        assert [event.facts for event in answer.events] == list(range(1, 202))
+        assert follow(Cursor(answer.cursor.epoch, 0, 0, ZERO_CHAIN), answer.events)
+        times = [event.at for event in answer.events]
+        assert times == sorted(times)
+
+    def test_a_verb_that_fails_in_the_middle_has_changed_nothing(self, sql_backend):
+        journal = sql_backend.make()
+        claimed(journal)
+        before = journal.snapshot(FEED)
+        facts = {"feed": 0, "number": before.cursor.facts + 1}
+        [(facts["feed"],)] = ask(
+            sql_backend.url,
+            "SELECT id FROM petiole_feeds WHERE prefix = :prefix AND name = :name",
+            prefix=journal._settings.key_prefix,
+            name=FEED,
+        )
+        # A fact that is there already refuses the next one of its number, after the feed was locked and numbered.
+        ask(
+            sql_backend.url,
+            "INSERT INTO petiole_facts (feed, number, before, event, begins, ends) VALUES (:feed, :number, '', '{}', 0, 0)",
+            **facts,
+        )
+        with pytest.raises(PetioleError, match="refused a statement") as caught:
+            journal.append(FEED, line(), run=1, fact=2)
+        assert not isinstance(caught.value, Unavailable)
+        assert journal.snapshot(FEED) == before
+        ask(sql_backend.url, "DELETE FROM petiole_facts WHERE feed = :feed AND number = :number", **facts)
+        stored(journal.append(FEED, line(), run=1, fact=2))
+
+
+class TestGevent:
+    def test_greenlets_wait_beside_each_other(self, postgresql_url):
+        done = subprocess.run(
+            [sys.executable, "-c", GREENLETS, postgresql_url], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        at_once, ticks = done.stdout.split()
+        # Each of eight holds the server for half a second; one after the other they would take four.
+        assert float(at_once) < 3.0
+        assert int(ticks) >= 10
+
+
+class TestUnavailable:
+    def test_a_call_to_a_paused_server_fails_within_its_timeout(self, own_postgres, make_settings):
+        upgrade(own_postgres.url)
+        journal = SqlJournal(make_settings(own_postgres.url, journal_timeout=0.5))
+        opened(journal)
+        fresh = SqlJournal(make_settings(own_postgres.url, journal_timeout=0.5))
+        own_postgres.pause()
+        for tried in (journal, fresh):
+            began = time.monotonic()
+            with pytest.raises(Unavailable, match="doesn't answer"):
+                tried.append(FEED, line())
+            assert time.monotonic() - began < 1.5
+        own_postgres.resume()
+        wait_until(lambda: answers(journal), what="the journal answers again")
+        stored(journal.append(FEED, line()))
+
+    def test_a_restarted_server_has_what_it_was_told(self, own_postgres, make_settings):
+        upgrade(own_postgres.url)
+        journal = SqlJournal(make_settings(own_postgres.url))
+        answer = claimed(journal)
+        own_postgres.kill()
+        with pytest.raises(Unavailable, match="doesn't answer"):
+            journal.append(FEED, line(), run=1, fact=2)
+        own_postgres.start()
+        assert journal.snapshot(FEED).cursor == answer.cursor
+        stored(journal.append(FEED, line(), run=1, fact=2))
+
+    def test_a_feed_that_somebody_has_locked_is_unavailable_within_the_timeout(self, postgresql_url, make_settings):
+        journal = SqlJournal(make_settings(postgresql_url, journal_timeout=0.5))
+        opened(journal)
+        before = journal.snapshot(FEED)
+        with psycopg.connect(postgresql_url) as other:
+            other.execute("SELECT 1 FROM petiole_feeds WHERE prefix = %s FOR UPDATE", (journal._settings.key_prefix,))
+            began = time.monotonic()
+            with pytest.raises(Unavailable, match="can't work just now"):
+                journal.append(FEED, line())
+            assert time.monotonic() - began < 1.5
+            assert journal.snapshot(FEED) == before
+        stored(journal.append(FEED, line()))
+
+    def test_a_file_that_somebody_has_locked_is_unavailable_within_the_timeout(self, make_settings, tmp_path):
+        journal = SqlJournal(make_settings(f"sqlite:///{tmp_path}/journal.sqlite", journal_timeout=0.3))
+        opened(journal)
+        before = journal.snapshot(FEED)
+        other = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="can't work just now: database is locked"):
+            journal.append(FEED, line())
+        assert time.monotonic() - began < 1.5
+        assert journal.snapshot(FEED) == before
+        other.execute("ROLLBACK")
+        other.close()
+        stored(journal.append(FEED, line()))
+
+    def test_a_server_that_takes_no_writes_is_unavailable(self, own_postgres, make_settings):
+        upgrade(own_postgres.url)
+        journal = SqlJournal(make_settings(own_postgres.url))
+        before = opened(journal)
+        with own_postgres.client() as client:
+            client.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            client.execute("SELECT pg_reload_conf()")
+            wait_until(lambda: refuses(journal), what="the server takes no writes")
+            with pytest.raises(Unavailable, match="can't work just now"):
+                journal.append(FEED, line())
+            assert journal.snapshot(FEED).cursor.epoch == before.epoch
+            client.execute("SET default_transaction_read_only = off")
+            client.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            client.execute("SELECT pg_reload_conf()")
+        wait_until(lambda: not refuses(journal), what="the server takes writes again")
+
+    def test_a_full_disk_is_unavailable_and_changes_nothing(self, make_settings, tmp_path):
+        journal = SqlJournal(make_settings(f"sqlite:///{tmp_path}/journal.sqlite"))
+        claimed(journal)
+        with journal._server._engine.connect() as connection:
+            # The least that it takes is what the file has.
+            connection.execution_options(petiole_begin="BEGIN").exec_driver_sql("PRAGMA max_page_count = 1")
+        before = journal.snapshot(FEED)
+
+        def fill() -> None:
+            nonlocal before
+            for number in range(2, 200):
+                before = journal.snapshot(FEED)
+                stored(journal.append(FEED, line("x" * 7000), run=1, fact=number))
+
+        with pytest.raises(Unavailable, match="can't work just now: database or disk is full"):
+            fill()
+        assert journal.snapshot(FEED) == before
+        journal.close()
+        stored(journal.append(FEED, line("x" * 7000), run=1, fact=before.cursor.facts))
+
+    def test_a_process_that_is_frozen_in_the_middle_does_not_hold_its_feed(self, postgresql_url, make_settings):
+        settings = make_settings(postgresql_url, journal_timeout=0.5)
+        journal = SqlJournal(settings)
+        opened(journal)
+        loaded, go_on, attempts = threading.Event(), threading.Event(), []
+
+        def freeze(connection: Connection) -> None:
+            values = {"prefix": settings.key_prefix}
+            attempts.append(
+                connection.execute(text("SELECT 1 FROM petiole_feeds WHERE prefix = :prefix FOR UPDATE"), values)
+            )
+            loaded.set()
+            go_on.wait(20)
+            if len(attempts) == 1:
+                connection.execute(text("UPDATE petiole_feeds SET state = 'thawed' WHERE prefix = :prefix"), values)
+
+        def run() -> None:
+            # Its connection was ended meanwhile: it is done again from the start where there is time, else it is over.
+            with suppress(Unavailable):
+                journal._server.run(freeze, mode=Mode.WRITE)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert loaded.wait(10)
+        wait_until(lambda: not refuses(journal), what="the feed can be written again")
+        go_on.set()
+        thread.join(20)
+        assert not thread.is_alive()
+        assert journal.heads([FEED])[FEED].state == "queued"
+
+    def test_no_message_has_the_password(self, make_settings):
+        journal = SqlJournal(make_settings("postgresql://ann:secret@127.0.0.1:1/journal", journal_timeout=0.5))
+        with pytest.raises(Unavailable, match=r"PostgreSQL at 127\.0\.0\.1:1/journal doesn't answer") as caught:
+            journal.ping()
+        assert "secret" not in str(caught.value)
+        assert "secret" not in " ".join(journal.inspect())
+
+    def test_a_server_that_is_away_at_start_may_come_later(self, make_settings, own_postgres):
+        upgrade(own_postgres.url)
+        own_postgres.kill()
+        journal = open_journal(make_settings(own_postgres.url, bus_url=BUS))
+        own_postgres.start()
+        opened(journal)
+        assert document(journal)["state"] == "queued"
+        journal.close()
+
+
+class TestRings:
+    def test_what_is_committed_rings_in_order(self, sql_backend):
+        heard: list[tuple[str, str | bytes]] = []
+        journal = SqlJournal(sql_backend.make()._settings, ring=lambda feed, event: heard.append((feed, event)))
+        claimed(journal)
+        journal.append(FEED, line(), run=1, fact=2)
+        journal.append(FEED, line(), run=1, fact=2)
+        journal.cancel(FEED, cancelling=state("cancelling"), cancelled=state("cancelled"))
+        assert {feed for feed, _ in heard} == {FEED}
+        assert [Event.from_text(event) for _, event in heard] == list(reading(journal).events)
+        journal.close()
+
+    def test_a_journal_in_a_database_rings_the_bus_in_redis(self, sql_backend, make_settings, own_redis):
+        settings = make_settings(sql_backend.url, bus_url=own_redis.url)
+        journal, listener = open_journal(settings), Listener(open_bus(settings))
+        listener.start()
+        assert listener.bus.follow(FEED, timeout=5)
+        claimed(journal)
+        assert [event.patch["state"] for event in listener.wait_for(FEED, 2)] == ["queued", "running"]
+        journal.close()
+        listener.close()
+
+    def test_a_bus_that_is_away_or_silent_does_not_hold_up_a_verb(self, sql_backend, make_settings, own_redis):
+        settings = make_settings(sql_backend.url, bus_url=own_redis.url)
+        ring = open_ring(settings)
+        ring(FEED, "{}")
+        for fault in (own_redis.pause, own_redis.kill):
+            fault()
+            took = []
+            for _ in range(3000):
+                began = time.monotonic()
+                ring(FEED, "{}")
+                took.append(time.monotonic() - began)
+            assert sorted(took)[-10] < 0.05
+        own_redis.start()
+        listener = Listener(open_bus(settings))
+        listener.start()
+        assert listener.bus.follow(FEED, timeout=5)
+        journal = SqlJournal(settings, ring=ring)
+        opened(journal)
+
+        def heard() -> bool:
+            journal.append(FEED, line())
+            return any(b'"log"' in bytes(event) for _, event in list(listener.heard))
+
+        wait_until(heard, 15, "the bus rings again")
+        journal.close()
+        listener.close()
+
+    def test_without_any_redis_there_is_no_bus_and_the_setting_is_named(self, postgresql_url):
+        settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url="amqp://guest@h//")
+        for opening in (open_journal, open_bus):
+            with pytest.raises(SetupError, match=r"Set PETIOLE_BUS_URL to a redis:// URL\.$"):
+                opening(settings)
+
+    def test_the_broker_is_the_bus_where_it_is_redis(self, postgresql_url):
+        settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url="redis://broker/3")
+        assert settings.bus_url == "redis://broker/3"
+        assert isinstance(open_bus(settings), RedisBus)
+
+    def test_a_journal_in_redis_takes_no_other_bus(self, make_settings):
+        with pytest.raises(SetupError, match="Unset it"):
+            open_bus(make_settings("redis://a/0", bus_url="redis://b/0"))
+        assert isinstance(open_journal(make_settings("redis://a/0")), RedisJournal)
+
+
+def answers(journal: SqlJournal) -> bool:
+    try:
+        journal.ping()
+    except Unavailable:
+        return False
+    return True
+
+
+def refuses(journal: SqlJournal) -> bool:
+    try:
+        return not isinstance(journal.append(FEED, line()), Stored)
+    except Unavailable:
+        return True
+
+
+def append_in_child(journal: SqlJournal, count: int) -> None:
+    for _ in range(count):
+        stored(journal.append(FEED, line(str(os.getpid()))))
+
+
+def append_many(url: str, feed: str, count: int, prefix: str = "petiole") -> int:
+    journal = SqlJournal(Settings(journal_url=url, key_prefix=prefix, journal_timeout=30.0))
+    opened(journal, feed)
+    return sum(isinstance(journal.append(feed, line(str(number))), Stored) for number in range(count))
