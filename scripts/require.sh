@@ -3,8 +3,8 @@
 # As root on Debian or Ubuntu it installs what is missing; otherwise it says what to install. In CI missing is a failure.
 set -eu
 
-# Debian keeps PostgreSQL's own programs off the PATH.
-for directory in /usr/lib/postgresql/*/bin; do PATH="$PATH:$directory"; done
+# Debian keeps PostgreSQL's own programs off the PATH, and nginx off that of people.
+for directory in /usr/sbin /usr/lib/postgresql/*/bin; do PATH="$PATH:$directory"; done
 
 missing=""
 for pair in "$@"; do
