@@ -16,16 +16,6 @@ from tests.services import wait_until
 
 START_WITHIN = 20.0
 SUPERUSER = "postgres"
-DEBIAN = Path("/usr/lib/postgresql")
-
-
-def postgres_binaries() -> Path | None:
-    """Return the directory that has `postgres` and `initdb`: of the PATH, else Debian's newest."""
-    found = shutil.which("postgres")
-    if found:
-        return Path(found).resolve().parent
-    versions = sorted(DEBIAN.glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
-    return versions[-1].parent if versions else None
 
 
 def _unprivileged() -> list[str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from itertools import cycle, islice
 
 import pytest
@@ -510,6 +511,27 @@ class TestLostData:
         assert messages(memory) == []
 
 
+def measure_lateness() -> Callable[[], float]:
+    """Watch by how much this machine wakes a thread too late; the returned function ends that, and says the most in seconds."""
+    done, late = threading.Event(), [0.0]
+
+    def watch() -> None:
+        while not done.is_set():
+            due = time.perf_counter() + 0.001
+            done.wait(0.001)
+            late[0] = max(late[0], time.perf_counter() - due)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+
+    def end() -> float:
+        done.set()
+        watcher.join()
+        return late[0]
+
+    return end
+
+
 class TestRealOutages:
     def settings(self, make_settings, server, **overrides):
         return make_settings(server.url, journal_timeout=0.3, **overrides)
@@ -579,6 +601,7 @@ class TestRealOutages:
             progress.log("first")
             assert run.outbox.flush(SOON)
             server.pause()
+            lateness = measure_lateness()
             took = []
             for number in range(500):
                 began = time.perf_counter()
@@ -591,9 +614,9 @@ class TestRealOutages:
             progress.log("500")
             took.append(time.perf_counter() - began)
             server.resume()
-            # A call that waited for the journal would take a timeout; what a busy machine takes away isn't the call's.
+            # A call that waited for the journal would take a timeout; by how much the machine itself was late isn't the call's.
+            assert max(took) < 0.05 + lateness()
             assert max(took) < settings.journal_timeout
-            assert sorted(took)[-10] < 0.05
             assert run.outbox.flush(SOON)
         assert messages(journal) == ["first", *(str(number) for number in range(501))]
 
