@@ -11,7 +11,7 @@ from typing import Any
 
 from petiole import connection, feed
 from petiole.errors import Cancelled
-from petiole.events import Cursor, Document, Draft, Event, advance_chain
+from petiole.events import Cursor, Document, Draft, Event, Rung, advance_chain
 from petiole.exports.manifest import Manifest
 from petiole.exports.storage import LocalStorage
 from petiole.exports.temporary import TemporaryFile
@@ -42,7 +42,7 @@ def switch_off(names: str | None = None) -> None:
 def _rule() -> None:
     """Readers apply whatever comes, as the plain pattern does."""
 
-    def apply(cursor: Cursor, event: Event) -> feed.Verdict:  # noqa: ARG001
+    def apply(cursor: Cursor, event: feed.Numbered) -> feed.Verdict:  # noqa: ARG001
         return feed.Verdict.APPLY
 
     feed.judge = apply
@@ -89,18 +89,21 @@ def _numbers() -> None:
 def _window() -> None:
     """What waits for a slow browser has no bound."""
 
-    def nothing(self: Window, eio_sid: str) -> int:  # noqa: ARG001
-        return 0
+    def always(self: Window, connection: object) -> bool:  # noqa: ARG001
+        return True
 
-    _put(Window, "_waiting", nothing)
+    _put(Window, "_keeps_up", always)
 
 
 def _chain() -> None:
     """Readers go by numbers alone (in the web processes; browsers bring a reader of that kind)."""
     judge = feed.judge
 
-    def judge_numbers(cursor: Cursor, event: Event) -> feed.Verdict:
+    def judge_numbers(cursor: Cursor, event: feed.Numbered) -> feed.Verdict:
         chain = advance_chain(cursor.chain, event.id) if event.is_fact else cursor.chain
+        if isinstance(event, Rung):
+            return judge(cursor, event._replace(chain=chain))
+        assert isinstance(event, Event)
         return judge(cursor, replace(event, chain=chain))
 
     def follow_numbers(cursor: Cursor, events: Any) -> bool:  # noqa: ARG001

@@ -13,7 +13,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from petiole.errors import InvalidEvent, InvalidName
@@ -28,7 +28,20 @@ PARTITIONS: Final = 64
 JSON: TypeAlias = Any
 Document: TypeAlias = dict[str, JSON]
 
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} isn't JSON")
+
+
+# Python's own decoder takes NaN and Infinity, on which a browser's fails.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 _FEED = re.compile(r"(task|user|group):[A-Za-z0-9._~@-]{1,128}\Z")
+_HEAD = re.compile(
+    r'\{"v":([0-9]{1,4}),"id":"([^"\\]{1,64})","feed":"([^"\\]{1,140})","epoch":"([0-9a-f]{8})","seq":([0-9]{1,16}),'
+    r'"run":[0-9]{1,16},"facts":([0-9]{1,16}),"chain":"([0-9a-f]{16})","at":[0-9]{1,16},"kind":"([^"\\]{1,64})",'
+    r'"patch":\{.*\}\Z',
+    re.DOTALL,
+)
 _CURSOR = re.compile(r"([0-9a-f]{8})\.([0-9]{1,16})\.([0-9]{1,16})\.([0-9a-f]{16})\Z")
 
 
@@ -190,7 +203,7 @@ class Event:
             InvalidEvent: it isn't one.
         """
         try:
-            wire = json.loads(text)
+            wire = _DECODER.decode(text if isinstance(text, str) else text.decode())
         except (ValueError, RecursionError):
             raise InvalidEvent("An event isn't valid JSON. It is set aside.") from None
         if not isinstance(wire, dict):
@@ -216,6 +229,36 @@ class Event:
         if self.data is not None:
             wire["data"] = self.data
         return wire
+
+
+class Rung(NamedTuple):
+    """An event as the journal has rung it, of which only the numbers are read: its text goes on as it is."""
+
+    id: str
+    feed: str
+    epoch: str
+    seq: int
+    facts: int
+    chain: str
+    kind: str
+    v: int
+
+    @property
+    def is_fact(self) -> bool:
+        return self.kind != COUNTER
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.epoch, self.seq, self.facts, self.chain)
+
+    @classmethod
+    def from_text(cls, text: str) -> Rung | None:
+        """Read the numbers of an event that begins as journals write it; `None`: read it whole, by `Event.from_text`."""
+        head = _HEAD.match(text)
+        if head is None:
+            return None
+        version, identity, feed, epoch, seq, facts, chain, kind = head.groups()
+        return cls(identity, feed, epoch, int(seq), int(facts), chain, kind, int(version))
 
 
 @dataclass(frozen=True, slots=True)

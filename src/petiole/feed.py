@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from petiole.events import JSON, VERSION, ZERO_CHAIN, Cursor, Document, Event, advance_chain, fold
 
@@ -84,7 +84,30 @@ class Reading:
         )
 
 
-def judge(cursor: Cursor, event: Event) -> Verdict:
+class Numbered(Protocol):
+    """What the rule needs of an event."""
+
+    @property
+    def v(self) -> int: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def feed(self) -> str: ...
+    @property
+    def epoch(self) -> str: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def facts(self) -> int: ...
+    @property
+    def chain(self) -> str: ...
+    @property
+    def is_fact(self) -> bool: ...
+    @property
+    def cursor(self) -> Cursor: ...
+
+
+def judge(cursor: Cursor, event: Numbered) -> Verdict:
     """Decide what a reader at `cursor` does with `event`."""
     if event.epoch != cursor.epoch:
         return Verdict.READ
@@ -155,6 +178,19 @@ class Reader:
                 return [Read(self.cursor)]
             case _:
                 return []
+
+    def step(self, event: Numbered) -> bool:
+        """Move on past an event that follows at once. False, and nothing is changed, where it doesn't: then `offer` it.
+
+        For a reader that keeps no document; what it steps past is to be shown.
+        """
+        if self.reading or self.cursor is None or self._keep_document:
+            return False
+        if event.v != VERSION or event.feed != self.feed or judge(self.cursor, event) is not Verdict.APPLY:
+            return False
+        self.cursor = event.cursor
+        self.shown += event.is_fact
+        return True
 
     def answer(self, reading: Reading) -> list[Action]:
         """Take the journal's answer to the read that this reader asked for, or a reset that the relay sent."""

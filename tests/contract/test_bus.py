@@ -13,7 +13,7 @@ from petiole.bus.contract import Bus
 from petiole.bus.memory import MemoryBus
 from petiole.bus.redis import RedisBus
 from petiole.errors import Unavailable
-from petiole.events import Draft, Event, task_feed
+from petiole.events import COUNTER, Draft, Event, Rung, task_feed
 from petiole.journal.contract import Journal, Stored
 from petiole.journal.memory import MemoryJournal
 from petiole.journal.redis import RedisJournal
@@ -104,6 +104,21 @@ def setup(request: Any, make_settings: Any, redis_servers: Any) -> Iterator[Setu
     yield made
     made.close()
     assert made.listener.ended()
+
+
+def test_the_numbers_of_what_is_rung_are_read_without_the_rest(setup: Setup) -> None:
+    assert setup.bus.follow(FEED, timeout=SOON)
+    setup.open()
+    setup.say('a "line" with \\ and \n and ü')
+    setup.journal.append(FEED, Draft(COUNTER, progress={"completed": 1}))
+    wait_until(lambda: len(setup.listener.heard) == 3, what="three rings")
+    for _, text in setup.listener.heard:
+        rung, event = Rung.from_text(text if isinstance(text, str) else text.decode()), Event.from_text(text)
+        assert rung is not None
+        assert (rung.v, rung.id, rung.feed, rung.kind, rung.cursor) == (
+            *(event.v, event.id, event.feed, event.kind),
+            event.cursor,
+        )
 
 
 @pytest.fixture(params=VARIANTS)

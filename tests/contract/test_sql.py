@@ -22,7 +22,7 @@ from petiole.bus import open_bus, open_ring
 from petiole.bus.redis import RedisBus
 from petiole.cli import cli
 from petiole.errors import PetioleError, SetupError, Unavailable
-from petiole.events import ZERO_CHAIN, Cursor, Event, task_feed
+from petiole.events import ZERO_CHAIN, Cursor, Event, Rung, task_feed
 from petiole.feed import follow
 from petiole.journal import open_journal
 from petiole.journal.contract import Stored
@@ -455,6 +455,7 @@ class TestRings:
         journal.cancel(FEED, cancelling=state("cancelling"), cancelled=state("cancelled"))
         assert {feed for feed, _ in heard} == {FEED}
         assert [Event.from_text(event) for _, event in heard] == list(reading(journal).events)
+        assert all(Rung.from_text(str(event)) for _, event in heard), "the relay would read each of them whole"
         journal.close()
 
     def test_a_journal_in_a_database_rings_the_bus_in_redis(self, sql_backend, make_settings, own_redis):

@@ -231,8 +231,8 @@ class Web:
         # The journal stays open: the relay's threads may be in the middle of a call.
         self.relay.close()
 
-    def _emit(self, name: str, payload: dict[str, Any], *, feed: str) -> None:
-        wire = json.loads(json.dumps(payload))
+    def _emit(self, name: str, text: str, *, feed: str) -> None:
+        wire = json.loads(text)
         self.emitted.append((name, feed, wire))
         for browser in list(self.rooms[feed]):
             browser.take(name, wire)

@@ -22,6 +22,7 @@ from petiole.events import (
     Cursor,
     Draft,
     Event,
+    Rung,
     advance_chain,
     check_feed,
     feed_id,
@@ -188,6 +189,31 @@ class TestEvent:
     def test_text_that_is_no_event_is_refused(self, text):
         with pytest.raises(InvalidEvent, match="It is set aside"):
             Event.from_text(text)
+
+    @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+    def test_what_only_python_takes_for_json_is_refused(self, constant):
+        text = json.dumps(WIRE | {"data": 12345})
+        Event.from_text(text)
+        with pytest.raises(InvalidEvent, match="It is set aside"):
+            Event.from_text(text.replace("12345", constant))
+
+
+class TestRung:
+    TEXT = json.dumps(WIRE, separators=(",", ":"))
+
+    def test_it_has_the_numbers_of_the_event(self):
+        rung, event = Rung.from_text(self.TEXT), Event.from_wire(WIRE)
+        for name in ("v", "id", "feed", "epoch", "seq", "facts", "chain", "kind", "is_fact", "cursor"):
+            assert getattr(rung, name) == getattr(event, name)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "{", "[]", '{"v":1}', TEXT[:-2], TEXT.replace(",", ", "), TEXT.replace('"seq":12', '"seq":"12"'),
+         TEXT.replace('"chain":"0a', '"chain":"zz'), TEXT.replace('"id":"', '"id":"\\"'), TEXT + " "],
+    )  # fmt: skip
+    def test_what_begins_otherwise_is_to_be_read_whole(self, text):
+        assert text != self.TEXT
+        assert Rung.from_text(text) is None
 
 
 class TestFold:

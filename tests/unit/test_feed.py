@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from petiole.events import ZERO_CHAIN, Cursor, Draft, Event, fold
+from petiole.events import ZERO_CHAIN, Cursor, Draft, Event, Rung, fold
 from petiole.feed import BUFFER_LIMIT, Read, Reader, Reading, Reset, Show, Verdict, follow, judge
 from petiole.journal.contract import Stored
 from petiole.journal.memory import MemoryJournal
@@ -64,6 +64,36 @@ def test_transcript(path):
         "shown": reader.shown,
         "complete": reader.complete,
     } == transcript["expect"]
+
+
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+def test_a_relay_that_steps_past_what_follows_reads_by_the_same_rule(path):
+    transcript = json.loads(path.read_text(encoding="utf-8"))
+    cursor = transcript.get("cursor")
+    reader = Reader(transcript["feed"], cursor=None if cursor is None else Cursor.parse(cursor), keep_document=False)
+    for number, step in enumerate(transcript["steps"]):
+        rung = Rung.from_text(json.dumps(step["event"], separators=(",", ":"))) if "event" in step else None
+        if rung is not None and reader.step(rung):
+            done = [{"show": rung.id}]
+        else:
+            done = [on_the_wire(action) for action in take(reader, step)]
+        assert done == step["do"], f"step {number}"
+    assert None if reader.cursor is None else str(reader.cursor) == transcript["expect"]["cursor"]
+    assert (reader.shown, reader.complete) == (transcript["expect"]["shown"], transcript["expect"]["complete"])
+
+
+def test_a_reader_that_keeps_a_document_steps_past_nothing():
+    journal = new_journal()
+    journal.open(FEED, owner="alice", draft=FIRST)
+    whole, light = Reader(FEED), Reader(FEED, keep_document=False)
+    for reader in (whole, light):
+        reader.start()
+        reader.answer(journal.read(FEED, None, limit=10))
+    journal.append(FEED, Draft("log", data=1))
+    event = journal.read(FEED, None, limit=10).events[-1]
+    assert not whole.step(event)
+    assert light.step(event)
+    assert not light.step(event)
 
 
 def new_journal(ring=None, *, facts_kept=2000):

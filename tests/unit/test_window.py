@@ -23,7 +23,7 @@ def test_a_browser_that_falls_behind_again_while_it_is_taken_back_is_taken_back_
     def fall_behind():
         for _ in range(LIMIT):
             connection.queue.put(Packet(MESSAGE, "x"))
-        window.emit("event", {}, feed=FEED)
+        window.emit("event", "{}", feed=FEED)
 
     def drain():
         while not connection.queue.empty():
@@ -44,3 +44,29 @@ def test_a_browser_that_falls_behind_again_while_it_is_taken_back_is_taken_back_
     drain()
     window.catch_up(lambda _feed: {"seq": 2})
     assert is_in_the_room()
+
+
+def test_the_text_goes_out_as_it_is_and_as_the_library_would_send_it():
+    socketio = SocketIO(Flask("window"), async_mode="threading")
+    manager = socketio.server.manager
+    connection = socketio.server.eio.sockets["transport"] = Socket(socketio.server.eio, "transport")
+    sid = manager.connect("transport", NAMESPACE)
+    manager.enter_room(sid, NAMESPACE, FEED)
+    Window(socketio, NAMESPACE, limit=LIMIT).emit("event", '{"v":1,"facts":12}', feed=FEED)
+    socketio.emit("event", {"v": 1, "facts": 12}, to=FEED, namespace=NAMESPACE)
+    ours, theirs = connection.queue.get(), connection.queue.get()
+    assert ours.encode() == theirs.encode() == '42/petiole,["event",{"v":1,"facts":12}]'
+
+
+def test_where_the_library_is_another_its_own_emit_is_used(caplog):
+    socketio = SocketIO(Flask("window"), async_mode="threading")
+    manager = socketio.server.manager
+    connection = socketio.server.eio.sockets["transport"] = Socket(socketio.server.eio, "transport")
+    sid = manager.connect("transport", NAMESPACE)
+    manager.enter_room(sid, NAMESPACE, FEED)
+    connection.queue.qsize = None
+    window = Window(socketio, NAMESPACE, limit=LIMIT)
+    for _ in range(2):
+        window.emit("event", '{"v":1}', feed=FEED)
+        assert connection.queue.get().encode() == '42/petiole,["event",{"v":1}]'
+    assert caplog.text.count("against slow browsers is off") == 1

@@ -21,6 +21,7 @@ from engineio.packet import PING, Packet
 
 from petiole.errors import SetupError
 from petiole.web.budget import Bucket
+from petiole.web.frames import send_text
 from petiole.web.known import Off, missing_of
 
 log = logging.getLogger(__name__)
@@ -396,6 +397,12 @@ def _checked_websocket(base: Any, guard: Guard) -> Any:
                 return super().__call__(environ, start_response)
             finally:
                 guard._wires.pop(self.engine.sid, None)
+
+        def send(self, message: str | bytes) -> None:
+            if self._connection is None or isinstance(message, bytes):
+                super().send(message)
+            else:
+                send_text(self._connection, message)
 
         def wait(self) -> Any:
             while True:

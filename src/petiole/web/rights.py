@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from flask import Flask
 
 from petiole.errors import Unavailable
+from petiole.events import partition
 from petiole.journal import Journal
 from petiole.web.problems import Problem, not_found, unavailable
 from petiole.web.tokens import Asker, Tokens
 
 log = logging.getLogger(__name__)
 
-SLICE: Final = 1000
+AT_ONCE: Final = 200
+BETWEEN: Final = 0.02
 
 
 class Watches(Protocol):
@@ -65,20 +67,22 @@ class Rights:
                 log.exception("rights_unchecked")
 
     def look(self) -> None:
-        """Ask again for every watch, with one round trip for the owners of a thousand feeds.
+        """Ask again for every watch, some at a time, so that events go on meanwhile.
 
         A feed that the journal doesn't know is left alone: it has lost it, and its writer may open it anew. An authorizer that
         raises allows nothing, and the browser is told to ask again. So it is when a token has ended: it may have a newer one.
 
         Raises:
-            Unavailable: the journal is away; nothing was refused.
+            Unavailable: the journal is away; nothing more was refused.
         """
-        found = list(self._watches.watches())
-        feeds = sorted({feed for _, _, feed in found})
-        owners = {}
-        for at in range(0, len(feeds), SLICE):
-            heads = self._journal.heads(feeds[at : at + SLICE])
-            owners.update({feed: head.owner for feed, head in heads.items()})
+        found = sorted(self._watches.watches(), key=lambda watch: (partition(watch[2]), watch[2]))
+        for at in range(0, len(found), AT_ONCE):
+            if at:
+                self._sleep(BETWEEN)
+            self._look_at(found[at : at + AT_ONCE])
+
+    def _look_at(self, found: Sequence[tuple[str, Asker, str]]) -> None:
+        heads = self._journal.heads(sorted({feed for _, _, feed in found}))
         ended = self._tokens.ended({asker.token for _, asker, _ in found if asker.token is not None})
         answers: dict[tuple[str, str], Problem | None] = {}
         with self._app.app_context():
@@ -86,11 +90,11 @@ class Rights:
                 if asker.token in ended:
                     self._watches.refuse(sid, feed, ended[asker.token])
                     continue
-                if feed not in owners:
+                if feed not in heads:
                     continue
                 user = asker.user or ""
                 if (user, feed) not in answers:
-                    answers[user, feed] = self._problem(feed, user, owners[feed])
+                    answers[user, feed] = self._problem(feed, user, heads[feed].owner)
                 problem = answers[user, feed]
                 if problem is not None:
                     self._watches.refuse(sid, feed, problem)

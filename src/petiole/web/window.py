@@ -6,15 +6,18 @@ queue is empty it is told where each feed stands, sees the gap by the reader's r
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from engineio.packet import MESSAGE, Packet
 from flask_socketio import SocketIO
 
 from petiole.web.known import Off
 
 SLOW: Final = "against slow browsers"
+_EVENT: Final = 2  # Socket.IO's type of packet
 
 log = logging.getLogger(__name__)
 
@@ -37,23 +40,35 @@ class Window:
         self._behind: dict[str, set[str]] = {}
         self._off = Off()
 
-    def emit(self, name: str, payload: dict[str, Any], *, feed: str) -> None:
-        """Send to every connection of this process that watches `feed` and keeps up."""
+    def emit(self, name: str, text: str, *, feed: str) -> None:
+        """Send an event with this JSON text to every connection of this process that watches `feed` and keeps up.
+
+        The text goes out as it is, in one packet for all of them; and to this process's browsers only: the application's own
+        message queue would multiply every event.
+        """
         if SLOW not in self._off:
             try:
-                self._leave_out(feed)
+                self._send(Packet(MESSAGE, f'{_EVENT}{self._namespace},["{name}",{text}]'), feed)
+                return
             except (AttributeError, TypeError) as error:
                 self._off.say(SLOW, error)
-        # This process's browsers only: the application's own message queue would multiply every event.
-        self._socketio.emit(name, payload, to=feed, namespace=self._namespace, ignore_queue=True)
+        self._socketio.emit(name, json.loads(text), to=feed, namespace=self._namespace, ignore_queue=True)
 
-    def _leave_out(self, feed: str) -> None:
-        manager = self._socketio.server.manager
-        for sid, eio_sid in list(manager.get_participants(self._namespace, feed)):
-            if self._waiting(eio_sid) >= self._limit:
-                manager.leave_room(sid, self._namespace, feed)
+    def _send(self, packet: Packet, feed: str) -> None:
+        server = self._socketio.server
+        for sid, eio_sid in server.manager.get_participants(self._namespace, feed):
+            connection = server.eio.sockets.get(eio_sid)
+            if connection is None or connection.closed:
+                continue
+            if self._keeps_up(connection):
+                connection.send(packet)
+            else:
+                server.manager.leave_room(sid, self._namespace, feed)
                 self._behind.setdefault(sid, set()).add(feed)
                 log.info("browser_behind", extra={"feed": feed, "sid": sid})
+
+    def _keeps_up(self, connection: Any) -> bool:
+        return bool(connection.queue.qsize() < self._limit)
 
     def catch_up(self, standing: Callable[[str], dict[str, Any] | None]) -> None:
         """Take back who has drained: `standing(feed)` is the event that says where the feed is, if that can be known."""

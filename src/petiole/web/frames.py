@@ -1,0 +1,30 @@
+"""WebSocket frames as a server sends them (RFC 6455, section 5.2): whole texts, not masked."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_TEXT: Final = b"\x81"  # the last frame of a text, which is its first
+
+
+def text_frame(text: str) -> bytes:
+    """Return the frame of a text."""
+    payload = text.encode()
+    size = len(payload)
+    if size < 126:
+        return _TEXT + bytes((size,)) + payload
+    if size < 1 << 16:
+        return _TEXT + b"\x7e" + size.to_bytes(2, "big") + payload
+    return _TEXT + b"\x7f" + size.to_bytes(8, "big") + payload
+
+
+def send_text(connection: Any, text: str) -> None:
+    """Send a text through a connected socket, in one system call where its buffer has room.
+
+    Raises:
+        OSError: the connection has ended.
+    """
+    frame = text_frame(text)
+    sent = connection.send(frame)
+    if sent < len(frame):
+        connection.sendall(memoryview(frame)[sent:])
