@@ -51,7 +51,7 @@ class JournalSource:
         event = self._journal._event(room, Draft("custom", data={"name": "progress", "data": data}), run=1)
         keys = self._journal._names.feed(room)
         numbers = [str(self._facts[room]), "0", room, "0"]
-        pipeline.evalsha(self._append.digest, len(keys), *keys, *numbers, *self._journal._limits(), *event)
+        pipeline.evalsha(self._append.digest, len(keys), *keys, *numbers, *self._journal._limits, *event)
 
 
 class PlainSource(RedisManager):  # type: ignore[misc]

@@ -270,6 +270,8 @@ class Draft:
     progress: Document | None = None
     data: JSON = None
     id: str = field(default_factory=mint_id)
+    # What `encode` has returned: a draft is sent more than once, and never changes.
+    _encoded: EncodedDraft | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def is_fact(self) -> bool:
@@ -287,9 +289,11 @@ class Draft:
         Raises:
             InvalidEvent: a value isn't JSON, or the event is over 8 KiB.
         """
-        self.encode()
-        patch, data = json.loads(to_json(self.patch)), json.loads(to_json(self.data))
-        return Draft(self.kind, patch, self.progress, data, self.id)
+        encoded = self.encode()
+        patch = {name: json.loads(text) for name, text in encoded.patch.items()}
+        settled = Draft(self.kind, patch, self.progress, json.loads(encoded.data) if encoded.data else None, self.id)
+        object.__setattr__(settled, "_encoded", encoded)
+        return settled
 
     def encode(self) -> EncodedDraft:
         """Return the JSON texts that a journal stores.
@@ -297,30 +301,37 @@ class Draft:
         Raises:
             InvalidEvent: a value isn't JSON, or the event is over 8 KiB.
         """
+        if self._encoded is not None:
+            return self._encoded
         patch = {name: to_json(value) for name, value in self.patch.items()}
         body = f'"kind":{to_json(self.kind)},"patch":{{' + ",".join(
             f"{to_json(name)}:{value}" for name, value in patch.items()
         )
         body += "}"
-        data = "" if self.data is None else f',"data":{to_json(self.data)}'
+        data = "" if self.data is None else to_json(self.data)
+        if data:
+            body += f',"data":{data}'
         progress = "" if self.progress is None else to_json(self.progress)
-        size = len(body.encode()) + len(data.encode()) + len(progress.encode())
+        size = len(body.encode()) + len(progress.encode())
         if size > MAX_EVENT_BYTES:
             raise InvalidEvent(
                 f"An event of {size:,} bytes is over the limit of {MAX_EVENT_BYTES:,}. Send less, or send a link to it."
             )
-        return EncodedDraft(id=self.id, is_fact=self.is_fact, body=body + data, patch=patch, progress=progress)
+        encoded = EncodedDraft(id=self.id, is_fact=self.is_fact, body=body, patch=patch, progress=progress, data=data)
+        object.__setattr__(self, "_encoded", encoded)
+        return encoded
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedDraft:
-    """A draft as JSON texts: `body` is `"kind":…,"patch":{…}` and, if there is one, `,"data":…`."""
+    """A draft as JSON texts: `body` is `"kind":…,"patch":{…}` and, if there is one, `,"data":…`. Empty: there is none."""
 
     id: str
     is_fact: bool
     body: str
     patch: dict[str, str]
     progress: str
+    data: str
 
 
 def to_json(value: JSON) -> str:

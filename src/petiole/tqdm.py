@@ -74,7 +74,7 @@ class _Live(tqdm):
         with self.get_lock():
             self._instances.discard(self)
         run.stop_if_ended()
-        self._signals, self._outbox = run.outbox.signals, run.outbox
+        self._signals, self._steps = run.outbox.signals, run.steps
         if run.bar is not None and run.bar() is not None:
             return
         self._run, run.bar = run, weakref.ref(self)
@@ -89,7 +89,7 @@ class _Live(tqdm):
         if self.disable:
             yield from self.iterable
             return
-        run, outbox, signals = self._run, self._outbox, self._signals
+        run, steps, signals = self._run, self._steps, self._signals
         try:
             if run is None:
                 for item in self.iterable:
@@ -100,9 +100,9 @@ class _Live(tqdm):
                 return
             for item in self.iterable:
                 yield item
-                self.n = run.completed = self.n + 1
-                if not outbox.dirty:
-                    self._move(run)
+                self.n = steps.completed = self.n + 1
+                if not steps.dirty:
+                    run.tell()
         finally:
             self.close()
 
@@ -117,11 +117,11 @@ class _Live(tqdm):
                 self._stop_if_ended()
             return
         if type(self.n) is int:
-            run.completed = self.n
+            self._steps.completed = self.n
         elif (number := finite(self.n)) is not None:
-            run.completed = number
-        if not self._outbox.dirty:
-            self._move(run)
+            self._steps.completed = number
+        if not self._steps.dirty:
+            run.tell()
 
     def reset(self, total: float | None = None) -> None:
         """Begin again from zero, with another total if one is given."""
@@ -151,10 +151,6 @@ class _Live(tqdm):
         if run is not None:
             run.update(self.n, None, None)
             run.bar = None
-
-    def _move(self, run: Run) -> None:
-        run.stop_if_ended()
-        self._outbox.touch()
 
     def _stop_if_ended(self) -> None:
         run = current_run.get()

@@ -62,6 +62,8 @@ class RedisJournal:
         self._settings = settings
         self._client = connect(settings)
         self._names = Names(settings.key_prefix, self._client)
+        lifetimes = (_ms(settings.live_kept_for), _ms(settings.kept_for))
+        self._limits = (str(settings.facts_kept), str(settings.bytes_kept), *lifetimes)
 
     def open(
         self,
@@ -73,7 +75,7 @@ class RedisJournal:
         epoch: str | None = None,
         message: str = "",
     ) -> Cursor:
-        arguments = [epoch or mint_epoch(), owner, "" if lease is None else _ms(lease), message, *self._limits()]
+        arguments = [epoch or mint_epoch(), owner, "" if lease is None else _ms(lease), message, *self._limits]
         reply = self._run("open", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)])
         cursor = _cursor(reply[1:])
         # A caller that chose the epoch may be asking again after a lost reply, before which nobody came to index it.
@@ -89,7 +91,7 @@ class RedisJournal:
         self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
     ) -> Appended:
         ends = "1" if draft.state in states.ENDS_RUN else "0"
-        arguments = [str(fact), str(counter), delivery, ends, *self._limits(), *self._event(feed, draft, run=run)]
+        arguments = [str(fact), str(counter), delivery, ends, *self._limits, *self._event(feed, draft, run=run)]
         return _appended(self._run("append", self._names.feed(feed), arguments))
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
@@ -128,7 +130,7 @@ class RedisJournal:
         failed: Draft | None = None,
         message: str = "",
     ) -> Claimed | Busy | Closed | Missing:
-        arguments = [worker, delivery, str(retries), _ms(lease), str(MAX_SILENT_ENDS), message, *self._limits()]
+        arguments = [worker, delivery, str(retries), _ms(lease), str(MAX_SILENT_ENDS), message, *self._limits]
         arguments += self._event(feed, draft, run=0)
         if failed is not None:
             arguments += self._event(feed, failed, run=0)
@@ -180,7 +182,7 @@ class RedisJournal:
 
     def conclude(self, feed: str, run: int, draft: Draft, *, lease: float | None = None) -> Appended:
         ends = "1" if draft.state in states.ENDS_RUN else "0"
-        arguments = [str(run), "" if lease is None else _ms(lease), ends, *self._limits()]
+        arguments = [str(run), "" if lease is None else _ms(lease), ends, *self._limits]
         return _appended(self._run("conclude", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)]))
 
     def rebase(
@@ -214,7 +216,7 @@ class RedisJournal:
 
     def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft, force: bool = False) -> Appended:
         events = [*self._event(feed, cancelling, run=0), *self._event(feed, cancelled, run=0)]
-        return _appended(self._run("cancel", self._names.feed(feed), ["01"[force], *self._limits(), *events]))
+        return _appended(self._run("cancel", self._names.feed(feed), ["01"[force], *self._limits, *events]))
 
     def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
         if not feeds:
@@ -267,7 +269,7 @@ class RedisJournal:
 
     def _write_inbox(self, name: str, owner: str, what: list[str], keys: Sequence[str] = ()) -> Stored | Duplicate:
         feed = inbox_feed(owner)
-        arguments = [mint_epoch(), owner, *what, str(INBOX_KEPT), *self._limits(), self._names.channel(feed), feed]
+        arguments = [mint_epoch(), owner, *what, str(INBOX_KEPT), *self._limits, self._names.channel(feed), feed]
         reply = _appended(self._run(name, self._names.inbox(feed), [*arguments, mint_id(), *keys]))
         assert isinstance(reply, Stored | Duplicate)
         return reply
@@ -331,15 +333,6 @@ class RedisJournal:
             pipeline.zadd(key, {feed: seconds * 1_000_000 + microseconds}, nx=True)
             pipeline.pexpire(key, int(_ms(self._settings.live_kept_for)))
             pipeline.execute()
-
-    def _limits(self) -> list[str]:
-        settings = self._settings
-        return [
-            str(settings.facts_kept),
-            str(settings.bytes_kept),
-            _ms(settings.live_kept_for),
-            _ms(settings.kept_for),
-        ]
 
     def _event(self, feed: str, draft: Draft, *, run: int) -> list[str]:
         encoded = draft.encode()

@@ -61,6 +61,19 @@ class Signals:
     away: bool = False
 
 
+class Steps:
+    """How far a run has come: written at each step of its loops, and read by its outbox without a lock.
+
+    `completed` is what is done. `dirty`: the outbox knows that there is news; a step that finds it false has to tell.
+    """
+
+    __slots__ = ("completed", "dirty")
+
+    def __init__(self) -> None:
+        self.completed: float = 0
+        self.dirty = False
+
+
 class Outbox:
     """Sends one run's events from a thread of its own. `put`, `touch` and `flush` are for the task's thread.
 
@@ -79,7 +92,7 @@ class Outbox:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.signals = Signals()
-        self.dirty = False
+        self.steps = Steps()
         self._journal = journal
         self._standing = standing
         self._settings = settings
@@ -121,7 +134,7 @@ class Outbox:
     def touch(self) -> None:
         """Say that the progress has moved; its newest value goes out when it is due."""
         with self._changed:
-            self.dirty = True
+            self.steps.dirty = True
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -163,7 +176,7 @@ class Outbox:
         log.error("end_not_kept", extra={"feed": self.feed})
 
     def _is_empty(self) -> bool:
-        return self._stopped or not (self._queue or self._sending or self.dirty or self._dropped)
+        return self._stopped or not (self._queue or self._sending or self.steps.dirty or self._dropped)
 
     def _drop_one(self) -> None:
         for kind in _DROPPED_FIRST:
@@ -209,14 +222,14 @@ class Outbox:
                     self._sending = self._queue.popleft()
                     self._next_counter = now + self._interval
                     return self._sending
-                if self.dirty and (now >= self._next_counter or self._closed):
-                    self.dirty = False
+                if self.steps.dirty and (now >= self._next_counter or self._closed):
+                    self.steps.dirty = False
                     self._next_counter = now + self._interval
                     self._sending = Draft(COUNTER)
                     return self._sending
-                wait = self._next_counter - now if self.dirty else self._settings.heartbeat
+                wait = self._next_counter - now if self.steps.dirty else self._settings.heartbeat
                 woken = self._changed.wait(max(wait, 0.0))
-            if not woken and not self.dirty:
+            if not woken and not self.steps.dirty:
                 self._ask()
 
     def _ask(self) -> None:
@@ -229,7 +242,7 @@ class Outbox:
         except PetioleError:
             log.exception("run_not_checked", extra={"feed": self._standing.feed})
             return
-        self.signals.cancel = self.signals.cancel or held.cancel
+        self._hear(held.cancel)
         if not held.valid:
             # Fenced, or forgotten by the journal: what it answers to a counter says which.
             self.touch()
@@ -241,7 +254,7 @@ class Outbox:
         with self._changed:
             if self._queue:
                 # Queued since this counter was chosen, with the progress of before: it goes first, or progress would go back.
-                self.dirty = True
+                self.steps.dirty = True
                 return
         # Never the same number twice: had only the reply been lost, the journal would take what is newer for a duplicate.
         self._counter += 1
@@ -251,7 +264,7 @@ class Outbox:
         except Unavailable:
             self.signals.away = True
             with self._changed:
-                self.dirty = True
+                self.steps.dirty = True
                 self._next_counter = self._clock() + LONGEST_PAUSE / 4
                 if self._closed:
                     self._changed.wait(FIRST_PAUSE)
@@ -295,7 +308,7 @@ class Outbox:
             case Stored(cursor, cancel) | Duplicate(cursor, cancel):
                 self._cursor = cursor
                 self._document = fold_draft(self._document, draft, run=self._standing.run)
-                self.signals.cancel = self.signals.cancel or cancel
+                self._hear(cancel)
                 return True
             case Conflict(last):
                 self._send_again(last)
@@ -311,6 +324,12 @@ class Outbox:
                 if is_terminal(state):
                     self._stop()
                 return True
+
+    def _hear(self, cancel: bool) -> None:
+        if cancel and not self.signals.cancel:
+            self.signals.cancel = True
+            # Loops look at the signals when nothing of theirs waits to be sent.
+            self.steps.dirty = False
 
     def _send_again(self, last: int) -> None:
         """The journal has lost the run's facts after `last` (a restart took what was not synced): send them again."""
@@ -348,7 +367,6 @@ class Outbox:
         with self._changed:
             self.signals.fenced = True
             self._stopped = True
-            # Loops look at the signals when nothing of theirs waits to be sent.
-            self.dirty = False
+            self.steps.dirty = False  # as in `_hear`
             self._queue.clear()
             self._changed.notify_all()

@@ -10,12 +10,16 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from petiole.events import JSON, Document, to_json
 from petiole.worker.run import Run, current_run
 
 T = TypeVar("T")
+
+_current: Final = current_run.get
+# What nearly every call of `advance` says; told from other numbers by identity, which costs nothing.
+ONE: Final = 1
 
 
 class Progress:
@@ -31,9 +35,17 @@ class Progress:
             run.stage(name, total, unit, until)
 
     def advance(self, amount: float = 1) -> None:
-        """Count `amount` more as done."""
-        if (run := _live()) is not None:
+        """Count `amount` more as done. Called at each step of a loop, so it only counts, unless there is something to tell."""
+        run = _current()
+        if run is None:
+            return
+        if amount is not ONE:
             run.advance(amount)
+            return
+        steps = run.steps
+        steps.completed += 1
+        if not steps.dirty:
+            run.tell()
 
     def update(
         self, *, completed: float | None = None, total: float | None = None, description: str | None = None
@@ -44,7 +56,7 @@ class Progress:
 
     def log(self, message: str, *, level: str = "info") -> None:
         """Keep a line for the page's log. It never raises, so that cleaning up after a cancel can use it."""
-        if (run := current_run.get()) is not None:
+        if (run := _current()) is not None:
             run.log(message, level)
 
     def emit(self, name: str, data: JSON = None) -> None:
@@ -100,7 +112,7 @@ class Progress:
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked the task to stop; for a loop that would rather end by itself than be ended."""
-        run = current_run.get()
+        run = _current()
         return run is not None and run.cancelled
 
 
@@ -122,14 +134,16 @@ def track(
         yield from _drawn(iterable, total, description)
         return
     run.begin_loop(description, total, unit)
+    steps = run.steps
     for item in iterable:
         yield item
-        run.stop_if_ended()
-        run.advance(1)
+        steps.completed += 1
+        if not steps.dirty:
+            run.tell()
 
 
 def _live() -> Run | None:
-    run = current_run.get()
+    run = _current()
     if run is not None:
         run.stop_if_ended()
     return run

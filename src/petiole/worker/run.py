@@ -54,10 +54,10 @@ class Run:
         self.returns = False
         # What the task has last told Celery of itself by `update_state`, where that is listened to.
         self.celery_state: object = None
-        self.completed: float = 0
         # The outermost tqdm bar that is open, which speaks for this run.
         self.bar: ReferenceType[object] | None = None
         self.outbox = Outbox(journal, standing, settings, newest=self.progress, on_end=on_end, clock=clock)
+        self.steps = self.outbox.steps
         self._journal = journal
         self._clock = clock
         self._total: float | None = None
@@ -73,16 +73,25 @@ class Run:
         self._estimator = Estimator(now=clock())
 
     def advance(self, amount: float) -> None:
-        """Count on; the hot path of every loop, so it only adds and marks."""
+        """Count on by a number of any kind; what isn't one is set aside, and that is said."""
         if type(amount) not in (int, float) or not -MAX_NUMBER <= amount <= MAX_NUMBER:
             number = finite(amount)
             if number is None:
                 self._say_set_aside("advance", amount)
                 return
             amount = number
-        self.completed += amount
-        if not self.outbox.dirty:
-            self.outbox.touch()
+        self.steps.completed += amount
+        if not self.steps.dirty:
+            self.tell()
+
+    def tell(self) -> None:
+        """Have the outbox look at the steps, after one that found them not dirty.
+
+        Raises:
+            Cancelled, Fenced: as `stop_if_ended`.
+        """
+        self.stop_if_ended()
+        self.outbox.touch()
 
     def update(self, completed: float | None, total: float | None, description: str | None) -> None:
         """Set what is given; with nothing given there is nothing to say."""
@@ -92,7 +101,7 @@ class Run:
             if total is not None:
                 self._total = self._number("total", total, self._total)
             if completed is not None:
-                self.completed = self._number("completed", completed, self.completed) or 0
+                self.steps.completed = self._number("completed", completed, self.steps.completed) or 0
             if description is not None:
                 self._description = _words(description)
         self.outbox.touch()
@@ -106,7 +115,7 @@ class Run:
             self._until = min(max(self._number("until", until, 1.0) or 0.0, self._from), 1.0)
             self._total = None if total is None else self._number("total", total, None)
             self._stage, self._unit, self._description = _words(name), None if unit is None else _words(unit), None
-            self.completed = 0
+            self.steps.completed = 0
             self._estimator = Estimator(now=self._clock())
         self.say("stage", data={"name": self._stage})
 
@@ -124,7 +133,7 @@ class Run:
     ) -> bool:
         """Queue a fact; a value that can't be JSON is set aside, and that is said in its place. Says whether it was taken."""
         # A fact carries the progress as of now, so a counter that waits has nothing left to say.
-        self.outbox.dirty = False
+        self.steps.dirty = False
         progress = self.progress()
         taken = True
         try:
@@ -134,7 +143,7 @@ class Run:
             message = _cut(f"An event was set aside. {error}", LOG_LIMIT, LOG_BYTES)
             draft, otherwise = Draft("log", {}, progress, {"level": "warning", "message": message}), None
         self.outbox.put(draft, otherwise=otherwise)
-        if self.completed != progress["completed"]:
+        if self.steps.completed != progress["completed"]:
             self.outbox.touch()  # another thread has counted on meanwhile
         return taken
 
@@ -163,7 +172,7 @@ class Run:
     def progress(self) -> Document:
         """Return the progress as of now."""
         with self._lock:
-            completed, total = min(max(self.completed, 0), MAX_NUMBER), self._total
+            completed, total = min(max(self.steps.completed, 0), MAX_NUMBER), self._total
             estimate = self._estimator.sample(completed, total=total, now=self._clock())
             fraction = self._from or None
             if total:
