@@ -1,13 +1,19 @@
-"""Run a benchmark by name: `python -m benchmarks latency`."""
+"""Run benchmarks by name: `python -m benchmarks load growth`, or all: `python -m benchmarks all`."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import Final
 
-NAMES = ("latency",)
+# In this order, and each says in its first line what it measures.
+NAMES: Final = ("live", "load", "growth", "steps", "worker", "start", "joining", "recovery")
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in NAMES:
-        sys.exit(f"Usage: python -m benchmarks NAME. There are: {', '.join(NAMES)}.")
-    import_module(f"benchmarks.{sys.argv[1]}").main()
+    chosen = NAMES if sys.argv[1:] == ["all"] else sys.argv[1:]
+    if not chosen or not set(chosen) <= set(NAMES):
+        sys.exit(f"Usage: python -m benchmarks all | NAME…. There are: {', '.join(NAMES)}.")
+    for name in chosen:
+        module = import_module(f"benchmarks.{name}")
+        print(f"\n{name}: {(module.__doc__ or '').splitlines()[0]}", flush=True)
+        module.main()

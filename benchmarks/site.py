@@ -127,7 +127,7 @@ class Site:
         return Browsers(self.kind, self.url, rooms)
 
     def load(
-        self, browsers: Browsers, *, rate: float, seconds: float, rooms: Sequence[str] | None = None, each: int = 1
+        self, browsers: Browsers, *, rate: float, seconds: float, rooms: Sequence[str] | None = None, each: float = 1
     ) -> Load:
         """Send `rate` events a second for so long, to the browsers' rooms or to `rooms`.
 
@@ -186,6 +186,19 @@ def family(process: Process) -> list[psutil.Process]:
 def cpu_of(process: Process) -> float:
     """Return the seconds of CPU that a process and its children have used."""
     return sum(sum(one.cpu_times()[:2]) for one in family(process))
+
+
+@contextmanager
+def redis_server(directory: Path) -> Iterator[str]:
+    """Start a Redis alone, and return its URL."""
+    processes = Processes(lambda _name, _line: None)
+    try:
+        port = free_port()
+        server = processes.start("redis", redis_command(find_redis_server(), port=port, directory=directory))
+        processes.wait_ready(server, timeout=READY, condition=lambda: _pings(port))
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        processes.stop()
 
 
 @contextmanager

@@ -152,6 +152,7 @@ class Event:
     progress: Document | None
     data: JSON = None
     v: int = VERSION
+    _text: str | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def is_fact(self) -> bool:
@@ -208,7 +209,13 @@ class Event:
             raise InvalidEvent("An event isn't valid JSON. It is set aside.") from None
         if not isinstance(wire, dict):
             raise InvalidEvent("An event isn't a JSON object. It is set aside.")
-        return cls.from_wire(wire)
+        event = cls.from_wire(wire)
+        object.__setattr__(event, "_text", text if isinstance(text, str) else text.decode())
+        return event
+
+    def to_text(self) -> str:
+        """Return the JSON text that goes to a browser: the one that the event was read from, if it was."""
+        return json.dumps(self.to_wire(), separators=(",", ":")) if self._text is None else self._text
 
     def to_wire(self) -> Document:
         """Return the event as the JSON object that goes to a browser."""

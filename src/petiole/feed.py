@@ -5,10 +5,11 @@ Pure: no clock, no I/O. `browser/src/feed.ts` is its twin, and both run `protoco
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, cast
 
 from petiole.events import JSON, VERSION, ZERO_CHAIN, Cursor, Document, Event, advance_chain, fold
 
@@ -44,6 +45,10 @@ class Reset:
     cursor: Cursor
 
 
+def _dump(wire: Document) -> str:
+    return json.dumps(wire, separators=(",", ":"))
+
+
 Action: TypeAlias = Show | Read | Reset
 
 
@@ -61,6 +66,18 @@ class Reading:
     cursor: Cursor
     recovered: bool
     more: bool = False
+    _text: str | None = field(default=None, init=False, repr=False, compare=False)
+
+    def to_text(self) -> str:
+        """Return the JSON text that goes to a browser, made once however many ask for it; of facts it is the journal's own."""
+        if self._text is None:
+            events = ",".join(event.to_text() for event in self.events)
+            before = _dump({"feed": self.feed, "document": self.document}).removesuffix("}")
+            after = _dump({"cursor": str(self.cursor), "recovered": self.recovered, "more": self.more}).removeprefix(
+                "{"
+            )
+            object.__setattr__(self, "_text", f'{before},"events":[{events}],{after}')
+        return cast(str, self._text)
 
     def to_wire(self) -> Document:
         return {

@@ -142,7 +142,7 @@ def test_a_thousand_that_join_at_once_share_their_reads_and_miss_nothing(
         journal,  # type: ignore[arg-type]
         RedisBus(settings),
         settings,
-        emit=lambda name, payload, *, feed: rung.append(payload),
+        emit=lambda name, text, *, feed: rung.append(json.loads(text)),
         spawn=lambda target, *args, **kwargs: threading.Thread(
             target=target, args=args, kwargs=kwargs, daemon=True
         ).start(),

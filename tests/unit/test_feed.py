@@ -96,6 +96,19 @@ def test_a_reader_that_keeps_a_document_steps_past_nothing():
     assert not light.step(event)
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_readings_text_says_what_its_object_says(count):
+    journal = new_journal()
+    journal.open(FEED, owner="alice", draft=Draft("state", {"state": "queued", "events": [], "note": '"events":[]'}))
+    for number in range(count):
+        journal.append(FEED, Draft("log", data={"message": f"ü {number}"}))
+    for cursor in (None, Cursor("ffffffff", 0, 0, ZERO_CHAIN)):
+        reading = journal.read(FEED, cursor, limit=2)
+        assert json.loads(reading.to_text()) == reading.to_wire()
+        assert Reading.from_wire(json.loads(reading.to_text())) == reading
+        assert reading.to_text() is reading.to_text()
+
+
 def new_journal(ring=None, *, facts_kept=2000):
     return MemoryJournal(
         Settings(journal_url="redis://x", facts_kept=facts_kept),

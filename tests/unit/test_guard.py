@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import os
 
 import engineio.async_drivers._websocket_wsgi
@@ -18,6 +19,7 @@ import socketio.base_manager
 import socketio.packet
 from geventwebsocket.websocket import Header, WebSocket
 
+from petiole.web.answer import Answer
 from petiole.web.guard import Guard, Malformed, _unmask
 
 # The guard was written with these in view. When one changes: read it, mend `web/guard.py` if it has to be, write the new
@@ -96,3 +98,25 @@ def test_unmasking_gives_what_gevent_websocket_gives(size):
     header = Header(length=size)
     header.mask = os.urandom(4)
     assert _unmask(header, payload) == bytearray(byte ^ header.mask[at % 4] for at, byte in enumerate(payload))
+
+
+@pytest.mark.parametrize("more", [{}, {"token_expires_in": 3.5}])
+def test_an_answer_whose_text_is_at_hand_goes_out_as_the_library_would_send_its_object(server, more):
+    assert server.packet_class.encode is not socketio.packet.Packet.encode
+    wire = {"feed": "task:a", "document": {"title": "ü"}, "events": []}
+    answer = Answer(json.dumps(wire, separators=(",", ":"))).with_fields(more)
+    for namespace in ("/petiole", "/"):
+        ours, theirs = (
+            kind(socketio.packet.ACK, namespace=namespace, id=7, data=[data]).encode()
+            for kind, data in ((server.packet_class, answer), (socketio.packet.Packet, {**wire, **more}))
+        )
+        assert ours == theirs
+
+
+def test_other_answers_are_the_librarys(server):
+    for data in ([{"a": 1}], [], [1, 2], [b"x"], [{"a": b"x"}]):
+        ours, theirs = (
+            kind(socketio.packet.ACK, namespace="/own", id=7, data=data).encode()
+            for kind in (server.packet_class, socketio.packet.Packet)
+        )
+        assert ours == theirs

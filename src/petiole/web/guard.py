@@ -20,6 +20,7 @@ from engineio.exceptions import ContentTooLongError, SocketIsClosedError
 from engineio.packet import PING, Packet
 
 from petiole.errors import SetupError
+from petiole.web.answer import text_of
 from petiole.web.budget import Bucket
 from petiole.web.frames import send_text
 from petiole.web.known import Off, missing_of
@@ -44,6 +45,8 @@ LINES_PER_SECOND: Final = 0.1
 # The protection without which there is no other.
 CONNECTIONS: Final = "against hostile connections"
 _MANAGER: Final = tuple(f"manager.{name}" for name in ("get_namespaces", "sid_from_eio_sid", "eio_sid_from_sid"))
+
+_PACKET: Final = ("decode", "encode", "data_is_binary", "add_attachment")
 
 _CONNECT, _DISCONNECT, _EVENT, _ACK, _BINARY_EVENT, _BINARY_ACK = 0, 1, 2, 3, 5, 6
 
@@ -83,6 +86,8 @@ class Guard:
         self._lines = Bucket(burst=LINES, rate=LINES_PER_SECOND, clock=clock)
         self._unsaid = 0
         self._off = Off()
+        # Whether a handler's answer may be an `Answer`.
+        self.takes_answers = False
         if self._fence_connections():
             self._check_packets(text_only=text_only, events=events)
             self._bound_frames()
@@ -105,11 +110,12 @@ class Guard:
         return True
 
     def _check_packets(self, *, text_only: str, events: Collection[str]) -> None:
-        lacking = missing_of(self._server, "packet_class.decode", "packet_class.add_attachment")
+        lacking = missing_of(self._server, *(f"packet_class.{name}" for name in _PACKET))
         if lacking is not None:
             self._off.say("against malformed packets", lacking)
             return
         self._server.packet_class = _checked_packet(self._server.packet_class, text_only=text_only, events=events)
+        self.takes_answers = True
 
     def _bound_frames(self) -> None:
         drivers = getattr(self._eio, "_async", None)
@@ -340,6 +346,17 @@ def _checked_packet(base: Any, *, text_only: str, events: Collection[str]) -> An
                 raise Malformed(str(error)) from None
             _check_shape(self, count or 0, text_only=text_only, events=events)
             return count
+
+        @classmethod
+        def data_is_binary(cls, data: Any) -> bool:
+            return text_of(data) is None and bool(super().data_is_binary(data))
+
+        def encode(self) -> Any:
+            text = text_of(self.data)
+            if text is None:
+                return super().encode()
+            namespace = "" if self.namespace in (None, "/") else f"{self.namespace},"
+            return f"{self.packet_type}{namespace}{'' if self.id is None else self.id}[{text}]"
 
         def add_attachment(self, attachment: Any) -> Any:
             try:

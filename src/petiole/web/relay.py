@@ -6,7 +6,6 @@ journal before it goes out. A browser reads by the same rule, so an event that r
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import threading
@@ -189,10 +188,10 @@ class Relay:
         for action in actions:
             match action:
                 case Show(event):
-                    self._emit("event", _text(event.to_wire()), feed=feed)
+                    self._emit("event", event.to_text(), feed=feed)
                 case Reset(cursor) if reading is not None:
                     snapshot = Reading(feed, reading.document, (), cursor, recovered=False)
-                    self._emit("reset", _text(snapshot.to_wire()), feed=feed)
+                    self._emit("reset", snapshot.to_text(), feed=feed)
                 case Read() if not followed.healing:
                     followed.healing = True
                     self._spawn(self._heal, followed)
@@ -308,10 +307,6 @@ class Relay:
             for feed in left:
                 del self._feeds[feed]
                 self._bus.unfollow(feed)
-
-
-def _text(wire: dict[str, Any]) -> str:
-    return json.dumps(wire, separators=(",", ":"))
 
 
 def counter_at(feed: str, cursor: Cursor, *, run: int, progress: dict[str, Any] | None) -> Event:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flask import request
 from flask_socketio import ConnectionRefusedError, Namespace, join_room
@@ -20,6 +20,7 @@ from petiole.events import Cursor, check_feed
 from petiole.feed import Reading
 from petiole.journal.contract import Snapshot
 from petiole.settings import Settings
+from petiole.web.answer import Answer
 from petiole.web.budget import Bucket, Tally
 from petiole.web.departure import spread
 from petiole.web.guard import RESERVED, Guard, check_origins
@@ -29,6 +30,8 @@ from petiole.web.tokens import Asker
 
 if TYPE_CHECKING:
     from petiole.web.extension import Petiole
+
+T = TypeVar("T")
 
 NAMESPACE: Final = "/petiole"
 # How long a process that ends waits for its last words to be sent.
@@ -100,7 +103,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         for feed in list(connection.watched):
             self._leave(sid, connection, feed)
 
-    def on_watch(self, message: object = None) -> dict[str, Any]:
+    def on_watch(self, message: object = None) -> Answer | dict[str, Any]:
         return self._answer(self._watch, message)
 
     def on_unwatch(self, message: object = None) -> dict[str, Any]:
@@ -141,7 +144,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         connection = self._connections.get(sid)
         return connection is not None and feed in connection.watched
 
-    def _watch(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
+    def _watch(self, connection: Connection, message: dict[str, Any]) -> Answer | dict[str, Any]:
         feed = check_feed(message.get("feed"))
         cursor = None if message.get("cursor") is None else Cursor.parse(message["cursor"])
         asker = self._asker(connection, message)
@@ -155,11 +158,11 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         if reading is None:
             self._leave(request.sid, connection, feed)  # type: ignore[attr-defined]
             raise not_found()
-        wire = reading.to_wire()
-        if asker.token is not None:
-            # In seconds from here, because the browser's clock may say anything.
-            wire["token_expires_in"] = self._petiole.tokens.expires_in(asker.token)
-        return wire
+        # In seconds from here, because the browser's clock may say anything.
+        more = {} if asker.token is None else {"token_expires_in": self._petiole.tokens.expires_in(asker.token)}
+        if self._guard is not None and self._guard.takes_answers:
+            return Answer(reading.to_text()).with_fields(more)
+        return {**reading.to_wire(), **more}
 
     def _begin(self, connection: Connection, feed: str, cursor: Cursor | None, asker: Asker) -> Reading | None:
         sid: str = request.sid  # type: ignore[attr-defined]
@@ -270,9 +273,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             self._close(request.sid, "too many calls")  # type: ignore[attr-defined]
         raise too_many("This page asks too much at once.", math.ceil(wait))
 
-    def _answer(
-        self, handler: Callable[[Connection, dict[str, Any]], dict[str, Any]], message: object
-    ) -> dict[str, Any]:
+    def _answer(self, handler: Callable[[Connection, dict[str, Any]], T], message: object) -> T | dict[str, Any]:
         try:
             connection = self._connections.get(request.sid)  # type: ignore[attr-defined]
             if connection is None:
