@@ -1,7 +1,7 @@
 """Many browsers in one process: WebSockets by hand, read by one `epoll`, so that they cost far less than the web process.
 
-`python -m benchmarks.browsers petiole|plain URL ROOMS…` connects one browser to each room, says `ready`, and answers each line
-on its standard input with a line of JSON: what has arrived since the line before.
+`python -m benchmarks.browsers petiole|plain|floor URL ROOMS…` connects one browser to each room, says `ready`, and answers each
+line on its standard input with a line of JSON: what has arrived since the line before.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def connect(kind: str, url: str, room: str) -> Connection:
         _expect(connection, b"40/petiole,")
         connection.send('42/petiole,1["watch",' + json.dumps({"feed": room}) + "]")
         _expect(connection, b'43/petiole,1[{"feed"')
-    else:
+    elif kind == "plain":
         connection.send("40" + json.dumps({"room": room}))
         _expect(connection, b"40")
     return connection

@@ -1,23 +1,61 @@
-"""The tasks that the benchmarks run. `time.monotonic_ns` is one clock for all processes of a machine."""
+"""The tasks that the benchmarks run: the same words, said by each of the rivals.
+
+`time.monotonic_ns` is one clock for all processes of a machine, so an event's stamp is the instant of its emit call.
+"""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
+import redis
 from celery import Celery
+from flask_socketio import SocketIO
 
 from petiole import init_celery, progress
 
-celery_app = Celery("benchmarks", broker=os.environ["CELERY_BROKER_URL"])
+URL = os.environ["CELERY_BROKER_URL"]
+celery_app = Celery("benchmarks", broker=URL)
 init_celery(celery_app)
+emitter = SocketIO(message_queue=URL)
+client = redis.Redis.from_url(URL)
 
 
 @celery_app.task  # type: ignore[untyped-decorator]
-def emit_stamps(count: int, interval: float) -> None:
-    """Emit `count` facts, one every `interval` seconds, each with the instant of its emit call."""
-    due = time.monotonic()
-    for _ in range(count):
-        progress.emit("stamp", time.monotonic_ns())
-        due += interval
-        time.sleep(max(due - time.monotonic(), 0.0))
+def say_petiole(begin_at: float, count: int, interval: float, busy: bool, room: str) -> None:
+    """Emit through Petiole; its browser watches the task's own feed."""
+    steadily(lambda number: progress.emit("progress", data(number, room)), begin_at, count, interval, busy)
+
+
+@celery_app.task  # type: ignore[untyped-decorator]
+def say_plain(begin_at: float, count: int, interval: float, busy: bool, room: str) -> None:
+    """Emit by the plain pattern."""
+    steadily(lambda number: emitter.emit("task_progress", data(number, room), to=room), begin_at, count, interval, busy)
+
+
+@celery_app.task  # type: ignore[untyped-decorator]
+def say_floor(begin_at: float, count: int, interval: float, busy: bool, room: str) -> None:
+    """Publish, and nothing else."""
+    steadily(
+        lambda number: client.publish(
+            room, f'42["task_progress",{{"progress":{number},"stamp":{time.monotonic_ns()}}}]'
+        ),
+        *(begin_at, count, interval, busy),
+    )
+
+
+def data(number: int, room: str) -> dict[str, object]:
+    return {"progress": number, "task_id": room, "stamp": time.monotonic_ns()}
+
+
+def steadily(say: Callable[[int], object], begin_at: float, count: int, interval: float, busy: bool) -> None:
+    """Say something every `interval` seconds from the instant `begin_at` on; between that wait, or compute."""
+    for number in range(count):
+        due = begin_at + number * interval
+        while time.monotonic() < due:
+            if busy and number:
+                sum(range(1000))
+            else:
+                time.sleep(max(due - time.monotonic(), 0.0))
+        say(number)

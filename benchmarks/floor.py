@@ -1,0 +1,33 @@
+"""The floor: what Redis publishes goes as a WebSocket frame to one browser, by a loop that does nothing else.
+
+`python -m benchmarks.floor REDIS_URL CHANNEL PORT`
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import redis
+
+from petiole.web.frames import send_text
+
+
+def main() -> None:
+    url, channel, port = sys.argv[1:]
+    with socket.create_server(("127.0.0.1", int(port))) as server:
+        print("ready", flush=True)
+        browser, _ = server.accept()
+    browser.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while b"\r\n\r\n" not in browser.recv(4096):
+        pass
+    subscriber = redis.Redis.from_url(url).pubsub(ignore_subscribe_messages=True)
+    subscriber.subscribe(channel)
+    subscriber.get_message(timeout=5.0)
+    browser.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    for message in subscriber.listen():
+        send_text(browser, message["data"].decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""P1: from the emit call in a real Celery task to the browser, for one task at ten events a second."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+import requests
+
+from benchmarks.report import Row, compared, write
+from benchmarks.site import READY, ROOT, Browsers, Site, quantile, running
+from petiole.demo.redis_server import free_port
+from petiole.events import task_feed
+
+ROUNDS: Final = 5
+COUNT: Final = 100
+INTERVAL: Final = 0.1
+KINDS: Final = ("petiole", "plain", "floor")
+ROOM: Final = "room"
+# The browser has joined by then.
+LEAD: Final = 1.5
+
+
+def main() -> None:
+    with ExitStack() as stack:
+        sites = {kind: stack.enter_context(running(kind)) for kind in ("petiole", "plain")}
+        for site in sites.values():
+            start_worker(site)
+        rows: list[Row] = []
+        for busy, what in ((False, "task waiting"), (True, "task computing")):
+            delays: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
+            for number in range(ROUNDS):
+                for kind in KINDS:
+                    found = measure(kind, sites["petiole" if kind == "petiole" else "plain"], busy=busy)
+                    delays[kind].append(found)
+                    p50, p99 = quantile(found, 0.5), quantile(found, 0.99)
+                    print(
+                        f"{what}, round {number + 1}: {kind}: {len(found)} of {COUNT}, p50 {p50:.2f} ms, p99 {p99:.2f} ms",
+                        flush=True,
+                    )
+            p50s = {kind: [quantile(found, 0.5) for found in delays[kind]] for kind in KINDS}
+            every = {kind: [delay for found in delays[kind] for delay in found] for kind in KINDS}
+            p99 = {kind: quantile(every[kind], 0.99) for kind in KINDS}
+            rows += [
+                compared("P1", f"emit → browser, p50, {what}", "ms", p50s["petiole"], p50s["plain"], limit=1.0),
+                compared("P1", f"emit → browser, p50, {what} (rival: the floor)", "ms", p50s["petiole"], p50s["floor"], limit=2.5),
+                Row("P1", f"emit → browser, p99, {what}", "ms", p99["petiole"], p99["plain"], None,
+                    round(p99["plain"] + 10, 2), "measured"),
+            ]  # fmt: skip
+    write("live", rows)
+
+
+def start_worker(site: Site) -> None:
+    """Start a Celery worker of one process at a site."""
+    worker = site.processes.start(
+        "worker",
+        [
+            *(sys.executable, "-m", "celery", "-A", "benchmarks.tasks", "worker", "--loglevel", "INFO"),
+            *("--concurrency", "1", "--without-gossip", "--without-mingle"),
+        ],
+        environment={"CELERY_BROKER_URL": site.redis_url},
+        directory=ROOT,
+        ready_line=" ready.",
+    )
+    site.processes.wait_ready(worker, timeout=READY)
+
+
+def measure(kind: str, site: Site, *, busy: bool) -> list[float]:
+    """Run one task and return the delays of its events, in milliseconds."""
+    begin_at = time.monotonic() + LEAD
+    with following(kind, site) as url:
+        if kind == "petiole":
+            room = start(site, kind, begin_at, busy)
+            browser = Browsers(kind, url, [room])
+        else:
+            browser = Browsers("plain" if kind == "plain" else "floor", url, [ROOM])
+            start(site, kind, begin_at, busy)
+        late = time.monotonic() - begin_at
+        if late > 0:
+            raise RuntimeError(f"The browser of {kind} joined {late:.1f} s after the task began.")
+        delays: list[float] = []
+        deadline = begin_at + COUNT * INTERVAL + 10.0
+        while len(delays) < COUNT and time.monotonic() < deadline:
+            time.sleep(0.2)
+            delays += browser.report()["delays"]
+        browser.close()
+    return delays
+
+
+def start(site: Site, kind: str, begin_at: float, busy: bool) -> str:
+    answer = requests.post(f"{site.url}/start/say_{kind}", json=[begin_at, COUNT, INTERVAL, busy, ROOM], timeout=10)
+    answer.raise_for_status()
+    return task_feed(answer.json()["id"])
+
+
+@contextmanager
+def following(kind: str, site: Site) -> Iterator[str]:
+    """The address where a browser follows: the site's, or a floor's that is there for one run."""
+    if kind != "floor":
+        yield site.url
+        return
+    port = free_port()
+    floor = site.processes.start(
+        "floor",
+        [sys.executable, "-m", "benchmarks.floor", site.redis_url, ROOM, str(port)],
+        directory=ROOT,
+        ready_line="ready",
+    )
+    site.processes.wait_ready(floor, timeout=READY)
+    yield f"http://127.0.0.1:{port}"
+    site.processes.kill(floor)
