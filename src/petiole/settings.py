@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from petiole.database import Database
 from petiole.errors import SetupError
+from petiole.redis_url import REDIS_SCHEMES
 
 PREFIX: Final = "PETIOLE_"
 TRUTHS: Final = {
@@ -26,7 +27,6 @@ TRUTHS: Final = {
     "no": False,
     "off": False,
 }
-REDIS_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
 SQL_SCHEMES: Final = ("postgresql", "postgresql+psycopg", "sqlite")
 
 # What Kubernetes and Docker put into the environment for a service that is named petiole.

@@ -8,8 +8,10 @@ from functools import cache
 from importlib.resources import files
 
 # What scripts share; Redis has no include, so the loader puts it in front.
-_SHARED = dict.fromkeys(("open", "append", "claim", "conclude", "cancel", "rebase"), ("_event",)) | dict.fromkeys(
-    ("notify", "acknowledge"), ("_event", "_inbox")
+_SHARED = (
+    dict.fromkeys(("open", "append", "claim", "conclude", "cancel", "rebase"), ("_event",))
+    | dict.fromkeys(("notify", "acknowledge"), ("_event", "_inbox"))
+    | {"ring": ()}
 )
 
 
@@ -22,9 +24,10 @@ class Script:
 
 
 @cache
-def script(name: str) -> Script:
-    """Return the script `lua/<name>.lua`."""
+def script(name: str, *, cluster: bool = False) -> Script:
+    """Return the script `lua/<name>.lua`, as it rings on a server or in a cluster."""
     folder = files("petiole.journal") / "lua"
-    parts = (*_SHARED.get(name, ()), name)
+    ring = "_ring_sharded" if cluster else "_ring"
+    parts = (ring, *_SHARED[name], name) if name in _SHARED else (name,)
     source = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
