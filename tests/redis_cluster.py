@@ -54,6 +54,16 @@ class ClusterServer:
             with node.client() as client:
                 ask(client, "CLUSTER", "REPLICATE", ids[number % self.masters])
         wait_until(self.is_whole, 20, "the cluster works and every replica follows its master")
+        if len(self.nodes) > self.masters:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Wait until a replica of each master has what its master has: it is sent nothing until it has first spoken."""
+        masters = {self.master_of(f"{{{number:02}}}").port: f"catch-up:{{{number:02}}}" for number in range(64)}
+        for port, key in masters.items():
+            with self.by_port(port).client() as client:
+                client.set(key, "x")
+                wait_until(lambda client=client: client.wait(1, 500) >= 1, 10, f"a replica of {port} has caught up")  # type: ignore[misc]
 
     def is_whole(self) -> bool:
         """Say whether every node finds the cluster working, and every replica has caught up with its master."""
@@ -116,7 +126,8 @@ class ClusterServer:
     def _in_step(self, node: RedisServer) -> bool:
         with node.client() as client:
             role = client.execute_command("ROLE")
-            return bool(role[0] == b"master" or role[3] == b"connected")
+            # A master lists the replicas that it sends its writes to; one that is still being given a copy isn't there.
+            return bool(role[2] if role[0] == b"master" else role[3] == b"connected")
 
 
 def ask(client: redis.Redis, *command: Any) -> Any:
