@@ -75,8 +75,12 @@ def _parse_many(cls: type[RedisUrl], kind: Kind, base: str, rest: str, *, key: s
     names = []
     for text in hosts.split(","):
         found = _HOST.match(text.strip())
-        if found is None or int(found["port"] or 1) > 65535:
-            raise SetupError(f"{key} has {text.strip()!r} in the place of a host. Set it to {form}.")
+        if found is None or int(found["port"] or 1) > 65535 or "@" in path:
+            # Not repeated here: what stands there may be the rest of a password.
+            raise SetupError(
+                f"{key} has something else where its hosts stand; in a password / @ and ? are written %2F %40 and %3F. "
+                f"Set it to {form}."
+            )
         names.append(f"{found['host']}:{found['port'] or (SENTINEL_PORT if kind is Kind.SENTINEL else REDIS_PORT)}")
     parts = [unquote(part) for part in path.strip("/").split("/")] if path.strip("/") else []
     master = parts.pop(0) if kind is Kind.SENTINEL and parts else ""
@@ -96,6 +100,11 @@ def _parse_many(cls: type[RedisUrl], kind: Kind, base: str, rest: str, *, key: s
     return cls(kind, urls, tuple(names), master, username, password)
 
 
+def is_sentinel_broker(broker_url: str) -> bool:
+    """Say whether Celery's broker is a Sentinel's, in kombu's words."""
+    return broker_url.startswith("sentinel://")
+
+
 def kind_of(url: str) -> Kind:
     """Return what stands behind a URL of Redis."""
     return Kind(urlsplit(url).scheme.partition("+")[2])
@@ -103,12 +112,11 @@ def kind_of(url: str) -> Kind:
 
 def address(url: str) -> str:
     """Return where a URL points, without its password, for messages."""
-    authority, _, rest = url.partition("://")[2].partition("?")[0].partition("/")
-    hosts = authority.rpartition("@")[2]
-    if not hosts:
+    authority, _, rest = url.partition("://")[2].partition("?")[0].rpartition("@")[2].partition("/")
+    if not authority:
         return f"/{rest}"
     port = SENTINEL_PORT if "+sentinel:" in url else REDIS_PORT
-    named = ",".join(name if re.search(r":\d+\Z", name) else f"{name}:{port}" for name in hosts.split(","))
+    named = ",".join(name if re.search(r":\d+\Z", name) else f"{name}:{port}" for name in authority.split(","))
     return f"{named}/{rest}" if rest else named
 
 
@@ -118,23 +126,15 @@ def hosts(url: str) -> str:
 
 
 def of_broker(broker_url: str | None, options: Mapping[str, Any] | None) -> str | None:
-    """Return Celery's broker as a URL of Petiole's: one of Sentinels with the master that its transport options name.
+    """Return Celery's broker as a URL of Petiole's, where it is a Sentinel's and its transport options name the master.
 
-    kombu writes `sentinel://host:26379;sentinel://host:26379` and has the master, and a Sentinel's own password, in
-    `broker_transport_options`.
-
-    Raises:
-        SetupError: the broker is a Sentinel's, and nobody says which master.
+    kombu writes `sentinel://host:26379;sentinel://host:26379`, and has the master and a Sentinel's own password in
+    `broker_transport_options`. Any other broker is returned as it is.
     """
-    if not broker_url or not broker_url.startswith("sentinel://"):
-        return broker_url
     given = options or {}
     master = given.get("master_name")
-    if not master:
-        raise SetupError(
-            "The Celery broker is a Sentinel's, and its master isn't known here. Set PETIOLE_JOURNAL_URL to "
-            "redis+sentinel://host:26379,host:26379/master, or master_name in broker_transport_options."
-        )
+    if not broker_url or not is_sentinel_broker(broker_url) or not master:
+        return broker_url
     urls = [urlsplit(part) for part in broker_url.split(";")]
     user, at, _ = urls[0].netloc.rpartition("@")
     hosts = ",".join(url.netloc.rpartition("@")[2] for url in urls)
