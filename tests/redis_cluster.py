@@ -127,7 +127,9 @@ class ClusterServer:
         with node.client() as client:
             role = client.execute_command("ROLE")
             # A master lists the replicas that it sends its writes to; one that is still being given a copy isn't there.
-            return bool(role[2] if role[0] == b"master" else role[3] == b"connected")
+            if role[0] == b"master":
+                return bool(role[2]) or len(self.nodes) == self.masters
+            return bool(role[3] == b"connected")
 
 
 def ask(client: redis.Redis, *command: Any) -> Any:

@@ -62,14 +62,15 @@ class TestWrongUrls:
         assert "swordfish" not in str(refused.value)
 
     @pytest.mark.parametrize("kind", ["sentinel", "cluster"])
-    @pytest.mark.parametrize("password", ["sword/fish", "sword@fish", "sword,fish", "sword:fish", "sword/fish@"])
+    @pytest.mark.parametrize("password", ["trout/fish", "trout@fish", "trout,fish", "trout:fish", "trout/fish@"])
     def test_a_password_that_was_not_encoded_is_not_shown(self, kind, password):
         url = f"redis+{kind}://ann:{password}@one:7000" + ("/mymaster" if kind == "sentinel" else "")
-        assert "sword" not in address(url)
+        said = [address(url)]
         try:
-            assert "sword" not in "".join(parsed(url).names)
+            said += parsed(url).names
         except SetupError as error:
-            assert "sword" not in str(error)
+            said.append(str(error))
+        assert not [text for text in said if "trout" in text]
 
 
 @pytest.mark.parametrize(
