@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 from typing import Any
@@ -75,17 +76,22 @@ class ClusterServer:
             return found["cluster_state"]
 
     def master_of(self, key: str) -> RedisServer:
-        """Return the node that is master of a key's slot at this moment, as most nodes that answer see it."""
+        """Return the master of a key's slot, as most nodes that answer see it at this moment."""
+        named = []
         for node in self.nodes:
-            try:
-                with node.client() as client:
-                    slot = client.execute_command("CLUSTER KEYSLOT", key)
-                    for first, last, master, *_ in client.execute_command("CLUSTER SLOTS"):
-                        if first <= slot <= last:
-                            return self.by_port(master[1])
-            except redis.RedisError:
-                continue
-        raise AssertionError("No node of the cluster answers.")
+            with contextlib.suppress(redis.RedisError), node.client() as client:
+                slot = client.execute_command("CLUSTER KEYSLOT", key)
+                named += [row[2][1] for row in client.execute_command("CLUSTER SLOTS") if row[0] <= slot <= row[1]]
+        return self.by_port(max(named, key=named.count))
+
+    def agree_on(self, slot: int, master: RedisServer) -> bool:
+        """Say whether every node takes this one for the master of a slot."""
+        for node in self.nodes:
+            with node.client() as client:
+                rows = client.execute_command("CLUSTER SLOTS")
+            if [row[2][1] for row in rows if row[0] <= slot <= row[1]] != [master.port]:
+                return False
+        return True
 
     def replica_of(self, master: RedisServer) -> RedisServer:
         for node in self.nodes:

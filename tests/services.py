@@ -132,6 +132,13 @@ class RedisServer:
         """Let it go on after `pause`."""
         self._signal(signal.SIGCONT)
 
+    def resume_or_start(self) -> None:
+        """Have it up, whatever has been done to it."""
+        if self._process is None:
+            self.start()
+        else:
+            self.resume()
+
     def copy_data(self, to: Path) -> None:
         """Copy what it has on disk, as a replica that lags would hold it."""
         shutil.rmtree(to, ignore_errors=True)
