@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 from pathlib import Path
 
@@ -57,6 +58,11 @@ class SentinelProcess:
         with self.client() as client:
             state = client.sentinel_master(MASTER)
         return bool(state["num-other-sentinels"] == others and state["num-slaves"] == replicas)
+
+    def pause(self) -> None:
+        """Freeze it: it takes connections, and answers nobody."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         process, self._process = self._process, None

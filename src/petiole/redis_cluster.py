@@ -117,92 +117,13 @@ class Cluster(CoreCommands):
             redis.RedisError: no node answers, or `ClusterDownError`.
         """
 
-        def works(client: Any) -> bool:
+        def works(_node: Node, client: Any) -> bool:
             state = client.execute_command("CLUSTER INFO")["cluster_state"]
             if state != "ok":
                 raise ClusterDownError(f"its state is {state}")
             return True
 
-        return self._ask_one(lambda _node, client: works(client))
-
-    def masters(self) -> list[Node]:
-        return list(dict.fromkeys(nodes[0] for _, _, nodes in self.ranges))
-
-    @property
-    def nodes(self) -> list[Node]:
-        return list(dict.fromkeys(node for _, _, nodes in self.ranges for node in nodes))
-
-
-class Cluster(CoreCommands):
-    """Commands by key, as those of `redis.Redis`. Thread-safe, and holds no lock, so a forked process may go on with it.
-
-    What one call finds out about the layout holds for all. A node that failed is asked again only after the layout was
-    read from another one.
-    """
-
-    # What redis-py's commands declare that a client has.
-    _is_async_client: Literal[False] = False
-    _event_dispatcher: Any = None
-
-    def __init__(self, url: RedisUrl, options: Mapping[str, Any], *, timeout: float) -> None:
-        parsed: list[dict[str, Any]] = [parse_url(text) for text in url.urls]  # type: ignore[no-untyped-call]
-        self._seeds: list[Node] = [(each.pop("host"), each.pop("port")) for each in parsed]
-        parsed[0].pop("db", None)
-        self._options: dict[str, Any] = {**parsed[0], **options}
-        self._timeout = timeout
-        self._clients: dict[Node, redis.Redis] = {}
-        self._layout: Layout | None = None
-        self._failed: frozenset[Node] = frozenset()
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send a command that has a key, and follow where the cluster sends it.
-
-        Raises:
-            redis.RedisError: as redis-py raises it; `TryAgainError` where the cluster sends from node to node.
-        """
-        node = self.owner(_key_of(args))
-        asking = False
-        for _ in range(REDIRECTS):
-            client: Any = self.client(node)
-            try:
-                if not asking:
-                    return client.execute_command(*args, **options)
-                with client.pipeline(transaction=False) as pipeline:
-                    pipeline.execute_command("ASKING")
-                    pipeline.execute_command(*args, **options)
-                    return pipeline.execute()[1]
-            except MovedError as error:
-                node, asking = (error.host or node[0], error.port), False
-                self.look(first=node)
-            except AskError as error:
-                node, asking = (error.host or node[0], error.port), True
-            except (redis.ConnectionError, redis.TimeoutError, ClusterDownError, OSError):
-                self.suspect(node)
-                raise
-        raise TryAgainError("The nodes of the cluster send us from one to the other.")
-
-    def pipeline(self, *, transaction: Literal[False]) -> ClusterPipeline:
-        """Return a pipeline of commands that may go to different nodes; each node's go in one round trip."""
-        assert not transaction
-        return ClusterPipeline(self)
-
-    def ping(self, **_options: Any) -> bool:
-        """Ask a node whether the cluster works.
-
-        Raises:
-            redis.RedisError: no node answers, or `ClusterDownError`.
-        """
-        layout = self._layout if self._layout and not self._failed else self.look()
-        node = random.choice(layout.masters)
-        client: Any = self.client(node)
-        try:
-            state = client.execute_command("CLUSTER INFO")["cluster_state"]
-        except (RedisError, OSError):
-            self.suspect(node)
-            raise
-        if state != "ok":
-            raise ClusterDownError(f"The cluster's state is {state}.")
-        return True
+        return self._ask_one(works)
 
     def masters(self) -> Sequence[Node]:
         """Return the masters, as the cluster has them at this moment."""
@@ -256,7 +177,7 @@ class Cluster(CoreCommands):
         return layout
 
     def _ask_one(self, question: Callable[[Node, Any], T], *, first: Node | None = None) -> T:
-        """Put a question to the nodes in turn until one answers it; on a connection of its own, for a share of the time."""
+        """Put a question to the nodes in turn until one answers it, on a connection of its own and for a share of the time."""
         known = [*(self._layout.nodes if self._layout else ()), *self._seeds]
         random.shuffle(known)
         known.sort(key=lambda node: node in self._failed)
