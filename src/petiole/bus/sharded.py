@@ -22,7 +22,6 @@ from petiole.bus.redis import FIRST_PAUSE, RedisBus
 from petiole.bus.ringer import Publish
 from petiole.connection import Names, connect_cluster, speaking
 from petiole.events import PARTITIONS, mint_id
-from petiole.journal.scripts import script
 from petiole.redis_cluster import Cluster, Node
 from petiole.settings import Settings
 
@@ -30,7 +29,9 @@ log = logging.getLogger(__name__)
 
 LONGEST_PAUSE: Final = 1.0
 CONFIRMED_WITHIN: Final = 2.0
+# Asked of the node itself, by the scripts of the journal (`_ring_sharded.lua`) as here.
 RINGS_IN_SHARD: Final = "return redis.REDIS_VERSION_NUM and 1 or 0"
+RING: Final = "return redis.call(redis.REDIS_VERSION_NUM and 'SPUBLISH' or 'PUBLISH', KEYS[1], ARGV[1])"
 
 
 class ShardedBus:
@@ -234,13 +235,12 @@ def shard_publisher(settings: Settings, *, url: str) -> Publish:
     """Return what publishes rings on the channels that a `ShardedBus` of the same URL follows."""
     client = connect_cluster(settings, url=url)
     names = Names(settings.key_prefix, client)
-    source = script("ring", cluster=True).source
 
     def publish(rings: Sequence[tuple[str, str | bytes]]) -> None:
         with speaking(url):
             pipeline: Any = client.pipeline(transaction=False)
             for feed, text in rings:
-                pipeline.eval(source, 1, names.channel(feed), text)
+                pipeline.eval(RING, 1, names.channel(feed), text)
             pipeline.execute()
 
     return publish

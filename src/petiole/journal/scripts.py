@@ -8,10 +8,8 @@ from functools import cache
 from importlib.resources import files
 
 # What scripts share; Redis has no include, so the loader puts it in front.
-_SHARED = (
-    dict.fromkeys(("open", "append", "claim", "conclude", "cancel", "rebase"), ("_event",))
-    | dict.fromkeys(("notify", "acknowledge"), ("_event", "_inbox"))
-    | {"ring": ()}
+_SHARED = dict.fromkeys(("open", "append", "claim", "conclude", "cancel", "rebase"), ("_event",)) | dict.fromkeys(
+    ("notify", "acknowledge"), ("_event", "_inbox")
 )
 
 
@@ -27,7 +25,8 @@ class Script:
 def script(name: str, *, cluster: bool = False) -> Script:
     """Return the script `lua/<name>.lua`, as it rings on a server or in a cluster."""
     folder = files("petiole.journal") / "lua"
-    ring = "_ring_sharded" if cluster else "_ring"
-    parts = (ring, *_SHARED[name], name) if name in _SHARED else (name,)
+    # The first of the shared parts rings.
+    ring = ("_ring_sharded" if cluster else "_ring",) if name in _SHARED else ()
+    parts = (*ring, *_SHARED.get(name, ()), name)
     source = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
