@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from petiole.demo.redis_server import free_port
 from tests.services import RedisServer, wait_until
@@ -41,18 +43,18 @@ class ClusterServer:
             node.start()
         ids = []
         for number, node in enumerate(self.nodes):
-            with node.client() as client:
+            with at(node) as client:
                 ids.append(ask(client, "CLUSTER", "MYID").decode())
                 ask(client, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
                 if number < self.masters:
                     first, end = (SLOTS * at // self.masters for at in (number, number + 1))
                     ask(client, "CLUSTER", "ADDSLOTS", *range(first, end))
         for node in self.nodes[1:]:
-            with node.client() as client:
+            with at(node) as client:
                 ask(client, "CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
         wait_until(lambda: all(self._knows(node, len(ids)) for node in self.nodes), 20, "all nodes know each other")
         for number, node in enumerate(self.nodes[self.masters :]):
-            with node.client() as client:
+            with at(node) as client:
                 ask(client, "CLUSTER", "REPLICATE", ids[number % self.masters])
         wait_until(self.is_whole, 20, "the cluster works and every replica follows its master")
         if len(self.nodes) > self.masters:
@@ -62,7 +64,7 @@ class ClusterServer:
         """Wait until a replica of each master has what its master has: it is sent nothing until it has first spoken."""
         masters = {self.master_of(f"{{{number:02}}}").port: f"catch-up:{{{number:02}}}" for number in range(64)}
         for port, key in masters.items():
-            with self.by_port(port).client() as client:
+            with at(self.by_port(port)) as client:
                 client.set(key, "x")
                 wait_until(lambda client=client: client.wait(1, 500) >= 1, 10, f"a replica of {port} has caught up")  # type: ignore[misc]
 
@@ -71,7 +73,7 @@ class ClusterServer:
         return all(self.state_of(node) == "ok" and self._in_step(node) for node in self.nodes)
 
     def state_of(self, node: RedisServer) -> str:
-        with node.client() as client:
+        with at(node) as client:
             found: dict[str, str] = client.execute_command("CLUSTER INFO")
             return found["cluster_state"]
 
@@ -79,7 +81,7 @@ class ClusterServer:
         """Return the master of a key's slot, as most nodes that answer see it at this moment."""
         named = []
         for node in self.nodes:
-            with contextlib.suppress(redis.RedisError), node.client() as client:
+            with contextlib.suppress(redis.RedisError), at(node) as client:
                 slot = client.execute_command("CLUSTER KEYSLOT", key)
                 named += [row[2][1] for row in client.execute_command("CLUSTER SLOTS") if row[0] <= slot <= row[1]]
         return self.by_port(max(named, key=named.count))
@@ -87,7 +89,7 @@ class ClusterServer:
     def agree_on(self, slot: int, master: RedisServer) -> bool:
         """Say whether every node takes this one for the master of a slot."""
         for node in self.nodes:
-            with node.client() as client:
+            with at(node) as client:
                 rows = client.execute_command("CLUSTER SLOTS")
             if [row[2][1] for row in rows if row[0] <= slot <= row[1]] != [master.port]:
                 return False
@@ -96,7 +98,7 @@ class ClusterServer:
     def replica_of(self, master: RedisServer) -> RedisServer:
         for node in self.nodes:
             try:
-                with node.client() as client:
+                with at(node) as client:
                     role = client.execute_command("ROLE")
             except redis.RedisError:
                 continue
@@ -109,7 +111,7 @@ class ClusterServer:
 
     def move_slot(self, slot: int, source: RedisServer, target: RedisServer, *, finish: bool = True) -> None:
         """Move a slot with its keys, as `redis-cli --cluster reshard` does; unfinished, its first key only."""
-        with source.client() as old, target.client() as new:
+        with at(source) as old, at(target) as new:
             old_id, new_id = (ask(client, "CLUSTER", "MYID").decode() for client in (old, new))
             ask(new, "CLUSTER", "SETSLOT", slot, "IMPORTING", old_id)
             ask(old, "CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
@@ -125,17 +127,22 @@ class ClusterServer:
             node.kill()
 
     def _knows(self, node: RedisServer, count: int) -> bool:
-        with node.client() as client:
+        with at(node) as client:
             found = client.execute_command("CLUSTER INFO")
             return found["cluster_known_nodes"] == str(count) and found["cluster_state"] == "ok"
 
     def _in_step(self, node: RedisServer) -> bool:
-        with node.client() as client:
+        with at(node) as client:
             role = client.execute_command("ROLE")
             # A master lists the replicas that it sends its writes to; one that is still being given a copy isn't there.
             if role[0] == b"master":
                 return bool(role[2]) or len(self.nodes) == self.masters
             return bool(role[3] == b"connected")
+
+
+def at(node: RedisServer) -> redis.Redis:
+    """Return a client that asks once: some of those that are asked are dead."""
+    return redis.Redis(port=node.port, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0))
 
 
 def ask(client: redis.Redis, *command: Any) -> Any:

@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from petiole.demo.redis_server import free_port
 from tests.services import RedisServer, wait_until
@@ -44,7 +46,14 @@ class SentinelProcess:
         wait_until(self.answers, 10, f"the Sentinel on port {self.port} answers")
 
     def client(self) -> redis.Redis:
-        return redis.Redis(port=self.port, password=self.password, socket_timeout=1, socket_connect_timeout=1)
+        """Return a client that asks once: the Sentinel may be dead."""
+        return redis.Redis(
+            port=self.port,
+            password=self.password,
+            socket_timeout=1.0,
+            socket_connect_timeout=1.0,
+            retry=Retry(NoBackoff(), 0),
+        )
 
     def answers(self) -> bool:
         try:
