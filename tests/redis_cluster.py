@@ -29,7 +29,7 @@ class ClusterServer:
             *("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"),
         )
         self.nodes = [
-            RedisServer(binary, directory / f"node{number}", port=_port_with_bus(), append_only=False, options=options)
+            RedisServer(binary, directory / f"node{number}", port=port_with_bus(), append_only=False, options=options)
             for number in range(masters + replicas)
         ]
 
@@ -150,7 +150,7 @@ def ask(client: redis.Redis, *command: Any) -> Any:
     return client.execute_command(*command)
 
 
-def _port_with_bus() -> int:
+def port_with_bus() -> int:
     """Return a free port whose cluster bus, 10,000 higher, is free too."""
     while True:
         port = free_port()

@@ -71,13 +71,23 @@ def connect(settings: Settings, *, url: str | None = None) -> Client:
     try:
         match parsed.kind:
             case Kind.SENTINEL:
-                return connect_by_sentinel(parsed, options, timeout=timeout)
+                client: Client = connect_by_sentinel(parsed, options, timeout=timeout)
             case Kind.CLUSTER:
-                return Cluster(parsed, options, timeout=timeout)
+                client = Cluster(parsed, options, timeout=timeout)
             case Kind.SERVER:
-                return redis.Redis.from_url(parsed.urls[0], **options)
+                client = redis.Redis.from_url(parsed.urls[0], **options)
+        pool = client.connection_pool
+        # redis-py looks at the options when it first connects; whoever has misspelt one should hear it at start.
+        pool.connection_class(**pool.connection_kwargs)
     except ValueError as error:
-        raise SetupError(f"{key} isn't a Redis URL ({error}). Set it to redis://host:6379/0.") from None
+        # What stands in a port's place may be the rest of a password in which a / wasn't written %2F.
+        reason = "its port isn't a number" if "port" in str(error).lower() else error
+        raise SetupError(f"{key} isn't a Redis URL ({reason}). Set it to redis://host:6379/0.") from None
+    except TypeError as error:
+        raise SetupError(
+            f"{key} has an option that redis-py doesn't have ({error}). Correct it or leave it out."
+        ) from None
+    return client
 
 
 def connect_one(settings: Settings, *, url: str) -> redis.Redis:

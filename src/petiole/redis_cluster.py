@@ -1,8 +1,8 @@
 """A client of a Redis Cluster: sends each command to the node that holds its key, in one call that fails once.
 
-redis-py has a cluster client too. It connects in its constructor, reads the layout anew from every node in turn after a
-failure, each with its whole timeout, and sends a pipeline that failed again command by command: with one node that doesn't
-answer, a call takes many times its timeout. Here redis-py's ordinary client speaks to each node, and this decides to which.
+redis-py has a cluster client too. It connects in its constructor; after a failure it reads the layout from one node after the
+other, each with its whole timeout, before the call returns; and a pipeline waits for a node that doesn't answer twice. Here
+redis-py's ordinary client speaks to each node, and this decides to which.
 """
 
 from __future__ import annotations
@@ -193,6 +193,11 @@ class Cluster(CoreCommands):
                 break
         assert trouble is not None
         raise trouble
+
+    @property
+    def connection_pool(self) -> redis.ConnectionPool:
+        """The connections to one of the nodes, for their options."""
+        return self.client(self._seeds[0]).connection_pool
 
     def get_connection_kwargs(self) -> dict[str, Any]:
         """Return the options of each connection, as `redis.Redis` does."""

@@ -15,7 +15,7 @@ from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
 from tests.conftest import VARIANTS, redis_binary
 from tests.contract.backends import FEED, line, opened, stored
-from tests.contract.test_bus import SOON, Setup
+from tests.contract.test_bus import SOON, Setup, redis_setup
 from tests.redis_sentinel import MASTER, SentinelServer
 from tests.services import wait_until
 
@@ -108,6 +108,22 @@ class TestFailover:
         assert says(own, "on the connection that there is")
         with pytest.raises(Unavailable, match=f"no Sentinel names a master '{MASTER}' that is up"):
             RedisJournal(make_settings(sentinels.url, journal_timeout=TIMEOUT)).ping()
+
+
+def test_two_databases_of_a_master_share_neither_keys_nor_rings(redis_sentinels, make_settings):
+    first, second = (redis_setup(make_settings(redis_sentinels.url.replace("/0", f"/{n}"))) for n in (0, 3))
+    for made in (first, second):
+        made.listener.start()
+        assert made.bus.follow(FEED, timeout=SOON)
+    first.open()
+    first.say("of the first")
+    first.listener.wait_for(FEED, 2)
+    assert second.journal.snapshot(FEED) is None
+    second.open()
+    second.listener.wait_for(FEED, 1)
+    assert len(first.listener.events(FEED)) == 2
+    for made in (first, second):
+        made.close()
 
 
 class TestWrongSetUps:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from petiole.connection import connect
 from petiole.errors import SetupError
 from petiole.redis_url import Kind, RedisUrl, address, of_broker
 from petiole.settings import Settings
@@ -86,6 +87,26 @@ class TestWrongUrls:
 )
 def test_an_address_has_no_password(url, expected):
     assert address(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://one/0?sockets=5", "redis+sentinel://one/m?sockets=5", "redis+cluster://one?sockets=5"]
+)
+def test_an_option_that_nobody_knows_is_refused_at_start(url):
+    with pytest.raises(SetupError, match=r"^PETIOLE_JOURNAL_URL has an option .*'sockets'"):
+        connect(Settings(journal_url=url))
+
+
+def test_a_password_with_a_slash_is_not_shown_in_the_place_of_a_port():
+    with pytest.raises(SetupError, match="its port isn't a number") as refused:
+        connect(Settings(journal_url="redis://ann:trout/fish@one/0"))
+    assert "trout" not in str(refused.value)
+
+
+def test_an_option_of_another_type_is_refused_at_start():
+    for url in ("redis://one/0?socket_keepalive=x&db=y", "redis+sentinel://one/m?max_connections=y"):
+        with pytest.raises(SetupError, match=r"^PETIOLE_JOURNAL_URL isn't a Redis URL"):
+            connect(Settings(journal_url=url))
 
 
 class TestBroker:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-# Called with the feed and the event's JSON text, in the bus's own thread: it must not block.
+# Called with the feed and the event's JSON text, in the bus's own thread: it must not block. Over a cluster each master has a
+# thread of its own, so feeds of different masters ring at the same time.
 Ring: TypeAlias = Callable[[str, str | bytes], None]
 
 
