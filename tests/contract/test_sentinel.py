@@ -131,6 +131,8 @@ class TestWrongSetUps:
         journal = RedisJournal(make_settings(redis_sentinels.url.replace(MASTER, "another")))
         with pytest.raises(SetupError, match=f"'another', but these: {MASTER}.*PETIOLE_JOURNAL_URL"):
             journal.ping()
+        # The relay's thread probes: it mustn't end by what it hears.
+        assert not open_bus(make_settings(redis_sentinels.url.replace(MASTER, "another"))).probe(timeout=0.1)
         assert "'another'" in journal.inspect()[0]
 
     def test_a_master_that_nobody_knows_while_not_all_sentinels_answer_is_away(self, redis_sentinels, make_settings):

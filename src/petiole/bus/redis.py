@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from petiole.bus.contract import Ring
 from petiole.bus.ringer import Publish
 from petiole.connection import Names, connect_one, speaking
-from petiole.errors import Unavailable
+from petiole.errors import PetioleError
 from petiole.events import mint_id
 from petiole.settings import Settings
 
@@ -93,7 +93,7 @@ class RedisBus:
             with speaking(self._url):
                 self._publish(self._probe_channel, token)
             return arrived.wait(timeout)
-        except (Unavailable, AttributeError, ValueError):
+        except (PetioleError, AttributeError, ValueError):
             # The last two: what redis-py raises where `close` takes the connection away meanwhile.
             return False
         finally:
