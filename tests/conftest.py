@@ -16,6 +16,8 @@ from petiole.journal.sql.server import upgrade
 from petiole.settings import Settings
 from tests.postgres_journal import JournalServer
 from tests.postgres_server import PostgresServer, postgres_binaries
+from tests.redis_cluster import ClusterServer
+from tests.redis_sentinel import SentinelServer
 from tests.services import RedisServer, system_redis_server
 
 VARIANTS = ("bundled", "system")
@@ -65,6 +67,34 @@ def redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     yield get
     for server in running.values():
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ClusterServer]]:
+    """`redis_clusters("system")`: one cluster of three masters per variant for the whole session, without replicas."""
+    running: dict[str, ClusterServer] = {}
+
+    def get(variant: str) -> ClusterServer:
+        if variant not in running:
+            made = ClusterServer(redis_binary(variant), tmp_path_factory.mktemp(f"cluster-{variant}"), replicas=0)
+            running[variant] = made
+            made.start()
+        return running[variant]
+
+    yield get
+    for cluster in running.values():
+        cluster.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServer]:
+    """One master with its replica and three Sentinels for the whole session."""
+    made = SentinelServer(any_redis_binary(), tmp_path_factory.mktemp("sentinels"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.kill()
 
 
 def found_postgres_binaries() -> Path:

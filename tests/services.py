@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,11 +58,20 @@ class RedisServer:
     With `append_only` it has everything that it has answered, even after a kill.
     """
 
-    def __init__(self, binary: str, directory: Path, *, append_only: bool = True) -> None:
+    def __init__(
+        self,
+        binary: str,
+        directory: Path,
+        *,
+        append_only: bool = True,
+        port: int | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         self.binary = binary
         self.directory = directory
         self.append_only = append_only
-        self.port = free_port()
+        self.port = port or free_port()
+        self.options = tuple(options)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,7 +87,7 @@ class RedisServer:
         command = redis_command(self.binary, port=self.port, directory=self.directory)
         command += ["--appendonly", "yes" if self.append_only else "no"]
         # Synced every second, a server may hold answered writes back while it syncs, and a kill would lose them.
-        command += ["--appendfsync", "always"]
+        command += ["--appendfsync", "always", *self.options]
         with (self.directory / "server.log").open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -122,6 +131,13 @@ class RedisServer:
     def resume(self) -> None:
         """Let it go on after `pause`."""
         self._signal(signal.SIGCONT)
+
+    def resume_or_start(self) -> None:
+        """Have it up, whatever has been done to it."""
+        if self._process is None:
+            self.start()
+        else:
+            self.resume()
 
     def copy_data(self, to: Path) -> None:
         """Copy what it has on disk, as a replica that lags would hold it."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any, Final, TypeAlias
 
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AuthenticationError,
     ClusterDownError,
+    MovedError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -25,7 +26,12 @@ from redis.retry import Retry
 
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.events import partition
-from petiole.settings import REDIS_SCHEMES, Settings
+from petiole.redis_cluster import Cluster
+from petiole.redis_sentinel import UnknownMaster, connect_by_sentinel
+from petiole.redis_url import Kind, RedisUrl, address, hosts
+from petiole.settings import Settings
+
+Client: TypeAlias = redis.Redis | Cluster
 
 # Replies of a server that is there but can't do its work just now; they pass, as an outage passes. redis-py takes the
 # first word off the replies that it has a class for; Redis 6.2 says them in the middle of a script's error.
@@ -43,7 +49,7 @@ _PASSING: Final = (
 )
 
 
-def connect(settings: Settings, *, url: str | None = None) -> redis.Redis:
+def connect(settings: Settings, *, url: str | None = None) -> Client:
     """Return a client for the journal's server, or for the one at `url`. Nothing is sent until its first command.
 
     Raises:
@@ -51,30 +57,51 @@ def connect(settings: Settings, *, url: str | None = None) -> redis.Redis:
     """
     given = url or settings.journal_url
     key = "PETIOLE_JOURNAL_URL" if given == settings.journal_url else "PETIOLE_BUS_URL"
-    scheme, _, rest = given.partition("://")
-    if scheme not in REDIS_SCHEMES:
-        raise SetupError(f"{key} begins with {scheme}://, which Petiole can't use. Set it to redis://host:6379/0.")
+    parsed = RedisUrl.parse(given, key=key)
+    timeout = settings.journal_timeout
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        "decode_responses": False,
+        "protocol": 2,
+        "client_name": "petiole",
+    }
     try:
-        return redis.Redis.from_url(
-            f"{scheme.replace('valkey', 'redis')}://{rest}",
-            socket_timeout=settings.journal_timeout,
-            socket_connect_timeout=settings.journal_timeout,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-            decode_responses=False,
-            protocol=2,
-            client_name="petiole",
-        )
+        match parsed.kind:
+            case Kind.SENTINEL:
+                client: Client = connect_by_sentinel(parsed, options, timeout=timeout)
+            case Kind.CLUSTER:
+                client = Cluster(parsed, options, timeout=timeout)
+            case Kind.SERVER:
+                client = redis.Redis.from_url(parsed.urls[0], **options)
+        pool = client.connection_pool
+        # redis-py looks at the options when it first connects; whoever has misspelt one should hear it at start.
+        pool.connection_class(**pool.connection_kwargs)
     except ValueError as error:
-        raise SetupError(f"{key} isn't a Redis URL ({error}). Set it to redis://host:6379/0.") from None
+        # What stands in a port's place may be the rest of a password in which a / wasn't written %2F.
+        reason = "its port isn't a number" if "port" in str(error).lower() else error
+        raise SetupError(f"{key} isn't a Redis URL ({reason}). Set it to redis://host:6379/0.") from None
+    except TypeError as error:
+        raise SetupError(
+            f"{key} has an option that redis-py doesn't have ({error}). Correct it or leave it out."
+        ) from None
+    return client
 
 
-def address(url: str) -> str:
-    """Return where a URL points, without its password, for messages."""
-    parts = urlsplit(url)
-    if not parts.hostname:
-        return parts.path
-    return f"{parts.hostname}:{parts.port or 6379}{parts.path}"
+def connect_one(settings: Settings, *, url: str) -> redis.Redis:
+    """As `connect`, to one server, or the master that Sentinels name."""
+    client = connect(settings, url=url)
+    assert isinstance(client, redis.Redis)
+    return client
+
+
+def connect_cluster(settings: Settings, *, url: str) -> Cluster:
+    """As `connect`, to a cluster."""
+    client = connect(settings, url=url)
+    assert isinstance(client, Cluster)
+    return client
 
 
 @contextmanager
@@ -82,7 +109,15 @@ def speaking(url: str) -> Iterator[None]:
     """Turn what redis-py raises into `Unavailable` where it passes, and into a `PetioleError` where it doesn't."""
     try:
         yield
+    except MovedError as error:
+        raise SetupError(
+            f"Redis at {address(url)} is a node of a cluster. Set PETIOLE_JOURNAL_URL to redis+cluster://{hosts(url)}."
+        ) from error
     except ResponseError as error:
+        if "cluster support disabled" in str(error):
+            raise SetupError(
+                f"Redis at {address(url)} isn't a cluster. Set PETIOLE_JOURNAL_URL to redis://host:6379/0."
+            ) from error
         if isinstance(error, _PASSING_ERRORS) or any(word in str(error) for word in _PASSING):
             raise Unavailable(f"Redis at {address(url)} can't work just now: {error}") from error
         if "LAYOUT" in str(error):
@@ -91,6 +126,12 @@ def speaking(url: str) -> Iterator[None]:
                 "PETIOLE_KEY_PREFIX."
             ) from error
         raise PetioleError(f"Redis at {address(url)} refused a command: {error}") from error
+    except UnknownMaster as error:
+        raise SetupError(str(error)) from error
+    except AuthenticationError as error:
+        raise Unavailable(
+            f"Redis at {address(url)} refused us ({error}). Correct user and password in PETIOLE_JOURNAL_URL."
+        ) from error
     except (RedisError, OSError) as error:
         raise Unavailable(
             f"Redis at {address(url)} doesn't answer ({error}). Start it, or set PETIOLE_JOURNAL_URL."
@@ -100,9 +141,9 @@ def speaking(url: str) -> Iterator[None]:
 class Names:
     """Keys and channels: the prefix, then the feed's partition as hash tag, then the feed."""
 
-    def __init__(self, prefix: str, client: redis.Redis) -> None:
+    def __init__(self, prefix: str, client: Client) -> None:
         self._prefix = prefix
-        options: dict[str, Any] = client.connection_pool.connection_kwargs
+        options = client.get_connection_kwargs()
         # Logical databases don't separate pub/sub: the channel has to name its own.
         self._channels = f"{prefix}/{options.get('db') or 0}"
 

@@ -296,6 +296,7 @@ def track_app(celery_app: Celery, settings: Settings | None = None) -> Tracking:
     loaded = settings or Settings.load(
         {key: conf[key] for key in conf if isinstance(key, str) and key.upper().startswith("PETIOLE_")},
         broker_url=conf.broker_url,
+        broker_options=conf.broker_transport_options,
     )
     tracking = Tracking(celery_app, loaded)
     celery_app.petiole = tracking

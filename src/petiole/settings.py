@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from petiole.database import Database
 from petiole.errors import SetupError
+from petiole.redis_url import REDIS_SCHEMES, is_sentinel_broker, of_broker
 
 PREFIX: Final = "PETIOLE_"
 TRUTHS: Final = {
@@ -26,7 +27,6 @@ TRUTHS: Final = {
     "no": False,
     "off": False,
 }
-REDIS_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
 SQL_SCHEMES: Final = ("postgresql", "postgresql+psycopg", "sqlite")
 
 # What Kubernetes and Docker put into the environment for a service that is named petiole.
@@ -114,12 +114,17 @@ class Settings:
 
     @classmethod
     def load(
-        cls, *sources: Mapping[str, Any], environ: Mapping[str, str] | None = None, broker_url: str | None = None
+        cls,
+        *sources: Mapping[str, Any],
+        environ: Mapping[str, str] | None = None,
+        broker_url: str | None = None,
+        broker_options: Mapping[str, Any] | None = None,
     ) -> Settings:
         """Build the settings from the environment, then `sources` in their order, then the defaults.
 
         Keys are `PETIOLE_<KEY>`, in capitals or small letters; others are passed over. `broker_url` stands in where it
-        is a Redis URL: for `journal_url`, and for `bus_url` where the journal isn't in Redis.
+        is a Redis URL: for `journal_url`, and for `bus_url` where the journal isn't in Redis. `broker_options` are Celery's
+        `broker_transport_options`, which name a Sentinel's master.
 
         Raises:
             SetupError: a key with the prefix is unknown, a value is of another type, or there is no journal.
@@ -141,11 +146,18 @@ class Settings:
                 if name not in values:
                     values[name] = _convert(key, source[key], known[name])
         journal_url = values.get("journal_url") or ""
+        broker_url = of_broker(broker_url, broker_options)
         if broker_url and is_redis(broker_url):
             if not journal_url:
                 values["journal_url"] = journal_url = broker_url
             elif not is_redis(journal_url) and not values.get("bus_url"):
                 values["bus_url"] = broker_url
+        if not journal_url and broker_url and is_sentinel_broker(broker_url):
+            raise SetupError(
+                "Petiole has no journal: the Celery broker is a Sentinel's, and its master isn't known here. Set "
+                "PETIOLE_JOURNAL_URL to redis+sentinel://host:26379,host:26379/master, or master_name in Celery's "
+                "broker_transport_options."
+            )
         if not journal_url:
             raise SetupError(
                 "Petiole has no journal: the Celery broker isn't Redis. Set PETIOLE_JOURNAL_URL to a redis://, "

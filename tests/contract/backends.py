@@ -77,15 +77,21 @@ class ServerBackend(Backend):
         wait_until(ended, what=f"the lease of {feed} has ended")
 
 
-class RedisBackend(ServerBackend):
-    def __init__(self, make_settings: Callable[..., Settings], server: RedisServer, name: str) -> None:
-        super().__init__(make_settings, server.url, name)
-        self.server = server
+class ManyServersBackend(ServerBackend):
+    """Redis behind Sentinels, or in a cluster."""
 
     def make(self, **overrides: Any) -> RedisJournal:
         journal = RedisJournal(self._make_settings(self.url, **overrides))
         self._made.append(journal)
         return journal
+
+
+class RedisBackend(ManyServersBackend):
+    """Redis on one server, which a test may look into."""
+
+    def __init__(self, make_settings: Callable[..., Settings], server: RedisServer, name: str) -> None:
+        super().__init__(make_settings, server.url, name)
+        self.server = server
 
 
 class SqlBackend(ServerBackend):

@@ -8,10 +8,11 @@ import pytest
 from petiole.journal import Journal
 from petiole.settings import Settings
 from tests.conftest import VARIANTS
-from tests.contract.backends import Backend, MemoryBackend, RedisBackend, SqlBackend
+from tests.contract.backends import Backend, ManyServersBackend, MemoryBackend, RedisBackend, SqlBackend
 from tests.services import RedisServer
 
 REDIS = tuple(f"redis-{variant}" for variant in VARIANTS)
+MANY_SERVERS = ("cluster-system", "sentinel")
 SQL = ("sqlite", "postgresql")
 
 
@@ -32,6 +33,11 @@ def make_backend(
                 backend: Backend = MemoryBackend(make_settings)
             case "redis":
                 backend = RedisBackend(make_settings, redis_servers(variant), name)
+            case "cluster":
+                url = request.getfixturevalue("redis_clusters")(variant).url
+                backend = ManyServersBackend(make_settings, url, name)
+            case "sentinel":
+                backend = ManyServersBackend(make_settings, request.getfixturevalue("redis_sentinels").url, name)
             case "sqlite":
                 backend = SqlBackend(make_settings, f"sqlite:///{tmp_path}/journal.sqlite", name)
             case _:
@@ -44,7 +50,7 @@ def make_backend(
         backend.close()
 
 
-@pytest.fixture(params=["memory", *REDIS, *SQL])
+@pytest.fixture(params=["memory", *REDIS, *MANY_SERVERS, *SQL])
 def backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Backend:
     return make_backend(request.param)
 
@@ -61,7 +67,7 @@ def sql_backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Ba
     return make_backend(request.param)
 
 
-@pytest.fixture(params=[*REDIS, *SQL])
+@pytest.fixture(params=[*REDIS, *MANY_SERVERS, *SQL])
 def server_backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Backend:
     """For what a journal in memory doesn't have: it forgets with its process."""
     return make_backend(request.param)

@@ -89,17 +89,24 @@ class Setup:
 
 
 def redis_setup(settings: Settings) -> Setup:
-    return Setup(RedisJournal(settings), RedisBus(settings))
+    return Setup(RedisJournal(settings), open_bus(settings))
 
 
-@pytest.fixture(params=["memory", *(f"redis-{variant}" for variant in VARIANTS)])
-def setup(request: Any, make_settings: Any, redis_servers: Any) -> Iterator[Setup]:
+@pytest.fixture(
+    params=["memory", *(f"{kind}-{variant}" for kind in ("redis", "cluster") for variant in VARIANTS), "sentinel"]
+)
+def setup(request: Any, make_settings: Any, redis_servers: Any, redis_clusters: Any) -> Iterator[Setup]:
     kind, _, variant = request.param.partition("-")
-    if kind == "memory":
-        bus = MemoryBus()
-        made = Setup(MemoryJournal(make_settings(), ring=bus.ring), bus)
-    else:
-        made = redis_setup(make_settings(redis_servers(variant).url))
+    match kind:
+        case "memory":
+            bus = MemoryBus()
+            made = Setup(MemoryJournal(make_settings(), ring=bus.ring), bus)
+        case "redis":
+            made = redis_setup(make_settings(redis_servers(variant).url))
+        case "cluster":
+            made = redis_setup(make_settings(redis_clusters(variant).url))
+        case _:
+            made = redis_setup(make_settings(request.getfixturevalue("redis_sentinels").url))
     made.listener.start()
     yield made
     made.close()
@@ -271,7 +278,7 @@ class TestRings:
         assert setup.listener.ended()
 
     def test_close_before_listening_lets_it_end_at_once(self, setup, make_settings, redis_servers):
-        bus = MemoryBus() if isinstance(setup.bus, MemoryBus) else RedisBus(setup.bus._settings)
+        bus = MemoryBus() if isinstance(setup.bus, MemoryBus) else open_bus(setup.bus._settings)
         bus.close()
         thread = threading.Thread(target=bus.listen, args=(print,), kwargs={"on_return": lambda: None}, daemon=True)
         thread.start()

@@ -15,7 +15,9 @@ def create_app() -> Flask:
     app = Flask(__name__)
     app.config["SECRET_KEY"] = "integration"
     # By name only: this process doesn't have the tasks' code.
-    app.extensions["celery"] = Celery("integration-web", broker=os.environ["CELERY_BROKER_URL"])
+    app.extensions["celery"] = celery_app = Celery("integration-web", broker=os.environ["CELERY_BROKER_URL"])
+    if "BROKER_MASTER" in os.environ:
+        celery_app.conf.broker_transport_options = {"master_name": os.environ["BROKER_MASTER"]}
     petiole = Petiole()
 
     @petiole.identify

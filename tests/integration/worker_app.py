@@ -12,6 +12,8 @@ from celery.exceptions import Ignore, Reject
 
 from petiole import TaskFailure, init_celery, progress, track
 
+# Where the broker is a Sentinel's, kombu is told the master's name apart from its URL.
+sentinel = {"master_name": os.environ["BROKER_MASTER"]} if "BROKER_MASTER" in os.environ else {}
 celery_app = Celery("integration", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_BROKER_URL"])
 celery_app.conf.update(
     broker_connection_retry_on_startup=True,
@@ -20,7 +22,9 @@ celery_app.conf.update(
         # Look for abandoned messages each second, not each hundred.
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
+        **sentinel,
     },
+    result_backend_transport_options=sentinel,
     worker_prefetch_multiplier=1,
     worker_soft_shutdown_timeout=float(os.environ.get("SOFT_SHUTDOWN", "0")),
 )

@@ -3,7 +3,9 @@
 from petiole.bus.contract import Bus, Ring
 from petiole.bus.redis import RedisBus, publisher
 from petiole.bus.ringer import Ringer
+from petiole.bus.sharded import ShardedBus, shard_publisher
 from petiole.errors import SetupError
+from petiole.redis_url import Kind, kind_of
 from petiole.settings import Settings, is_redis
 
 
@@ -13,7 +15,8 @@ def open_bus(settings: Settings) -> Bus:
     Raises:
         SetupError: no bus answers to such a URL, or there is none.
     """
-    return RedisBus(settings, url=_url(settings))
+    url = _url(settings)
+    return ShardedBus(settings, url=url) if kind_of(url) is Kind.CLUSTER else RedisBus(settings, url=url)
 
 
 def open_ring(settings: Settings) -> Ring:
@@ -22,7 +25,9 @@ def open_ring(settings: Settings) -> Ring:
     Raises:
         SetupError: no bus answers to such a URL, or there is none.
     """
-    return Ringer(publisher(settings, url=_url(settings))).ring
+    url = _url(settings)
+    make = shard_publisher if kind_of(url) is Kind.CLUSTER else publisher
+    return Ringer(make(settings, url=url)).ring
 
 
 def _url(settings: Settings) -> str:

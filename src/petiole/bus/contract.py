@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-# Called with the feed and the event's JSON text, in the bus's own thread: it must not block.
+# Called with the feed and the event's JSON text, in the bus's own thread: it must not block. Over a cluster each master has a
+# thread of its own, so feeds of different masters ring at the same time.
 Ring: TypeAlias = Callable[[str, str | bytes], None]
 
 
@@ -15,7 +16,7 @@ class Bus(Protocol):
     def listen(self, ring: Ring, *, on_return: Callable[[], None]) -> None:
         """Call `ring` for every event of a followed feed until `close`; blocks.
 
-        A lost connection is made again, with growing pauses of at most 2 s; then every feed is followed again and
+        A lost connection is made again, with growing pauses of at most a second; then every feed is followed again and
         `on_return` is called, because rings were lost in between.
         """
         ...

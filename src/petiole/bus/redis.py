@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import hiredis
@@ -14,26 +14,33 @@ from redis.exceptions import RedisError
 
 from petiole.bus.contract import Ring
 from petiole.bus.ringer import Publish
-from petiole.connection import Names, connect, speaking
-from petiole.errors import Unavailable
+from petiole.connection import Names, connect_one, speaking
+from petiole.errors import PetioleError
 from petiole.events import mint_id
 from petiole.settings import Settings
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 2.0
+LONGEST_PAUSE: Final = 0.5
 CHANNELS_PER_COMMAND: Final = 1000
 RECEIVED_AT_ONCE: Final = 65536
 
 
 class RedisBus:
-    """`Bus` on one subscribed connection. Reading and sending share it: Redis answers both ways independently."""
+    """`Bus` on one subscribed connection. Reading and sending share it: Redis answers both ways independently.
 
-    def __init__(self, settings: Settings, *, url: str | None = None) -> None:
+    With `client` it listens there instead of at the URL's server.
+    """
+
+    # The commands, and the words by which Redis tells what they have led to; a cluster has others.
+    subscribe, unsubscribe = "SUBSCRIBE", "UNSUBSCRIBE"
+    message, confirmation = b"message", b"subscribe"
+
+    def __init__(self, settings: Settings, *, url: str | None = None, client: redis.Redis | None = None) -> None:
         self._settings = settings
         self._url = url or settings.journal_url
-        self._client = connect(settings, url=self._url)
+        self._client = client or connect_one(settings, url=self._url)
         self._names = Names(settings.key_prefix, self._client)
         self._probe_channel = f"{settings.key_prefix}:probe:{mint_id()}"
         self._probes: dict[bytes, threading.Event] = {}
@@ -64,6 +71,7 @@ class RedisBus:
                     for confirmed in self._confirmed.values():
                         confirmed.clear()
                 connection.disconnect()
+            self._lost()
             self._closed.wait(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -72,22 +80,22 @@ class RedisBus:
             confirmed = self._confirmed.get(feed)
             if confirmed is None:
                 confirmed = self._confirmed[feed] = threading.Event()
-                self._send("SUBSCRIBE", [self._names.channel(feed)])
+                self._send(self.subscribe, [self._names.channel(feed)])
         return confirmed.wait(timeout)
 
     def unfollow(self, feed: str) -> None:
         with self._lock:
             if self._confirmed.pop(feed, None) is not None:
-                self._send("UNSUBSCRIBE", [self._names.channel(feed)])
+                self._send(self.unsubscribe, [self._names.channel(feed)])
 
     def probe(self, *, timeout: float) -> bool:
         token = mint_id().encode()
         arrived = self._probes[token] = threading.Event()
         try:
             with speaking(self._url):
-                self._client.publish(self._probe_channel, token)
+                self._publish(self._probe_channel, token)
             return arrived.wait(timeout)
-        except (Unavailable, AttributeError, ValueError):
+        except (PetioleError, AttributeError, ValueError):
             # The last two: what redis-py raises where `close` takes the connection away meanwhile.
             return False
         finally:
@@ -113,11 +121,10 @@ class RedisBus:
                 connection.disconnect()
                 return
             self._connection = connection
-            channels = [self._names.channel(feed) for feed in self._confirmed]
-            for at in range(0, len(channels), CHANNELS_PER_COMMAND):
-                connection.send_command("SUBSCRIBE", *channels[at : at + CHANNELS_PER_COMMAND])
+            for channels in self._batches([self._names.channel(feed) for feed in self._confirmed]):
+                connection.send_command(self.subscribe, *channels)
             # Confirmed last, so its confirmation says that all of them are followed.
-            connection.send_command("SUBSCRIBE", self._probe_channel)
+            connection.send_command(self.subscribe, self._probe_channel)
 
     def _send(self, command: str, channels: Sequence[str]) -> None:
         if self._connection is None:
@@ -137,20 +144,35 @@ class RedisBus:
     def _take(self, message: Sequence[Any], ring: Ring) -> bool:
         """Handle one message; true when it confirms that all feeds are followed."""
         kind, channel, value = message[0], message[1].decode(), message[2]
-        if kind == b"message":
+        if kind == self.message:
             if channel == self._probe_channel:
                 arrived = self._probes.get(value)
                 if arrived is not None:
                     arrived.set()
             else:
                 ring(self._names.feed_of(channel), value)
-        elif kind == b"subscribe":
+        elif kind == self.confirmation:
             if channel == self._probe_channel:
                 return True
             confirmed = self._confirmed.get(self._names.feed_of(channel))
             if confirmed is not None:
                 confirmed.set()
+        else:
+            self._ended(channel)
         return False
+
+    def _publish(self, channel: str, token: bytes) -> None:
+        self._client.publish(channel, token)
+
+    def _batches(self, channels: Sequence[str]) -> Iterable[Sequence[str]]:
+        """Return the channels as they may stand together in one command."""
+        return (channels[at : at + CHANNELS_PER_COMMAND] for at in range(0, len(channels), CHANNELS_PER_COMMAND))
+
+    def _ended(self, channel: str) -> None:
+        """Take the word that a channel isn't followed any more, which on a server of its own was asked for."""
+
+    def _lost(self) -> None:
+        """The connection has ended, and will be made again."""
 
 
 def _messages(connection: Any) -> Iterator[Any]:
@@ -185,7 +207,7 @@ def _messages(connection: Any) -> Iterator[Any]:
 
 def publisher(settings: Settings, *, url: str) -> Publish:
     """Return what publishes rings on the channels that a `RedisBus` of the same URL follows."""
-    client = connect(settings, url=url)
+    client = connect_one(settings, url=url)
     names = Names(settings.key_prefix, client)
 
     def publish(rings: Sequence[tuple[str, str | bytes]]) -> None:

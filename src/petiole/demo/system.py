@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import redis
 import requests
 
-from petiole.connection import address, connect, speaking
+from petiole.connection import connect, speaking
 from petiole.database import Database
 from petiole.demo.data import build_database
 from petiole.demo.processes import Process, Processes, Say
@@ -29,6 +29,7 @@ from petiole.demo.redis_server import find_redis_server, free_port, redis_comman
 from petiole.demo.workers import Workers
 from petiole.errors import PetioleError, SetupError
 from petiole.exports.sources import open_source
+from petiole.redis_url import address
 from petiole.settings import Settings
 
 READY_TIMEOUT: Final = 60.0

@@ -6,12 +6,12 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from redis.exceptions import NoScriptError
 
 from petiole import state as states
-from petiole.connection import Names, address, connect, speaking
+from petiole.connection import Names, connect, speaking
 from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.events import (
     PARTITIONS,
@@ -47,12 +47,12 @@ from petiole.journal.contract import (
     Stored,
     encode_notice,
 )
+from petiole.journal.inspection import inspect
 from petiole.journal.scripts import script
+from petiole.redis_cluster import Cluster
 from petiole.settings import Settings
 
 log = logging.getLogger(__name__)
-
-OLDEST: Final = (6, 2)
 
 
 class RedisJournal:
@@ -61,6 +61,7 @@ class RedisJournal:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client = connect(settings)
+        self._cluster = isinstance(self._client, Cluster)
         self._names = Names(settings.key_prefix, self._client)
         lifetimes = (_ms(settings.live_kept_for), _ms(settings.kept_for))
         self._limits = (str(settings.facts_kept), str(settings.bytes_kept), *lifetimes)
@@ -295,27 +296,15 @@ class RedisJournal:
     def inspect(self) -> Sequence[str]:
         try:
             with speaking(self._settings.journal_url):
-                info = self._client.info()
+                return inspect(self._client, self._settings.journal_url)
         except PetioleError as error:
             return (str(error),)
-        where = address(self._settings.journal_url)
-        found = []
-        if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < OLDEST:
-            found.append(f"Redis at {where} is {info['redis_version']}; Petiole needs 6.2 or newer. Upgrade it.")
-        if not info.get("aof_enabled"):
-            found.append(
-                f"Redis at {where} keeps no append-only file and forgets feeds when it restarts. Set appendonly yes."
-            )
-        if info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
-            policy = info.get("maxmemory_policy")
-            found.append(f"Redis at {where} may evict feeds ({policy}). Set maxmemory-policy noeviction.")
-        return found
 
     def close(self) -> None:
         self._client.close()
 
     def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Any:
-        found = script(name)
+        found = script(name, cluster=self._cluster)
         with speaking(self._settings.journal_url):
             try:
                 return self._client.evalsha(found.digest, len(keys), *keys, *arguments)
@@ -326,13 +315,7 @@ class RedisJournal:
         # In the owner's partition, so in a step of its own: the index is a hint. It lists tasks.
         if not feed.startswith("task:"):
             return
-        key = self._names.owner(owner)
-        with speaking(self._settings.journal_url):
-            seconds, microseconds = self._client.time()
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.zadd(key, {feed: seconds * 1_000_000 + microseconds}, nx=True)
-            pipeline.pexpire(key, int(_ms(self._settings.live_kept_for)))
-            pipeline.execute()
+        self._run("index", [self._names.owner(owner)], [feed, _ms(self._settings.live_kept_for)])
 
     def _event(self, feed: str, draft: Draft, *, run: int) -> list[str]:
         encoded = draft.encode()

@@ -22,9 +22,11 @@ class Script:
 
 
 @cache
-def script(name: str) -> Script:
-    """Return the script `lua/<name>.lua`."""
+def script(name: str, *, cluster: bool = False) -> Script:
+    """Return the script `lua/<name>.lua`, as it rings on a server or in a cluster."""
     folder = files("petiole.journal") / "lua"
-    parts = (*_SHARED.get(name, ()), name)
+    # The first of the shared parts rings.
+    ring = ("_ring_sharded" if cluster else "_ring",) if name in _SHARED else ()
+    parts = (*ring, *_SHARED.get(name, ()), name)
     source = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())

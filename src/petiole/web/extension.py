@@ -105,6 +105,7 @@ class Petiole:
             app.config,
             {key: value for key, value in found.conf.items() if isinstance(key, str)},
             broker_url=found.conf.broker_url,
+            broker_options=found.conf.broker_transport_options,
         )
         if not settings.allow_any_origin:
             check_origins(socketio.server_options.get("cors_allowed_origins"))

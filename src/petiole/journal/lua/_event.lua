@@ -75,7 +75,7 @@ local function write(meta, event, limits, terminal)
     -- Whoever started the task is to hear of its end: the web side takes it from here.
     redis.call('ZADD', keys.pending, integer(now), event.feed)
   end
-  redis.call('PUBLISH', event.channel, text)
+  redis.call(RING, event.channel, text)
 end
 
 local function create(epoch, owner)

@@ -1,0 +1,123 @@
+"""Sentinels and a cluster that are spoken to in TLS, with a certificate of the test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from petiole.bus import open_bus
+from petiole.demo.redis_server import free_port
+from petiole.errors import Unavailable
+from petiole.journal.redis import RedisJournal
+from tests.conftest import redis_binary
+from tests.contract.test_bus import FEED, SOON, Setup
+from tests.redis_cluster import SLOTS, ask, port_with_bus
+from tests.redis_sentinel import MASTER, SentinelProcess
+from tests.services import RedisServer, wait_until
+
+PASSWORD = "s@c/ret"
+ENCODED = "s%40c%2Fret"
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with `ca.crt`, and the server's `server.crt` and `server.key` for 127.0.0.1."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        remedy = "There is no openssl here. Install it with: apt install openssl"
+        if os.environ.get("CI"):
+            pytest.fail(remedy)
+        pytest.skip(remedy)
+    folder = tmp_path_factory.mktemp("certificates")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    for command in (
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=petiole-test",
+        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=127.0.0.1",
+        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out server.crt -days 2 -extfile names",
+    ):
+        subprocess.run([openssl, *command.split()], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def tls_options(certificates: Path, port: int) -> dict[str, str]:
+    return {
+        "tls-port": str(port),
+        "tls-cert-file": str(certificates / "server.crt"),
+        "tls-key-file": str(certificates / "server.key"),
+        "tls-ca-cert-file": str(certificates / "ca.crt"),
+        "tls-auth-clients": "no",
+    }
+
+
+def server(certificates: Path, directory: Path, *, port: int, **options: str) -> RedisServer:
+    """A server that speaks TLS on `port`, where it wants a password, and knows nothing of it on its own."""
+    flags = [f"--{name.replace('_', '-')}" for name in options]
+    secured = tls_options(certificates, port)
+    return RedisServer(
+        redis_binary("system"),
+        directory,
+        options=[
+            *(part for pair in zip(flags, options.values(), strict=True) for part in pair),
+            *(part for name, value in secured.items() for part in (f"--{name}", value)),
+            *("--user", "ann", "on", f">{PASSWORD}", "~*", "&*", "+@all"),
+        ],
+    )
+
+
+@pytest.fixture(params=["sentinel", "cluster"])
+def url(request: pytest.FixtureRequest, certificates: Path, tmp_path: Path) -> Iterator[str]:
+    """The URL of a server in TLS, still without the option that names who vouches for it."""
+    port = port_with_bus()
+    running: list[Any] = []
+    try:
+        if request.param == "cluster":
+            made = server(certificates, tmp_path / "node", port=port, cluster_enabled="yes", tls_cluster="yes")
+            # A node's two ports share one bus, which lies 10,000 above the one that it announces.
+            made.options += ("--cluster-port", str(free_port()))
+            made.start()
+            running.append(made)
+            with made.client() as client:
+                ask(client, "CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+                wait_until(
+                    lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", 10, "the cluster works"
+                )
+            yield f"rediss+cluster://ann:{ENCODED}@127.0.0.1:{port}"
+        else:
+            master = server(certificates, tmp_path / "master", port=port)
+            sentinel = SentinelProcess(master.binary, tmp_path / "sentinel", master_port=port, password=None, quorum=1)
+            secured = tls_options(certificates, free_port())
+            with (tmp_path / "sentinel" / "sentinel.conf").open("a") as conf:
+                conf.writelines(f"{name} {value}\n" for name, value in secured.items())
+                conf.write("tls-replication yes\n")
+            for each in (master, sentinel):
+                each.start()
+                running.append(each)
+            yield f"rediss+sentinel://ann:{ENCODED}@127.0.0.1:{secured['tls-port']}/{MASTER}"
+    finally:
+        for each in running:
+            each.kill()
+
+
+def test_journal_and_bus_work_in_tls(url, certificates, make_settings):
+    settings = make_settings(f"{url}?ssl_ca_certs={certificates}/ca.crt")
+    made = Setup(RedisJournal(settings), open_bus(settings))
+    made.listener.start()
+    assert made.bus.follow(FEED, timeout=SOON)
+    made.open()
+    made.listener.wait_for(FEED, 1)
+    made.close()
+
+
+def test_a_certificate_that_nobody_vouches_for_and_a_server_that_is_spoken_to_plainly(url, make_settings):
+    for wrong, said in ((url, "certificate verify failed"), (url.replace("rediss", "redis"), "doesn't answer")):
+        with pytest.raises(Unavailable, match=said) as refused:
+            RedisJournal(make_settings(wrong)).ping()
+        assert "PETIOLE_JOURNAL_URL" in str(refused.value)
+        assert ENCODED not in str(refused.value)
+        assert PASSWORD not in str(refused.value)

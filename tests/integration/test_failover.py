@@ -1,0 +1,177 @@
+"""The master that holds a task's feed is killed while the task runs: behind Sentinels, and in a cluster.
+
+A replica is given its copy afterwards (asynchronously), so what the master has acknowledged may be lost with it: then the
+task sends it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from petiole.client import TaskView
+from petiole.errors import Unavailable
+from petiole.events import Event, partition
+from petiole.journal.redis import RedisJournal
+from petiole.settings import Settings
+from petiole.verify import verify
+from tests.conftest import any_redis_binary
+from tests.integration.system import System, running, wait_until
+from tests.redis_cluster import ClusterServer
+from tests.redis_sentinel import MASTER, SentinelServer
+from tests.services import RedisServer
+
+FAILOVER = 20.0
+
+
+@pytest.fixture(params=["sentinel", "cluster"])
+def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ClusterServer | SentinelServer]:
+    kind = SentinelServer if request.param == "sentinel" else ClusterServer
+    made = kind(any_redis_binary(), tmp_path / "servers")
+    try:
+        made.start()
+        yield made
+    finally:
+        made.kill()
+
+
+@pytest.fixture
+def failing(servers: ClusterServer | SentinelServer, tmp_path: Path) -> Iterator[System]:
+    """A system with its journal there, and Celery's broker on a server of its own."""
+    with running(tmp_path, settings={"PETIOLE_JOURNAL_URL": servers.url}) as system:
+        yield system
+        print("\n".join(system.log[-200:]))
+
+
+def master_of(servers: ClusterServer | SentinelServer, feed: str) -> RedisServer:
+    if isinstance(servers, SentinelServer):
+        return servers.master()
+    return servers.master_of(f"petiole:{{{partition(feed):02}}}:")
+
+
+def replica_of(servers: ClusterServer | SentinelServer, master: RedisServer) -> RedisServer:
+    if isinstance(servers, SentinelServer):
+        return next(server for server in servers.servers if server is not master)
+    return servers.replica_of(master)
+
+
+def lines(events: list[Event]) -> list[str]:
+    return [event.data["message"] for event in events if event.kind == "log"]
+
+
+def reached(view: TaskView, number: int, *, timeout: float = 20) -> None:
+    view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == number, timeout=timeout)
+
+
+def facts_in(journal: RedisJournal, feed: str) -> int | None:
+    """How many facts the journal has, once a master answers."""
+    try:
+        head = journal.heads([feed]).get(feed)
+    except Unavailable:
+        return None
+    return head.cursor.facts if head else 0
+
+
+def test_a_master_that_dies_in_mid_task_costs_nothing(failing: System, servers: Any) -> None:
+    first, second = failing.gate("first"), failing.gate("second")
+    events: list[Event] = []
+    view = failing.client("ann").start(
+        "/start/count", {"args": [300, {"100": str(first), "200": str(second)}]}, on_event=events.append
+    )
+    reached(view, 100)
+    servers.catch_up()
+    before = master_of(servers, view.feed)
+    before.kill()
+    first.touch()
+    wait_until(lambda: failing.said("journal_away"), what="the worker has noticed")
+    reached(view, 200, timeout=FAILOVER)
+    assert master_of(servers, view.feed) is not before
+    # The one that died comes back as a replica, and nobody takes its word.
+    before.start()
+    second.touch()
+    assert view.wait(timeout=30)["result"] == 300
+    assert lines(events) == [f"item {number}" for number in range(300)]
+    assert [event.facts for event in events if event.is_fact] == list(range(2, view.receipt.facts + 1))
+    assert view.receipt.complete
+    assert view.resets == 0
+
+    late: list[Event] = []
+    again = failing.client("ann").watch(view.feed, on_event=late.append)
+    assert again.wait(timeout=10)["result"] == 300
+    assert lines(late) == lines(events)
+
+
+def test_what_the_new_master_never_got_is_sent_again(failing: System, servers: Any) -> None:
+    first, second = failing.gate("first"), failing.gate("second")
+    events: list[Event] = []
+    view = failing.client("ann").start(
+        "/start/count", {"args": [150, {"50": str(first), "100": str(second)}]}, on_event=events.append
+    )
+    reached(view, 50)
+    servers.catch_up()
+    master = master_of(servers, view.feed)
+    replica = replica_of(servers, master)
+    replica.pause()
+    with master.client() as client:
+        # With the connection goes what the replica hasn't read of it.
+        client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+    first.touch()
+    reached(view, 100)
+    seen = max(event.facts for event in events)
+    failing.freeze_worker()
+    master.kill()
+    replica.resume()
+    journal = RedisJournal(Settings(journal_url=servers.url))
+    wait_until(lambda: facts_in(journal, view.feed) is not None, what="the replica is master", timeout=FAILOVER)
+    # Without its writer the journal is short of what every page has seen.
+    kept = facts_in(journal, view.feed)
+    assert kept is not None
+    assert kept <= seen - 40
+    failing.thaw_worker()
+    # A task that says nothing doesn't notice; with its next word it sends again what is missing.
+    second.touch()
+    document = view.wait(timeout=30)
+    assert (document["state"], document["result"]) == ("succeeded", 150)
+    verified = verify(journal, view.feed)
+    assert verified is not None
+    assert verified.complete
+    assert verified.chain == view.receipt.chain
+    late: list[Event] = []
+    failing.client("ann").watch(view.feed, on_event=late.append).wait(timeout=10)
+    assert lines(late) == [f"item {number}" for number in range(150)]
+    # Whoever was there has everything as well; where it was read anew, that was said.
+    assert view.receipt.complete or view.resets
+    assert dict.fromkeys(lines(events)).keys() == dict.fromkeys(lines(late)).keys()
+    journal.close()
+
+
+def test_celerys_broker_behind_the_same_sentinels_is_the_journal_and_survives_with_it(tmp_path: Path) -> None:
+    servers = SentinelServer(any_redis_binary(), tmp_path / "servers")
+    try:
+        servers.start()
+        settings = {"CELERY_BROKER_URL": servers.broker_url(), "BROKER_MASTER": MASTER}
+        with running(tmp_path, settings=settings) as system:
+            gate = system.gate("first")
+            events: list[Event] = []
+            client = system.client("ann")
+            view = client.start("/start/count", {"args": [100, {"50": str(gate)}]}, on_event=events.append)
+            reached(view, 50)
+            servers.catch_up()
+            servers.master().kill()
+            gate.touch()
+            assert view.wait(timeout=30)["result"] == 100
+            assert lines(events) == [f"item {number}" for number in range(100)]
+            assert view.receipt.complete
+            # The worker has found its broker again too.
+            assert client.start("/start/count", {"args": [5]}).wait(timeout=40)["result"] == 5
+            with servers.master().client() as found:
+                assert found.keys("petiole:*")
+            with redis.Redis(port=system.redis_port) as unused:
+                assert unused.keys("*") == []
+            print("\n".join(system.log[-200:]))
+    finally:
+        servers.kill()
