@@ -1,27 +1,34 @@
-"""`deploy/nginx.conf` in front of two web processes: sockets, streams, and a rolling restart."""
+"""`deploy/nginx.conf` in front of three web processes: sockets, long polling, streams, and a rolling restart."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 
-from petiole.client import TaskClient
+from petiole.client import TaskClient, TaskView
 from petiole.demo.processes import Process, Processes
 from petiole.demo.redis_server import free_port
 from petiole.events import Draft, Event, task_feed
 from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
 from tests.integration.system import READY, ROOT, start_redis
-from tests.integration.test_servers import command
+from tests.integration.test_servers import APPLICATION
 from tests.services import wait_until
 
 CONFIGURATION = ROOT / "deploy" / "nginx.conf"
+GUNICORN = ROOT / "deploy" / "gunicorn_gevent.py"
+PORTS = (8001, 8002, 8003)
+KINDS = ("websocket", "polling")
+LOG = "log_format each '$request_method $request_uri $status $upstream_addr'; access_log access.log each;"
 
 
 @dataclass
@@ -33,10 +40,15 @@ class Site:
     webs: dict[int, Process]
     environment: dict[str, str]
     journal: RedisJournal
+    access_log: Path
 
     def start_web(self, port: int) -> None:
+        command = [sys.executable, "-m", "gunicorn", "--config", str(GUNICORN)]
         self.webs[port] = self.processes.start(
-            f"web{port}", command("gunicorn gevent", port), environment=self.environment, directory=ROOT
+            f"web{port}",
+            [*command, "--bind", f"127.0.0.1:{port}", f"{APPLICATION}()"],
+            environment=self.environment,
+            directory=ROOT,
         )
         self.processes.wait_ready(self.webs[port], timeout=READY, condition=lambda: answers(port))
 
@@ -53,6 +65,37 @@ class Site:
 
     def say(self, feed: str, message: str) -> None:
         self.journal.append(feed, Draft("log", data={"level": "info", "message": message}))
+
+    def answers(self) -> list[Answer]:
+        """What Socket.IO has answered by now, as nginx has logged it."""
+        found = []
+        for line in self.access_log.read_text().splitlines():
+            method, uri, status, upstream = line.split(" ", 3)
+            query = parse_qs(urlsplit(uri).query)
+            if uri.startswith("/socket.io/"):
+                # Of those that nginx has asked the last one answered.
+                found.append(Answer(method, query.get("sid", [""])[0], int(status), upstream.split(", ")[-1]))
+        return found
+
+
+@dataclass(frozen=True)
+class Answer:
+    method: str
+    sid: str
+    status: int
+    upstream: str
+
+
+@dataclass
+class Page:
+    """One client with one view, and what it has heard."""
+
+    client: TaskClient
+    view: TaskView
+    events: list[Event] = field(default_factory=list)
+
+    def heard(self, said: list[str]) -> bool:
+        return messages(self.events) == said
 
 
 def answers(port: int) -> bool:
@@ -78,11 +121,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("nginx")
     log: list[str] = []
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
-    port, first, second, redis_port = free_port(), free_port(), free_port(), free_port()
+    port, redis_port = free_port(), free_port()
+    webs = [free_port() for _ in PORTS]
     text = CONFIGURATION.read_text()
-    for documented, mine in (("8000", port), ("8001", first), ("8002", second)):
-        assert f"127.0.0.1:{documented}" in text
-        text = text.replace(f"127.0.0.1:{documented}", f"127.0.0.1:{mine}")
+    replaced = {
+        f"server 127.0.0.1:{documented} ": f"server 127.0.0.1:{web} "
+        for documented, web in zip(PORTS, webs, strict=True)
+    }
+    replaced["listen 8000;"] = f"listen 127.0.0.1:{port};"
+    replaced["access_log off;"] = LOG
+    # The clients of this test are on one machine; behind another proxy this is what the file says to do.
+    replaced["hash $remote_addr "] = "hash $http_x_forwarded_for "
+    for documented, mine in replaced.items():
+        assert text.count(documented) == 1
+        text = text.replace(documented, mine)
     (directory / "nginx.conf").write_text(text)
     try:
         start_redis(processes, redis_port, directory)
@@ -94,8 +146,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "PETIOLE_RECONNECT_SPREAD": "0.5",
         }
         journal = RedisJournal(Settings(journal_url=url))
-        made = Site(f"http://127.0.0.1:{port}", processes, {}, environment, journal)
-        for web in (first, second):
+        made = Site(f"http://127.0.0.1:{port}", processes, {}, environment, journal, directory / "access.log")
+        for web in webs:
             made.start_web(web)
         options = ["-e", "stderr", "-p", str(directory), "-c", "nginx.conf", "-g", "daemon off; error_log stderr;"]
         process = processes.start("nginx", [binary, *options])
@@ -107,27 +159,49 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def ann(site: Site) -> Iterator[TaskClient]:
-    session = requests.Session()
-    session.headers["X-Person"] = "ann"
-    client = TaskClient(site.url, session=session)
-    yield client
-    client.close()
+def pages(site: Site) -> Iterator[Callable[[str, str, int], Page]]:
+    """`pages(feed, kind, number)`: a client of one kind that watches a feed, as if from an address of its own."""
+    made: list[TaskClient] = []
+
+    def page(feed: str, kind: str, number: int) -> Page:
+        session = requests.Session()
+        session.headers.update({"X-Person": "ann", "X-Forwarded-For": f"10.0.0.{number}"})
+        client = TaskClient(site.url, session=session, transports=[kind])
+        made.append(client)
+        events: list[Event] = []
+        view = client.watch(feed, on_event=events.append)
+        view.wait_until(lambda document: document.get("state") == "queued", timeout=10)
+        assert client._socket.transport() == kind
+        return Page(client, view, events)
+
+    yield page
+    for client in made:
+        client.close()
 
 
 def messages(events: list[Event]) -> list[str]:
     return [event.data["message"] for event in events if event.kind == "log"]
 
 
-def test_events_arrive_live_over_a_websocket(site: Site, ann: TaskClient) -> None:
-    feed = site.opened("websocket")
-    events: list[Event] = []
-    view = ann.watch(feed, on_event=events.append)
-    view.wait_until(lambda document: document.get("state") == "queued", timeout=10)
-    assert ann._socket.transport() == "websocket"
-    for number in range(50):
-        site.say(feed, str(number))
-    wait_until(lambda: messages(events) == [str(number) for number in range(50)], 10, "every line, in order")
+def test_events_arrive_live_by_both_transports_and_from_each_process(site: Site, pages) -> None:
+    feed = site.opened("both")
+    before = len(site.answers())
+    watching = [pages(feed, kind, number) for number in range(8) for kind in KINDS]
+    said = [str(number) for number in range(50)]
+    for message in said:
+        site.say(feed, message)
+    for page in watching:
+        wait_until(lambda page=page: page.heard(said), 20, "every line, in order")  # type: ignore[misc]
+    answers = site.answers()[before:]
+    # Each client stayed with one process, and there are clients of each.
+    assert {answer.status for answer in answers} <= {101, 200}
+    at: dict[str, set[str]] = {}
+    for answer in answers:
+        at.setdefault(answer.sid, set()).add(answer.upstream)
+    assert all(len(upstreams) == 1 for sid, upstreams in at.items() if sid)
+    assert {upstream for sid, upstreams in at.items() if sid for upstream in upstreams} == {
+        f"127.0.0.1:{port}" for port in site.webs
+    }
 
 
 def test_a_stream_is_not_held_back(site: Site) -> None:
@@ -142,21 +216,33 @@ def test_a_stream_is_not_held_back(site: Site) -> None:
         assert next(line for line in lines if line.startswith("event:")) == "event: log"
 
 
-def test_a_rolling_restart_loses_nothing(site: Site, ann: TaskClient) -> None:
+def test_a_rolling_restart_of_all_three_loses_nothing_by_either_transport(site: Site, pages) -> None:
     feed = site.opened("rolling")
-    events: list[Event] = []
-    view = ann.watch(feed, on_event=events.append)
-    view.wait_until(lambda document: document.get("state") == "queued", timeout=10)
-    said = []
-    for port in list(site.webs):
-        site.stop_web(port)
+    before = len(site.answers())
+    watching = [pages(feed, kind, number) for number in range(6) for kind in KINDS]
+    said: list[str] = []
+
+    def say_and_hear(what: str) -> None:
         for _ in range(10):
             said.append(str(len(said)))
             site.say(feed, said[-1])
-        wait_until(lambda: messages(events) == said, 30, "every line, in order, by way of the other process")
+        for page in watching:
+            wait_until(lambda page=page: page.heard(said), 30, what)  # type: ignore[misc]
+
+    for port in list(site.webs):
+        site.stop_web(port)
+        say_and_hear("every line, in order, by way of the other processes")
         site.start_web(port)
+        # nginx asks it again, and its long-polling clients are sent back to it, where nobody knows their session.
+        say_and_hear("every line, in order, with all processes there again")
     site.journal.append(feed, Draft("state", {"state": "cancelled"}))
-    assert view.wait(timeout=20)["state"] == "cancelled"
-    receipt = view.receipt
-    assert receipt is not None
-    assert receipt.complete
+    for page in watching:
+        assert page.view.wait(timeout=20)["state"] == "cancelled"
+        receipt = page.view.receipt
+        assert receipt is not None
+        assert receipt.complete
+        assert page.view.resets == 0
+        # What said `Invalid session` on the way was answered by a new one.
+        assert page.client._socket.connected
+    refused = [answer for answer in site.answers()[before:] if answer.status == 400]
+    assert refused, "no session was lost on the way, so nothing of this was tested"
