@@ -19,7 +19,7 @@ demo: $(VENV)/.demo
 setup: $(VENV)/.dev browser/node_modules/.ready
 
 test: setup check
-	@scripts/require.sh redis-server=redis-server postgres=postgresql nginx=nginx-light
+	@scripts/require.sh redis-server=redis-server postgres=postgresql nginx=nginx-light ip=iproute2 systemd-analyze=systemd
 	@scripts/chromium.sh
 	npm --prefix browser test --silent
 ifneq ($(strip $(PYTEST_OPTIONS)),)
