@@ -141,6 +141,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         f"server 127.0.0.1:{documented} ": f"server 127.0.0.1:{web} "
         for documented, web in zip(PORTS, webs, strict=True)
     }
+    replaced["pid /run/nginx.pid;"] = "pid nginx.pid;"
     replaced["listen 8000;"] = f"listen 127.0.0.1:{port};"
     replaced["access_log off;"] = LOG
     replaced["proxy_buffering off;"] = "proxy_buffering off; add_header X-Upstream $upstream_addr;"
