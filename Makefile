@@ -31,7 +31,7 @@ endif
 
 # The page in a real browser.
 test-browser: setup
-	@scripts/require.sh redis-server=redis-server
+	@scripts/require.sh redis-server=redis-server nginx=nginx-light
 	@scripts/chromium.sh
 	$(BIN)/python -m pytest tests/browser $(PYTEST_OPTIONS)
 

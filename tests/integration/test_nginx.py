@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,48 +11,25 @@ import pytest
 import requests
 
 from petiole.client import TaskClient, TaskView
-from petiole.demo.processes import Process, Processes
+from petiole.demo.processes import Processes
 from petiole.demo.redis_server import free_port
 from petiole.events import Draft, Event, task_feed
 from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
+from tests.integration.nginx import Site, answers, find_nginx, start_nginx
 from tests.integration.system import READY, ROOT, start_redis
 from tests.integration.test_servers import APPLICATION
 from tests.services import wait_until
 
-CONFIGURATION = ROOT / "deploy" / "nginx.conf"
-GUNICORN = ROOT / "deploy" / "gunicorn_gevent.py"
-PORTS = (8001, 8002, 8003)
 KINDS = ("websocket", "polling")
 LOG = "log_format each '$request_method $request_uri $status $upstream_addr'; access_log access.log each;"
 
 
 @dataclass
-class Site:
-    """nginx and the web processes behind it, by their ports."""
+class Logged(Site):
+    """A site whose nginx writes down which process answered what."""
 
-    url: str
-    processes: Processes
-    webs: dict[int, Process]
-    environment: dict[str, str]
-    journal: RedisJournal
     access_log: Path
-
-    def start_web(self, port: int) -> None:
-        command = [sys.executable, "-m", "gunicorn", "--config", str(GUNICORN)]
-        self.webs[port] = self.processes.start(
-            f"web{port}",
-            [*command, "--bind", f"127.0.0.1:{port}", f"{APPLICATION}()"],
-            environment=self.environment,
-            directory=ROOT,
-        )
-        self.processes.wait_ready(self.webs[port], timeout=READY, condition=lambda: answers(port))
-
-    def stop_web(self, port: int) -> None:
-        process = self.webs.pop(port)
-        os.kill(process.popen.pid, signal.SIGTERM)
-        process.popen.wait(20)
-        self.processes.forget(process)
 
     def opened(self, name: str) -> str:
         feed = task_feed(name)
@@ -111,46 +84,14 @@ class Page:
         return messages(self.events) == said
 
 
-def answers(port: int) -> bool:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/petiole/ready", timeout=2).ok
-    except requests.RequestException:
-        return False
-
-
-def nginx() -> str:
-    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if found:
-        return found
-    remedy = "There is no nginx here. Install it with: apt install nginx-light"
-    if os.environ.get("CI"):
-        pytest.fail(remedy)
-    pytest.skip(remedy)
-
-
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    binary = nginx()
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
+    find_nginx()
     directory = tmp_path_factory.mktemp("nginx")
     log: list[str] = []
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
     port, redis_port = free_port(), free_port()
-    webs = [free_port() for _ in PORTS]
-    text = CONFIGURATION.read_text()
-    replaced = {
-        f"server 127.0.0.1:{documented} ": f"server 127.0.0.1:{web} "
-        for documented, web in zip(PORTS, webs, strict=True)
-    }
-    replaced["pid /run/nginx.pid;"] = "pid nginx.pid;"
-    replaced["listen 8000;"] = f"listen 127.0.0.1:{port};"
-    replaced["access_log off;"] = LOG
-    replaced["proxy_buffering off;"] = "proxy_buffering off; add_header X-Upstream $upstream_addr;"
-    # The clients of this test are on one machine; behind another proxy this is what the file says to do.
-    replaced["hash $remote_addr "] = "hash $http_x_forwarded_for "
-    for documented, mine in replaced.items():
-        assert text.count(documented) == 1
-        text = text.replace(documented, mine)
-    (directory / "nginx.conf").write_text(text)
+    webs = [free_port() for _ in range(3)]
     try:
         start_redis(processes, redis_port, directory)
         url = f"redis://127.0.0.1:{redis_port}/0"
@@ -161,11 +102,29 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "PETIOLE_RECONNECT_SPREAD": "0.5",
         }
         journal = RedisJournal(Settings(journal_url=url))
-        made = Site(f"http://127.0.0.1:{port}", processes, {}, environment, journal, directory / "access.log")
+        made = Logged(
+            f"http://127.0.0.1:{port}",
+            processes,
+            f"{APPLICATION}()",
+            environment,
+            journal,
+            {},
+            directory / "access.log",
+        )
         for web in webs:
             made.start_web(web)
-        options = ["-e", "stderr", "-p", str(directory), "-c", "nginx.conf", "-g", "daemon off; error_log stderr;"]
-        process = processes.start("nginx", [binary, *options])
+        process = start_nginx(
+            processes,
+            directory,
+            port=port,
+            webs=webs,
+            # The clients of this test are on one machine; behind another proxy this is what the file says to do.
+            instead={
+                "hash $remote_addr ": "hash $http_x_forwarded_for ",
+                "access_log off;": LOG,
+                "proxy_buffering off;": "proxy_buffering off; add_header X-Upstream $upstream_addr;",
+            },
+        )
         processes.wait_ready(process, timeout=READY, condition=lambda: answers(port))
         yield made
     finally:
@@ -174,7 +133,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def pages(site: Site) -> Iterator[Callable[[str, str, int], Page]]:
+def pages(site: Logged) -> Iterator[Callable[[str, str, int], Page]]:
     """`pages(feed, kind, number)`: a client of one kind that watches a feed, as if from an address of its own."""
     made: list[TaskClient] = []
 
@@ -198,7 +157,7 @@ def messages(events: list[Event]) -> list[str]:
     return [event.data["message"] for event in events if event.kind == "log"]
 
 
-def test_events_arrive_live_by_both_transports_and_from_each_process(site: Site, pages) -> None:
+def test_events_arrive_live_by_both_transports_and_from_each_process(site: Logged, pages) -> None:
     feed = site.opened("both")
     before = len(site.answers())
     watching = [pages(feed, kind, number) for number in site.addresses(2) for kind in KINDS]
@@ -219,7 +178,7 @@ def test_events_arrive_live_by_both_transports_and_from_each_process(site: Site,
     }
 
 
-def test_a_stream_is_not_held_back(site: Site) -> None:
+def test_a_stream_is_not_held_back(site: Logged) -> None:
     feed = site.opened("stream")
     url = f"{site.url}/petiole/tasks/stream/events"
     headers = {"X-Person": "ann", "Accept": "text/event-stream"}
@@ -231,7 +190,7 @@ def test_a_stream_is_not_held_back(site: Site) -> None:
         assert next(line for line in lines if line.startswith("event:")) == "event: log"
 
 
-def test_a_rolling_restart_of_all_three_loses_nothing_by_either_transport(site: Site, pages) -> None:
+def test_a_rolling_restart_of_all_three_loses_nothing_by_either_transport(site: Logged, pages) -> None:
     feed = site.opened("rolling")
     before = len(site.answers())
     watching = [pages(feed, kind, number) for number in site.addresses(2) for kind in KINDS]
