@@ -36,8 +36,8 @@ test-browser: setup
 	$(BIN)/python -m pytest tests/browser $(PYTEST_OPTIONS)
 
 check: setup
-	$(BIN)/ruff format --check src tests benchmarks chaos
-	$(BIN)/ruff check src tests benchmarks chaos
+	$(BIN)/ruff format --check src tests benchmarks chaos deploy
+	$(BIN)/ruff check src tests benchmarks chaos deploy
 	$(BIN)/mypy
 	npm --prefix browser run check --silent
 

@@ -15,8 +15,8 @@ workers = 1
 # A page costs three threads in all: this one, one that writes and one that reads (simple-websocket).
 threads = 100
 
-# Connections that are taken at all. Those above `threads` wait between requests or for a thread. At or below `threads` none could
-# be kept between requests, and at the limit plain requests would wait behind WebSockets until they time out.
+# Connections that are taken at all, WebSockets included: those above `threads` are between two requests, or wait for a
+# thread. At or below `threads` none could be kept between two requests.
 worker_connections = 200
 
 # After SIGTERM, as in gunicorn_gevent.py.

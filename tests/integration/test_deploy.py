@@ -148,6 +148,12 @@ def test_a_unit_allows_what_gunicorn_and_nginx_are_told() -> None:
     assert ports == documented == ["8001", "8002", "8003"]
 
 
+def test_a_rolling_restart_waits_as_long_as_pages_take_to_come_back() -> None:
+    spread = Settings(journal_url="redis://127.0.0.1:1/0").reconnect_spread
+    assert f"        sleep {spread:g}\n" in (DEPLOY / "README.md").read_text()
+    assert compose()["x-application"]["environment"]["PETIOLE_RECONNECT_SPREAD"] == f"{spread:g}"
+
+
 def unit(name: str) -> dict[str, dict[str, str]]:
     """A unit file's sections; a key is there once."""
     sections: dict[str, dict[str, str]] = {}
