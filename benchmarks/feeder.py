@@ -29,7 +29,7 @@ MOST_AT_ONCE: Final = 200
 class Source(Protocol):
     """Adds one event of a room to a pipeline."""
 
-    client: redis.Redis
+    client: Any
 
     def add(self, pipeline: Any, room: str, progress: int) -> None: ...
 
@@ -42,7 +42,7 @@ class JournalSource:
         self._append = script("append")
         # The first fact of a feed is its opener's.
         self._facts = {feed: head.cursor.facts - 1 for feed, head in self._journal.heads(feeds).items()}
-        self.client = self._journal._client
+        self.client: Any = self._journal._client
         self.client.script_load(self._append.source)
 
     def add(self, pipeline: Any, room: str, progress: int) -> None:
@@ -59,7 +59,7 @@ class PlainSource(RedisManager):  # type: ignore[misc]
 
     def __init__(self, url: str) -> None:
         super().__init__(url, channel="flask-socketio", write_only=True)
-        self.client = redis.Redis.from_url(url)
+        self.client: Any = redis.Redis.from_url(url)
         self._pipeline: Any = None
 
     def add(self, pipeline: Any, room: str, progress: int) -> None:

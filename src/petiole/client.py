@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import urljoin
@@ -275,7 +275,8 @@ class TaskClient:
     """One connection to one web application; follows many tasks. Reconnects by itself and goes on from its cursors.
 
     `path` is where Socket.IO is on that server. `token` is sent instead of a session's cookie: a text, or a callable that
-    returns a new one, before the present one ends and after a 401.
+    returns a new one, before the present one ends and after a 401. `transports`: `["polling"]` where a proxy lets no WebSocket
+    through.
     """
 
     def __init__(
@@ -285,9 +286,11 @@ class TaskClient:
         session: requests.Session | None = None,
         token: Callable[[], str] | str | None = None,
         path: str = "/socket.io",
+        transports: Sequence[str] = ("websocket",),
     ) -> None:
         self.url = url
         self.path = path
+        self.transports = transports
         self.renewal = Renewal(token)
         self._timer: threading.Timer | None = None
         self.session = session or requests.Session()
@@ -364,7 +367,7 @@ class TaskClient:
                 headers=headers,
                 auth=auth,
                 namespaces=[NAMESPACE],
-                transports=["websocket"],
+                transports=list(self.transports),
                 socketio_path=self.path,
                 wait_timeout=ANSWER_TIMEOUT,
             )

@@ -55,6 +55,32 @@ def test_markup_in_any_field_is_text(site: str, visit: Visit, how: str) -> None:
     assert_no_markup(visitor.open())
 
 
+def test_a_page_gives_the_element_its_colours_its_style_and_a_button(site: str, visit: Visit) -> None:
+    visitor = visit(site, bypass_csp=True)  # the page's own style is what is tested
+    card = start(visitor, "speak_markup", "file")
+    expect(card.part("download")).to_be_visible()
+    page = card.root.page
+    assert card.root.locator(".task").evaluate("(each) => getComputedStyle(each).borderRadius") != "3px"
+    page.add_style_tag(
+        content="petiole-task { --petiole-accent: rgb(1, 2, 3); --petiole-radius: 3px }"
+        "petiole-task::part(sentence) { text-transform: uppercase }"
+    )
+    # It fades from one colour to the other.
+    expect(card.part("download")).to_have_css("background-color", "rgb(1, 2, 3)")
+    expect(card.root.locator(".task")).to_have_css("border-radius", "3px")
+    expect(card.sentence).to_have_css("text-transform", "uppercase")
+    button = page.get_by_role("button", name="Share")
+    page.evaluate(
+        """() => {
+          const button = Object.assign(document.createElement("button"), { textContent: "Share", slot: "actions" });
+          document.querySelector("petiole-task").append(button, document.createElement("hr"));
+        }"""
+    )
+    expect(button).to_be_visible()
+    # What names no slot is for pages without JavaScript.
+    expect(card.root.locator("hr")).to_be_hidden()
+
+
 def test_a_task_that_hears_nothing_is_stopped_by_force(site: str, visit: Visit) -> None:
     card = start(visit(site), "hear_nothing")
     expect(card.bar).not_to_have_attribute("aria-valuenow", re.compile(r"\d"))

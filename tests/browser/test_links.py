@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import expect
 
 from petiole.demo.system import System
-from tests.browser.cable import Cable
+from tests.browser.cable import Cable, cable_to
 from tests.browser.card import Card, export, first_card
 from tests.browser.conftest import Visit
 from tests.integration.system import wait_until
@@ -69,6 +69,35 @@ def test_without_websockets_news_come_by_long_polling(demo: System, cable: Cable
     assert any("transport=polling" in head for head in cable.heads)
     assert not any("/petiole/tasks/" in head for head in cable.heads)
     stop(card)
+
+
+def test_by_long_polling_a_page_of_forty_tasks_is_told_of_each(site: str, visit: Visit) -> None:
+    with cable_to(site) as cable:
+        cable.block(websockets=False)
+        visitor = visit(cable.url, expected=UNREACHED)
+        page = visitor.open()
+        posted: list[str] = []
+        page.on("request", lambda request: posted.append(request.post_data or ""))
+        # All of them ask at the same moment, in one request.
+        page.evaluate(
+            """async () => {
+              const start = () => fetch("/start/talk", {
+                method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ args: [1] })
+              });
+              const started = await Promise.all(Array.from({ length: 40 }, start));
+              for (const { id } of await Promise.all(started.map((response) => response.json()))) {
+                const element = document.createElement("petiole-task");
+                element.setAttribute("task", id);
+                document.querySelector("main").append(element);
+              }
+            }"""
+        )
+        expect(page.locator("petiole-task [part='receipt']")).to_have_text([re.compile("none missing$")] * 40)
+        assert cable.upgraded == 0
+        # A page that isn't answered asks again.
+        assert sum(text.count('["watch",{"feed":"task:') for text in posted) == 40
+        assert max(text.count('["watch"') for text in posted) > 16
+        assert not any("/petiole/tasks/" in head for head in cable.heads)
 
 
 def test_with_plain_http_alone_the_page_asks_and_comes_back_to_the_socket(

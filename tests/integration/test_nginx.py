@@ -1,50 +1,35 @@
-"""`deploy/nginx.conf` in front of two web processes: sockets, streams, and a rolling restart."""
+"""`deploy/nginx.conf` in front of three web processes: sockets, long polling, streams, and a rolling restart."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 
-from petiole.client import TaskClient
-from petiole.demo.processes import Process, Processes
+from petiole.client import TaskClient, TaskView
+from petiole.demo.processes import Processes
 from petiole.demo.redis_server import free_port
 from petiole.events import Draft, Event, task_feed
 from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
+from tests.integration.nginx import Site, answers, find_nginx, start_nginx
 from tests.integration.system import READY, ROOT, start_redis
-from tests.integration.test_servers import command
+from tests.integration.test_servers import APPLICATION
 from tests.services import wait_until
 
-CONFIGURATION = ROOT / "deploy" / "nginx.conf"
+KINDS = ("websocket", "polling")
+LOG = "log_format each '$request_method $request_uri $status $upstream_addr'; access_log access.log each;"
 
 
 @dataclass
-class Site:
-    """nginx and the web processes behind it, by their ports."""
+class Logged(Site):
+    """A site whose nginx writes down which process answered what."""
 
-    url: str
-    processes: Processes
-    webs: dict[int, Process]
-    environment: dict[str, str]
-    journal: RedisJournal
-
-    def start_web(self, port: int) -> None:
-        self.webs[port] = self.processes.start(
-            f"web{port}", command("gunicorn gevent", port), environment=self.environment, directory=ROOT
-        )
-        self.processes.wait_ready(self.webs[port], timeout=READY, condition=lambda: answers(port))
-
-    def stop_web(self, port: int) -> None:
-        process = self.webs.pop(port)
-        os.kill(process.popen.pid, signal.SIGTERM)
-        process.popen.wait(20)
-        self.processes.forget(process)
+    access_log: Path
 
     def opened(self, name: str) -> str:
         feed = task_feed(name)
@@ -54,36 +39,59 @@ class Site:
     def say(self, feed: str, message: str) -> None:
         self.journal.append(feed, Draft("log", data={"level": "info", "message": message}))
 
+    def addresses(self, of_each: int) -> list[int]:
+        """Clients' addresses of which nginx sends so many to each process: which they are depends on the ports."""
+        found: dict[int, list[int]] = {port: [] for port in self.webs}
+        for number in range(1, 250):
+            if all(len(numbers) == of_each for numbers in found.values()):
+                return [number for numbers in found.values() for number in numbers]
+            headers = {"X-Forwarded-For": f"10.0.0.{number}"}
+            response = requests.get(f"{self.url}/petiole/alive", headers=headers, timeout=5)
+            upstream = response.headers["X-Upstream"].rpartition(":")[2]
+            if len(found[int(upstream)]) < of_each:
+                found[int(upstream)].append(number)
+        raise AssertionError(f"nginx doesn't use each of its processes: {found}")
 
-def answers(port: int) -> bool:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/petiole/ready", timeout=2).ok
-    except requests.RequestException:
-        return False
-
-
-def nginx() -> str:
-    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if found:
+    def answers(self) -> list[Answer]:
+        """What Socket.IO has answered by now, as nginx has logged it."""
+        found = []
+        for line in self.access_log.read_text().splitlines():
+            method, uri, status, upstream = line.split(" ", 3)
+            query = parse_qs(urlsplit(uri).query)
+            if uri.startswith("/socket.io/"):
+                # Of those that nginx has asked the last one answered.
+                found.append(Answer(method, query.get("sid", [""])[0], int(status), upstream.split(", ")[-1]))
         return found
-    remedy = "There is no nginx here. Install it with: apt install nginx-light"
-    if os.environ.get("CI"):
-        pytest.fail(remedy)
-    pytest.skip(remedy)
+
+
+@dataclass(frozen=True)
+class Answer:
+    method: str
+    sid: str
+    status: int
+    upstream: str
+
+
+@dataclass
+class Page:
+    """One client with one view, and what it has heard."""
+
+    client: TaskClient
+    view: TaskView
+    events: list[Event] = field(default_factory=list)
+
+    def heard(self, said: list[str]) -> bool:
+        return messages(self.events) == said
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    binary = nginx()
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
+    find_nginx()
     directory = tmp_path_factory.mktemp("nginx")
     log: list[str] = []
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
-    port, first, second, redis_port = free_port(), free_port(), free_port(), free_port()
-    text = CONFIGURATION.read_text()
-    for documented, mine in (("8000", port), ("8001", first), ("8002", second)):
-        assert f"127.0.0.1:{documented}" in text
-        text = text.replace(f"127.0.0.1:{documented}", f"127.0.0.1:{mine}")
-    (directory / "nginx.conf").write_text(text)
+    port, redis_port = free_port(), free_port()
+    webs = [free_port() for _ in range(3)]
     try:
         start_redis(processes, redis_port, directory)
         url = f"redis://127.0.0.1:{redis_port}/0"
@@ -94,11 +102,29 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "PETIOLE_RECONNECT_SPREAD": "0.5",
         }
         journal = RedisJournal(Settings(journal_url=url))
-        made = Site(f"http://127.0.0.1:{port}", processes, {}, environment, journal)
-        for web in (first, second):
+        made = Logged(
+            f"http://127.0.0.1:{port}",
+            processes,
+            f"{APPLICATION}()",
+            environment,
+            journal,
+            {},
+            directory / "access.log",
+        )
+        for web in webs:
             made.start_web(web)
-        options = ["-e", "stderr", "-p", str(directory), "-c", "nginx.conf", "-g", "daemon off; error_log stderr;"]
-        process = processes.start("nginx", [binary, *options])
+        process = start_nginx(
+            processes,
+            directory,
+            port=port,
+            webs=webs,
+            # The clients of this test are on one machine; behind another proxy this is what the file says to do.
+            instead={
+                "hash $remote_addr ": "hash $http_x_forwarded_for ",
+                "access_log off;": LOG,
+                "proxy_buffering off;": "proxy_buffering off; add_header X-Upstream $upstream_addr;",
+            },
+        )
         processes.wait_ready(process, timeout=READY, condition=lambda: answers(port))
         yield made
     finally:
@@ -107,30 +133,52 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def ann(site: Site) -> Iterator[TaskClient]:
-    session = requests.Session()
-    session.headers["X-Person"] = "ann"
-    client = TaskClient(site.url, session=session)
-    yield client
-    client.close()
+def pages(site: Logged) -> Iterator[Callable[[str, str, int], Page]]:
+    """`pages(feed, kind, number)`: a client of one kind that watches a feed, as if from an address of its own."""
+    made: list[TaskClient] = []
+
+    def page(feed: str, kind: str, number: int) -> Page:
+        session = requests.Session()
+        session.headers.update({"X-Person": "ann", "X-Forwarded-For": f"10.0.0.{number}"})
+        client = TaskClient(site.url, session=session, transports=[kind])
+        made.append(client)
+        events: list[Event] = []
+        view = client.watch(feed, on_event=events.append)
+        view.wait_until(lambda document: document.get("state") == "queued", timeout=10)
+        assert client._socket.transport() == kind
+        return Page(client, view, events)
+
+    yield page
+    for client in made:
+        client.close()
 
 
 def messages(events: list[Event]) -> list[str]:
     return [event.data["message"] for event in events if event.kind == "log"]
 
 
-def test_events_arrive_live_over_a_websocket(site: Site, ann: TaskClient) -> None:
-    feed = site.opened("websocket")
-    events: list[Event] = []
-    view = ann.watch(feed, on_event=events.append)
-    view.wait_until(lambda document: document.get("state") == "queued", timeout=10)
-    assert ann._socket.transport() == "websocket"
-    for number in range(50):
-        site.say(feed, str(number))
-    wait_until(lambda: messages(events) == [str(number) for number in range(50)], 10, "every line, in order")
+def test_events_arrive_live_by_both_transports_and_from_each_process(site: Logged, pages) -> None:
+    feed = site.opened("both")
+    before = len(site.answers())
+    watching = [pages(feed, kind, number) for number in site.addresses(2) for kind in KINDS]
+    said = [str(number) for number in range(50)]
+    for message in said:
+        site.say(feed, message)
+    for page in watching:
+        wait_until(lambda page=page: page.heard(said), 20, "every line, in order")  # type: ignore[misc]
+    answers = site.answers()[before:]
+    # Each stayed with one process, and each process has had some.
+    assert {answer.status for answer in answers} <= {101, 200}
+    at: dict[str, set[str]] = {}
+    for answer in answers:
+        at.setdefault(answer.sid, set()).add(answer.upstream)
+    assert all(len(upstreams) == 1 for sid, upstreams in at.items() if sid)
+    assert {upstream for sid, upstreams in at.items() if sid for upstream in upstreams} == {
+        f"127.0.0.1:{port}" for port in site.webs
+    }
 
 
-def test_a_stream_is_not_held_back(site: Site) -> None:
+def test_a_stream_is_not_held_back(site: Logged) -> None:
     feed = site.opened("stream")
     url = f"{site.url}/petiole/tasks/stream/events"
     headers = {"X-Person": "ann", "Accept": "text/event-stream"}
@@ -142,21 +190,33 @@ def test_a_stream_is_not_held_back(site: Site) -> None:
         assert next(line for line in lines if line.startswith("event:")) == "event: log"
 
 
-def test_a_rolling_restart_loses_nothing(site: Site, ann: TaskClient) -> None:
+def test_a_rolling_restart_of_all_three_loses_nothing_by_either_transport(site: Logged, pages) -> None:
     feed = site.opened("rolling")
-    events: list[Event] = []
-    view = ann.watch(feed, on_event=events.append)
-    view.wait_until(lambda document: document.get("state") == "queued", timeout=10)
-    said = []
-    for port in list(site.webs):
-        site.stop_web(port)
+    before = len(site.answers())
+    watching = [pages(feed, kind, number) for number in site.addresses(2) for kind in KINDS]
+    said: list[str] = []
+
+    def say_and_hear(what: str) -> None:
         for _ in range(10):
             said.append(str(len(said)))
             site.say(feed, said[-1])
-        wait_until(lambda: messages(events) == said, 30, "every line, in order, by way of the other process")
+        for page in watching:
+            wait_until(lambda page=page: page.heard(said), 30, what)  # type: ignore[misc]
+
+    for port in list(site.webs):
+        site.stop_web(port)
+        say_and_hear("every line, in order, by way of the other processes")
         site.start_web(port)
+        # nginx asks it again, and its long-polling clients are sent back to it, where nobody knows their session.
+        say_and_hear("every line, in order, with all processes there again")
     site.journal.append(feed, Draft("state", {"state": "cancelled"}))
-    assert view.wait(timeout=20)["state"] == "cancelled"
-    receipt = view.receipt
-    assert receipt is not None
-    assert receipt.complete
+    for page in watching:
+        assert page.view.wait(timeout=20)["state"] == "cancelled"
+        receipt = page.view.receipt
+        assert receipt is not None
+        assert receipt.complete
+        assert page.view.resets == 0
+        # What said `Invalid session` on the way was answered by a new one.
+        assert page.client._socket.connected
+    refused = [answer for answer in site.answers()[before:] if answer.status == 400]
+    assert refused, "no session was lost on the way, so nothing of this was tested"

@@ -10,6 +10,7 @@ import os
 import engineio.async_drivers._websocket_wsgi
 import engineio.base_server
 import engineio.packet
+import engineio.payload
 import engineio.server
 import engineio.socket
 import pytest
@@ -28,6 +29,7 @@ READ = {
     engineio.server.Server.handle_request: "79302edd007f",
     engineio.server.Server._trigger_event: "bc536417c304",
     engineio.socket.Socket: "275926e45771",
+    engineio.payload.Payload: "6b839223a0a7",
     engineio.packet.Packet.decode: "18e27ff7fd56",
     engineio.async_drivers._websocket_wsgi.SimpleWebSocketWSGI: "ef4f852b6726",
     socketio.Server._handle_eio_message: "65f309c138d6",

@@ -24,6 +24,7 @@ from petiole.web.answer import text_of
 from petiole.web.budget import Bucket
 from petiole.web.frames import send_text
 from petiole.web.known import Off, missing_of
+from petiole.web.polling import poll_in_parts, take_in_parts
 
 log = logging.getLogger(__name__)
 
@@ -217,10 +218,15 @@ class Guard:
         socket = self._eio.sockets[eio_sid]
         lacking = missing_of(socket, "handle_post_request", "sid")
         if lacking is None:
-            take = socket.handle_post_request
+            take = take_in_parts(socket.handle_post_request, max_size=self._eio.max_http_buffer_size)
             socket.handle_post_request = lambda environ: self._on_post(socket, take, environ)
         else:
             self._off.say("against malformed long polling", f"socket.{lacking}")
+        lacking = missing_of(socket, "poll", "queue.get", "queue.task_done", "server.get_queue_empty_exception")
+        if lacking is None:
+            socket.poll = poll_in_parts(socket)
+        else:
+            self._off.say("of Python's long-polling clients against much at once", f"socket.{lacking}")
         lacking = missing_of(socket, "schedule_ping", "last_ping", "send", "closing", "closed") or missing_of(
             self._eio, "ping_interval"
         )
