@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import socket
 import sys
+from typing import Any
 
 import redis
-from redis.client import PubSub
 
 from petiole.web.frames import send_text
 
@@ -22,7 +22,7 @@ def main() -> None:
     browser.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while b"\r\n\r\n" not in browser.recv(4096):
         pass
-    subscriber: PubSub = redis.Redis.from_url(url).pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    subscriber: Any = redis.Redis.from_url(url).pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     subscriber.subscribe(channel)
     subscriber.get_message(timeout=5.0)
     browser.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
