@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from petiole.demo.rabbitmq_server import find_rabbitmq
 from petiole.demo.redis_server import bundled_redis_server
+from petiole.errors import SetupError
 from petiole.journal.sql.server import upgrade
 from petiole.settings import Settings
 from tests.postgres_journal import JournalServer
 from tests.postgres_server import PostgresServer, postgres_binaries
+from tests.rabbitmq_server import RabbitServer, new_directory
 from tests.services import RedisServer, system_redis_server
 
 VARIANTS = ("bundled", "system")
@@ -107,6 +110,36 @@ def postgresql_url(journal_server: JournalServer) -> str:
     url = journal_server.create("journal")
     upgrade(url)
     return url
+
+
+def rabbitmq_scripts() -> Path:
+    """Return the directory of RabbitMQ's scripts; without it the test fails in CI and is skipped elsewhere."""
+    try:
+        return find_rabbitmq()
+    except SetupError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitServer]:
+    """One RabbitMQ for the whole session; tests keep apart by `key_prefix` or by a virtual host of their own."""
+    with new_directory() as directory:
+        server = RabbitServer(rabbitmq_scripts(), Path(directory))
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def own_rabbitmq() -> Iterator[RabbitServer]:
+    """A RabbitMQ of a module's own, to kill, restart and pause: it takes seconds to start."""
+    with new_directory() as directory:
+        server = RabbitServer(rabbitmq_scripts(), Path(directory))
+        server.start()
+        yield server
+        server.kill()
 
 
 @pytest.fixture

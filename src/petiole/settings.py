@@ -27,6 +27,7 @@ TRUTHS: Final = {
     "off": False,
 }
 REDIS_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
+AMQP_SCHEMES: Final = ("amqp", "amqps", "pyamqp")
 SQL_SCHEMES: Final = ("postgresql", "postgresql+psycopg", "sqlite")
 
 # What Kubernetes and Docker put into the environment for a service that is named petiole.
@@ -46,7 +47,7 @@ class Settings:
 
     journal_url: str = _setting("", "URL", "where the journal is; empty: Celery's broker, where that is Redis")
     bus_url: str = _setting(
-        "", "URL", "where the bus is; empty: the journal's Redis, else Celery's broker, where that is Redis"
+        "", "URL", "where the bus is; empty: the journal's Redis, else Celery's broker, where that is Redis or RabbitMQ"
     )
     key_prefix: str = _setting("petiole", "text", "begins every key and channel; one per environment")
     facts_kept: int = _setting(2000, "facts", "how many facts a feed keeps for readers that come back")
@@ -118,8 +119,8 @@ class Settings:
     ) -> Settings:
         """Build the settings from the environment, then `sources` in their order, then the defaults.
 
-        Keys are `PETIOLE_<KEY>`, in capitals or small letters; others are passed over. `broker_url` stands in where it
-        is a Redis URL: for `journal_url`, and for `bus_url` where the journal isn't in Redis.
+        Keys are `PETIOLE_<KEY>`, in capitals or small letters; others are passed over. `broker_url` stands in: a Redis
+        for `journal_url`, and a Redis or a RabbitMQ for `bus_url` where the journal isn't in Redis.
 
         Raises:
             SetupError: a key with the prefix is unknown, a value is of another type, or there is no journal.
@@ -140,23 +141,37 @@ class Settings:
                     raise SetupError(f"{key} isn't a setting of Petiole. {hint}")
                 if name not in values:
                     values[name] = _convert(key, source[key], known[name])
-        journal_url = values.get("journal_url") or ""
-        if broker_url and is_redis(broker_url):
-            if not journal_url:
-                values["journal_url"] = journal_url = broker_url
-            elif not is_redis(journal_url) and not values.get("bus_url"):
-                values["bus_url"] = broker_url
-        if not journal_url:
-            raise SetupError(
-                "Petiole has no journal: the Celery broker isn't Redis. Set PETIOLE_JOURNAL_URL to a redis://, "
-                "postgresql:// or sqlite:/// URL."
-            )
+        if not values.get("journal_url"):
+            values["journal_url"] = _journal_in(broker_url)
+        rings = broker_url is not None and (is_redis(broker_url) or is_amqp(broker_url))
+        if rings and not is_redis(values["journal_url"]) and not values.get("bus_url"):
+            values["bus_url"] = broker_url
         return cls(**values)
 
 
 def is_redis(url: str) -> bool:
     """Say whether a URL is of a Redis (or Valkey) server."""
     return urlsplit(url).scheme in REDIS_SCHEMES
+
+
+def is_amqp(url: str) -> bool:
+    """Say whether a URL is of RabbitMQ."""
+    return urlsplit(url).scheme in AMQP_SCHEMES
+
+
+def _journal_in(broker_url: str | None) -> str:
+    """Return the journal where none is set: Celery's broker, if that keeps one."""
+    if broker_url and is_redis(broker_url):
+        return broker_url
+    broker = (
+        "the Celery broker is RabbitMQ, which can ring but keeps nothing to read"
+        if broker_url and is_amqp(broker_url)
+        else "the Celery broker isn't Redis"
+    )
+    raise SetupError(
+        f"Petiole has no journal: {broker}. Set PETIOLE_JOURNAL_URL to a postgresql:// URL (or redis://, or on one "
+        "machine sqlite:///)."
+    )
 
 
 def _convert(key: str, value: Any, setting: Field[Any]) -> Any:
