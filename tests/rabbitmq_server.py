@@ -21,14 +21,21 @@ USUAL_WATERMARK = "0.4"
 class RabbitServer:
     """One node with its name server, with ports and a directory that stay its own through every restart."""
 
-    def __init__(self, scripts: Path, directory: Path) -> None:
-        self.node = RabbitNode(scripts, directory, free_port(), free_port(), free_port())
+    def __init__(self, scripts: Path, directory: Path, *, tls: bool = False) -> None:
+        self.tls_port = free_port()
+        self.certificate = directory / "certificate.pem"
+        configuration = self._make_certificate() if tls else ""
+        self.node = RabbitNode(scripts, directory, free_port(), free_port(), free_port(), configuration)
         self._name_server: subprocess.Popen[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return self.node.url
+
+    def tls_url(self, host: str, options: str) -> str:
+        """Return its URL with TLS; `{certificate}` in the options is the path of its certificate."""
+        return f"amqps://guest:guest@{host}:{self.tls_port}/?{options.format(certificate=self.certificate)}"
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""
@@ -109,6 +116,23 @@ class RabbitServer:
     def close_connections(self) -> None:
         """Close every connection from the broker's side."""
         self.node.control("close_all_connections", "for a test")
+
+    def _make_certificate(self) -> str:
+        key = self.certificate.with_name("key.pem")
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+                *("-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(self.certificate)),
+            ],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+        return (
+            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\nssl_options.cacertfile = {self.certificate}\n"
+            f"ssl_options.certfile = {self.certificate}\nssl_options.keyfile = {key}\n"
+            "ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n"
+        )
 
     def _names(self, *command: str) -> list[str]:
         return self.node.control(*command, "--no-table-headers").splitlines()

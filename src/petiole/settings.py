@@ -163,14 +163,14 @@ def _journal_in(broker_url: str | None) -> str:
     """Return the journal where none is set: Celery's broker, if that keeps one."""
     if broker_url and is_redis(broker_url):
         return broker_url
-    broker = (
-        "the Celery broker is RabbitMQ, which can ring but keeps nothing to read"
-        if broker_url and is_amqp(broker_url)
-        else "the Celery broker isn't Redis"
-    )
+    if broker_url and is_amqp(broker_url):
+        raise SetupError(
+            "Petiole has no journal: the Celery broker is RabbitMQ, which can ring, but keeps nothing to be read again. Set "
+            "PETIOLE_JOURNAL_URL to a postgresql:// URL, or on a single machine to a sqlite:/// URL."
+        )
     raise SetupError(
-        f"Petiole has no journal: {broker}. Set PETIOLE_JOURNAL_URL to a postgresql:// URL (or redis://, or on one "
-        "machine sqlite:///)."
+        "Petiole has no journal: the Celery broker isn't Redis. Set PETIOLE_JOURNAL_URL to a redis://, postgresql:// or "
+        "sqlite:/// URL."
     )
 
 

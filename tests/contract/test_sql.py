@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from sqlalchemy import Connection, create_engine, make_url, text
 
 from petiole.bus import open_bus, open_ring
+from petiole.bus.amqp import AmqpBus
 from petiole.bus.redis import RedisBus
 from petiole.cli import cli
 from petiole.errors import PetioleError, SetupError, Unavailable
@@ -494,11 +495,30 @@ class TestRings:
         journal.close()
         listener.close()
 
-    def test_without_any_redis_there_is_no_bus_and_the_setting_is_named(self, postgresql_url):
-        settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url="amqp://guest@h//")
+    def test_without_a_broker_that_can_ring_there_is_no_bus_and_the_setting_is_named(self, postgresql_url):
+        settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url="sqs://")
         for opening in (open_journal, open_bus):
-            with pytest.raises(SetupError, match=r"Set PETIOLE_BUS_URL to a redis:// URL\.$"):
+            with pytest.raises(SetupError, match=r"Set PETIOLE_BUS_URL to a redis:// or amqp:// URL\.$"):
                 opening(settings)
+
+    def test_the_broker_is_the_bus_where_it_is_rabbitmq(self, postgresql_url, rabbitmq):
+        settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url=rabbitmq.url)
+        journal, listener = open_journal(settings), Listener(open_bus(settings))
+        assert isinstance(listener.bus, AmqpBus)
+        listener.start()
+        feed = task_feed(f"a-{os.getpid()}")
+        assert listener.bus.follow(feed, timeout=5)
+        claimed(journal, feed)
+        assert [event.patch["state"] for event in listener.wait_for(feed, 2)] == ["queued", "running"]
+        journal.close()
+        listener.close()
+
+    @pytest.mark.parametrize("scheme", ["amqp", "amqps", "pyamqp"])
+    def test_rabbitmq_keeps_no_journal(self, make_settings, scheme):
+        with pytest.raises(
+            SetupError, match=f"PETIOLE_JOURNAL_URL begins with {scheme}://, where nothing can be read again"
+        ):
+            open_journal(make_settings(f"{scheme}://guest@localhost/"))
 
     def test_the_broker_is_the_bus_where_it_is_redis(self, postgresql_url):
         settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url="redis://broker/3")
@@ -506,8 +526,9 @@ class TestRings:
         assert isinstance(open_bus(settings), RedisBus)
 
     def test_a_journal_in_redis_takes_no_other_bus(self, make_settings):
-        with pytest.raises(SetupError, match="Unset it"):
-            open_bus(make_settings("redis://a/0", bus_url="redis://b/0"))
+        for other in ("redis://b/0", "amqp://b/"):
+            with pytest.raises(SetupError, match="Unset it"):
+                open_bus(make_settings("redis://a/0", bus_url=other))
         assert isinstance(open_journal(make_settings("redis://a/0")), RedisJournal)
 
 

@@ -51,6 +51,8 @@ class RabbitNode:
     port: int
     name_server_port: int
     distribution_port: int
+    # Lines for its rabbitmq.conf.
+    configuration: str = ""
 
     @property
     def url(self) -> str:
@@ -102,8 +104,7 @@ class RabbitNode:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             (self.directory / "plugins").write_text("[].\n")
-            # The disk of a laptop may have less than what RabbitMQ wants by default (50 MB would stop it).
-            (self.directory / "rabbitmq.conf").write_text("disk_free_limit.absolute = 10MB\nlog.console.level = warning\n")
+            (self.directory / "rabbitmq.conf").write_text(f"log.console.level = warning\n{self.configuration}")
         except OSError as error:
             raise SetupError(
                 f"{self.directory} can't be made ({error.strerror}). Choose another with --directory."
