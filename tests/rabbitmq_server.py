@@ -33,6 +33,12 @@ class RabbitServer:
     def url(self) -> str:
         return self.node.url
 
+    def create(self, name: str) -> str:
+        """Create a virtual host and return its URL."""
+        self.node.control("add_vhost", name)
+        self.node.control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+        return self.node.virtual_host(name)
+
     def tls_url(self, host: str, options: str) -> str:
         """Return its URL with TLS; `{certificate}` in the options is the path of its certificate."""
         return f"amqps://guest:guest@{host}:{self.tls_port}/?{options.format(certificate=self.certificate)}"
@@ -94,13 +100,13 @@ class RabbitServer:
     def alarms(self) -> str:
         return self.node.control("eval", "rabbit_alarm:get_alarms().")
 
-    def queues(self) -> list[str]:
-        return self._names("list_queues", "name")
+    def queues(self, virtual_host: str = "/") -> list[str]:
+        return self._names("list_queues", "-p", virtual_host, "name")
 
-    def delete_queue(self, name: str) -> None:
+    def delete_queue(self, name: str, virtual_host: str = "/") -> None:
         """Delete a queue, also one that is exclusively another connection's."""
         code = (
-            f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{name}">>)), '
+            f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{virtual_host}">>, queue, <<"{name}">>)), '
             'rabbit_amqqueue:delete(Q, false, false, <<"test">>).'
         )
         self.node.control("eval", code)

@@ -15,7 +15,9 @@ def create_app() -> Flask:
     app = Flask(__name__)
     app.config["SECRET_KEY"] = "integration"
     # By name only: this process doesn't have the tasks' code.
-    app.extensions["celery"] = Celery("integration-web", broker=os.environ["CELERY_BROKER_URL"])
+    celery_app = Celery("integration-web", broker=os.environ["CELERY_BROKER_URL"])
+    celery_app.conf.task_default_queue_type = os.environ.get("QUEUE_TYPE", "classic")
+    app.extensions["celery"] = celery_app
     petiole = Petiole()
 
     @petiole.identify

@@ -164,7 +164,7 @@ class TestBusUrl:
     @pytest.mark.parametrize("scheme", ["amqp", "amqps", "pyamqp"])
     def test_a_broker_of_rabbitmq_asks_for_a_journal_in_a_sentence(self, scheme):
         with pytest.raises(
-            SetupError, match="is RabbitMQ, which can ring, but keeps nothing.* Set PETIOLE_JOURNAL_URL to"
+            SetupError, match=r"is RabbitMQ, which can ring, but keeps nothing.* Set PETIOLE_JOURNAL_URL to"
         ):
             load(broker_url=f"{scheme}://guest@localhost//")
 
