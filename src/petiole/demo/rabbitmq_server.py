@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import amqp
+
 from petiole.errors import SetupError
 
 # Debian's command on the PATH would change to the user rabbitmq; behind it are RabbitMQ's own scripts.
@@ -53,6 +55,8 @@ class RabbitNode:
     distribution_port: int
     # Lines for its rabbitmq.conf.
     configuration: str = ""
+    # Its data is kept under it.
+    name: str = "petiole"
 
     @property
     def url(self) -> str:
@@ -78,7 +82,7 @@ class RabbitNode:
             "HOME": str(home),
             "ERL_EPMD_PORT": str(self.name_server_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"petiole-{self.port}@localhost",
+            "RABBITMQ_NODENAME": f"{self.name}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self.distribution_port),
@@ -109,6 +113,18 @@ class RabbitNode:
             raise SetupError(
                 f"{self.directory} can't be made ({error.strerror}). Choose another with --directory."
             ) from error
+
+    def answers(self) -> bool:
+        """Say whether it lets a connection in."""
+        connection = amqp.Connection(f"127.0.0.1:{self.port}", connect_timeout=2)
+        try:
+            connection.connect()
+            connection.close()
+        except (OSError, amqp.AMQPError):
+            return False
+        finally:
+            connection.collect()
+        return True
 
     def control(self, *arguments: str, timeout: float = 60.0) -> str:
         """Run `rabbitmqctl` against it and return what that says.
