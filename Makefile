@@ -19,7 +19,7 @@ demo: $(VENV)/.demo
 setup: $(VENV)/.dev browser/node_modules/.ready
 
 test: setup check
-	@scripts/require.sh redis-server=redis-server postgres=postgresql nginx=nginx-light
+	@scripts/require.sh redis-server=redis-server postgres=postgresql rabbitmq-server=rabbitmq-server openssl=openssl nginx=nginx-light
 	@scripts/chromium.sh
 	npm --prefix browser test --silent
 ifneq ($(strip $(PYTEST_OPTIONS)),)

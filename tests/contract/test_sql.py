@@ -44,7 +44,7 @@ from tests.contract.backends import (
     stored,
 )
 from tests.contract.test_bus import Listener
-from tests.postgres_journal import JournalServer
+from tests.postgres_server import PostgresServer
 from tests.services import wait_until
 
 BUS = "redis://127.0.0.1:1/0"
@@ -79,9 +79,9 @@ print(time.monotonic() - began, ticks)
 
 
 @pytest.fixture
-def no_tables(request: pytest.FixtureRequest, journal_server: JournalServer) -> str:
+def no_tables(request: pytest.FixtureRequest, postgres_server: PostgresServer) -> str:
     """The URL of a PostgreSQL database without Petiole's tables."""
-    return journal_server.create(f"empty{os.getpid()}_{time.monotonic_ns()}")
+    return postgres_server.create(f"empty{os.getpid()}_{time.monotonic_ns()}")
 
 
 def ask(url: str, statement: str, **values: Any) -> list[Any]:
@@ -227,10 +227,10 @@ class TestLifetimes:
 
 
 class TestConnections:
-    def test_nothing_is_lost_when_connections_have_gone_stale(self, postgresql_url, journal_server, make_settings):
+    def test_nothing_is_lost_when_connections_have_gone_stale(self, postgresql_url, postgres_server, make_settings):
         journal = SqlJournal(make_settings(postgresql_url))
         claimed(journal)
-        with journal_server.client() as client:
+        with postgres_server.connect() as client:
             for number in range(2, 6):
                 stored(journal.append(FEED, line(), run=1, fact=number))
                 client.execute(
@@ -310,10 +310,10 @@ class TestGevent:
 
 class TestUnavailable:
     def test_a_call_to_a_paused_server_fails_within_its_timeout(self, own_postgres, make_settings):
-        upgrade(own_postgres.url)
-        journal = SqlJournal(make_settings(own_postgres.url, journal_timeout=0.5))
+        upgrade(own_postgres.url())
+        journal = SqlJournal(make_settings(own_postgres.url(), journal_timeout=0.5))
         opened(journal)
-        fresh = SqlJournal(make_settings(own_postgres.url, journal_timeout=0.5))
+        fresh = SqlJournal(make_settings(own_postgres.url(), journal_timeout=0.5))
         own_postgres.pause()
         for tried in (journal, fresh):
             began = time.monotonic()
@@ -325,8 +325,8 @@ class TestUnavailable:
         stored(journal.append(FEED, line()))
 
     def test_a_restarted_server_has_what_it_was_told(self, own_postgres, make_settings):
-        upgrade(own_postgres.url)
-        journal = SqlJournal(make_settings(own_postgres.url))
+        upgrade(own_postgres.url())
+        journal = SqlJournal(make_settings(own_postgres.url()))
         answer = claimed(journal)
         own_postgres.kill()
         with pytest.raises(Unavailable, match="doesn't answer"):
@@ -364,10 +364,10 @@ class TestUnavailable:
         stored(journal.append(FEED, line()))
 
     def test_a_server_that_takes_no_writes_is_unavailable(self, own_postgres, make_settings):
-        upgrade(own_postgres.url)
-        journal = SqlJournal(make_settings(own_postgres.url))
+        upgrade(own_postgres.url())
+        journal = SqlJournal(make_settings(own_postgres.url()))
         before = opened(journal)
-        with own_postgres.client() as client:
+        with own_postgres.connect() as client:
             client.execute("ALTER SYSTEM SET default_transaction_read_only = on")
             client.execute("SELECT pg_reload_conf()")
             wait_until(lambda: refuses(journal), what="the server takes no writes")
@@ -437,9 +437,9 @@ class TestUnavailable:
         assert "secret" not in " ".join(journal.inspect())
 
     def test_a_server_that_is_away_at_start_may_come_later(self, make_settings, own_postgres):
-        upgrade(own_postgres.url)
+        upgrade(own_postgres.url())
         own_postgres.kill()
-        journal = open_journal(make_settings(own_postgres.url, bus_url=BUS))
+        journal = open_journal(make_settings(own_postgres.url(), bus_url=BUS))
         own_postgres.start()
         opened(journal)
         assert document(journal)["state"] == "queued"

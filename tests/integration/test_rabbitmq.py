@@ -14,7 +14,7 @@ from petiole.client import TaskView
 from petiole.events import Event
 from petiole.journal.sql.server import upgrade
 from tests.integration.system import System, running, wait_until
-from tests.postgres_journal import JournalServer
+from tests.postgres_server import PostgresServer
 from tests.rabbitmq_server import RabbitServer
 
 _names = (f"rabbitmq{number}" for number in itertools.count(1))
@@ -41,9 +41,9 @@ class Backbone:
 
 
 @pytest.fixture
-def backbone(own_rabbitmq: RabbitServer, journal_server: JournalServer) -> Backbone:
+def backbone(own_rabbitmq: RabbitServer, postgres_server: PostgresServer) -> Backbone:
     name = next(_names)
-    journal_url = journal_server.create(name)
+    journal_url = postgres_server.create(name)
     upgrade(journal_url)
     settings = {
         "CELERY_BROKER_URL": own_rabbitmq.create(name),
