@@ -17,7 +17,7 @@ import pytest
 
 from petiole.bus import open_bus, open_ring
 from petiole.bus.amqp import AmqpBus
-from petiole.bus.amqp_link import QUEUED
+from petiole.bus.amqp_connection import QUEUED
 from petiole.bus.amqp_publisher import Publisher
 from petiole.errors import SetupError, Unavailable
 from petiole.events import task_feed
@@ -487,6 +487,30 @@ class TestRefusals:
         url = rabbitmq.node.virtual_host("/", user="reader", password="secret")
         with pytest.raises(SetupError, match=r"lets reader do too little.*Permit it configure"):
             open_bus(make_settings(NO_DATABASE, bus_url=url))
+
+    def test_the_permissions_that_the_documentation_names_are_enough_and_needed(self, make_settings, rabbitmq, caplog):
+        settings = make_settings(NO_DATABASE, bus_url=rabbitmq.node.virtual_host("/", user="ringer", password="secret"))
+        rabbitmq.node.control("add_user", "ringer", "secret")
+        for allowed in (rf"^{settings.key_prefix}\.rings$", rf"^({settings.key_prefix}\.rings|amq\.gen-.*)$"):
+            rabbitmq.node.control("set_permissions", "ringer", allowed, allowed, allowed)
+            open_ring(settings)
+            if "gen" not in allowed:
+                with pytest.raises(SetupError, match=r"lets ringer do too little .*amq\.gen"):
+                    open_bus(settings)
+        made = amqp_setup(settings)
+        made.listener.start()
+        made.open()
+        assert made.bus.follow(FEED, timeout=SOON)
+        made.say()
+        made.listener.wait_for(FEED, 1)
+        assert made.bus.probe(timeout=SOON)
+        # Taken away while it listens: that is said where somebody looks.
+        rabbitmq.node.control("set_permissions", "ringer", "^$", "^$", "^$")
+        made.bus.restart()
+        wait_until(lambda: any(record.levelname == "ERROR" for record in caplog.records), SOON, "the log says so")
+        made.bus.close()
+        made.listener._thread.join(SOON)
+        assert made.listener.ended()
 
     def test_something_else_under_the_same_name_is_named(self, make_settings, rabbitmq, settings):
         publisher = Publisher(settings, url=rabbitmq.url)

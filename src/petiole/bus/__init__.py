@@ -21,7 +21,7 @@ def open_bus(settings: Settings) -> Bus:
     if is_amqp(url):
         from petiole.bus.amqp import AmqpBus
 
-        _look_at_rabbitmq(settings, url)
+        _look_at_rabbitmq(settings, url, listens=True)
         return AmqpBus(settings, url=url)
     return RedisBus(settings, url=url)
 
@@ -36,7 +36,7 @@ def open_ring(settings: Settings) -> Ring:
     if is_amqp(url):
         from petiole.bus.amqp_publisher import Publisher
 
-        _look_at_rabbitmq(settings, url)
+        _look_at_rabbitmq(settings, url, listens=False)
         return Ringer(Publisher(settings, url=url).publish).ring
     return Ringer(publisher(settings, url=url)).ring
 
@@ -60,11 +60,11 @@ def _url(settings: Settings) -> str:
     return settings.bus_url
 
 
-def _look_at_rabbitmq(settings: Settings, url: str) -> None:
+def _look_at_rabbitmq(settings: Settings, url: str, *, listens: bool) -> None:
     from petiole.bus.amqp_connection import look_at
 
     try:
-        look_at(settings, url)
+        look_at(settings, url, listens=listens)
     except Unavailable as error:
         # As with the journal: it may be started later, and until then events arrive by the head check.
         log.warning("bus_away", extra={"error": str(error)})

@@ -13,7 +13,7 @@ from petiole.bus.amqp_connection import Broker, exchange_of, read_url
 from petiole.bus.amqp_link import Link
 from petiole.bus.amqp_publisher import Publisher
 from petiole.bus.contract import Ring
-from petiole.errors import PetioleError
+from petiole.errors import PetioleError, Unavailable
 from petiole.events import mint_id
 from petiole.settings import Settings
 
@@ -65,7 +65,9 @@ class AmqpBus:
             except PetioleError as error:
                 turn += 1
                 if not self._closed.is_set():
-                    log.info("bus_lost", extra={"error": str(error), "pause": pause})
+                    # What doesn't pass by itself is for whoever reads the log.
+                    level = logging.INFO if isinstance(error, Unavailable) else logging.ERROR
+                    log.log(level, "bus_lost", extra={"error": str(error), "pause": pause})
             self._closed.wait(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)
 

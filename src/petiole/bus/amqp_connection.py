@@ -27,6 +27,8 @@ EXAMPLE: Final = "amqp://user:password@host:5672/vhost"
 # What py-amqp raises where a connection is lost, or is given up by another thread while it is being read.
 LOST: Final = (AMQPError, OSError, AttributeError, KeyError, TypeError, ValueError, struct.error)
 HEARTBEAT_FRAME: Final = 8
+# How many rings the broker keeps for a web process that doesn't read them; the oldest are dropped then.
+QUEUED: Final = 10_000
 
 _TLS_OPTIONS: Final = ("ca_certs", "certfile", "keyfile", "cert_reqs", "check_hostname")
 _CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
@@ -201,6 +203,16 @@ def declare(channel: Any, exchange: str) -> None:
     channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
 
 
+def make_queue(channel: Any) -> str:
+    """Make a queue that goes with its connection, and return the name that the broker has given it.
+
+    Exclusive: of those that aren't durable, the one kind that every RabbitMQ takes.
+    """
+    arguments = {"x-max-length": QUEUED}
+    queue: str = channel.queue_declare("", exclusive=True, auto_delete=True, arguments=arguments).queue
+    return queue
+
+
 def read_once(connection: amqp.Connection) -> None:
     """Read one message, or one heartbeat: py-amqp's own `drain_events` would go on waiting after that."""
     while True:
@@ -215,8 +227,8 @@ def has_read(connection: amqp.Connection) -> bool:
     return bool(pending and pending())
 
 
-def look_at(settings: Settings, url: str) -> None:
-    """Connect once and look whether rings could be published and heard there.
+def look_at(settings: Settings, url: str, *, listens: bool) -> None:
+    """Connect once and look whether rings could be published there; `listens`: and heard.
 
     Raises:
         SetupError: they could not.
@@ -231,7 +243,11 @@ def look_at(settings: Settings, url: str) -> None:
             continue
         try:
             with speaking(broker):
-                declare(connection.channel(), exchange_of(settings))
+                channel = connection.channel()
+                exchange = exchange_of(settings)
+                declare(channel, exchange)
+                if listens:
+                    channel.queue_bind(make_queue(channel), exchange, "probe")
                 connection.close()
         finally:
             connection.collect()

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from petiole.bus.amqp_connection import LOST, Broker, connect, declare, has_read, read_once, speaking
+from petiole.bus.amqp_connection import LOST, Broker, connect, declare, has_read, make_queue, read_once, speaking
 
 # RabbitMQ advises 5 to 20 s; after two of them without a byte a connection counts as lost.
 HEARTBEAT: Final = 5
-# How many rings the broker keeps for a web process that doesn't read them; the oldest are dropped then.
-QUEUED: Final = 10_000
 # How many are under way to it at most, and after how many it says that it has them.
 PREFETCHED: Final = 1000
 ACKNOWLEDGED: Final = 250
@@ -100,10 +98,7 @@ class Link:
 
     def _make_queue(self) -> str:
         declare(self._channel, self._exchange)
-        # Exclusive: the one kind of queue that isn't durable and that every RabbitMQ still takes.
-        queue: str = self._channel.queue_declare(
-            "", exclusive=True, auto_delete=True, arguments={"x-max-length": QUEUED}
-        ).queue
+        queue = make_queue(self._channel)
         self._channel.basic_qos(0, PREFETCHED, False)
         # Acknowledged, though nothing is ever redelivered: without that a broker sends what nobody reads without a bound.
         # When the queue is deleted, py-amqp raises `ConsumerCancelled`.
