@@ -141,11 +141,25 @@ class Settings:
                     raise SetupError(f"{key} isn't a setting of Petiole. {hint}")
                 if name not in values:
                     values[name] = _convert(key, source[key], known[name])
-        if not values.get("journal_url"):
-            values["journal_url"] = _journal_in(broker_url)
-        rings = broker_url is not None and (is_redis(broker_url) or is_amqp(broker_url))
-        if rings and not is_redis(values["journal_url"]) and not values.get("bus_url"):
-            values["bus_url"] = broker_url
+        journal_url = values.get("journal_url") or ""
+        if broker_url and is_redis(broker_url):
+            if not journal_url:
+                values["journal_url"] = journal_url = broker_url
+            elif not is_redis(journal_url) and not values.get("bus_url"):
+                values["bus_url"] = broker_url
+        if broker_url and is_amqp(broker_url):
+            if not journal_url:
+                raise SetupError(
+                    "Petiole has no journal: the Celery broker is RabbitMQ, which can ring, but keeps nothing to be read "
+                    "again. Set PETIOLE_JOURNAL_URL to a postgresql:// URL, or on a single machine to a sqlite:/// URL."
+                )
+            if not is_redis(journal_url) and not values.get("bus_url"):
+                values["bus_url"] = broker_url
+        if not journal_url:
+            raise SetupError(
+                "Petiole has no journal: the Celery broker isn't Redis. Set PETIOLE_JOURNAL_URL to a redis://, "
+                "postgresql:// or sqlite:/// URL."
+            )
         return cls(**values)
 
 
@@ -157,21 +171,6 @@ def is_redis(url: str) -> bool:
 def is_amqp(url: str) -> bool:
     """Say whether a URL is of RabbitMQ."""
     return urlsplit(url).scheme in AMQP_SCHEMES
-
-
-def _journal_in(broker_url: str | None) -> str:
-    """Return the journal where none is set: Celery's broker, if that keeps one."""
-    if broker_url and is_redis(broker_url):
-        return broker_url
-    if broker_url and is_amqp(broker_url):
-        raise SetupError(
-            "Petiole has no journal: the Celery broker is RabbitMQ, which can ring, but keeps nothing to be read again. Set "
-            "PETIOLE_JOURNAL_URL to a postgresql:// URL, or on a single machine to a sqlite:/// URL."
-        )
-    raise SetupError(
-        "Petiole has no journal: the Celery broker isn't Redis. Set PETIOLE_JOURNAL_URL to a redis://, postgresql:// or "
-        "sqlite:/// URL."
-    )
 
 
 def _convert(key: str, value: Any, setting: Field[Any]) -> Any:

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import amqp
 import pytest
+from celery import Celery
 
+from petiole import init_celery
 from petiole.client import TaskView
 from petiole.events import Event
 from petiole.journal.sql.server import upgrade
@@ -192,3 +195,42 @@ def test_a_killed_worker_is_noticed_and_a_late_acknowledged_task_runs_again(back
         gate.touch()
         assert view.wait(timeout=30)["state"] == "succeeded"
         assert file.read_text() == "published\n"
+
+
+def test_what_rabbitmq_does_not_confirm_is_refused_and_never_runs_later(backbone: Backbone, tmp_path: Path) -> None:
+    with backbone.running(tmp_path) as system:
+        client = system.client("ann")
+        assert client.start("/start/silent", {}).wait(timeout=30)["result"] == "done"
+        backbone.broker.raise_memory_alarm()
+        try:
+            for _ in range(2):
+                refused = client.session.post(f"{system.url}/start/silent", json={}, timeout=30)
+                assert refused.status_code == 503
+                assert "Nothing was started" in refused.text
+        finally:
+            backbone.broker.clear_memory_alarm()
+        # The broker had both in its buffers. The next one comes after them.
+        assert client.start("/start/silent", {}).wait(timeout=30)["result"] == "done"
+        passed_over = [line for line in system.log if "worker_app.silent" in line and "ignored" in line]
+        assert len(passed_over) == 2
+        tasks = client.session.get(f"{system.url}/petiole/tasks", timeout=5).json()["tasks"]
+        assert [task["document"]["state"] for task in tasks] == ["succeeded"] * 2
+
+
+def test_the_broker_confirms_each_task_that_is_started(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in backbone.settings.items():
+        if name.startswith("PETIOLE_"):
+            monkeypatch.setenv(name, value)
+    app = Celery("confirmed", broker=backbone.settings["CELERY_BROKER_URL"], set_as_current=False)
+    tracking = init_celery(app)
+    acknowledged: list[int] = []
+    seen = amqp.Channel._on_basic_ack
+    monkeypatch.setattr(
+        amqp.Channel, "_on_basic_ack", lambda self, tag, multiple: (acknowledged.append(tag), seen(self, tag, multiple))
+    )
+    for number in range(1, 4):
+        tracking.start("tasks.work", owner="me")
+        assert len(acknowledged) == number
+    # The control: by Celery's own way the broker says nothing.
+    app.send_task("tasks.work")
+    assert len(acknowledged) == 3
