@@ -14,7 +14,9 @@ from typing import Any, Final, cast
 from celery import Celery, Signature, Task
 from celery.backends.base import DisabledBackend
 from kombu import serialization
-from kombu.exceptions import EncodeError, OperationalError
+from kombu.connection import Connection
+from kombu.exceptions import EncodeError, LimitExceeded, OperationalError
+from kombu.messaging import Producer
 from kombu.pools import producers
 
 from petiole.errors import InvalidEvent, PetioleError, SetupError, Unavailable
@@ -187,12 +189,11 @@ class Tracking:
         RabbitMQ says nothing of a message unless it is asked to, and the task would be queued for ever if it was lost.
         """
         conf = self.celery_app.conf
-        connection = self.celery_app.connection_for_write(transport_options={"confirm_publish": True})
-        if conf.task_always_eager or connection.transport.driver_type != "amqp":
+        if self._confirmed_by is None or conf.task_always_eager:
             yield {}
             return
         timeout = float(conf.broker_connection_timeout or BROKER_TIMEOUT)
-        with producers[connection].acquire(block=True, timeout=timeout) as producer:
+        with self._producer(timeout) as producer:
             try:
                 yield {"producer": producer, "timeout": timeout, "confirm_timeout": timeout}
             except BaseException:
@@ -216,6 +217,23 @@ class Tracking:
         except Exception as error:
             raise Unavailable(f"Celery's result backend doesn't answer ({error}). Start it, or unset it.") from error
         return outcome(meta.get("status"), meta.get("result"), task_id=task_id, now=now_ms())
+
+    @functools.cached_property
+    def _confirmed_by(self) -> Connection | None:
+        """Where the broker confirms when it is asked to; it stands for a pool of such connections."""
+        connection = self.celery_app.connection_for_write(transport_options={"confirm_publish": True})
+        return connection if connection.transport.driver_type == "amqp" else None
+
+    @contextmanager
+    def _producer(self, timeout: float) -> Iterator[Producer]:
+        try:
+            producer = producers[self._confirmed_by].acquire(block=True, timeout=timeout)
+        except LimitExceeded as error:
+            raise OperationalError("no connection to the broker came free in time") from error
+        try:
+            yield producer
+        finally:
+            producer.release()
 
     def _publish(
         self,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from celery import Celery
 
 from petiole import init_celery
 from petiole.client import TaskView
+from petiole.errors import Unavailable
 from petiole.events import Event
 from petiole.journal.sql.server import upgrade
 from tests.integration.system import System, running, wait_until
@@ -234,3 +237,26 @@ def test_the_broker_confirms_each_task_that_is_started(backbone: Backbone, monke
     # The control: by Celery's own way the broker says nothing.
     app.send_task("tasks.work")
     assert len(acknowledged) == 3
+
+
+def test_more_starts_than_connections_are_refused_in_a_sentence_while_the_broker_is_silent(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in backbone.settings.items():
+        if name.startswith("PETIOLE_"):
+            monkeypatch.setenv(name, value)
+    app = Celery("silent", broker=backbone.settings["CELERY_BROKER_URL"], set_as_current=False)
+    app.conf.broker_connection_timeout = 1.0
+    tracking = init_celery(app)
+    tracking.start("tasks.work", owner="me")
+    backbone.broker.pause()
+    try:
+        with ThreadPoolExecutor(30) as threads:
+            began = time.monotonic()
+            answers = [threads.submit(tracking.start, "tasks.work", owner="me") for _ in range(30)]
+            errors = [answer.exception(timeout=60) for answer in answers]
+            assert time.monotonic() - began < 30
+    finally:
+        backbone.broker.resume()
+    assert all(isinstance(error, Unavailable) and "Nothing was started" in str(error) for error in errors), errors
+    assert tracking.start("tasks.work", owner="me").document["state"] == "queued"
