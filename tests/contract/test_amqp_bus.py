@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -22,7 +23,7 @@ from petiole.bus.amqp_publisher import Publisher
 from petiole.errors import SetupError, Unavailable
 from petiole.events import task_feed
 from petiole.settings import Settings
-from tests.conftest import rabbitmq_scripts
+from tests.conftest import found_or_skipped, rabbitmq_scripts
 from tests.contract.test_bus import FEED, NO_DATABASE, OTHER, SOON, Listener, Setup, amqp_setup
 from tests.rabbitmq_server import RabbitServer, new_directory
 from tests.services import wait_until
@@ -97,9 +98,17 @@ def listen(settings: Settings) -> Iterator[Setup]:
     assert made.listener.ended()
 
 
+def find_openssl() -> Path:
+    found = shutil.which("openssl")
+    if found is None:
+        raise SetupError("There is no openssl here. Install it with: apt install openssl")
+    return Path(found)
+
+
 @pytest.fixture(scope="module")
 def tls_rabbitmq() -> Iterator[RabbitServer]:
     """A server that takes TLS too, with a certificate of its own for `localhost`."""
+    found_or_skipped(find_openssl)
     with new_directory() as directory:
         server = RabbitServer(rabbitmq_scripts(), Path(directory), tls=True)
         server.start()

@@ -19,7 +19,8 @@ from tests.conftest import postgres_binaries, rabbitmq_scripts
 from tests.integration.system import wait_until
 from tests.integration.test_demo import browser, command, environment, export, finish, refused, running
 
-READY = 120.0
+# Two servers and the demo itself start several times.
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,9 @@ from tests.integration.system import System, running, wait_until
 from tests.postgres_server import PostgresServer
 from tests.rabbitmq_server import RabbitServer
 
+# RabbitMQ is started again in the middle of some.
+pytestmark = pytest.mark.timeout(240)
+
 _names = (f"rabbitmq{number}" for number in itertools.count(1))
 
 

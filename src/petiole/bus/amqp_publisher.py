@@ -28,6 +28,10 @@ from petiole.settings import Settings
 TRANSIENT: Final = 1
 
 
+class Full(Unavailable):
+    """The broker has said that it takes nothing just now. Its connection is whole, and will say when that is over."""
+
+
 class Publisher:
     """One connection that only publishes: a broker that is short of memory stops reading from those, and from no other.
 
@@ -53,24 +57,21 @@ class Publisher:
             SetupError: it refuses.
         """
         line = self._line
-        if line is not None and line.process == os.getpid():
+        if line is not None and line.process != os.getpid():
+            self._inherited.append(line)
+            line = None
+        if line is not None:
             try:
                 line.send(rings)
                 return
             except LOST:
                 # It may have died long ago, while nothing was published: once more, on a new one.
                 self._drop(line)
-            except BaseException:
-                self._drop_if_lost(line)
-                raise
-        elif line is not None:
-            self._inherited.append(line)
         line = self._connect()
         try:
             with speaking(line.broker):
                 line.send(rings)
-        except Unavailable:
-            self._drop_if_lost(line)
+        except Full:
             raise
         except BaseException:
             self._drop(line)
@@ -97,10 +98,6 @@ class Publisher:
         if self._closed:
             line.give_up()
         return line
-
-    def _drop_if_lost(self, line: _Line) -> None:
-        if not line.blocked:
-            self._drop(line)
 
     def _drop(self, line: _Line) -> None:
         self._line = None
@@ -136,7 +133,7 @@ class _Line:
         while has_read(self._connection) or self._selector.select(0):
             read_once(self._connection)
         if self.blocked:
-            raise Unavailable(f"RabbitMQ at {self.broker} takes no message just now: it is short of memory or disk.")
+            raise Full(f"RabbitMQ at {self.broker} takes no message just now: it is short of memory or disk.")
         for feed, text in rings:
             body = text.encode() if isinstance(text, str) else text
             message = amqp.Message(body, content_type="application/json", delivery_mode=TRANSIENT)
