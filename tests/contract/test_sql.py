@@ -44,7 +44,7 @@ from tests.contract.backends import (
     stored,
 )
 from tests.contract.test_bus import Listener
-from tests.postgres_server import PostgresServer
+from tests.postgres_server import PASSWORD, PostgresServer
 from tests.services import wait_until
 
 BUS = "redis://127.0.0.1:1/0"
@@ -428,6 +428,37 @@ class TestUnavailable:
         thread.join(20)
         assert not thread.is_alive()
         assert journal.heads([FEED])[FEED].state == "queued"
+
+    @pytest.mark.parametrize(
+        ("more", "said"),
+        [
+            ({"database": "nowhere"}, 'database "nowhere" does not exist'),
+            ({"user": "nobody-here"}, "authentication failed"),
+            ({"password": "wrong"}, "authentication failed"),
+            ({"database": "postgres?sslmode=require"}, "SSL was required"),
+        ],
+    )
+    def test_what_the_server_refuses_is_refused_at_start_with_the_setting(
+        self, make_settings, postgres_server, more, said
+    ):
+        url = postgres_server.url(**more)
+        for opening in (lambda: open_journal(make_settings(url, bus_url=BUS)), lambda: upgrade(url)):
+            with pytest.raises(SetupError, match=f"refuses the connection .*{said}.*PETIOLE_JOURNAL_URL") as caught:
+                opening()
+            assert PASSWORD not in str(caught.value)
+
+    def test_what_is_refused_later_counts_as_an_outage(self, make_settings, own_postgres):
+        url = own_postgres.create("journal")
+        upgrade(url)
+        journal = SqlJournal(make_settings(url))
+        opened(journal)
+        with own_postgres.connect() as client:
+            client.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'petiole'")
+            client.execute("ALTER DATABASE journal RENAME TO elsewhere")
+            with pytest.raises(Unavailable, match="does not exist"):
+                journal.append(FEED, line())
+            client.execute("ALTER DATABASE elsewhere RENAME TO journal")
+        stored(journal.append(FEED, line()))
 
     def test_no_message_has_the_password(self, make_settings):
         journal = SqlJournal(make_settings("postgresql://ann:secret@127.0.0.1:1/journal", journal_timeout=0.5))
