@@ -8,7 +8,7 @@ CHAOS_OPTIONS ?=
 MINUTES ?= 60
 
 # What the tests need of the system: command=package of Debian and Ubuntu.
-SYSTEM := redis-server=redis-server postgres=postgresql nginx=nginx-light openssl=openssl ip=iproute2 \
+SYSTEM := redis-server=redis-server postgres=postgresql rabbitmq-server=rabbitmq-server nginx=nginx-light openssl=openssl ip=iproute2 \
 	systemd-analyze=systemd
 
 BIN := $(VENV)/bin

@@ -4,18 +4,20 @@ import itertools
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from petiole.demo.postgres_server import find_postgres
+from petiole.demo.rabbitmq_server import find_rabbitmq
 from petiole.demo.redis_server import bundled_redis_server
+from petiole.errors import SetupError
 from petiole.journal.sql.server import upgrade
 from petiole.settings import Settings
-from tests.postgres_journal import JournalServer
-from tests.postgres_server import PostgresServer, postgres_binaries
+from tests.postgres_server import PostgresServer
+from tests.rabbitmq_server import RabbitServer, new_directory
 from tests.redis_cluster import ClusterServer
 from tests.redis_sentinel import SentinelServer
 from tests.services import RedisServer, system_redis_server
@@ -97,46 +99,74 @@ def redis_sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentin
         made.kill()
 
 
-def found_postgres_binaries() -> Path:
+def found_or_skipped(find: Callable[[], Path]) -> Path:
+    """Return what `find` finds; if that is nothing the test fails in CI and is skipped elsewhere."""
+    try:
+        return find()
+    except SetupError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+def postgres_binaries() -> Path:
     """Return the directory of PostgreSQL's programs; without it the test fails in CI and is skipped elsewhere."""
-    found = postgres_binaries()
-    if found:
-        return found
-    remedy = "There is no PostgreSQL server here. Install it with: apt install postgresql"
-    if os.environ.get("CI"):
-        pytest.fail(remedy)
-    pytest.skip(remedy)
+    return found_or_skipped(find_postgres)
 
 
 @pytest.fixture(scope="session")
-def journal_server() -> Iterator[JournalServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     """One server for the whole session; tests keep apart by `key_prefix` or by a database of their own."""
-    with tempfile.TemporaryDirectory(prefix="petiole-postgres-") as directory:
-        # Not below pytest's directory, which only its own user can enter.
-        Path(directory).chmod(0o755)
-        server = JournalServer(found_postgres_binaries(), Path(directory) / "server")
+    server = PostgresServer(postgres_binaries())
+    try:
         server.start()
         yield server
-        server.kill()
+    finally:
+        server.close()
 
 
 @pytest.fixture
-def own_postgres() -> Iterator[JournalServer]:
+def own_postgres() -> Iterator[PostgresServer]:
     """A server of the test's own, to kill, restart and pause."""
-    with tempfile.TemporaryDirectory(prefix="petiole-postgres-") as directory:
-        Path(directory).chmod(0o755)
-        server = JournalServer(found_postgres_binaries(), Path(directory) / "server")
+    server = PostgresServer(postgres_binaries())
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgres_server: PostgresServer) -> str:
+    """A database of the session's server that has Petiole's tables."""
+    url = postgres_server.create("journal")
+    upgrade(url)
+    return url
+
+
+def rabbitmq_scripts() -> Path:
+    """Return the directory of RabbitMQ's scripts; without it the test fails in CI and is skipped elsewhere."""
+    return found_or_skipped(find_rabbitmq)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitServer]:
+    """One RabbitMQ for the whole session; tests keep apart by `key_prefix` or by a virtual host of their own."""
+    with new_directory() as directory:
+        server = RabbitServer(rabbitmq_scripts(), Path(directory))
         server.start()
         yield server
         server.kill()
 
 
-@pytest.fixture(scope="session")
-def postgresql_url(journal_server: JournalServer) -> str:
-    """A database of the session's server that has Petiole's tables."""
-    url = journal_server.create("journal")
-    upgrade(url)
-    return url
+@pytest.fixture(scope="module")
+def own_rabbitmq() -> Iterator[RabbitServer]:
+    """A RabbitMQ of a module's own, to kill, restart and pause: it takes seconds to start."""
+    with new_directory() as directory:
+        server = RabbitServer(rabbitmq_scripts(), Path(directory))
+        server.start()
+        yield server
+        server.kill()
 
 
 @pytest.fixture
@@ -146,23 +176,6 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """One PostgreSQL server for the whole session; without the programs the tests fail in CI and are skipped elsewhere."""
-    binaries = postgres_binaries()
-    if binaries is None:
-        remedy = "There is no PostgreSQL server here. Install it with: apt install postgresql"
-        if os.environ.get("CI"):
-            pytest.fail(remedy)
-        pytest.skip(remedy)
-    server = PostgresServer(binaries)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture

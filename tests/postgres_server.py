@@ -1,94 +1,77 @@
-"""A real PostgreSQL server for tests."""
+"""A real PostgreSQL server for tests: on a free port, to kill, restart and pause."""
 
 from __future__ import annotations
 
 import os
-import pwd
-import re
 import shutil
 import signal
 import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
 
 import psycopg
 
+from petiole.demo.postgres_server import PostgresCluster
 from petiole.demo.redis_server import free_port
 from tests.services import wait_until
 
-USER = "petiole"
 PASSWORD = "s3cret p@ss/word?#%"
 START_WITHIN = 30.0
-
-
-def postgres_binaries() -> Path | None:
-    """Return the directory with `initdb` and `postgres`: on the PATH, else Debian's of the newest version."""
-    found = shutil.which("postgres")
-    if found and (Path(found).parent / "initdb").exists():
-        return Path(found).parent
-    installed = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
-    return max(installed, key=lambda path: [int(part) for part in re.findall(r"\d+", path.parent.name)], default=None)
+OPTIONS = {"fsync": "off", "shared_buffers": "32MB", "max_connections": "200"}
 
 
 class PostgresServer:
-    """One server on loopback, with a port and a data directory of its own, a user and a password.
+    """One server on loopback, with a port and a directory that stay its own through every restart.
 
-    PostgreSQL refuses to run as root, so there it runs as `postgres` or `nobody`.
+    It doesn't sync to disk, so it is for faults of its processes and not of its machine.
     """
 
     def __init__(self, binaries: Path) -> None:
-        self._binaries = binaries
         # Not below pytest's own directory, which only its owner may enter.
         self.directory = Path(tempfile.mkdtemp(prefix="petiole-postgres-"))
-        self._as: dict[str, object] = {}
-        if os.geteuid() == 0:
-            names = {entry.pw_name: entry for entry in pwd.getpwall()}
-            entry = names.get("postgres") or names["nobody"]
-            os.chown(self.directory, entry.pw_uid, entry.pw_gid)
-            self._as = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        self.directory.chmod(0o755)
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        passwords = self.directory / "password"
-        passwords.write_text(PASSWORD)
-        passwords.chmod(0o644)
-        self._run(
-            *("initdb", "--pgdata", str(self.directory / "data"), "--username", USER, "--pwfile", str(passwords)),
-            *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync"),
+        self._cluster = PostgresCluster(
+            binaries, self.directory / "server", self.port, password=PASSWORD, options=OPTIONS
         )
-        passwords.unlink()
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def url(self, database: str = "postgres", *, user: str = USER, password: str = PASSWORD) -> str:
-        return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
+    def url(self, database: str = "postgres", *, user: str | None = None, password: str | None = None) -> str:
+        """Return the URL of one of its databases."""
+        return self._cluster.url(database, user=user, password=password)
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
-        """Return a connection in autocommit."""
-        return psycopg.connect(self.url(database), autocommit=True, connect_timeout=5)
+        """Return a connection of the superuser, in autocommit."""
+        return self._cluster.connect(database)
+
+    def create(self, database: str) -> str:
+        """Create a database and return its URL."""
+        return self._cluster.create(database)
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
-        settings = {
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": "",
-            "port": str(self.port),
-            "fsync": "off",
-            "full_page_writes": "off",
-            "shared_buffers": "32MB",
-            "max_connections": "30",
-        }
-        command = [str(self._binaries / "postgres"), "-D", str(self.directory / "data")]
-        command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        """Make its data if there is none, start it and wait until it answers."""
+        self._cluster.prepare()
         with (self.directory / "server.log").open("ab") as output:
             self._process = subprocess.Popen(
-                command, cwd=self.directory, stdout=output, stderr=subprocess.STDOUT, **self._as
+                self._cluster.command,
+                cwd=self._cluster.directory,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         try:
-            wait_until(self._answers, START_WITHIN, f"PostgreSQL answers on port {self.port}")
+            wait_until(self.answers, START_WITHIN, f"PostgreSQL answers on port {self.port}")
         except AssertionError as error:
             log = (self.directory / "server.log").read_text(errors="replace")
-            self.stop()
-            raise AssertionError(f"{error} Its log ends: {log[-500:]}") from None
+            self.kill()
+            raise AssertionError(f"{error} Its log ends: {log[-800:]}") from None
+
+    def answers(self) -> bool:
+        """Say whether it takes connections; false while it recovers."""
+        if self._process is not None and self._process.poll() is not None:
+            raise AssertionError(f"PostgreSQL ended with {self._process.returncode} at its start.")
+        return self._cluster.answers()
 
     def empty(self, database: str) -> None:
         """Make the database, or take everything out of it, which is much quicker than a new one."""
@@ -111,55 +94,47 @@ class PostgresServer:
                 (database,),
             ).fetchall()
 
-    def freeze(self) -> list[int]:
-        """Freeze the server with the processes of its connections (SIGSTOP), and return their ids for `thaw`."""
-        assert self._process is not None
-        with self.connect() as connection:
-            found = connection.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
-            pids = [self._process.pid, *(pid for (pid,) in found if pid != connection.info.backend_pid)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        return pids
+    def pause(self) -> None:
+        """Freeze it with all its processes (SIGSTOP): its connections stay open, and it answers nobody."""
+        self._signal(signal.SIGSTOP)
 
-    def thaw(self, pids: list[int]) -> None:
-        """Let them go on."""
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._signal(signal.SIGCONT)
 
-    def stop(self) -> None:
-        """End it at once; its connections are cut off."""
-        process, self._process = self._process, None
-        if process is not None:
-            if process.poll() is None:
-                process.send_signal(signal.SIGQUIT)
-                process.send_signal(signal.SIGCONT)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
+    def kill(self) -> None:
+        """End it at once with all its processes, as when its machine dies."""
+        if self._process is not None:
+            self._signal(signal.SIGKILL)
+            self._process.wait(10)
+            self._process = None
+
+    def restart(self) -> None:
+        """Kill it and start it again on the same port and directory."""
+        self.kill()
+        self.start()
 
     def close(self) -> None:
         """End it and remove what it has written."""
-        self.stop()
+        self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _answers(self) -> bool:
-        if self._process is not None and self._process.poll() is not None:
-            raise AssertionError(f"PostgreSQL ended with {self._process.returncode} at its start.")
-        try:
-            self.connect().close()
-        except psycopg.OperationalError:
-            return False
-        return True
+    def _signal(self, number: int) -> None:
+        if self._process is None:
+            raise AssertionError("The server isn't running.")
+        # The postmaster's children are of its session, each a process group of its own.
+        for process in _family(self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
-    def _run(self, program: str, *arguments: str) -> None:
-        subprocess.run(
-            [str(self._binaries / program), *arguments],
-            cwd=self.directory,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            timeout=60,
-            **self._as,
-        )
+
+def _family(leader: int) -> list[int]:
+    """The processes of a server: it, and those that it has started."""
+    found = [leader]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                if int(parent) == leader:
+                    found.append(int(entry.name))
+    return found

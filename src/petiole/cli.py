@@ -27,6 +27,13 @@ def cli() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on.")
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 100), help="Celery worker processes.")
+@click.option(
+    "--backbone",
+    default="redis",
+    show_default=True,
+    type=click.Choice(["redis", "rabbitmq"]),
+    help="What broker, journal and bus are: Redis, or RabbitMQ with PostgreSQL.",
+)
 @click.option("--redis-url", help="Use this Redis instead of an embedded one.")
 @click.option(
     "--database-url",
@@ -38,7 +45,7 @@ def cli() -> None:
     default="petiole-demo",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Where the database, the exported files and Redis's data are kept.",
+    help="Where the database, the exported files and the backbone's data are kept.",
 )
 @click.option(
     "--rows-per-second",
@@ -51,13 +58,14 @@ def demo(
     host: str,
     port: int,
     workers: int,
+    backbone: str,
     redis_url: str | None,
     database_url: str | None,
     directory: Path,
     rows_per_second: float,
     once: bool,
 ) -> None:
-    """Run the Data Export application: Redis, a Celery worker and the web server, each in its own process."""
+    """Run the Data Export application: its backbone, a Celery worker and the web server, each in its own process."""
     try:
         from petiole.demo.system import Options
     except ImportError as error:
@@ -67,6 +75,7 @@ def demo(
         port=0 if once and port == 5000 else port,
         workers=workers,
         directory=directory.absolute(),
+        backbone=backbone,
         redis_url=redis_url,
         database_url=database_url,
         rows_per_second=rows_per_second,

@@ -6,14 +6,18 @@ import functools
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from celery import Celery, Signature, Task
 from celery.backends.base import DisabledBackend
 from kombu import serialization
-from kombu.exceptions import EncodeError, OperationalError
+from kombu.connection import Connection
+from kombu.exceptions import EncodeError, LimitExceeded, OperationalError
+from kombu.messaging import Producer
+from kombu.pools import producers
 
 from petiole.errors import InvalidEvent, PetioleError, SetupError, Unavailable
 from petiole.events import VERSION, Cursor, Document, Draft, feed_id, mint_epoch, task_feed
@@ -27,6 +31,7 @@ log = logging.getLogger(__name__)
 HEADER: Final = "petiole"
 NOBODY: Final = "nobody"
 MESSAGE_LIMIT: Final = 64 * 1024
+BROKER_TIMEOUT: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +131,11 @@ class Tracking:
         try:
             self._publish(task, args, kwargs, task_id, header.to_message(), queue, countdown)
         except (OperationalError, OSError) as error:
-            self._forget(feed)
+            # A broker that is silent may have the message all the same: removed, it is passed over.
+            self._take_back(feed, self.journal.remove)
             raise Unavailable(f"The broker didn't take the task ({error}). Nothing was started; try again.") from error
         except (EncodeError, TypeError, ValueError) as error:
-            self._forget(feed)
+            self._take_back(feed, self.journal.forget)
             raise PetioleError(
                 f"The arguments of {name} can't be sent ({error}). Pass what the task serializer can carry."
             ) from error
@@ -171,9 +177,29 @@ class Tracking:
         kept = serialization.loads(message, "application/json", "utf-8")  # type: ignore[no-untyped-call]
         signature: Signature = self.celery_app.signature(kept)
         try:
-            signature.apply_async(retry=False)
+            with self.confirming() as confirming:
+                signature.apply_async(retry=False, **confirming)
         except (OperationalError, OSError) as error:
             raise Unavailable(f"The broker didn't take a task that is to run again ({error}).") from error
+
+    @contextmanager
+    def confirming(self) -> Iterator[dict[str, Any]]:
+        """Yield options by which a publish returns when the broker has the message, in so far as that isn't so anyway.
+
+        RabbitMQ says nothing of a message unless it is asked to, and the task would be queued for ever if it was lost.
+        """
+        conf = self.celery_app.conf
+        if self._confirmed_by is None or conf.task_always_eager:
+            yield {}
+            return
+        timeout = float(conf.broker_connection_timeout or BROKER_TIMEOUT)
+        with self._producer(timeout) as producer:
+            try:
+                yield {"producer": producer, "timeout": timeout, "confirm_timeout": timeout}
+            except BaseException:
+                # A connection on which an answer is owed is not to be used again: the next would take it for its own.
+                producer.connection.collect()
+                raise
 
     def result_of(self, feed: str) -> Document | None:
         """Return how a task ended by Celery's own record, as a patch; `None` if that doesn't know, or keeps no results.
@@ -191,6 +217,23 @@ class Tracking:
         except Exception as error:
             raise Unavailable(f"Celery's result backend doesn't answer ({error}). Start it, or unset it.") from error
         return outcome(meta.get("status"), meta.get("result"), task_id=task_id, now=now_ms())
+
+    @functools.cached_property
+    def _confirmed_by(self) -> Connection | None:
+        """Where the broker confirms when it is asked to; it stands for a pool of such connections."""
+        connection = self.celery_app.connection_for_write(transport_options={"confirm_publish": True})
+        return connection if connection.transport.driver_type == "amqp" else None
+
+    @contextmanager
+    def _producer(self, timeout: float) -> Iterator[Producer]:
+        try:
+            producer = producers[self._confirmed_by].acquire(block=True, timeout=timeout)
+        except LimitExceeded as error:
+            raise OperationalError("no connection to the broker came free in time") from error
+        try:
+            yield producer
+        finally:
+            producer.release()
 
     def _publish(
         self,
@@ -212,7 +255,9 @@ class Tracking:
             self.before_eager()
         chosen = {name: value for name, value in (("queue", queue), ("countdown", countdown)) if value is not None}
         send = functools.partial(self.celery_app.send_task, task) if known is None else known.apply_async
-        send(args=list(args), kwargs=dict(kwargs or {}), task_id=task_id, headers=headers, retry=False, **chosen)
+        with self.confirming() as confirming:
+            options = {"task_id": task_id, "headers": headers, "retry": False, **chosen, **confirming}
+            send(args=list(args), kwargs=dict(kwargs or {}), **options)
 
     def _confirm(self, feed: str) -> None:
         try:
@@ -221,9 +266,9 @@ class Tracking:
             # The message is out; a worker that claims it ends this lease as well.
             log.warning("dispatch_not_confirmed", extra={"feed": feed, "error": str(error)})
 
-    def _forget(self, feed: str) -> None:
+    def _take_back(self, feed: str, how: Callable[[str], None]) -> None:
         try:
-            self.journal.forget(feed)
+            how(feed)
         except Unavailable as error:
             # Its lease ends by itself, and then it is concluded.
             log.warning("feed_not_forgotten", extra={"feed": feed, "error": str(error)})

@@ -27,6 +27,7 @@ TRUTHS: Final = {
     "no": False,
     "off": False,
 }
+AMQP_SCHEMES: Final = ("amqp", "amqps", "pyamqp")
 SQL_SCHEMES: Final = ("postgresql", "postgresql+psycopg", "sqlite")
 
 # What Kubernetes and Docker put into the environment for a service that is named petiole.
@@ -46,7 +47,7 @@ class Settings:
 
     journal_url: str = _setting("", "URL", "where the journal is; empty: Celery's broker, where that is Redis")
     bus_url: str = _setting(
-        "", "URL", "where the bus is; empty: the journal's Redis, else Celery's broker, where that is Redis"
+        "", "URL", "where the bus is; empty: the journal's Redis, else Celery's broker, where that is Redis or RabbitMQ"
     )
     key_prefix: str = _setting("petiole", "text", "begins every key and channel; one per environment")
     facts_kept: int = _setting(2000, "facts", "how many facts a feed keeps for readers that come back")
@@ -122,9 +123,9 @@ class Settings:
     ) -> Settings:
         """Build the settings from the environment, then `sources` in their order, then the defaults.
 
-        Keys are `PETIOLE_<KEY>`, in capitals or small letters; others are passed over. `broker_url` stands in where it
-        is a Redis URL: for `journal_url`, and for `bus_url` where the journal isn't in Redis. `broker_options` are Celery's
-        `broker_transport_options`, which name a Sentinel's master.
+        Keys are `PETIOLE_<KEY>`, in capitals or small letters; others are passed over. `broker_url` stands in: a Redis
+        for `journal_url`, and a Redis or a RabbitMQ for `bus_url` where the journal isn't in Redis. `broker_options` are
+        Celery's `broker_transport_options`, which name a Sentinel's master.
 
         Raises:
             SetupError: a key with the prefix is unknown, a value is of another type, or there is no journal.
@@ -158,6 +159,14 @@ class Settings:
                 "PETIOLE_JOURNAL_URL to redis+sentinel://host:26379,host:26379/master, or master_name in Celery's "
                 "broker_transport_options."
             )
+        if broker_url and is_amqp(broker_url):
+            if not journal_url:
+                raise SetupError(
+                    "Petiole has no journal: the Celery broker is RabbitMQ, which can ring, but keeps nothing to be read "
+                    "again. Set PETIOLE_JOURNAL_URL to a postgresql:// URL, or on a single machine to a sqlite:/// URL."
+                )
+            if not is_redis(journal_url) and not values.get("bus_url"):
+                values["bus_url"] = broker_url
         if not journal_url:
             raise SetupError(
                 "Petiole has no journal: the Celery broker isn't Redis. Set PETIOLE_JOURNAL_URL to a redis://, "
@@ -169,6 +178,11 @@ class Settings:
 def is_redis(url: str) -> bool:
     """Say whether a URL is of a Redis (or Valkey) server."""
     return urlsplit(url).scheme in REDIS_SCHEMES
+
+
+def is_amqp(url: str) -> bool:
+    """Say whether a URL is of RabbitMQ."""
+    return urlsplit(url).scheme in AMQP_SCHEMES
 
 
 def _convert(key: str, value: Any, setting: Field[Any]) -> Any:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from petiole.bus import open_bus
+from petiole.bus.amqp_connection import declare
+from petiole.bus.amqp_publisher import Publisher
 from petiole.bus.contract import Bus
 from petiole.bus.memory import MemoryBus
 from petiole.bus.redis import RedisBus
@@ -24,6 +26,8 @@ from tests.services import RedisServer, wait_until
 FEED = task_feed("a")
 OTHER = task_feed("b")
 SOON = 5.0
+# For a journal that rings by itself no bus but its own is taken; where the journal is in memory its URL is read no further.
+NO_DATABASE = "postgresql://127.0.0.1:1/none"
 
 
 class Listener:
@@ -92,8 +96,24 @@ def redis_setup(settings: Settings) -> Setup:
     return Setup(RedisJournal(settings), open_bus(settings))
 
 
+def amqp_setup(settings: Settings) -> Setup:
+    publisher = Publisher(settings, url=settings.bus_url)
+
+    def ring(feed: str, text: str | bytes) -> None:
+        publisher.publish([(feed, text)])
+        # On the same channel, so what was rung has been routed when this is answered, as with Redis.
+        declare(publisher._line._channel, publisher._exchange)
+
+    return Setup(MemoryJournal(settings, ring=ring), open_bus(settings))
+
+
 @pytest.fixture(
-    params=["memory", *(f"{kind}-{variant}" for kind in ("redis", "cluster") for variant in VARIANTS), "sentinel"]
+    params=[
+        "memory",
+        "amqp",
+        *(f"{kind}-{variant}" for kind in ("redis", "cluster") for variant in VARIANTS),
+        "sentinel",
+    ]
 )
 def setup(request: Any, make_settings: Any, redis_servers: Any, redis_clusters: Any) -> Iterator[Setup]:
     kind, _, variant = request.param.partition("-")
@@ -105,6 +125,8 @@ def setup(request: Any, make_settings: Any, redis_servers: Any, redis_clusters: 
             made = redis_setup(make_settings(redis_servers(variant).url))
         case "cluster":
             made = redis_setup(make_settings(redis_clusters(variant).url))
+        case "amqp":
+            made = amqp_setup(make_settings(NO_DATABASE, bus_url=request.getfixturevalue("rabbitmq").url))
         case _:
             made = redis_setup(make_settings(request.getfixturevalue("redis_sentinels").url))
     made.listener.start()
@@ -278,8 +300,8 @@ class TestRings:
         setup.listener.close()
         assert setup.listener.ended()
 
-    def test_close_before_listening_lets_it_end_at_once(self, setup, make_settings, redis_servers):
-        bus = MemoryBus() if isinstance(setup.bus, MemoryBus) else open_bus(setup.bus._settings)
+    def test_close_before_listening_lets_it_end_at_once(self, setup):
+        bus = MemoryBus() if isinstance(setup.bus, MemoryBus) else open_bus(setup.journal._settings)
         bus.close()
         thread = threading.Thread(target=bus.listen, args=(print,), kwargs={"on_return": lambda: None}, daemon=True)
         thread.start()

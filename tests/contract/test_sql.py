@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from sqlalchemy import Connection, create_engine, make_url, text
 
 from petiole.bus import open_bus, open_ring
+from petiole.bus.amqp import AmqpBus
 from petiole.bus.redis import RedisBus
 from petiole.cli import cli
 from petiole.errors import PetioleError, SetupError, Unavailable
@@ -43,7 +44,7 @@ from tests.contract.backends import (
     stored,
 )
 from tests.contract.test_bus import Listener
-from tests.postgres_journal import JournalServer
+from tests.postgres_server import PASSWORD, PostgresServer
 from tests.services import wait_until
 
 BUS = "redis://127.0.0.1:1/0"
@@ -78,9 +79,9 @@ print(time.monotonic() - began, ticks)
 
 
 @pytest.fixture
-def no_tables(request: pytest.FixtureRequest, journal_server: JournalServer) -> str:
+def no_tables(request: pytest.FixtureRequest, postgres_server: PostgresServer) -> str:
     """The URL of a PostgreSQL database without Petiole's tables."""
-    return journal_server.create(f"empty{os.getpid()}_{time.monotonic_ns()}")
+    return postgres_server.create(f"empty{os.getpid()}_{time.monotonic_ns()}")
 
 
 def ask(url: str, statement: str, **values: Any) -> list[Any]:
@@ -226,10 +227,10 @@ class TestLifetimes:
 
 
 class TestConnections:
-    def test_nothing_is_lost_when_connections_have_gone_stale(self, postgresql_url, journal_server, make_settings):
+    def test_nothing_is_lost_when_connections_have_gone_stale(self, postgresql_url, postgres_server, make_settings):
         journal = SqlJournal(make_settings(postgresql_url))
         claimed(journal)
-        with journal_server.client() as client:
+        with postgres_server.connect() as client:
             for number in range(2, 6):
                 stored(journal.append(FEED, line(), run=1, fact=number))
                 client.execute(
@@ -309,10 +310,10 @@ class TestGevent:
 
 class TestUnavailable:
     def test_a_call_to_a_paused_server_fails_within_its_timeout(self, own_postgres, make_settings):
-        upgrade(own_postgres.url)
-        journal = SqlJournal(make_settings(own_postgres.url, journal_timeout=0.5))
+        upgrade(own_postgres.url())
+        journal = SqlJournal(make_settings(own_postgres.url(), journal_timeout=0.5))
         opened(journal)
-        fresh = SqlJournal(make_settings(own_postgres.url, journal_timeout=0.5))
+        fresh = SqlJournal(make_settings(own_postgres.url(), journal_timeout=0.5))
         own_postgres.pause()
         for tried in (journal, fresh):
             began = time.monotonic()
@@ -324,8 +325,8 @@ class TestUnavailable:
         stored(journal.append(FEED, line()))
 
     def test_a_restarted_server_has_what_it_was_told(self, own_postgres, make_settings):
-        upgrade(own_postgres.url)
-        journal = SqlJournal(make_settings(own_postgres.url))
+        upgrade(own_postgres.url())
+        journal = SqlJournal(make_settings(own_postgres.url()))
         answer = claimed(journal)
         own_postgres.kill()
         with pytest.raises(Unavailable, match="doesn't answer"):
@@ -363,10 +364,10 @@ class TestUnavailable:
         stored(journal.append(FEED, line()))
 
     def test_a_server_that_takes_no_writes_is_unavailable(self, own_postgres, make_settings):
-        upgrade(own_postgres.url)
-        journal = SqlJournal(make_settings(own_postgres.url))
+        upgrade(own_postgres.url())
+        journal = SqlJournal(make_settings(own_postgres.url()))
         before = opened(journal)
-        with own_postgres.client() as client:
+        with own_postgres.connect() as client:
             client.execute("ALTER SYSTEM SET default_transaction_read_only = on")
             client.execute("SELECT pg_reload_conf()")
             wait_until(lambda: refuses(journal), what="the server takes no writes")
@@ -428,6 +429,37 @@ class TestUnavailable:
         assert not thread.is_alive()
         assert journal.heads([FEED])[FEED].state == "queued"
 
+    @pytest.mark.parametrize(
+        ("more", "said"),
+        [
+            ({"database": "nowhere"}, 'database "nowhere" does not exist'),
+            ({"user": "nobody-here"}, "authentication failed"),
+            ({"password": "wrong"}, "authentication failed"),
+            ({"database": "postgres?sslmode=require"}, "SSL was required"),
+        ],
+    )
+    def test_what_the_server_refuses_is_refused_at_start_with_the_setting(
+        self, make_settings, postgres_server, more, said
+    ):
+        url = postgres_server.url(**more)
+        for opening in (lambda: open_journal(make_settings(url, bus_url=BUS)), lambda: upgrade(url)):
+            with pytest.raises(SetupError, match=f"refuses the connection .*{said}.*PETIOLE_JOURNAL_URL") as caught:
+                opening()
+            assert PASSWORD not in str(caught.value)
+
+    def test_what_is_refused_later_counts_as_an_outage(self, make_settings, own_postgres):
+        url = own_postgres.create("journal")
+        upgrade(url)
+        journal = SqlJournal(make_settings(url))
+        opened(journal)
+        with own_postgres.connect() as client:
+            client.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'petiole'")
+            client.execute("ALTER DATABASE journal RENAME TO elsewhere")
+            with pytest.raises(Unavailable, match="does not exist"):
+                journal.append(FEED, line())
+            client.execute("ALTER DATABASE elsewhere RENAME TO journal")
+        stored(journal.append(FEED, line()))
+
     def test_no_message_has_the_password(self, make_settings):
         journal = SqlJournal(make_settings("postgresql://ann:secret@127.0.0.1:1/journal", journal_timeout=0.5))
         with pytest.raises(Unavailable, match=r"PostgreSQL at 127\.0\.0\.1:1/journal doesn't answer") as caught:
@@ -436,9 +468,9 @@ class TestUnavailable:
         assert "secret" not in " ".join(journal.inspect())
 
     def test_a_server_that_is_away_at_start_may_come_later(self, make_settings, own_postgres):
-        upgrade(own_postgres.url)
+        upgrade(own_postgres.url())
         own_postgres.kill()
-        journal = open_journal(make_settings(own_postgres.url, bus_url=BUS))
+        journal = open_journal(make_settings(own_postgres.url(), bus_url=BUS))
         own_postgres.start()
         opened(journal)
         assert document(journal)["state"] == "queued"
@@ -495,11 +527,30 @@ class TestRings:
         journal.close()
         listener.close()
 
-    def test_without_any_redis_there_is_no_bus_and_the_setting_is_named(self, postgresql_url):
-        settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url="amqp://guest@h//")
+    def test_without_a_broker_that_can_ring_there_is_no_bus_and_the_setting_is_named(self, postgresql_url):
+        settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url="sqs://")
         for opening in (open_journal, open_bus):
-            with pytest.raises(SetupError, match=r"Set PETIOLE_BUS_URL to a redis:// URL\.$"):
+            with pytest.raises(SetupError, match=r"Set PETIOLE_BUS_URL to a redis:// or amqp:// URL\.$"):
                 opening(settings)
+
+    def test_the_broker_is_the_bus_where_it_is_rabbitmq(self, postgresql_url, rabbitmq):
+        settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url=rabbitmq.url)
+        journal, listener = open_journal(settings), Listener(open_bus(settings))
+        assert isinstance(listener.bus, AmqpBus)
+        listener.start()
+        feed = task_feed(f"a-{os.getpid()}")
+        assert listener.bus.follow(feed, timeout=5)
+        claimed(journal, feed)
+        assert [event.patch["state"] for event in listener.wait_for(feed, 2)] == ["queued", "running"]
+        journal.close()
+        listener.close()
+
+    @pytest.mark.parametrize("scheme", ["amqp", "amqps", "pyamqp"])
+    def test_rabbitmq_keeps_no_journal(self, make_settings, scheme):
+        with pytest.raises(
+            SetupError, match=f"PETIOLE_JOURNAL_URL begins with {scheme}://, where nothing can be read again"
+        ):
+            open_journal(make_settings(f"{scheme}://guest@localhost/"))
 
     def test_the_broker_is_the_bus_where_it_is_redis(self, postgresql_url):
         settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url="redis://broker/3")
@@ -507,8 +558,9 @@ class TestRings:
         assert isinstance(open_bus(settings), RedisBus)
 
     def test_a_journal_in_redis_takes_no_other_bus(self, make_settings):
-        with pytest.raises(SetupError, match="Unset it"):
-            open_bus(make_settings("redis://a/0", bus_url="redis://b/0"))
+        for other in ("redis://b/0", "amqp://b/"):
+            with pytest.raises(SetupError, match="Unset it"):
+                open_bus(make_settings("redis://a/0", bus_url=other))
         assert isinstance(open_journal(make_settings("redis://a/0")), RedisJournal)
 
 

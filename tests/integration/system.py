@@ -36,7 +36,7 @@ class System:
     processes: Processes
     redis_port: int
     web_port: int
-    redis_process: Process
+    redis_process: Process | None
     worker: Process
     environment: Mapping[str, str]
     log: list[str] = field(default_factory=list)
@@ -138,6 +138,7 @@ def start_redis(processes: Processes, port: int, directory: Path) -> Process:
 def running(
     directory: Path, *, pool: str = "prefork", workers: int = 1, settings: Mapping[str, str] | None = None
 ) -> Iterator[System]:
+    """Run them all; with another `CELERY_BROKER_URL` in `settings` there is no Redis."""
     log: list[str] = []
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
     redis_port, web_port = free_port(), free_port()
@@ -150,7 +151,8 @@ def running(
     }
     system = None
     try:
-        redis_process = start_redis(processes, redis_port, directory)
+        own_broker = "CELERY_BROKER_URL" in (settings or {})
+        redis_process = None if own_broker else start_redis(processes, redis_port, directory)
         started = [start_worker(processes, environment, pool=pool, name=f"worker{n + 1}") for n in range(workers)]
         web = processes.start(
             "web",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, Queue
@@ -16,16 +19,20 @@ import socketio
 from petiole.client import TaskClient
 from petiole.demo.processes import Processes
 from petiole.demo.redis_server import free_port
-from tests.integration.system import READY, ROOT, start_redis
+from tests.integration.system import READY, ROOT, start_redis, wait_until
+from tests.rabbitmq_server import RabbitServer
 
 
 @contextmanager
-def example(name: str, directory: Path) -> Iterator[str]:
-    """Run one of the two as its README says, and yield its address."""
-    log: list[str] = []
+def example(
+    name: str, directory: Path, *, settings: Mapping[str, str] | None = None, log: list[str] | None = None
+) -> Iterator[str]:
+    """Run one of them as its README says, and yield its address; without `settings` on a Redis of its own."""
+    log = [] if log is None else log
     processes = Processes(lambda process, line: log.append(f"{process}: {line}"))
     redis_port, web_port = free_port(), free_port()
-    environment = {"REDIS_URL": f"redis://127.0.0.1:{redis_port}/0"}
+    redis_url = f"redis://127.0.0.1:{redis_port}/0"
+    environment = settings or {"REDIS_URL": redis_url, "BROKER_URL": redis_url}
     folder = ROOT / "examples" / "article" / name
     url = f"http://127.0.0.1:{web_port}"
 
@@ -36,7 +43,8 @@ def example(name: str, directory: Path) -> Iterator[str]:
             return False
 
     try:
-        start_redis(processes, redis_port, directory)
+        if settings is None:
+            start_redis(processes, redis_port, directory)
         worker = processes.start(
             "worker",
             [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--loglevel", "INFO", "--concurrency", "1"],
@@ -94,9 +102,20 @@ class Browser:
                 return heard
 
 
+@pytest.fixture(scope="module")
+def plain_on_rabbitmq(tmp_path_factory: pytest.TempPathFactory, own_rabbitmq: RabbitServer) -> Iterator[str]:
+    settings = {"RABBITMQ_URL": own_rabbitmq.url}
+    with example("rabbitmq", tmp_path_factory.mktemp("rabbitmq"), settings=settings) as url:
+        yield url
+
+
+@pytest.mark.parametrize("backbone", ["plain", "plain_on_rabbitmq"])
 @pytest.mark.parametrize("way", ["by-sid", "by-room"])
-def test_the_plain_pattern_reaches_the_browser_that_stays(plain: str, way: str) -> None:
-    browser, other = Browser(plain), Browser(plain)
+def test_the_plain_pattern_reaches_the_browser_that_stays(
+    backbone: str, way: str, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue(backbone)
+    browser, other = Browser(url), Browser(url)
     try:
         body = {"steps": 5, "pause": 0.01}
         task_id = browser.export(way, body | {"sid": browser.socket.get_sid()})
@@ -111,8 +130,113 @@ def test_the_plain_pattern_reaches_the_browser_that_stays(plain: str, way: str) 
         other.socket.disconnect()
 
 
-def test_the_same_application_on_petiole_gives_a_receipt(tmp_path: Path) -> None:
-    with example("with_petiole", tmp_path) as url:
+def test_no_queue_of_the_plain_pattern_is_transient_and_shared(
+    plain_on_rabbitmq: str, own_rabbitmq: RabbitServer
+) -> None:
+    """What RabbitMQ refuses from 4.3 on; an older one says only how each queue was declared."""
+    browser = Browser(plain_on_rabbitmq)
+    try:
+
+        def declared() -> list[str]:
+            rows = own_rabbitmq.node.control("list_queues", "name", "durable", "exclusive", "--no-table-headers")
+            return [row for row in rows.splitlines() if row.startswith("python-socketio.")]
+
+        wait_until(lambda: declared() != [], what="the web process listens")
+        assert [row.split("\t")[1:] for row in declared()] == [["false", "true"]]
+    finally:
+        browser.socket.disconnect()
+    # The control: what python-socketio declares by itself.
+    queue = socketio.KombuManager(own_rabbitmq.url)._queue()
+    assert (queue.durable, queue.exclusive) == (False, False)
+
+
+# Emits at each line that it is given, and says so.
+EMITTER = """
+import sys
+sys.path.insert(0, {folder!r})
+from flask_socketio import SocketIO
+from queue_options import BoundedManager
+
+kind, url = sys.argv[1:]
+if kind == "bounded":
+    emitter = SocketIO(client_manager=BoundedManager(url, write_only=True))
+    emitter.init_app(None)
+else:
+    emitter = SocketIO(message_queue=url)
+while sys.stdin.readline():
+    emitter.emit("x", {{"n": 1}}, to="room")
+    print("emitted", flush=True)
+"""
+
+
+class Emitter:
+    """A process that emits whenever it is told to."""
+
+    def __init__(self, kind: str, url: str) -> None:
+        folder = str(ROOT / "examples" / "article" / "rabbitmq")
+        self.popen = subprocess.Popen(
+            [sys.executable, "-c", EMITTER.format(folder=folder), kind, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.emitted: Queue[str] = Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self.popen.stdout:
+            self.emitted.put(line)
+
+    def emit(self, *, timeout: float) -> float | None:
+        """Return how long it took; `None` if it took longer than `timeout`."""
+        began = time.monotonic()
+        self.popen.stdin.write("\n")
+        self.popen.stdin.flush()
+        try:
+            self.emitted.get(timeout=timeout)
+        except Empty:
+            return None
+        return time.monotonic() - began
+
+    def close(self) -> None:
+        self.popen.kill()
+        self.popen.wait(10)
+
+
+def test_an_emit_comes_back_when_rabbitmq_has_died_and_the_plain_one_never_does(own_rabbitmq: RabbitServer) -> None:
+    emitters = {kind: Emitter(kind, own_rabbitmq.url) for kind in ("plain", "bounded")}
+    try:
+        assert all(emitter.emit(timeout=20) is not None for emitter in emitters.values())
+        own_rabbitmq.kill()
+        try:
+            for _ in range(3):
+                assert emitters["bounded"].emit(timeout=5) is not None
+            assert emitters["plain"].emit(timeout=10) is None
+        finally:
+            own_rabbitmq.start()
+        assert emitters["bounded"].emit(timeout=5) is not None
+        own_rabbitmq.pause()
+        try:
+            # What a silent broker costs at most is named in the README.
+            for _ in range(2):
+                assert emitters["bounded"].emit(timeout=15) is not None
+        finally:
+            own_rabbitmq.resume()
+    finally:
+        for emitter in emitters.values():
+            emitter.close()
+
+
+@pytest.mark.parametrize("backbone", ["redis", "rabbitmq"])
+def test_the_same_application_on_petiole_gives_a_receipt(
+    backbone: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    settings = None
+    if backbone == "rabbitmq":
+        broker = request.getfixturevalue("own_rabbitmq")
+        journal_url = request.getfixturevalue("postgresql_url")
+        settings = {"BROKER_URL": broker.create("article"), "PETIOLE_JOURNAL_URL": journal_url}
+    with example("with_petiole", tmp_path, settings=settings) as url:
         session = requests.Session()
         session.get(url, timeout=5).raise_for_status()
         client = TaskClient(url, session=session)

@@ -144,9 +144,15 @@ def test_a_setting_that_is_wrong_is_refused_with_its_remedy(
 
 
 def test_a_broker_that_is_not_redis_needs_a_journal_of_its_own(redis_url: str) -> None:
-    celery_app = Celery("plain", broker="amqp://guest@127.0.0.1:1//")
-    with pytest.raises(SetupError, match=r"Set PETIOLE_JOURNAL_URL to a redis://, postgresql:// or sqlite:/// URL\."):
-        Petiole(plain_app(), SocketIO(async_mode="threading"), celery_app=celery_app)
+    for broker, said in [
+        ("sqs://", r"Set PETIOLE_JOURNAL_URL to a redis://, postgresql:// or sqlite:/// URL\."),
+        (
+            "amqp://guest@127.0.0.1:1//",
+            r"is RabbitMQ, which .*keeps nothing.* Set PETIOLE_JOURNAL_URL to a postgresql:// URL",
+        ),
+    ]:
+        with pytest.raises(SetupError, match=said):
+            Petiole(plain_app(), SocketIO(async_mode="threading"), celery_app=Celery("plain", broker=broker))
     app = plain_app(PETIOLE_JOURNAL_URL=redis_url)
     Petiole(app, SocketIO(async_mode="threading"), celery_app=Celery("plain", broker="amqp://guest@127.0.0.1:1//"))
     assert app.extensions["petiole"].settings.journal_url == redis_url
@@ -156,7 +162,7 @@ def test_a_broker_that_is_not_redis_needs_a_journal_of_its_own(redis_url: str) -
     ("url", "said"),
     [
         ("mysql://localhost/x", r"begins with mysql://.*Set it to a redis://, postgresql:// or sqlite:/// URL\."),
-        ("postgresql://localhost/x", r"has no bus.*Set PETIOLE_BUS_URL to a redis:// URL\."),
+        ("postgresql://localhost/x", r"has no bus.*Set PETIOLE_BUS_URL to a redis:// or amqp:// URL\."),
     ],
 )
 def test_a_journal_that_nobody_knows_or_that_has_no_bus_is_refused(url: str, said: str) -> None:
@@ -164,7 +170,7 @@ def test_a_journal_that_nobody_knows_or_that_has_no_bus_is_refused(url: str, sai
         Petiole(
             plain_app(PETIOLE_JOURNAL_URL=url),
             SocketIO(async_mode="threading"),
-            celery_app=Celery("plain", broker="amqp://guest@127.0.0.1:1//"),
+            celery_app=Celery("plain", broker="sqs://"),
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 from petiole.events import Event
 from petiole.journal.sql.server import upgrade
 from tests.integration.system import System, running, wait_until
-from tests.postgres_journal import JournalServer
+from tests.postgres_server import PostgresServer
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -18,7 +18,7 @@ def sql_system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Syste
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/journal.sqlite"
     else:
-        url = request.getfixturevalue("own_postgres").url
+        url = request.getfixturevalue("own_postgres").url()
         upgrade(url)
     # The head check is left at rest, so that what arrives has been rung.
     with running(tmp_path, settings={"PETIOLE_JOURNAL_URL": url, "PETIOLE_HEAD_CHECK": "30"}) as system:
@@ -68,10 +68,10 @@ def test_a_killed_worker_is_noticed_and_its_task_is_lost(sql_system: System) -> 
 
 
 def test_a_database_that_is_killed_and_restarted_in_the_middle_loses_nothing(
-    own_postgres: JournalServer, tmp_path: Path
+    own_postgres: PostgresServer, tmp_path: Path
 ) -> None:
-    upgrade(own_postgres.url)
-    with running(tmp_path, settings={"PETIOLE_JOURNAL_URL": own_postgres.url}) as system:
+    upgrade(own_postgres.url())
+    with running(tmp_path, settings={"PETIOLE_JOURNAL_URL": own_postgres.url()}) as system:
         first, second = system.gate("first"), system.gate("second")
         events: list[Event] = []
         view = system.client("ann").start(

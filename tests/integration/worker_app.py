@@ -12,9 +12,11 @@ from celery.exceptions import Ignore, Reject
 
 from petiole import TaskFailure, init_celery, progress, track
 
+BROKER = os.environ["CELERY_BROKER_URL"]
 # Where the broker is a Sentinel's, kombu is told the master's name apart from its URL.
 sentinel = {"master_name": os.environ["BROKER_MASTER"]} if "BROKER_MASTER" in os.environ else {}
-celery_app = Celery("integration", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_BROKER_URL"])
+
+celery_app = Celery("integration", broker=BROKER, backend=os.environ.get("CELERY_RESULT_BACKEND", BROKER))
 celery_app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_transport_options={
@@ -25,6 +27,7 @@ celery_app.conf.update(
         **sentinel,
     },
     result_backend_transport_options=sentinel,
+    task_default_queue_type=os.environ.get("QUEUE_TYPE", "classic"),
     worker_prefetch_multiplier=1,
     worker_soft_shutdown_timeout=float(os.environ.get("SOFT_SHUTDOWN", "0")),
 )
@@ -94,6 +97,22 @@ def hear_nothing(file: str, gate: str) -> None:
     deadline = time.monotonic() + GATE_DEADLINE
     while not Path(gate).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+@celery_app.task
+def time_its_calls(total: int, gate: str) -> dict[str, float]:
+    """Work for 10 ms a line, from the gate on; return how long all that took, and how long its progress calls."""
+    wait_at(gate)
+    began, in_calls, slowest = time.perf_counter(), 0.0, 0.0
+    for number in range(total):
+        time.sleep(0.01)
+        before = time.perf_counter()
+        progress.log(f"item {number}")
+        progress.update(completed=number + 1)
+        took = time.perf_counter() - before
+        in_calls += took
+        slowest = max(slowest, took)
+    return {"elapsed": time.perf_counter() - began, "in_calls": in_calls, "slowest": slowest}
 
 
 @celery_app.task

@@ -462,14 +462,15 @@ def test_a_server_that_is_frozen_does_not_keep_a_cancelled_task(server, slow, mo
 
     def check() -> None:
         if not frozen:
-            frozen.extend(server.freeze())
+            server.pause()
+            frozen.append(True)
         raise Cancelled("The task was cancelled.")
 
     try:
         with pytest.raises(Cancelled), PostgresSource(slow, check=check) as source:
             source.count(parse_selection(source.catalog, {"table": "t"}))
     finally:
-        server.thaw(frozen)
+        server.resume()
 
 
 def test_the_check_runs_in_the_context_of_the_task(slow, monkeypatch):

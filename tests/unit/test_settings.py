@@ -150,12 +150,38 @@ class TestJournalUrl:
     def test_an_empty_url_is_the_brokers(self):
         assert load({"PETIOLE_JOURNAL_URL": ""}, broker_url=URL).journal_url == URL
 
-    @pytest.mark.parametrize("broker_url", [None, "", "amqp://guest@localhost//", "sqs://", "memory://"])
+    @pytest.mark.parametrize("broker_url", [None, "", "sqs://", "memory://"])
     def test_without_any_redis_there_is_no_journal_and_the_remedy_is_said(self, broker_url):
         with pytest.raises(
             SetupError, match=r"Set PETIOLE_JOURNAL_URL to a redis://, postgresql:// or sqlite:/// URL\.$"
         ):
             load(broker_url=broker_url)
+
+
+class TestBusUrl:
+    SQL = "postgresql://host/journal"
+
+    @pytest.mark.parametrize("scheme", ["amqp", "amqps", "pyamqp"])
+    def test_a_broker_of_rabbitmq_asks_for_a_journal_in_a_sentence(self, scheme):
+        with pytest.raises(
+            SetupError, match=r"is RabbitMQ, which can ring, but keeps nothing.* Set PETIOLE_JOURNAL_URL to"
+        ):
+            load(broker_url=f"{scheme}://guest@localhost//")
+
+    @pytest.mark.parametrize("broker_url", ["amqp://host//", "amqps://host/v", "pyamqp://host", URL, "rediss://host/1"])
+    def test_beside_a_database_the_broker_is_the_bus_where_it_can_ring(self, broker_url):
+        loaded = load({"PETIOLE_JOURNAL_URL": self.SQL}, broker_url=broker_url)
+        assert (loaded.journal_url, loaded.bus_url) == (self.SQL, broker_url)
+
+    def test_its_own_url_wins_over_the_broker(self):
+        loaded = load({"PETIOLE_JOURNAL_URL": self.SQL, "PETIOLE_BUS_URL": "amqp://bus"}, broker_url="amqp://broker")
+        assert loaded.bus_url == "amqp://bus"
+
+    def test_a_journal_in_redis_is_its_own_bus_whatever_the_broker_is(self):
+        assert load(with_url(), broker_url="amqp://broker").bus_url == ""
+
+    def test_a_broker_that_can_not_ring_is_no_bus(self):
+        assert load({"PETIOLE_JOURNAL_URL": self.SQL}, broker_url="sqs://").bus_url == ""
 
 
 def rows():

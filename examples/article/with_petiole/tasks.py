@@ -7,9 +7,9 @@ from celery import Celery
 
 from petiole import init_celery, track
 
-REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+BROKER_URL = os.environ.get("BROKER_URL", "redis://127.0.0.1:6379/0")
 
-celery_app = Celery("article", broker=REDIS_URL)
+celery_app = Celery("article", broker=BROKER_URL)
 init_celery(celery_app)
 
 

@@ -1,12 +1,16 @@
 """The bus rings: a hint that carries the event. `contract.py` says what it promises."""
 
+import logging
+
 from petiole.bus.contract import Bus, Ring
 from petiole.bus.redis import RedisBus, publisher
 from petiole.bus.ringer import Ringer
 from petiole.bus.sharded import ShardedBus, shard_publisher
-from petiole.errors import SetupError
+from petiole.errors import SetupError, Unavailable
 from petiole.redis_url import Kind, kind_of
-from petiole.settings import Settings, is_redis
+from petiole.settings import Settings, is_amqp, is_redis
+
+log = logging.getLogger(__name__)
 
 
 def open_bus(settings: Settings) -> Bus:
@@ -16,6 +20,11 @@ def open_bus(settings: Settings) -> Bus:
         SetupError: no bus answers to such a URL, or there is none.
     """
     url = _url(settings)
+    if is_amqp(url):
+        from petiole.bus.amqp import AmqpBus
+
+        _look_at_rabbitmq(settings, url, listens=True)
+        return AmqpBus(settings, url=url)
     return ShardedBus(settings, url=url) if kind_of(url) is Kind.CLUSTER else RedisBus(settings, url=url)
 
 
@@ -26,6 +35,11 @@ def open_ring(settings: Settings) -> Ring:
         SetupError: no bus answers to such a URL, or there is none.
     """
     url = _url(settings)
+    if is_amqp(url):
+        from petiole.bus.amqp_publisher import Publisher
+
+        _look_at_rabbitmq(settings, url, listens=False)
+        return Ringer(Publisher(settings, url=url).publish).ring
     make = shard_publisher if kind_of(url) is Kind.CLUSTER else publisher
     return Ringer(make(settings, url=url)).ring
 
@@ -39,9 +53,24 @@ def _url(settings: Settings) -> str:
         return settings.journal_url
     if not settings.bus_url:
         raise SetupError(
-            "Petiole has no bus: neither the journal nor the Celery broker is Redis. Set PETIOLE_BUS_URL to a redis:// URL."
+            "Petiole has no bus: neither the journal nor the Celery broker can ring. Set PETIOLE_BUS_URL to a redis:// or "
+            "amqp:// URL."
         )
+    if not is_redis(settings.bus_url) and not is_amqp(settings.bus_url):
+        scheme = settings.bus_url.partition("://")[0] if "://" in settings.bus_url else ""
+        begins = f"begins with {scheme}://, which can't ring" if scheme else "isn't a URL"
+        raise SetupError(f"PETIOLE_BUS_URL {begins}. Set it to a redis:// or amqp:// URL.")
     return settings.bus_url
+
+
+def _look_at_rabbitmq(settings: Settings, url: str, *, listens: bool) -> None:
+    from petiole.bus.amqp_connection import look_at
+
+    try:
+        look_at(settings, url, listens=listens)
+    except Unavailable as error:
+        # As with the journal: it may be started later, and until then events arrive by the head check.
+        log.warning("bus_away", extra={"error": str(error)})
 
 
 __all__ = ["Bus", "open_bus", "open_ring"]

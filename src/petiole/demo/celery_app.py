@@ -7,11 +7,14 @@ import os
 from celery import Celery
 
 from petiole import init_celery
+from petiole.settings import is_amqp
 
 celery_app = Celery("petiole-demo", include=["petiole.exports.task"])
 celery_app.conf.update(
     broker_connection_retry_on_startup=True,
     result_backend=os.environ.get("CELERY_RESULT_BACKEND", os.environ.get("CELERY_BROKER_URL")),
+    # RabbitMQ keeps what waits there on disk then, and counts how often it was delivered; Redis has no such types.
+    task_default_queue_type="quorum" if is_amqp(os.environ.get("CELERY_BROKER_URL", "")) else "classic",
     task_track_started=False,
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=True,

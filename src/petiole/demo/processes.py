@@ -32,6 +32,7 @@ class Process:
     command: Sequence[str]
     popen: subprocess.Popen[str]
     ready_line: str | None
+    is_base: bool
     ready: threading.Event = field(default_factory=threading.Event)
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
 
@@ -60,10 +61,11 @@ class Processes:
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
         ready_line: str | None = None,
+        is_base: bool = False,
     ) -> Process:
         """Start a process in a session of its own, so that Ctrl-C reaches only this one, which stops them in order.
 
-        `ready_line`: text in its output that says that it is ready.
+        `ready_line`: text in its output that says that it is ready. `is_base`: others need it, so it is stopped last.
         """
         with _undisturbed():
             popen = subprocess.Popen(
@@ -77,7 +79,7 @@ class Processes:
                 errors="replace",
                 start_new_session=True,
             )
-            process = Process(name, command, popen, ready_line)
+            process = Process(name, command, popen, ready_line, is_base)
             self._children.append(process)
         if popen.stdout is not None:
             reader = threading.Thread(target=self._read, args=(process, popen.stdout), daemon=True)
@@ -125,12 +127,13 @@ class Processes:
                 )
 
     def stop(self) -> None:
-        """Stop all, the one that was started first last, because the others need it: politely, then for good.
+        """Stop all, those that others need last (or the one that was started first): politely, then for good.
 
         Interrupted meanwhile: all for good, at once.
         """
         try:
-            for together in (self._children[1:], self._children[:1]):
+            base = [process for process in self._children if process.is_base] or self._children[:1]
+            for together in ([process for process in self._children if process not in base], base):
                 for process in together:
                     if process.is_alive():
                         process.popen.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The demo as a whole: Redis, worker and web in processes of their own, on one address."""
+"""The demo as a whole: its backbone, worker and web in processes of their own, on one address."""
 
 from __future__ import annotations
 
@@ -16,23 +16,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
-import redis
 import requests
 
-from petiole.connection import connect, speaking
 from petiole.database import Database
+from petiole.demo.backbones import READY_TIMEOUT, Backbone, choose_backbone
 from petiole.demo.data import build_database
 from petiole.demo.processes import Process, Processes, Say
-from petiole.demo.redis_server import find_redis_server, free_port, redis_command
 from petiole.demo.workers import Workers
-from petiole.errors import PetioleError, SetupError
+from petiole.errors import SetupError
 from petiole.exports.sources import open_source
-from petiole.redis_url import address
 from petiole.settings import Settings
 
-READY_TIMEOUT: Final = 60.0
 TASKS_PER_WORKER: Final = 2
 
 
@@ -44,6 +39,7 @@ class Options:
     port: int
     workers: int
     directory: Path
+    backbone: str
     redis_url: str | None
     database_url: str | None
     rows_per_second: float
@@ -70,15 +66,13 @@ def running(options: Options, say: Say) -> Iterator[System]:
     # What can be refused at once is, before the database is built and every process says it in its own way.
     Settings.load(broker_url="redis://")
     port = _claim_port(options.host, options.port)
-    if options.redis_url is None:
-        find_redis_server()
-    else:
-        _check_redis(options.redis_url)
+    backbone = choose_backbone(options.backbone, redis_url=options.redis_url)
+    backbone.check()
     given = _read_database_url(options.database_url)
     with _prepared(options.directory, given) as database:
         processes = Processes(say)
         try:
-            yield _start(options, processes, database, port)
+            yield _start(options, backbone, processes, database, port)
         finally:
             processes.stop()
 
@@ -95,10 +89,9 @@ def watch_over(system: System) -> None:
         time.sleep(0.2)
 
 
-def _start(options: Options, processes: Processes, database: Database, port: int) -> System:
+def _start(options: Options, backbone: Backbone, processes: Processes, database: Database, port: int) -> System:
     started: list[str] = []
-    redis_url = options.redis_url or _start_redis(processes, options.directory, started)
-    environment = _environment(options, redis_url, database)
+    environment = backbone.start(processes, options.directory, started) | _environment(options, database)
     web = processes.start(
         "web",
         [
@@ -133,7 +126,7 @@ def _start(options: Options, processes: Processes, database: Database, port: int
 
 @contextmanager
 def _prepared(directory: Path, given: Database | None) -> Iterator[Database]:
-    """Make the directory with its secret and the database, and keep other demos out: two servers would spoil Redis's data."""
+    """Make the directory with its secret and the database, and keep other demos out: two servers would spoil their data."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = (directory / "lock").open("w")
@@ -179,38 +172,10 @@ def _unusable(directory: Path, reason: str) -> SetupError:
     return SetupError(f"{directory} can't be used ({reason}). Choose another directory with --directory.")
 
 
-def _check_redis(url: str) -> None:
-    # The same URL goes to Celery's broker, which knows fewer schemes than the journal.
-    if urlsplit(url).scheme not in ("redis", "rediss"):
-        raise SetupError(f"--redis-url is {url!r}. Give it as redis://host:6379/0.")
-    try:
-        with connect(Settings(journal_url=url)) as client, speaking(url):
-            client.ping()
-    except SetupError as error:
-        raise SetupError("--redis-url isn't a Redis URL. Give it as redis://host:6379/0.") from error
-    except PetioleError as error:
-        raise SetupError(
-            f"Redis at {address(url)} doesn't answer ({error.__cause__ or error}). Start it, or leave --redis-url out."
-        ) from error
-
-
-def _start_redis(processes: Processes, directory: Path, started: list[str]) -> str:
-    binary = find_redis_server()
-    port = free_port()
-    server = processes.start("redis", redis_command(binary, port=port, directory=directory / "redis"))
-    url = f"redis://127.0.0.1:{port}/0"
-    processes.wait_ready(server, timeout=READY_TIMEOUT, condition=lambda: _pings(url))
-    started.append(f"redis: {binary}, port {port}, append-only file")
-    return url
-
-
-def _environment(options: Options, redis_url: str, database: Database) -> dict[str, str]:
+def _environment(options: Options, database: Database) -> dict[str, str]:
     return {
-        "CELERY_BROKER_URL": redis_url,
-        "CELERY_RESULT_BACKEND": redis_url,
         "FLASK_DEMO_DIRECTORY": str(options.directory),
         "FLASK_SECRET_KEY": (options.directory / "secret").read_text(),
-        "PETIOLE_JOURNAL_URL": redis_url,
         "PETIOLE_EXPORTS_DATABASE": database.url or str(database),
         "PETIOLE_EXPORTS_DIRECTORY": str(options.directory / "exports"),
         "PETIOLE_EXPORTS_ROWS_PER_SECOND": str(options.rows_per_second),
@@ -238,14 +203,6 @@ def _claim_port(host: str, port: int) -> int:
                 f"{host}:{port} {reason}. Choose another with --port (0: any free one) or --host."
             ) from None
         return int(probe.getsockname()[1])
-
-
-def _pings(url: str) -> bool:
-    try:
-        with redis.Redis.from_url(url, socket_timeout=1) as client:
-            return bool(client.ping())
-    except redis.RedisError:
-        return False
 
 
 def _answers(url: str) -> bool:

@@ -9,7 +9,7 @@ from petiole.bus import open_ring
 from petiole.errors import SetupError, Unavailable
 from petiole.journal.contract import Journal
 from petiole.journal.redis import RedisJournal
-from petiole.settings import SQL_SCHEMES, Settings, is_redis
+from petiole.settings import SQL_SCHEMES, Settings, is_amqp, is_redis
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +24,9 @@ def open_journal(settings: Settings, *, rings: bool = True) -> Journal:
         return RedisJournal(settings)
     scheme = urlsplit(settings.journal_url).scheme
     if scheme not in SQL_SCHEMES:
+        why = "where nothing can be read again" if is_amqp(settings.journal_url) else "which Petiole can't use"
         raise SetupError(
-            f"PETIOLE_JOURNAL_URL begins with {scheme}://, which Petiole can't use. Set it to a redis://, postgresql:// "
-            "or sqlite:/// URL."
+            f"PETIOLE_JOURNAL_URL begins with {scheme}://, {why}. Set it to a redis://, postgresql:// or sqlite:/// URL."
         )
     try:
         from petiole.journal.sql import SqlJournal

@@ -271,7 +271,8 @@ class Lifecycle:
         # A copy and an acknowledgement, never a requeue: quorum queues drop a message after 20 redeliveries.
         request = task.request
         copy = task.signature_from_request(request, countdown=BUSY_COUNTDOWN, retries=request.retries)
-        copy.apply_async()
+        with self._tracking.confirming() as confirming:
+            copy.apply_async(**confirming)
 
     def _end_early(self, task: Task, run: Run, ended: RunEnded) -> None:
         if isinstance(ended, Fenced):

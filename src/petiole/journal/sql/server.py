@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sqlite3
 import threading
 import time
@@ -45,6 +46,11 @@ _PASSING_STATES: Final = (
     "40001",  # serialization failure
     "40P01",  # deadlock
     "55P03",  # lock not available
+)
+# libpq gives no SQLSTATE where a connection is refused, only the server's text; in another language it counts as an outage.
+_REFUSALS: Final = re.compile(
+    r'authentication failed|(database|role) ".*" does not exist|no pg_hba\.conf entry|no password supplied'
+    r"|permission denied for database|SSL was required|certificate verify failed|root certificate file"
 )
 _PASSING_IN_SQLITE: Final = {
     sqlite3.SQLITE_BUSY,
@@ -162,11 +168,13 @@ class Server:
         """Look at the tables before any work, with a connection that is given back at once.
 
         Raises:
-            SetupError: there are none, or they are of another version.
+            SetupError: there are none, or they are of another version; or the server refuses the connection.
             Unavailable: the server doesn't answer.
         """
         try:
             self.run(lambda _: None, mode=Mode.QUERY)
+        except Unavailable as error:
+            raise self._at_start(error) from error
         finally:
             self.close()
 
@@ -233,6 +241,16 @@ class Server:
             if _is_missing(error):
                 return None
             raise
+
+    def _at_start(self, error: Unavailable) -> PetioleError:
+        """Return what it means at start: what is refused then won't come right by waiting. Later it may, as it was right."""
+        said = " ".join(str(getattr(error.__cause__, "orig", "")).split())
+        if not _REFUSALS.search(said):
+            return error
+        return SetupError(
+            f"{self.where} refuses the connection ({said}). Correct user, password, database and sslmode in "
+            "PETIOLE_JOURNAL_URL, or create what is missing."
+        )
 
     def _meaning(self, error: DBAPIError) -> PetioleError:
         cause = error.orig
@@ -343,7 +361,7 @@ def upgrade(journal_url: str) -> tuple[str, int | None, int]:
     """Create or upgrade the tables that a URL names; return where, and the version before and after.
 
     Raises:
-        SetupError: the URL isn't one of a database, or its tables are newer than this Petiole.
+        SetupError: the URL isn't one of a database, the server refuses it, or its tables are newer than this Petiole.
         Unavailable: the server doesn't answer.
     """
     # A long timeout: who upgrades may wait for another who does, and for the tables to come free.
@@ -351,6 +369,8 @@ def upgrade(journal_url: str) -> tuple[str, int | None, int]:
     try:
         server._checked = True
         before, after = server.run(schema.upgrade, mode=Mode.WRITE)
+    except Unavailable as error:
+        raise server._at_start(error) from error
     finally:
         server.close()
     trouble = schema.trouble(after, server.where)

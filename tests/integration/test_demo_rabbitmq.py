@@ -1,0 +1,92 @@
+"""`petiole demo --backbone rabbitmq`: the whole demo on RabbitMQ and PostgreSQL."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from petiole.demo import rabbitmq_server
+from petiole.demo.postgres_server import find_postgres
+from petiole.demo.rabbitmq_server import find_rabbitmq
+from petiole.errors import SetupError
+from tests.conftest import postgres_binaries, rabbitmq_scripts
+from tests.integration.system import wait_until
+from tests.integration.test_demo import browser, command, environment, export, finish, refused, running
+
+# Two servers and the demo itself start several times.
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(autouse=True)
+def programs() -> None:
+    rabbitmq_scripts()
+    postgres_binaries()
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that the user `postgres` can enter, as pytest's own can't be."""
+    with tempfile.TemporaryDirectory(prefix="petiole-demo-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made) / "demo"
+
+
+def test_one_export_from_click_to_checked_file_and_the_same_data_again(directory: Path) -> None:
+    for _ in range(2):
+        result = subprocess.run(
+            command("--once", "--backbone", "rabbitmq", "--directory", directory),
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        lines = result.stdout.splitlines()
+        assert re.search(r"^file: 336,776 rows, .* equal to the database$", lines[-2])
+        assert re.fullmatch(r"receipt: ([\d,]+) of \1 facts, none missing", lines[-1])
+    # Two files of one directory, and one cluster that both demos have used.
+    assert len([file for file in (directory / "exports").rglob("*") if file.suffix == ".data"]) == 2
+
+
+def test_it_runs_without_redis_serves_exports_and_leaves_nothing_behind(directory: Path) -> None:
+    options = ("--backbone", "rabbitmq", "--port", 0, "--directory", directory, "--rows-per-second", 100_000)
+    with running(*options) as demo:
+        commands = " ".join(process.command for process in demo.family)
+        assert "redis-server" not in commands
+        assert "beam.smp" in commands
+        assert "postgres" in commands
+        assert "Celery's broker and the bus" in demo.text
+        session = browser(demo)
+        accepted = export(demo, session, table="flights")
+        assert finish(demo, session, accepted)["state"] == "succeeded"
+        assert (directory / "postgres-password").stat().st_mode & 0o077 == 0
+        assert (directory / "postgres-password").read_text() not in demo.text
+        demo.popen.send_signal(signal.SIGINT)
+        assert demo.wait_ended() == 0
+        demo.assert_no_child_is_left()
+        wait_until(
+            lambda: not list((directory / "postgres" / "data").glob("postmaster.pid")), what="PostgreSQL has ended"
+        )
+
+
+def test_a_redis_url_beside_it_is_refused() -> None:
+    sentence = refused("--backbone", "rabbitmq", "--redis-url", "redis://127.0.0.1:1/0")
+    assert sentence == "The backbone rabbitmq has no Redis. Leave --redis-url out, or choose --backbone redis."
+
+
+def test_what_is_not_installed_is_said_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(rabbitmq_server, "_OWN_SCRIPTS", tmp_path)
+    monkeypatch.setattr(rabbitmq_server, "_OFF_THE_PATH", ())
+    monkeypatch.setattr("petiole.demo.postgres_server._DEBIAN", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError, match="apt install rabbitmq-server, brew install rabbitmq"):
+        find_rabbitmq()
+    with pytest.raises(SetupError, match="apt install postgresql, brew install postgresql"):
+        find_postgres()
