@@ -13,6 +13,7 @@ from petiole.feed import follow
 from petiole.journal.contract import Claimed, Stored
 from petiole.journal.memory import MemoryJournal
 from petiole.journal.redis import RedisJournal
+from petiole.worker import outbox as outbox_module
 from petiole.worker.outbox import ACKNOWLEDGED_KEPT
 from petiole.worker.progress import progress
 from petiole.worker.run import Run
@@ -684,3 +685,30 @@ def test_the_faults_of_these_tests_do_break(memory):
     memory.away = True
     with pytest.raises(Unavailable):
         memory.append(FEED, line("x"))
+
+
+class TestHandover:
+    """A task that computes keeps the interpreter from the sending thread, so a fact is handed over before it goes on."""
+
+    @pytest.fixture(autouse=True)
+    def patient(self, monkeypatch):
+        # Long enough that the test fails by its deadline where a call waits for it.
+        monkeypatch.setattr(outbox_module, "HANDOVER", 60.0)
+
+    def test_a_fact_is_with_the_journal_when_the_call_returns(self, journal, make_settings):
+        with started(journal, make_settings()) as outbox:
+            for number in range(5):
+                outbox.put(line(str(number)))
+                assert messages(journal) == [str(said) for said in range(number + 1)]
+
+    def test_a_fact_behind_others_is_not_waited_for(self, memory, make_settings):
+        memory.away = True
+        with started(memory, make_settings()) as outbox:
+            threading.Thread(target=outbox.put, args=(line("first"),), daemon=True).start()
+            wait_until(lambda: memory.sent or not outbox._is_idle(), what="the first is on its way")
+            began = time.monotonic()
+            for number in range(100):
+                outbox.put(line(str(number)))
+            assert time.monotonic() - began < 30
+            memory.away = False
+            assert outbox.flush(SOON)

@@ -23,7 +23,10 @@ ONE: Final = 1
 
 
 class Progress:
-    """The calls of a task. Each may raise `Cancelled` or `Fenced` where the run must end; none waits for the journal."""
+    """The calls of a task. Each may raise `Cancelled` or `Fenced` where the run must end.
+
+    None waits for a journal that is slow or away; a fact takes up to 2 ms to be handed to the thread that sends it.
+    """
 
     def stage(self, name: str, *, total: float | None = None, unit: str | None = None, until: float = 1.0) -> None:
         """Begin a stage of the task, counting from zero.
