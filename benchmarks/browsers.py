@@ -1,7 +1,8 @@
 """Many browsers in one process: WebSockets by hand, read by one `epoll`, so that they cost far less than the web process.
 
 `python -m benchmarks.browsers petiole|plain|floor URL ROOMS…` connects one browser to each room, says `ready`, and answers each
-line on its standard input with a line of JSON: what has arrived since the line before.
+line on its standard input with a line of JSON: what has arrived since the line before; or, if the line has an instant, who has
+everything that was said before it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import sys
 import time
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -30,7 +32,8 @@ class Connection:
 
     socket: socket.socket
     rest: bytes = b""
-    last: float = 0.0
+    # The stamps of its events, and when they arrived.
+    seen: list[tuple[int, int]] = field(default_factory=list)
     frames: list[bytes] = field(default_factory=list)
 
     def send(self, text: str) -> None:
@@ -104,6 +107,18 @@ def _expect(connection: Connection, beginning: bytes) -> None:
             sys.exit(f"The server answered {frame[:200]!r}.")
 
 
+def caught_up(connections: Iterable[Connection], instant: int) -> dict[str, int]:
+    """Return how many may lack what was said before an instant, and when the last one got the last of it.
+
+    Facts arrive in order: who has one that was said later has all that were said before.
+    """
+    behind, last = 0, 0
+    for connection in connections:
+        behind += all(stamp < instant for stamp, _ in connection.seen)
+        last = max([last, *(arrived for stamp, arrived in connection.seen if stamp < instant)])
+    return {"behind": behind, "caught_up_at": last}
+
+
 def main() -> None:
     kind, url, *rooms = sys.argv[1:]
     poll = select.epoll()
@@ -122,13 +137,19 @@ def main() -> None:
     while True:
         for number, _ in poll.poll():
             if number == sys.stdin.fileno():
-                if not sys.stdin.readline():
+                asked = sys.stdin.readline()
+                if not asked:
                     return
+                if asked.strip():
+                    print(json.dumps(caught_up(connections.values(), int(asked))), flush=True)
+                    continue
                 busy = time.process_time() - begun
                 whole = [(at - stamp) / 1e6 for stamp, (at, seen) in last.items() if seen == len(connections)]
                 print(json.dumps({"delays": list(delays), "last": whole, "cpu": busy}), flush=True)
                 delays = array("d")
                 last.clear()
+                for connection in connections.values():
+                    connection.seen.clear()
                 begun = time.process_time()
                 continue
             connection = connections[number]
@@ -138,6 +159,7 @@ def main() -> None:
                     stamp = int(frame[at + 8 : at + 28].partition(b"}")[0])
                     arrived = time.monotonic_ns()
                     delays.append((arrived - stamp) / 1e6)
+                    connection.seen.append((stamp, arrived))
                     last[stamp] = (arrived, last.get(stamp, (0, 0))[1] + 1)
                 elif frame == b"2":
                     connection.socket.sendall(_PONG)

@@ -78,10 +78,13 @@ class Browsers:
         if self._line() != "ready":
             raise RuntimeError(f"The browsers of {kind} couldn't connect.")
 
-    def report(self) -> dict[str, Any]:
-        """Return what has arrived since the report before."""
+    def report(self, *, upto: int | None = None) -> dict[str, Any]:
+        """Return what has arrived since the report before.
+
+        With `upto`, an instant, how many are `behind` what was said before it, and when the last one had caught up.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write("\n" if upto is None else f"{upto}\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._line())
         return answer
@@ -104,11 +107,18 @@ class Site:
     processes: Processes
     redis_process: Process
     web: Process
+    directory: Path
     _fed: int = field(default=0)
 
     @property
     def redis_url(self) -> str:
         return f"redis://127.0.0.1:{self.redis_port}/0"
+
+    def start_redis(self) -> None:
+        """Start the server again, on its port and with its files, and wait until it answers."""
+        command = redis_command(find_redis_server(), port=self.redis_port, directory=self.directory)
+        self.redis_process = self.processes.start("redis", command)
+        self.processes.wait_ready(self.redis_process, timeout=READY, condition=lambda: pings(self.redis_port))
 
     def rooms(self, number: int) -> list[str]:
         """Return so many new rooms: of Petiole feeds that are open and claimed."""
@@ -195,7 +205,7 @@ def redis_server(directory: Path) -> Iterator[str]:
     try:
         port = free_port()
         server = processes.start("redis", redis_command(find_redis_server(), port=port, directory=directory))
-        processes.wait_ready(server, timeout=READY, condition=lambda: _pings(port))
+        processes.wait_ready(server, timeout=READY, condition=lambda: pings(port))
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         processes.stop()
@@ -210,7 +220,7 @@ def running(kind: str, *, settings: dict[str, str] | None = None) -> Iterator[Si
             redis_port, web_port = free_port(), free_port()
             command = redis_command(find_redis_server(), port=redis_port, directory=Path(directory))
             server = processes.start("redis", command)
-            processes.wait_ready(server, timeout=READY, condition=lambda: _pings(redis_port))
+            processes.wait_ready(server, timeout=READY, condition=lambda: pings(redis_port))
             environment = {"CELERY_BROKER_URL": f"redis://127.0.0.1:{redis_port}/0", **(settings or {})}
             environment["PETIOLE_CONNECTIONS_PER_OWNER"] = "100000"
             web = processes.start(
@@ -225,7 +235,7 @@ def running(kind: str, *, settings: dict[str, str] | None = None) -> Iterator[Si
             )
             url = f"http://127.0.0.1:{web_port}"
             processes.wait_ready(web, timeout=READY, condition=lambda: answers(url))
-            yield Site(kind, redis_port, url, processes, server, web)
+            yield Site(kind, redis_port, url, processes, server, web, Path(directory))
         finally:
             processes.stop()
 
@@ -238,7 +248,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def _pings(port: int) -> bool:
+def pings(port: int) -> bool:
     try:
         with redis.Redis(port=port, socket_timeout=1) as client:
             return bool(client.ping())
