@@ -100,17 +100,18 @@ class Ping:
 def test_readiness_asks_the_journal_at_most_once_a_second() -> None:
     journal, now, deaf = Ping(), [0.0], [False]
     readiness = Readiness(journal, deaf=lambda: deaf[0], clock=lambda: now[0])  # type: ignore[arg-type]
-    assert [readiness.trouble() for _ in range(100)] == [None] * 100
+    assert [readiness.closed() for _ in range(100)] == [None] * 100
     assert journal.asked == 1
     journal.away = True
-    assert readiness.trouble() is None
+    assert readiness.closed() is None
     now[0] = 1.0
-    assert readiness.trouble() == readiness.closed() == AWAY
+    assert readiness.closed() == AWAY
+    assert readiness.degraded() is None
     journal.away, deaf[0], now[0] = False, True, 2.0
-    assert readiness.trouble() == DEAF
+    assert readiness.degraded() == DEAF
     assert readiness.closed() is None
     readiness.leave()
-    assert readiness.trouble() == readiness.closed() == LEAVING
+    assert readiness.closed() == LEAVING
 
 
 class Counting:

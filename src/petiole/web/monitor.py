@@ -198,10 +198,10 @@ def _list(journal: Journal, owner: str, *, state: str | None, before: int | None
 
 
 def _ready(petiole: Petiole) -> Response:
-    trouble = petiole.readiness.trouble()
-    if trouble is None:
-        return _uncached(jsonify({"ready": True}))
-    response = jsonify({"ready": False, "reason": trouble})
+    closed, degraded = petiole.readiness.closed(), petiole.readiness.degraded()
+    if closed is None:
+        return _uncached(jsonify({"ready": True} | ({} if degraded is None else {"degraded": degraded})))
+    response = jsonify({"ready": False, "reason": closed})
     response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     response.headers["Retry-After"] = RETRY_AFTER
     return _uncached(response)

@@ -161,7 +161,7 @@ def _schemas() -> dict[str, Any]:
     cursor = {"type": "string", "pattern": r"^[0-9a-f]{8}\.[0-9]+\.[0-9]+\.[0-9a-f]{16}$"}
     return {
         "Alive": _object({"alive": {"const": True}}),
-        "Ready": _object({"ready": {"type": "boolean"}}, reason={"type": "string"}),
+        "Ready": _object({"ready": {"type": "boolean"}}, reason={"type": "string"}, degraded={"type": "string"}),
         "Tasks": _object({"tasks": {"type": "array", "items": _reference("Snapshot")}}),
         "Snapshot": _object(
             {

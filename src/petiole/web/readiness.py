@@ -35,12 +35,12 @@ class Readiness:
         """This process ends: it isn't ready from here on."""
         self._leaving = True
 
-    def trouble(self) -> str | None:
-        """Return in a sentence why this process isn't ready, or `None`."""
-        return self.closed() or (DEAF if self._deaf() else None)
+    def degraded(self) -> str | None:
+        """Return in a sentence what is worse than it should be, or `None`; it serves all the same, as every process may be so."""
+        return DEAF if self._deaf() else None
 
     def closed(self) -> str | None:
-        """Return in a sentence why no new connection is let in, or `None`."""
+        """Return in a sentence why this process isn't ready, so that no new connection is let in, or `None`."""
         if self._leaving:
             return LEAVING
         return AWAY if self._journal_is_away() else None
