@@ -36,7 +36,7 @@ class Readiness:
         self._leaving = True
 
     def degraded(self) -> str | None:
-        """Return in a sentence what is worse than it should be, or `None`; it serves all the same, as every process may be so."""
+        """Return in a sentence what is worse than it should be, or `None`: it serves all the same, for all may be so."""
         return DEAF if self._deaf() else None
 
     def closed(self) -> str | None:
