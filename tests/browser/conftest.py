@@ -119,6 +119,7 @@ def demo(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         port=0,
         workers=1,
         directory=tmp_path_factory.mktemp("demo"),
+        backbone="redis",
         redis_url=None,
         database_url=None,
         rows_per_second=ROWS_PER_SECOND,
