@@ -17,13 +17,16 @@ import pytest
 import simple_websocket.ws
 import socketio
 import socketio.base_manager
+import socketio.manager
 import socketio.packet
 from geventwebsocket.websocket import Header, WebSocket
 
 from petiole.web.answer import Answer
-from petiole.web.guard import Guard, Malformed, _unmask
+from petiole.web.guard import Guard
+from petiole.web.packets import Malformed
+from petiole.web.websockets import unmask
 
-# The guard was written with these in view. When one changes: read it, mend `web/guard.py` if it has to be, write the new
+# The guard was written with these in view. When one changes: read it, mend what it names if it has to be, write the new
 # digest here.
 READ = {
     engineio.server.Server.handle_request: "79302edd007f",
@@ -35,6 +38,8 @@ READ = {
     socketio.Server._handle_eio_message: "65f309c138d6",
     socketio.Server._handle_event: "3f64c030f25e",
     socketio.base_manager.BaseManager.sid_from_eio_sid: "15467098a36b",
+    socketio.base_manager.BaseManager.get_participants: "7d78ad681c95",
+    socketio.manager.Manager.emit: "566510ea2de3",
     socketio.packet.Packet: "e1660ba64e4e",
     simple_websocket.ws.Base: "7789d27313e5",
     WebSocket: "701e2200b328",
@@ -99,7 +104,7 @@ def test_unmasking_gives_what_gevent_websocket_gives(size):
     payload = os.urandom(size)
     header = Header(length=size)
     header.mask = os.urandom(4)
-    assert _unmask(header, payload) == bytearray(byte ^ header.mask[at % 4] for at, byte in enumerate(payload))
+    assert unmask(header, payload) == bytearray(byte ^ header.mask[at % 4] for at, byte in enumerate(payload))
 
 
 @pytest.mark.parametrize("more", [{}, {"token_expires_in": 3.5}])

@@ -1,15 +1,13 @@
 """The fence around python-engineio and python-socketio: bounds what one connection can make this process hold, do or log.
 
-What Petiole needs of these libraries beyond their documentation is in this file; `tests/unit/test_guard.py` names it, and
-fails when they change. Where one of these things is missing its protection is off, which is said once, and sockets go on.
+What Petiole needs of these libraries beyond their documentation is here, in `packets.py`, `websockets.py`, `polling.py` and
+`window.py`; `tests/unit/test_guard.py` names it, and fails when they change. Where one of these things is missing its protection is off, which is said once, and sockets go on.
 Everything is set on the one server object and its connections, but for gevent-websocket's unmasking.
 """
 
 from __future__ import annotations
 
 import logging
-import socket as sockets
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -20,11 +18,11 @@ from engineio.exceptions import ContentTooLongError, SocketIsClosedError
 from engineio.packet import PING, Packet
 
 from petiole.errors import SetupError
-from petiole.web.answer import text_of
 from petiole.web.budget import Bucket
-from petiole.web.frames import send_text
 from petiole.web.known import Off, missing_of
+from petiole.web.packets import NEEDED, Malformed, checked_packet
 from petiole.web.polling import poll_in_parts, take_in_parts
+from petiole.web.websockets import checked_websocket
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +30,9 @@ TICK: Final = 1.0
 # A connection has to join a namespace, and to complete the attachments that it declared, within JOIN_WITHIN + TICK.
 JOIN_WITHIN: Final = 8.0
 FAULTS: Final = 3
-ATTACHMENTS: Final = 32
 # Undelivered attachments, in units of `max_http_buffer_size`: of one connection, and of all of them.
 HELD_BY_ONE: Final = 4
 HELD_BY_ALL: Final = 16
-NAMESPACE_LENGTH: Final = 128
-RESERVED: Final = ("connect", "disconnect")
 CONNECTS: Final = 20.0
 CONNECTS_PER_SECOND: Final = 0.5
 LINES: Final = 10.0
@@ -46,14 +41,6 @@ LINES_PER_SECOND: Final = 0.1
 # The protection without which there is no other.
 CONNECTIONS: Final = "against hostile connections"
 _MANAGER: Final = tuple(f"manager.{name}" for name in ("get_namespaces", "sid_from_eio_sid", "eio_sid_from_sid"))
-
-_PACKET: Final = ("decode", "encode", "data_is_binary", "add_attachment")
-
-_CONNECT, _DISCONNECT, _EVENT, _ACK, _BINARY_EVENT, _BINARY_ACK = 0, 1, 2, 3, 5, 6
-
-
-class Malformed(ValueError):
-    """A packet that no client of the protocol sends."""
 
 
 class Guard:
@@ -77,7 +64,7 @@ class Guard:
         self._clock = clock
         self._lock = threading.Lock()
         self._sweeping = False
-        self._wires: dict[str, Any] = {}
+        self.wires: dict[str, Any] = {}
         self._unjoined: dict[str, float] = {}
         self._pings: dict[str, float] = {}
         self._closed: set[str] = set()
@@ -111,11 +98,11 @@ class Guard:
         return True
 
     def _check_packets(self, *, text_only: str, events: Collection[str]) -> None:
-        lacking = missing_of(self._server, *(f"packet_class.{name}" for name in _PACKET))
+        lacking = missing_of(self._server, *(f"packet_class.{name}" for name in NEEDED))
         if lacking is not None:
             self._off.say("against malformed packets", lacking)
             return
-        self._server.packet_class = _checked_packet(self._server.packet_class, text_only=text_only, events=events)
+        self._server.packet_class = checked_packet(self._server.packet_class, text_only=text_only, events=events)
         self.takes_answers = True
 
     def _bound_frames(self) -> None:
@@ -124,7 +111,7 @@ class Guard:
             self._off.say("against large frames and silent sockets", "eio._async['websocket']")
         elif drivers["websocket"] is not None:
             # A copy: the table is the driver's, and other servers in this process have it too.
-            self._eio._async = {**drivers, "websocket": _checked_websocket(drivers["websocket"], self)}
+            self._eio._async = {**drivers, "websocket": checked_websocket(drivers["websocket"], self)}
 
     def close(self, eio_sid: str, reason: str | None) -> None:
         """Close a connection, whichever its transport, without waiting for it to read; `reason` is for the log."""
@@ -160,12 +147,12 @@ class Guard:
     def sweep(self) -> None:
         """Close who has joined nothing or not completed a packet in time, and cut what stays open after its close."""
         now = self._clock()
-        for eio_sid, wire in list(self._wires.items()):
+        for eio_sid, wire in list(self.wires.items()):
             if wire.engine.closed:
                 if eio_sid in self._closed:
                     wire.cut()
                 self._closed.add(eio_sid)
-        self._closed &= set(self._wires)
+        self._closed &= set(self.wires)
         namespaces = list(self._server.manager.get_namespaces())
         for eio_sid in list(self._eio.sockets):
             if any(self._server.manager.sid_from_eio_sid(eio_sid, name) for name in namespaces):
@@ -339,146 +326,3 @@ def check_origins(origins: Any) -> None:
             f"cors_allowed_origins={origins!r} lets a page of any site use this site's sockets with its visitors' cookies. "
             "Name the origins, or set PETIOLE_ALLOW_ANY_ORIGIN to true if that is meant."
         )
-
-
-def _checked_packet(base: Any, *, text_only: str, events: Collection[str]) -> Any:
-    """Return `base` with a decoder that says `Malformed` for everything that no client sends."""
-
-    class CheckedPacket(base):  # type: ignore[misc]
-        def decode(self, encoded_packet: Any) -> Any:
-            try:
-                count = super().decode(encoded_packet)
-            except Exception as error:  # noqa: BLE001 (decoders raise what they like)
-                raise Malformed(str(error)) from None
-            _check_shape(self, count or 0, text_only=text_only, events=events)
-            return count
-
-        @classmethod
-        def data_is_binary(cls, data: Any) -> bool:
-            return text_of(data) is None and bool(super().data_is_binary(data))
-
-        def encode(self) -> Any:
-            text = text_of(self.data)
-            if text is None:
-                return super().encode()
-            namespace = "" if self.namespace in (None, "/") else f"{self.namespace},"
-            return f"{self.packet_type}{namespace}{'' if self.id is None else self.id}[{text}]"
-
-        def add_attachment(self, attachment: Any) -> Any:
-            try:
-                return super().add_attachment(attachment)
-            except Exception as error:  # noqa: BLE001
-                raise Malformed(str(error)) from None
-
-    return CheckedPacket
-
-
-def _check_shape(packet: Any, attachments: int, *, text_only: str, events: Collection[str]) -> None:
-    kind, data = packet.packet_type, packet.data
-    if kind not in (_CONNECT, _DISCONNECT, _EVENT, _ACK, _BINARY_EVENT, _BINARY_ACK):
-        raise Malformed("An unknown type.")
-    if len(packet.namespace or "") > NAMESPACE_LENGTH:
-        raise Malformed("A namespace that is too long.")
-    if kind in (_BINARY_EVENT, _BINARY_ACK) and (packet.namespace == text_only or not 1 <= attachments <= ATTACHMENTS):
-        raise Malformed("Attachments that aren't taken.")
-    if kind in (_EVENT, _ACK, _BINARY_EVENT, _BINARY_ACK) and not isinstance(data, list):
-        raise Malformed("An event that isn't a list.")
-    if kind in (_EVENT, _BINARY_EVENT):
-        # python-socketio would call an application's `connect` and `disconnect` for events of that name.
-        if not data or not isinstance(data[0], str) or data[0] in RESERVED:
-            raise Malformed("An event without a name of its own.")
-        if packet.namespace == text_only and (data[0] not in events or len(data) > 2):
-            raise Malformed("An unknown event.")
-
-
-def _checked_websocket(base: Any, guard: Guard) -> Any:
-    """Return Engine.IO's WebSocket class of this driver, with its messages bounded while they arrive, and a hard end."""
-
-    class WebSocket(base):  # type: ignore[misc]
-        def __init__(self, handler: Any, server: Any) -> None:
-            super().__init__(handler, server)
-            self.engine = handler.__self__
-            self._limit = server.max_http_buffer_size
-            self._left = self._limit
-            self._connection: Any = None
-            if hasattr(self, "server_args"):  # simple-websocket, which bounds by itself what it is told to
-                self.server_args["max_message_size"] = self._limit
-
-        def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-            # Compression costs memory for each connection, and a small message may hide a large one.
-            environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
-            websocket = environ.get("wsgi.websocket")
-            if (
-                websocket is not None
-            ):  # gevent-websocket, which reads whatever a frame says it has, and any number of them
-                self._connection = websocket.handler.socket
-                read = websocket.raw_read
-                websocket.raw_read = lambda size: self._read(read, size)
-                _hasten(websocket)
-            guard._wires[self.engine.sid] = self
-            try:
-                return super().__call__(environ, start_response)
-            finally:
-                guard._wires.pop(self.engine.sid, None)
-
-        def send(self, message: str | bytes) -> None:
-            if self._connection is None or isinstance(message, bytes):
-                super().send(message)
-            else:
-                send_text(self._connection, message)
-
-        def wait(self) -> Any:
-            while True:
-                self._left = self._limit
-                frame = super().wait()
-                if self.engine.closed:
-                    return None
-                if frame is None or guard.admits(self.engine, frame):
-                    return frame
-                guard.malformed(self.engine.sid)
-
-        def close(self) -> None:
-            try:
-                with suppress(OSError):
-                    super().close()
-            finally:
-                # Both libraries go on reading until the client closes; one that doesn't would stay for ever.
-                self.cut()
-
-        def cut(self) -> None:
-            """End the connection below WebSocket, so that no thread waits for it any more."""
-            connection = self._connection or getattr(getattr(self, "ws", None), "sock", None)
-            if connection is not None:
-                with suppress(OSError):
-                    connection.shutdown(sockets.SHUT_RDWR)
-
-        def _read(self, read: Callable[[int], bytes], size: int) -> bytes:
-            self._left -= size
-            if self._left < 0:
-                raise Malformed("A message over the limit.")
-            return read(size)
-
-    return WebSocket
-
-
-class _Decoded:
-    """Stands in for gevent-websocket's UTF-8 validator: each message is decoded as a whole anyway, which says the same."""
-
-    def reset(self) -> None:
-        """There is nothing to begin anew."""
-
-    def validate(self, data: bytes) -> tuple[bool, bool, int, int]:
-        return True, True, len(data), len(data)
-
-
-def _hasten(websocket: Any) -> None:
-    """Spare the process two loops in Python over every byte: a text of 1 MB held up everybody for a third of a second."""
-    websocket.utf8validator = _Decoded()
-    header = sys.modules[type(websocket).__module__].Header
-    header.unmask_payload = _unmask
-
-
-def _unmask(header: Any, payload: bytes) -> bytearray:
-    size = len(payload)
-    mask = (header.mask * (size // 4 + 1))[:size]
-    return bytearray((int.from_bytes(payload, "little") ^ int.from_bytes(mask, "little")).to_bytes(size, "little"))

@@ -23,8 +23,9 @@ from petiole.settings import Settings
 from petiole.web.answer import Answer
 from petiole.web.budget import Bucket, Tally
 from petiole.web.departure import spread
-from petiole.web.guard import RESERVED, Guard, check_origins
+from petiole.web.guard import Guard, check_origins
 from petiole.web.inbox import acknowledge
+from petiole.web.packets import RESERVED
 from petiole.web.problems import Problem, not_found, too_many, unavailable
 from petiole.web.tokens import Asker
 
