@@ -16,9 +16,11 @@ from petiole.demo.redis_server import free_port
 from petiole.events import task_feed
 
 ROUNDS: Final = 5
-COUNT: Final = 100
+COUNT: Final = 60
 INTERVAL: Final = 0.1
 KINDS: Final = ("petiole", "plain", "floor")
+# As celery-progress does: the page asks for the newest state.
+POLL: Final = 0.5
 ROOM: Final = "room"
 # The browser has joined by then.
 LEAD: Final = 1.5
@@ -54,7 +56,32 @@ def main() -> None:
                     limited="measured",
                 ),
             ]
+        polled = [delay for _ in range(2) for delay in measure_polling(sites["plain"])]
+        rows += [
+            Row(
+                "P1",
+                f"update_state and a GET every {POLL * 1000:.0f} ms: p50 (rival alone)",
+                "ms",
+                quantile(polled, 0.5),
+            ),
+            Row("P1", "the same: share of the states that any page saw", "%", 100 * len(polled) / (2 * COUNT)),
+        ]
     write("live", rows)
+
+
+def measure_polling(site: Site) -> list[float]:
+    """Run one task whose page polls, and return the delay of each state that it saw first, in milliseconds."""
+    begin_at = time.monotonic() + LEAD
+    answer = requests.post(f"{site.url}/start/say_polled", json=[begin_at, COUNT, INTERVAL, False, ROOM], timeout=10)
+    address = f"{site.url}/state/{answer.json()['id']}"
+    seen: dict[int, float] = {}
+    with requests.Session() as session:
+        while time.monotonic() < begin_at + (COUNT + 1) * INTERVAL:
+            info = session.get(address, timeout=10).json()["info"]
+            if info is not None:
+                seen.setdefault(info["stamp"], (time.monotonic_ns() - info["stamp"]) / 1e6)
+            time.sleep(POLL)
+    return list(seen.values())
 
 
 def start_worker(site: Site) -> None:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 
 import redis
-from celery import Celery
+from celery import Celery, Task
 from flask_socketio import SocketIO
 
 from petiole import init_celery, progress
 
 URL = os.environ["CELERY_BROKER_URL"]
-celery_app = Celery("benchmarks", broker=URL)
+celery_app = Celery("benchmarks", broker=URL, backend=URL)
 init_celery(celery_app)
 emitter = SocketIO(message_queue=URL)
 client = redis.Redis.from_url(URL)
@@ -42,6 +42,14 @@ def say_floor(begin_at: float, count: int, interval: float, busy: bool, room: st
             room, f'42["task_progress",{{"progress":{number},"stamp":{time.monotonic_ns()}}}]'
         ),
         *(begin_at, count, interval, busy),
+    )
+
+
+@celery_app.task(bind=True)  # type: ignore[untyped-decorator]
+def say_polled(self: Task, begin_at: float, count: int, interval: float, busy: bool, room: str) -> None:
+    """Keep the newest state in the result backend, for pages that ask."""
+    steadily(
+        lambda number: self.update_state(state="PROGRESS", meta=data(number, room)), begin_at, count, interval, busy
     )
 
 

@@ -39,7 +39,7 @@ def create_plain() -> Flask:
     app = Flask(__name__)
     app.secret_key = "benchmarks"
     broker = os.environ["CELERY_BROKER_URL"]
-    celery_app = Celery("benchmarks-web", broker=broker)
+    celery_app = Celery("benchmarks-web", broker=broker, backend=broker)
     socketio = SocketIO(app, message_queue=broker)
 
     @app.get("/")
@@ -49,6 +49,11 @@ def create_plain() -> Flask:
     @socketio.on("connect")  # type: ignore[untyped-decorator]
     def connect(auth: dict[str, Any]) -> None:
         join_room(auth["room"])
+
+    @app.get("/state/<task_id>")
+    def state(task_id: str) -> Response:
+        result = celery_app.AsyncResult(task_id)
+        return jsonify(state=result.state, info=result.info if result.state == "PROGRESS" else None)
 
     @app.post("/start/<name>")
     def start(name: str) -> tuple[Response, int]:

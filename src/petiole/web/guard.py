@@ -1,9 +1,9 @@
 """The fence around python-engineio and python-socketio: bounds what one connection can make this process hold, do or log.
 
 What Petiole needs of these libraries beyond their documentation is here, in `packets.py`, `websockets.py`, `polling.py` and
-`window.py`; `tests/unit/test_guard.py` names it, and fails when they change. Where one of these things is missing its protection
-is off, which is said once, and sockets go on. Everything is set on the one server object and its connections, but for
-gevent-websocket's unmasking.
+`window.py`; `tests/unit/test_guard.py` names it, and fails when they change. Where one of these things is missing its
+protection is off, which is said once, and sockets go on. Everything is set on the one server object and its connections, but
+for gevent-websocket's unmasking.
 """
 
 from __future__ import annotations

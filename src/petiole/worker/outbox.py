@@ -30,7 +30,7 @@ LONGEST_PAUSE: Final = 0.8
 MOST_ROUNDS: Final = 4
 # How long a task that computes lets the sending thread go first with a fact, in seconds; and from which share of its time on
 # it is one that computes. On a busy machine it is given only a part of the time that passes.
-HANDOVER: Final = 0.0003
+HANDOVER: Final = 0.001
 COMPUTES: Final = 0.2
 _DROPPED_FIRST: Final = ("log", "custom", "stage", "artifact")
 

@@ -25,7 +25,7 @@ ONE: Final = 1
 class Progress:
     """The calls of a task. Each may raise `Cancelled` or `Fenced` where the run must end.
 
-    None waits for the journal; in a task that computes a fact takes up to 0.3 ms to be handed to the thread that sends it.
+    None waits for the journal; in a task that computes a fact takes up to 1 ms to be handed to the thread that sends it.
     """
 
     def stage(self, name: str, *, total: float | None = None, unit: str | None = None, until: float = 1.0) -> None:
