@@ -107,6 +107,13 @@ def _expect(connection: Connection, beginning: bytes) -> None:
             sys.exit(f"The server answered {frame[:200]!r}.")
 
 
+def answer_pings(connection: Connection) -> None:
+    """Read what has arrived and answer the pings among it."""
+    for frame in connection.receive():
+        if frame == b"2":
+            connection.socket.sendall(_PONG)
+
+
 def caught_up(connections: Iterable[Connection], instant: int) -> dict[str, int]:
     """Return how many may lack what was said before an instant, and when the last one got the last of it.
 
@@ -128,6 +135,9 @@ def main() -> None:
         connection.socket.setblocking(False)
         connections[connection.socket.fileno()] = connection
         poll.register(connection.socket, select.EPOLLIN)
+        # Thousands take longer than a ping waits for its answer.
+        for number, _ in poll.poll(0):
+            answer_pings(connections[number])
     poll.register(sys.stdin, select.EPOLLIN)
     delays = array("d")
     # By the instant of the emit call, when its last browser had it.

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 TICK: Final = 1.0
 # A connection has to join a namespace, and to complete the attachments that it declared, within JOIN_WITHIN + TICK.
 JOIN_WITHIN: Final = 8.0
+# A thousand joined connections are looked at one by one only so often, in seconds.
+LOOK_AT_ALL_EVERY: Final = 4.0
 FAULTS: Final = 3
 # Undelivered attachments, in units of `max_http_buffer_size`: of one connection, and of all of them.
 HELD_BY_ONE: Final = 4
@@ -68,6 +70,7 @@ class Guard:
         self.wires: dict[str, Any] = {}
         self._unjoined: dict[str, float] = {}
         self._pings: dict[str, float] = {}
+        self._look_at_all = 0.0
         self._closed: set[str] = set()
         self._faults: dict[str, int] = {}
         self._connects: dict[str, Bucket] = {}
@@ -153,9 +156,9 @@ class Guard:
                 if eio_sid in self._closed:
                     wire.cut()
                 self._closed.add(eio_sid)
-        self._closed &= set(self.wires)
+        self._closed &= self.wires.keys()
         namespaces = list(self._server.manager.get_namespaces())
-        for eio_sid in list(self._eio.sockets):
+        for eio_sid in self._suspects(now):
             if any(self._server.manager.sid_from_eio_sid(eio_sid, name) for name in namespaces):
                 self._unjoined.pop(eio_sid, None)
             elif now - self._unjoined.setdefault(eio_sid, now) >= self._join_within:
@@ -167,12 +170,22 @@ class Guard:
         for gone in self._unjoined.keys() - self._eio.sockets.keys():
             self._unjoined.pop(gone, None)
 
+    def _suspects(self, now: float) -> list[str]:
+        """Return who may be in no namespace: who has just come, and every few seconds everybody, because one can be left."""
+        if now < self._look_at_all:
+            return [eio_sid for eio_sid in list(self._unjoined) if eio_sid in self._eio.sockets]
+        self._look_at_all = now + LOOK_AT_ALL_EVERY
+        return list(self._eio.sockets)
+
     def ping(self) -> None:
         """Send the pings that are due."""
         now = self._clock()
-        for eio_sid, due in list(self._pings.items()):
-            if now >= due:
-                self._ping(eio_sid)
+        while self._pings:
+            # In the order in which they are due: the interval is one for all.
+            eio_sid, due = next(iter(self._pings.items()))
+            if now < due:
+                return
+            self._ping(eio_sid)
 
     def _ping(self, eio_sid: str) -> None:
         self._pings.pop(eio_sid, None)
@@ -228,6 +241,7 @@ class Guard:
         # Engine.IO starts a thread that sleeps until the next ping, for each socket, and past the socket's end.
         if socket.last_ping:
             socket.last_ping = None
+            self._pings.pop(socket.sid, None)
             self._pings[socket.sid] = self._clock() + self._eio.ping_interval
 
     def _on_disconnect(self, eio_sid: str, reason: str) -> None:
