@@ -172,12 +172,8 @@ class RedisJournal:
         return (message or b"").decode()
 
     def expired(self, *, limit: int) -> list[Expired]:
-        found = script("expired")
-        with speaking(self._settings.journal_url):
-            pipeline = self._client.pipeline(transaction=False)
-            for index in range(PARTITIONS):
-                pipeline.eval(found.source, 1, self._names.leases(index), str(limit))
-            feeds = [member.decode() for members in pipeline.execute() for member in members]
+        questions = [([self._names.leases(index)], [str(limit)]) for index in range(PARTITIONS)]
+        feeds = [member.decode() for members in self._ask("expired", questions) for member in members]
         heads = self.heads(feeds)
         return [Expired(feed, heads[feed].run if feed in heads else 0) for feed in feeds]
 
@@ -222,15 +218,12 @@ class RedisJournal:
     def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
         if not feeds:
             return {}
-        source = script("heads").source
         order: list[str] = []
-        with speaking(self._settings.journal_url):
-            pipeline = self._client.pipeline(transaction=False)
-            for index, group in _by_partition(feeds):
-                keys = [self._names.leases(index), *(self._names.feed(feed)[0] for feed in group)]
-                pipeline.eval(source, len(keys), *keys, *group)
-                order += group
-            replies = [reply for answer in pipeline.execute() for reply in answer]
+        questions: list[tuple[list[str], list[str]]] = []
+        for index, group in _by_partition(feeds):
+            questions.append(([self._names.leases(index), *(self._names.feed(feed)[0] for feed in group)], group))
+            order += group
+        replies = [reply for answer in self._ask("heads", questions) for reply in answer]
         heads: dict[str, Head] = {}
         for feed, reply in zip(order, replies, strict=True):
             if reply:
@@ -310,6 +303,21 @@ class RedisJournal:
                 return self._client.evalsha(found.digest, len(keys), *keys, *arguments)
             except NoScriptError:
                 return self._client.eval(found.source, len(keys), *keys, *arguments)
+
+    def _ask(self, name: str, questions: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Sequence[Any]:
+        """Run a script that changes nothing for each question, its keys and arguments, in one round trip."""
+        found = script(name)
+        with speaking(self._settings.journal_url):
+            try:
+                pipeline = self._client.pipeline(transaction=False)
+                for keys, arguments in questions:
+                    pipeline.evalsha(found.digest, len(keys), *keys, *arguments)
+                return pipeline.execute()
+            except NoScriptError:
+                pipeline = self._client.pipeline(transaction=False)
+                for keys, arguments in questions:
+                    pipeline.eval(found.source, len(keys), *keys, *arguments)
+                return pipeline.execute()
 
     def _index(self, owner: str, feed: str) -> None:
         # In the owner's partition, so in a step of its own: the index is a hint. It lists tasks.
