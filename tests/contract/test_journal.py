@@ -1290,9 +1290,10 @@ class TestHeadsAndLists:
         found, _ = journal.list(OWNER, limit=10)
         assert [snapshot.feed for snapshot in found] == [task_feed("new"), task_feed("old")]
 
-    def test_opening_a_feed_of_somebody_else_does_not_list_it(self, journal):
+    @pytest.mark.parametrize("epoch", [None, "0123abcd"])
+    def test_opening_a_feed_of_somebody_else_does_not_list_it(self, journal, epoch):
         opened(journal)
-        opened(journal, owner="mallory")
+        opened(journal, owner="mallory", epoch=epoch)
         assert journal.list("mallory", limit=10) == ([], None)
 
     def test_a_forgotten_feed_is_left_out_and_taken_out_of_the_index(self, backend, journal):

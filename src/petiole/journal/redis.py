@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from redis.exceptions import NoScriptError
 
@@ -54,6 +55,9 @@ from petiole.settings import Settings
 
 log = logging.getLogger(__name__)
 
+# A script's name, its keys, its arguments.
+Step: TypeAlias = tuple[str, Sequence[str], Sequence[str]]
+
 
 class RedisJournal:
     """`Journal` on a Redis server ≥ 6.2. What its AOF had not synced when it died is lost with it; writers send it again."""
@@ -77,12 +81,14 @@ class RedisJournal:
         message: str = "",
     ) -> Cursor:
         arguments = [epoch or mint_epoch(), owner, "" if lease is None else _ms(lease), message, *self._limits]
-        reply = self._run("open", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)])
-        cursor = _cursor(reply[1:])
-        # A caller that chose the epoch may be asking again after a lost reply, before which nobody came to index it.
-        if reply[0] == b"opened" or cursor.epoch == epoch:
+        step = ("open", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)])
+        if epoch is not None and feed.startswith("task:"):
+            # At once: a caller that chose the epoch has minted the feed, or asks again after a lost reply.
+            return _cursor(self._together(step, self._to_index(owner, feed))[0][1:])
+        reply = self._run(*step)
+        if reply[0] == b"opened":
             self._index(owner, feed)
-        return cursor
+        return _cursor(reply[1:])
 
     def confirm(self, feed: str, *, run: int = 0) -> None:
         meta, _, _, leases, _ = self._names.feed(feed)
@@ -319,11 +325,22 @@ class RedisJournal:
                     pipeline.eval(found.source, len(keys), *keys, *arguments)
                 return pipeline.execute()
 
+    def _together(self, *steps: Step) -> Sequence[Any]:
+        """Run scripts in one round trip and in their order; each is a step of its own, and may be run twice."""
+        with speaking(self._settings.journal_url), suppress(NoScriptError):
+            pipeline = self._client.pipeline(transaction=False)
+            for name, keys, arguments in steps:
+                pipeline.evalsha(script(name, cluster=self._cluster).digest, len(keys), *keys, *arguments)
+            return pipeline.execute()
+        return [self._run(*step) for step in steps]
+
     def _index(self, owner: str, feed: str) -> None:
+        if feed.startswith("task:"):
+            self._run(*self._to_index(owner, feed))
+
+    def _to_index(self, owner: str, feed: str) -> Step:
         # In the owner's partition, so in a step of its own: the index is a hint. It lists tasks.
-        if not feed.startswith("task:"):
-            return
-        self._run("index", [self._names.owner(owner)], [feed, _ms(self._settings.live_kept_for)])
+        return "index", [self._names.owner(owner)], [feed, _ms(self._settings.live_kept_for)]
 
     def _event(self, feed: str, draft: Draft, *, run: int) -> list[str]:
         encoded = draft.encode()
@@ -359,7 +376,7 @@ class RedisJournal:
             except PetioleError as error:
                 log.error("feed_unreadable", extra={"feed": feed, "error": str(error)})
                 continue
-            if snapshot is None:
+            if snapshot is None or snapshot.owner != owner:
                 with speaking(self._settings.journal_url):
                     self._client.zrem(key, member)
             else:
