@@ -58,18 +58,18 @@ def stop_journal(system: System, _random: random.Random) -> str:
 SCENARIOS = (
     Scenario(
         10,
-        "PostgreSQL and RabbitMQ killed and restarted",
+        "PostgreSQL and RabbitMQ killed",
         kill_both,
         "resend",
-        required="nothing acknowledged is gone: no reset",
+        required="both restarted: nothing acknowledged is gone, no reset",
         on=(RABBITMQ,),
     ),
     Scenario(
         31,
-        "RabbitMQ out of memory, its queues deleted, frozen, restarted",
+        "RabbitMQ in trouble",
         trouble_broker,
         "own_threads",
-        required="no emit call over 50 ms; the tasks take at most 5 % longer",
+        required="alarm, deleted queues, freeze, restart: no emit call over 50 ms; the tasks take at most 5 % longer",
         check=each_had_a_queue,
         load=Load(facts=350),
         compares_durations=True,
