@@ -83,14 +83,14 @@ def same_at_the_end(system: System) -> list[str]:
     return found
 
 
-def kill_redis(system: System, rng: random.Random) -> str:
+def kill_journal(system: System, rng: random.Random) -> str:
     time.sleep(rng.uniform(1.0, 2.0))
     system.backbone.kill_journal()
     system.backbone.start_journal()
     return "killed and restarted with its append-only file"
 
 
-def take_redis_away(system: System, _random: random.Random) -> str:
+def take_journal_away(system: System, _random: random.Random) -> str:
     away = 60 if system.full else 8
     time.sleep(1)
     system.backbone.kill_journal()
@@ -99,7 +99,7 @@ def take_redis_away(system: System, _random: random.Random) -> str:
     return f"away for {away} s"
 
 
-def pause_redis(system: System, _random: random.Random) -> str:
+def pause_journal(system: System, _random: random.Random) -> str:
     time.sleep(1)
     system.backbone.pause_journal()
     time.sleep(5)
@@ -187,7 +187,7 @@ SCENARIOS = (
     Scenario(
         10,
         "Redis killed and restarted",
-        kill_redis,
+        kill_journal,
         "resend",
         resets_allowed=True,
         required="the un-synced second is appended again by its writers",
@@ -195,7 +195,7 @@ SCENARIOS = (
     Scenario(
         11,
         "Redis away",
-        take_redis_away,
+        take_journal_away,
         "resend",
         required="the tasks take at most 5 % longer; what was dropped is counted exactly",
         resets_allowed=True,
@@ -205,7 +205,7 @@ SCENARIOS = (
     Scenario(
         12,
         "Redis paused",
-        pause_redis,
+        pause_journal,
         "resend",
         required="no emit call over 50 ms; the tasks take at most 5 % longer",
         compares_durations=True,
@@ -219,5 +219,7 @@ SCENARIOS = (
         check=was_refused,
         load=Load(facts=300),
     ),
-    Scenario(20, "replies of an append lost", lose_replies, "numbers", required="one entry for each fact"),
+    Scenario(
+        20, "replies of an append lost", lose_replies, "numbers", required="one entry for each fact", on=BACKBONES
+    ),
 )

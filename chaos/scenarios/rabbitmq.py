@@ -6,6 +6,7 @@ import random
 import time
 
 from chaos.backbones import RABBITMQ
+from chaos.scenarios.journal import pause_journal
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 
@@ -62,6 +63,15 @@ SCENARIOS = (
         kill_both,
         "resend",
         required="both restarted: nothing acknowledged is gone, no reset",
+        on=(RABBITMQ,),
+    ),
+    Scenario(
+        12,
+        "PostgreSQL paused",
+        pause_journal,
+        "resend",
+        required="no emit call over 50 ms; the tasks take at most 5 % longer",
+        compares_durations=True,
         on=(RABBITMQ,),
     ),
     Scenario(
