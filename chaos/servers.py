@@ -6,12 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from chaos.backbones import RABBITMQ
 from petiole.demo.postgres_server import find_postgres
-from petiole.demo.rabbitmq_server import RabbitNode, find_rabbitmq
+from petiole.demo.rabbitmq_server import find_rabbitmq
 from petiole.demo.redis_server import bundled_redis_server, find_redis_server
 from petiole.errors import SetupError
 
@@ -25,8 +24,9 @@ def servers(which: str, *, backbone: str) -> list[tuple[str, str]]:
         SetupError: one of them isn't here.
     """
     if backbone == RABBITMQ:
+        find_rabbitmq()
         postgres = _said(str(find_postgres() / "postgres")).partition("(PostgreSQL) ")[2].split()[0]
-        return [(f"RabbitMQ {_rabbitmq_version()} and PostgreSQL {postgres}", "")]
+        return [(f"RabbitMQ and PostgreSQL {postgres}", "")]
     match which:
         case "embedded":
             found = [("embedded", bundled_redis_server())]
@@ -59,13 +59,6 @@ def _version(binary: str) -> str:
     return next(
         (word.removeprefix("v=") for word in _said(binary).split() if word.startswith("v=")), "of unknown version"
     )
-
-
-def _rabbitmq_version() -> str:
-    with tempfile.TemporaryDirectory() as directory:
-        node = RabbitNode(find_rabbitmq(), Path(directory), port=0, name_server_port=0, distribution_port=0)
-        node.prepare()
-        return node.control("version").strip()
 
 
 def _said(binary: str) -> str:
