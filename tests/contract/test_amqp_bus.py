@@ -20,6 +20,7 @@ from petiole.bus import open_bus, open_ring
 from petiole.bus.amqp import AmqpBus
 from petiole.bus.amqp_connection import QUEUED
 from petiole.bus.amqp_publisher import Publisher
+from petiole.demo.redis_server import free_port
 from petiole.errors import SetupError, Unavailable
 from petiole.events import task_feed
 from petiole.settings import Settings
@@ -297,6 +298,22 @@ class TestLoss:
         own.listener.wait_for_returns(2)
         assert own.bus.follow(OTHER, timeout=SOON)
         rings_again(own)
+
+    def test_the_pauses_before_a_broker_that_is_away_grow_to_a_second_at_most(self, settings, caplog):
+        caplog.set_level("INFO", "petiole.bus.amqp")
+        bus = AmqpBus(settings, url=f"amqp://127.0.0.1:{free_port()}/")
+
+        def pauses() -> list[float]:
+            return [record.pause for record in caplog.records if record.msg == "bus_lost"]
+
+        listening = threading.Thread(target=bus.listen, args=(lambda *_: None,), kwargs={"on_return": lambda: None})
+        listening.start()
+        try:
+            wait_until(lambda: len(pauses()) >= 7, 15, "seven attempts")
+        finally:
+            bus.close()
+            listening.join(5)
+        assert pauses()[:7] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
 
     def test_following_at_a_silent_broker_is_not_confirmed_and_rings_later(self, own, own_rabbitmq):
         own.open()
