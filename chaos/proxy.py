@@ -115,6 +115,12 @@ class FaultProxy:
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, name="fault-proxy", daemon=True).start()
 
+    @property
+    def swallowed(self) -> int:
+        """How many open connections pass nothing any more."""
+        with self._lock:
+            return len(self._swallowed)
+
     def reset_all(self) -> None:
         """Reset every open connection, as a router does that has forgotten them."""
         with self._lock:

@@ -42,8 +42,10 @@ def heals_are_gaps(system: System) -> list[str]:
 
 def swallow(system: System, _random: random.Random) -> str:
     time.sleep(1)
+    system.noted["swallowed"] = time.monotonic()
     system.backbone.web_bus.faults.swallow = True
-    time.sleep(1)
+    # Where the bus has connections of its own, long enough for the one that probes, each 5 s, to say something.
+    time.sleep(6 if system.backbone.bus_is_apart else 1)
     system.backbone.web_bus.faults.swallow = False
     return "the connections of the web side swallowed"
 
@@ -51,7 +53,7 @@ def swallow(system: System, _random: random.Random) -> str:
 def swallow_subscribers(system: System, rng: random.Random) -> str:
     health = Health(system)
     figure = swallow(system, rng)
-    began = time.monotonic() - 1
+    began = system.noted["swallowed"]
     noticed: list[float] = []
 
     def both_are_back() -> bool:
