@@ -1,4 +1,4 @@
-"""Run the scenarios: `python -m chaos [--only 4,8] [--seed 7] [--redis both] [--full]`."""
+"""Run the scenarios: `python -m chaos [--backbone rabbitmq] [--only 4,8] [--seed 7] [--redis both] [--full]`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import sys
 from pathlib import Path
 
+from chaos.backbones import BACKBONES, REDIS
 from chaos.plain import compare
 from chaos.run import Options, run
 from chaos.scenarios import QUICK, SCENARIOS, Scenario
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--no-controls", action="store_true", help="leave the negative controls out")
     parser.add_argument("--controls-only", action="store_true", help="run the negative controls alone")
+    parser.add_argument("--backbone", choices=BACKBONES, default=REDIS)
     parser.add_argument("--redis", choices=("any", "embedded", "system", "both"), default="any")
     parser.add_argument("--full", action="store_true", help="the long spans: faults of 60 s, 200 and more rounds")
     parser.add_argument("--keep", type=Path, help="where the histories and logs of every run stay")
@@ -30,15 +32,19 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the cheap selection, with smaller numbers")
     options = parser.parse_args()
     chosen = {int(number) for number in options.only.split(",") if number}
-    unknown = chosen - {scenario.number for scenario in SCENARIOS}
+    scenarios = [scenario for scenario in SCENARIOS if options.backbone in scenario.on]
+    unknown = chosen - {scenario.number for scenario in scenarios}
     if unknown:
-        parser.error(f"there is no scenario {sorted(unknown)}; there are {[s.number for s in SCENARIOS]}")
+        there = [scenario.number for scenario in scenarios]
+        parser.error(f"there is no scenario {sorted(unknown)} on {options.backbone}; there are {there}")
+    if (options.plain or options.soak) and options.backbone != REDIS:
+        parser.error("--plain and --soak run on Redis only")
     if options.quick and not chosen:
-        chosen = set(QUICK)
+        chosen = set(QUICK[options.backbone])
     wrong = 0
-    for name, binary in servers(options.redis):
+    for name, binary in servers(options.redis, backbone=options.backbone):
         keep = None if options.keep is None else options.keep / name.replace(" ", "-")
-        how = Options(binary, options.seed, full=options.full, quick=options.quick, keep=keep)
+        how = Options(binary, options.seed, options.backbone, full=options.full, quick=options.quick, keep=keep)
         print(f"seed {options.seed}, {name}")
         if options.soak:
             wrong += 0 if options.controls_only else not soak(options.soak, how)
@@ -48,7 +54,7 @@ def main() -> int:
             wrong += not compare(how)
             continue
         print(f"{'#':>3}  {'fault':<32} {'verdict':<10} figure")
-        for scenario in SCENARIOS:
+        for scenario in scenarios:
             if not chosen or scenario.number in chosen:
                 wrong += 0 if options.controls_only else _row(scenario, how)
                 wrong += 0 if options.no_controls else _control_row(scenario, how)

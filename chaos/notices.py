@@ -8,7 +8,8 @@ from typing import Any
 
 import requests
 
-from chaos.system import System, wait_until
+from chaos.system import System
+from chaos.waiting import wait_until
 from petiole.state import is_terminal
 
 WITHIN = 10.0

@@ -20,6 +20,7 @@ from typing import Any
 import requests
 import websocket
 
+from chaos.backbones import RedisBackbone
 from chaos.checker import Losses, Said, Seen, check, count_losses
 from chaos.light import cut
 from chaos.run import Options, run
@@ -28,7 +29,8 @@ from chaos.scenarios.browser import cut_browsers
 from chaos.scenarios.bus import kill_subscribers, swallow
 from chaos.scenarios.scenario import Fault, Scenario
 from chaos.scenarios.web import kill_webs
-from chaos.system import READY, ROOT, System, answers, running, wait_until
+from chaos.system import READY, ROOT, System, answers, running
+from chaos.waiting import wait_until
 
 FOLDER = ROOT / "examples" / "article" / "plain"
 TASKS, STEPS, PAUSE, BROWSERS = 8, 100, 0.05, 6
@@ -138,7 +140,7 @@ def run_plain(fault: Fault, options: Options) -> tuple[Losses, list[str]]:
     """Run one fault over the plain pattern, and return what was lost and what the checker found."""
     with (
         tempfile.TemporaryDirectory() as directory,
-        running(Path(directory) / "run", options.binary, kind=PlainSystem) as system,
+        running(Path(directory) / "run", RedisBackbone(options.binary), kind=PlainSystem) as system,
     ):
         system.wait_for_workers()
         session = requests.Session()

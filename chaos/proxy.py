@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on command: refuse, reset, swallow, delay, or lose single pub/sub messages."""
+"""A TCP proxy that misbehaves on command: refuse, reset, swallow, delay, or lose single rings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Faults:
     """What the proxy does just now.
 
     `swallow`: every connection that says something now stays open and passes nothing any more, for good. `lose`, `double` and
-    `swap` (with the next) are asked for every pub/sub message on its way to a subscriber. `cut` is asked for every reply on
+    `swap` (with the next) are asked for every ring on its way to a subscriber. `cut` is asked for every reply on
     its way to a writer: true resets the connection in its place.
     """
 
@@ -41,15 +41,70 @@ class Faults:
 
     @property
     def edits(self) -> bool:
-        """Whether single pub/sub messages are meddled with."""
+        """Whether single rings are meddled with."""
         return self.lose is not None or self.double is not None or self.swap is not None
+
+
+class Rings:
+    """What one connection brings to its client, in which single rings are meddled with; this one lets all of it go on."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+
+    def edit(self, data: bytes) -> bytes:
+        """Return what goes on of this data; a ring that isn't whole yet is kept for the next."""
+        return data
+
+
+class RedisRings(Rings):
+    """The pub/sub messages of one connection on their way to the subscriber: lost, doubled, or swapped with the next."""
+
+    def __init__(self, faults: Faults) -> None:
+        super().__init__(faults)
+        self._unfinished = b""
+        self._late = b""
+
+    def edit(self, data: bytes) -> bytes:
+        data, self._unfinished = self._unfinished + data, b""
+        if not self._faults.edits:
+            data, self._late = self._late + data, b""
+            return data
+        kept, at = [], 0
+        while match := _MESSAGE.search(data, at):
+            end = match.end() + int(match[1]) + 2
+            kept.append(data[at : match.start()])
+            if end > len(data):
+                self._unfinished = data[match.start() :]
+                return b"".join(kept)
+            kept.append(self._pass(data[match.start() : end], data[match.end() : end - 2]))
+            at = end
+        return b"".join([*kept, data[at:]])
+
+    def _pass(self, message: bytes, text: bytes) -> bytes:
+        faults = self._faults
+        if faults.lose is not None and faults.lose(text):
+            faults.lost += 1
+            return b""
+        if faults.double is not None and faults.double(text):
+            faults.doubled += 1
+            message += message
+        if not self._late and faults.swap is not None and faults.swap(text):
+            faults.swapped += 1
+            self._late = message
+            return b""
+        message, self._late = message + self._late, b""
+        return message
 
 
 @dataclass
 class FaultProxy:
-    """Listens on a loopback port and passes on to another; `faults` may be changed at any time."""
+    """Listens on a loopback port and passes on to another; `faults` may be changed at any time.
+
+    `rings` knows the protocol in which rings are on their way to a subscriber.
+    """
 
     target: int
+    rings: type[Rings] = RedisRings
     faults: Faults = field(default_factory=Faults)
 
     def __post_init__(self) -> None:
@@ -59,6 +114,12 @@ class FaultProxy:
         self._swallowed: set[Pair] = set()
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, name="fault-proxy", daemon=True).start()
+
+    @property
+    def swallowed(self) -> int:
+        """How many open connections pass nothing any more."""
+        with self._lock:
+            return len(self._swallowed)
 
     def reset_all(self) -> None:
         """Reset every open connection, as a router does that has forgotten them."""
@@ -101,7 +162,7 @@ class FaultProxy:
             threading.Thread(target=self._pass, args=(server, client, pair, True), daemon=True).start()
 
     def _pass(self, source: socket.socket, sink: socket.socket, pair: Pair, to_client: bool) -> None:
-        rings = _Rings(self.faults)
+        rings = self.rings(self.faults)
         try:
             while data := source.recv(CHUNK):
                 if self.faults.swallow:
@@ -124,44 +185,3 @@ class FaultProxy:
             with self._lock:
                 self._pairs.discard(pair)
                 self._swallowed.discard(pair)
-
-
-class _Rings:
-    """The pub/sub messages of one connection on their way to the subscriber: lost, doubled, or swapped with the next."""
-
-    def __init__(self, faults: Faults) -> None:
-        self._faults = faults
-        self._unfinished = b""
-        self._late = b""
-
-    def edit(self, data: bytes) -> bytes:
-        """Return what goes on of this data; a message that isn't whole yet is kept for the next."""
-        data, self._unfinished = self._unfinished + data, b""
-        if not self._faults.edits:
-            data, self._late = self._late + data, b""
-            return data
-        kept, at = [], 0
-        while match := _MESSAGE.search(data, at):
-            end = match.end() + int(match[1]) + 2
-            kept.append(data[at : match.start()])
-            if end > len(data):
-                self._unfinished = data[match.start() :]
-                return b"".join(kept)
-            kept.append(self._pass(data[match.start() : end], data[match.end() : end - 2]))
-            at = end
-        return b"".join([*kept, data[at:]])
-
-    def _pass(self, message: bytes, text: bytes) -> bytes:
-        faults = self._faults
-        if faults.lose is not None and faults.lose(text):
-            faults.lost += 1
-            return b""
-        if faults.double is not None and faults.double(text):
-            faults.doubled += 1
-            message += message
-        if not self._late and faults.swap is not None and faults.swap(text):
-            faults.swapped += 1
-            self._late = message
-            return b""
-        message, self._late = message + self._late, b""
-        return message

@@ -33,6 +33,15 @@ def family(pid: int) -> list[int]:
     return [pid, *(found for child in children for found in family(child))]
 
 
+def waited_for_cpu() -> float:
+    """Return for how many seconds the threads of this process, together, were ready to run and had no processor."""
+    waited = 0
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):
+            waited += int((thread / "schedstat").read_text().split()[1])
+    return waited / 1e9
+
+
 def resources(pids: Iterable[int]) -> Resources:
     """Sum up what these processes hold just now; one that has ended holds nothing."""
     memory = threads = descriptors = 0

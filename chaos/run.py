@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from chaos.backbones import REDIS, open_backbone
 from chaos.browsers import Browser
 from chaos.checker import Losses, check, check_durations, count_losses
 from chaos.notices import check_notices
 from chaos.scenarios import QUICK, Load, Scenario
-from chaos.system import System, running, wait_until
+from chaos.system import System, running
+from chaos.waiting import wait_until
 
 END = 60.0
 LONGEST_EMIT = 0.05
@@ -22,10 +24,13 @@ LONGEST_EMIT = 0.05
 
 @dataclass(frozen=True)
 class Options:
-    """How scenarios are run. `keep`: where the histories of every run stay; else they are removed."""
+    """How scenarios are run. `binary`: the redis-server of runs on Redis. `keep`: where the histories of every run stay; else
+    they are removed.
+    """
 
     binary: str
     seed: int
+    backbone: str = REDIS
     full: bool = False
     quick: bool = False
     keep: Path | None = None
@@ -43,13 +48,13 @@ class Result:
 def run(scenario: Scenario, options: Options, *, control: bool) -> Result:
     """Run a scenario once; `control`: without the mechanism that heals its fault."""
     without = scenario.without if control else ""
-    few = options.quick and scenario.number in QUICK
+    few = options.quick and scenario.number in QUICK[options.backbone]
     settings = {**scenario.settings, **(scenario.full_settings if options.full else {})}
     with (
         _directory(options, f"{scenario.number}{'-without-' + without if without else ''}") as directory,
         running(
             directory,
-            options.binary,
+            open_backbone(options.backbone, binary=options.binary),
             # What only a browser lacks isn't switched off in the processes.
             without=without,
             settings=settings,
@@ -98,7 +103,7 @@ def _run(scenario: Scenario, system: System, options: Options, *, control: bool)
     found += [] if control or not scenario.checks_notices else check_notices(system)
     if "figure" in system.noted:
         figure = f"{figure}: {system.noted['figure']}"
-    lost = system.web_side.faults.lost + system.worker_side.faults.lost
+    lost = sum(proxy.faults.lost for proxy in system.backbone.proxies)
     figure += f" ({lost} in all)" if lost else ""
     slowest = max((float(result["slowest"]) for result in _results(system).values()), default=0.0)
     figure = f"{figure}; slowest emit {slowest * 1000:.1f} ms" if slowest else figure

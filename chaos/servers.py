@@ -1,4 +1,4 @@
-"""Which redis-server a fault run is made on."""
+"""Which servers a fault run is made on."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+from chaos.backbones import RABBITMQ
+from petiole.demo.postgres_server import find_postgres
+from petiole.demo.rabbitmq_server import find_rabbitmq
 from petiole.demo.redis_server import bundled_redis_server, find_redis_server
 from petiole.errors import SetupError
 
 
-def servers(which: str) -> list[tuple[str, str]]:
-    """Return name with version, and path, of the servers that `which` names: any, embedded, system or both.
+def servers(which: str, *, backbone: str) -> list[tuple[str, str]]:
+    """Return name with version, and path, of the redis-servers that `which` names: any, embedded, system or both.
+
+    On RabbitMQ there is one pair of servers, and no path.
 
     Raises:
         SetupError: one of them isn't here.
     """
+    if backbone == RABBITMQ:
+        find_rabbitmq()
+        postgres = _said(str(find_postgres() / "postgres")).partition("(PostgreSQL) ")[2].split()[0]
+        return [(f"RabbitMQ and PostgreSQL {postgres}", "")]
     match which:
         case "embedded":
             found = [("embedded", bundled_redis_server())]
@@ -47,5 +56,10 @@ def _system_server() -> str | None:
 
 
 def _version(binary: str) -> str:
-    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
-    return next((word.removeprefix("v=") for word in said.split() if word.startswith("v=")), "of unknown version")
+    return next(
+        (word.removeprefix("v=") for word in _said(binary).split() if word.startswith("v=")), "of unknown version"
+    )
+
+
+def _said(binary: str) -> str:
+    return subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from chaos.backbones import RedisBackbone
 from chaos.browsers import Browser
 from chaos.checker import Seen, check
 from chaos.notices import check_notices
 from chaos.resources import MIB, Resources
 from chaos.run import Options
-from chaos.system import System, running, wait_until
+from chaos.system import System, running
+from chaos.waiting import wait_until
 from petiole.state import is_terminal
 
 EVERY = 20.0
@@ -56,7 +58,7 @@ def refuse_workers(system: System, _rng: random.Random) -> str:
 
 
 def kill_subscribers(system: System, _rng: random.Random) -> str:
-    return f"{system.redis().client_kill_filter(_type='pubsub')} subscribers killed"
+    return f"{system.backbone.close_subscribers()} subscribers killed"
 
 
 def cut_browsers(system: System, rng: random.Random) -> str:
@@ -74,15 +76,15 @@ def swallow(system: System, _rng: random.Random) -> str:
 
 
 def pause_redis(system: System, _rng: random.Random) -> str:
-    system.pause_redis()
+    system.backbone.pause_journal()
     time.sleep(3)
-    system.resume_redis()
+    system.backbone.resume_journal()
     return "Redis paused for 3 s"
 
 
 def restart_redis(system: System, _rng: random.Random) -> str:
-    system.kill_redis()
-    system.start_redis()
+    system.backbone.kill_journal()
+    system.backbone.start_journal()
     return "Redis killed and restarted"
 
 
@@ -150,7 +152,7 @@ def _soak(minutes: float, options: Options, faults: tuple[Fault, ...], *, withou
         tempfile.TemporaryDirectory() as directory,
         running(
             (options.keep or Path(directory)) / f"soak{'-without-' + without if without else ''}",
-            options.binary,
+            RedisBackbone(options.binary),
             without=without,
         ) as system,
     ):

@@ -1,12 +1,11 @@
-"""The system of a fault run: Redis, two workers and two web processes, with a fault proxy before each side's journal."""
+"""The system of a fault run: a backbone, two workers and two web processes."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 import redis
 import requests
 
+from chaos.backbones import Backbone, RabbitBackbone, RedisBackbone
 from chaos.browsers import Browser
 from chaos.checker import Said
 from chaos.history import recorded
@@ -24,7 +24,7 @@ from chaos.proxy import FaultProxy
 from chaos.resources import Resources, family, resources
 from chaos.tables import DATABASE, FILES
 from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import free_port, redis_command
+from petiole.demo.redis_server import free_port
 
 ROOT = Path(__file__).parents[1]
 READY = 30.0
@@ -35,13 +35,9 @@ class System:
     """What a scenario may break."""
 
     directory: Path
-    binary: str
+    backbone: Backbone
     processes: Processes
-    redis_port: int
-    worker_side: FaultProxy
-    web_side: FaultProxy
     environment: dict[str, str]
-    redis_process: Process
     webs: dict[int, Process] = field(default_factory=dict)
     workers: dict[int, Process] = field(default_factory=dict)
     browsers: list[Browser] = field(default_factory=list)
@@ -56,22 +52,25 @@ class System:
     # What a fault has found out for its scenario's own check.
     noted: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def worker_side(self) -> FaultProxy:
+        """The proxy before the workers' journal."""
+        return self.backbone.worker_journal
+
+    @property
+    def web_side(self) -> FaultProxy:
+        """The proxy before the web processes' journal."""
+        return self.backbone.web_journal
+
     def redis(self) -> redis.Redis:
-        return redis.Redis(port=self.redis_port, socket_timeout=5)
+        """Return a client of the server that is all there is, in a run on Redis."""
+        assert isinstance(self.backbone, RedisBackbone)
+        return self.backbone.client()
 
-    def start_redis(self) -> None:
-        command = redis_command(self.binary, port=self.redis_port, directory=self.directory / "redis")
-        self.redis_process = self.processes.start("redis", command)
-        self.processes.wait_ready(self.redis_process, timeout=READY, condition=lambda: pings(self.redis_port))
-
-    def kill_redis(self) -> None:
-        self._kill(self.redis_process, signal.SIGKILL)
-
-    def pause_redis(self) -> None:
-        os.kill(self.redis_process.popen.pid, signal.SIGSTOP)
-
-    def resume_redis(self) -> None:
-        os.kill(self.redis_process.popen.pid, signal.SIGCONT)
+    def rabbitmq(self) -> RabbitBackbone:
+        """Return the backbone of a run on RabbitMQ, which can be broken in more ways than every backbone can."""
+        assert isinstance(self.backbone, RabbitBackbone)
+        return self.backbone
 
     def start_web(self, port: int) -> None:
         web = self.processes.start(
@@ -80,9 +79,7 @@ class System:
                 *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
                 *("--bind", f"127.0.0.1:{port}", "chaos.web:create_app()"),
             ],
-            environment=self.environment
-            | {"PETIOLE_JOURNAL_URL": f"redis://127.0.0.1:{self.web_side.port}/0"}
-            | self.clocks.get("web", {}),
+            environment=self.environment | self.backbone.environment("web") | self.clocks.get("web", {}),
             directory=ROOT,
         )
         self.webs[port] = web
@@ -106,9 +103,7 @@ class System:
                 *(sys.executable, "-m", "celery", "-A", "chaos.tasks", "worker", "--loglevel", "INFO"),
                 *("--concurrency", "4", "--hostname", f"chaos{number}@%h", "--without-gossip", "--without-mingle"),
             ],
-            environment=self.environment
-            | {"PETIOLE_JOURNAL_URL": f"redis://127.0.0.1:{self.worker_side.port}/0"}
-            | self.clocks.get(f"worker{number}", {}),
+            environment=self.environment | self.backbone.environment("worker") | self.clocks.get(f"worker{number}", {}),
             directory=ROOT,
             ready_line=" ready.",
         )
@@ -203,7 +198,7 @@ class System:
 @contextmanager
 def running(
     directory: Path,
-    binary: str,
+    backbone: Backbone,
     *,
     without: str = "",
     settings: Mapping[str, str] | None = None,
@@ -217,10 +212,7 @@ def running(
     (directory / "history").mkdir(parents=True)
     log = (directory / "system.log").open("a", buffering=1)
     processes = Processes(lambda name, line: print(f"{name}: {line}", file=log))
-    redis_port = free_port()
-    worker_side, web_side = FaultProxy(redis_port), FaultProxy(redis_port)
     environment = {
-        "CELERY_BROKER_URL": f"redis://127.0.0.1:{redis_port}/0",
         "CHAOS_HISTORY": str(directory / "history"),
         "CHAOS_WITHOUT": without,
         "PETIOLE_EXPORTS_DATABASE": str(directory / DATABASE),
@@ -229,10 +221,8 @@ def running(
     }
     system = None
     try:
-        command = redis_command(binary, port=redis_port, directory=directory / "redis")
-        server = processes.start("redis", command)
-        processes.wait_ready(server, timeout=READY, condition=lambda: pings(redis_port))
-        system = kind(directory, binary, processes, redis_port, worker_side, web_side, environment, server)
+        backbone.start(processes, directory)
+        system = kind(directory, backbone, processes, environment)
         system.full, system.without = full, without
         system.clocks = {name: {"CHAOS_CLOCK": str(shift)} for name, shift in (clocks or {}).items()}
         for number in range(1, workers + 1):
@@ -249,31 +239,9 @@ def running(
         for process in (*system.workers.values(), *system.webs.values()) if system else ():
             with suppress(ProcessLookupError):
                 os.killpg(process.popen.pid, signal.SIGKILL)
+        backbone.close()
         processes.stop()
-        worker_side.close()
-        web_side.close()
         log.close()
-
-
-def wait_until(condition: Callable[[], bool], *, what: str, timeout: float) -> None:
-    """Poll until `condition` holds.
-
-    Raises:
-        TimeoutError: it doesn't within `timeout` seconds.
-    """
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {timeout:.0f} s: {what}")
-        time.sleep(0.02)
-
-
-def pings(port: int) -> bool:
-    try:
-        with redis.Redis(port=port, socket_timeout=1) as client:
-            return bool(client.ping())
-    except redis.RedisError:
-        return False
 
 
 def answers(port: int) -> bool:

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
 from flask import Flask, Response, request
 from flask_socketio import SocketIO
 
+from chaos.broker import make_celery
 from chaos.clock import shift_clock
 from chaos.history import record
 from chaos.without import open_to_all, switch_off
@@ -51,7 +51,7 @@ def create_app() -> Flask:
     logger.addHandler(Historian())
     app = Flask(__name__)
     app.secret_key = "chaos"
-    app.extensions["celery"] = Celery("chaos-web", broker=os.environ["CELERY_BROKER_URL"])
+    app.extensions["celery"] = make_celery("chaos-web")
     petiole = Petiole()
     petiole.identify(lambda: request.headers.get("X-Person", "somebody"))
     ended = Path(os.environ["CHAOS_HISTORY"]).parent / RIGHTS_ENDED

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from petiole import connection, feed
-from petiole.errors import Cancelled
+from petiole.bus.ringer import Ringer
+from petiole.errors import Cancelled, Unavailable
 from petiole.events import Cursor, Document, Draft, Event, Rung, advance_chain
 from petiole.exports.manifest import Manifest
 from petiole.exports.storage import LocalStorage
@@ -19,7 +21,7 @@ from petiole.journal import redis as redis_journal
 from petiole.journal import scripts
 from petiole.journal.contract import Busy, Claimed, Closed, Stored
 from petiole.journal.redis import RedisJournal
-from petiole.settings import Settings
+from petiole.settings import Settings, is_redis
 from petiole.web import monitor, reaper
 from petiole.web.extension import Petiole
 from petiole.web.guard import Guard
@@ -95,6 +97,29 @@ def _window() -> None:
     _put(Window, "_keeps_up", always)
 
 
+def _own_threads() -> None:
+    """Whoever emits waits for journal and broker, and for the broker until it is back: kombu's way, if nothing is set."""
+    put = Outbox.put
+    turn = threading.Lock()
+
+    def put_and_wait(self: Outbox, draft: Draft, **how: Any) -> None:
+        put(self, draft, **how)
+        self.flush(60.0)
+
+    def ring_and_wait(self: Any, name: str, text: str | bytes) -> None:
+        with turn:
+            while True:
+                try:
+                    self._publish([(name, text)])
+                except Unavailable:
+                    time.sleep(0.1)
+                else:
+                    return
+
+    _put(Outbox, "put", put_and_wait)
+    _put(Ringer, "ring", ring_and_wait)
+
+
 def _chain() -> None:
     """Readers go by numbers alone (in the web processes; browsers bring a reader of that kind)."""
     judge = feed.judge
@@ -115,6 +140,9 @@ def _chain() -> None:
     feed.judge, feed.follow = judge_numbers, follow_numbers
     _put(Cursor, "is_behind", by_numbers)
     # A journal that isn't asked about the chain answers by the numbers alone.
+    if journal_class() is not RedisJournal:
+        _read_by_numbers(journal_class())
+        return
     read = scripts.script("read").source
     _script(
         "read",
@@ -122,6 +150,27 @@ def _chain() -> None:
             "if string.sub(kept[1], 1, 16) ~= chain then", "if false then"
         ),
     )
+
+
+def _read_by_numbers(kind: Any) -> None:
+    """Let the SQL journal believe that a cursor has the chain that is at its place."""
+    from sqlalchemy import select
+
+    from petiole.journal.sql.schema import facts, feeds
+    from petiole.journal.sql.server import Mode
+
+    read = kind.read
+
+    def by_numbers(self: Any, name: str, cursor: Cursor | None, *, limit: int) -> feed.Reading | None:
+        if cursor is not None:
+            after = select(facts.c.before).join(feeds, feeds.c.id == facts.c.feed)
+            after = after.where(feeds.c.name == name, facts.c.number == cursor.facts + 1)
+            chain = self._server.run(lambda connection: connection.scalar(after), mode=Mode.QUERY)
+            cursor = cursor if chain is None else replace(cursor, chain=chain)
+        reading: feed.Reading | None = read(self, name, cursor, limit=limit)
+        return reading
+
+    _put(kind, "read", by_numbers)
 
 
 def _trust() -> None:
@@ -313,6 +362,16 @@ def _origin() -> None:
     _put(monitor, "refuse_foreign_origin", lambda: None)
 
 
+def journal_class() -> Any:
+    """Return the class of this process's journal."""
+    if is_redis(os.environ["PETIOLE_JOURNAL_URL"]):
+        return RedisJournal
+    # Only where it is used: what it needs takes a while to load.
+    from petiole.journal.sql import SqlJournal
+
+    return SqlJournal
+
+
 def _put(owner: Any, name: str, value: Any) -> None:
     setattr(owner, name, value)
 
@@ -343,6 +402,7 @@ SWITCHES = {
     "on_failure": _on_failure,
     "once": _once,
     "origin": _origin,
+    "own_threads": _own_threads,
     "passing": _passing,
     "reaper": _reaper,
     "rebase": _rebase,

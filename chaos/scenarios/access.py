@@ -13,7 +13,8 @@ import websocket
 
 from chaos.light import LightBrowser, Line
 from chaos.scenarios.scenario import Load, Scenario
-from chaos.system import System, wait_until
+from chaos.system import System
+from chaos.waiting import wait_until
 from chaos.web import RIGHTS_ENDED
 from petiole.events import Cursor, feed_id
 

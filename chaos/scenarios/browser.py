@@ -9,10 +9,12 @@ from typing import Any
 
 import requests
 
+from chaos.backbones import BACKBONES
 from chaos.light import LightBrowser
 from chaos.resources import MIB, family, resources
 from chaos.scenarios.scenario import Load, Scenario
-from chaos.system import System, wait_until
+from chaos.system import System
+from chaos.waiting import wait_until
 
 KEPT = 50
 STAY = (0.02, 0.3)
@@ -198,9 +200,10 @@ SCENARIOS = (
         "rule",
         required="no hole in 200 joins and more",
         check=no_hole,
+        on=BACKBONES,
         load=Load(facts=550, browsers=2),
     ),
-    Scenario(6, "browsers cut", cut_browsers, "read_again", required="the exact tail, no reset"),
+    Scenario(6, "browsers cut", cut_browsers, "read_again", required="the exact tail, no reset", on=BACKBONES),
     Scenario(
         7,
         "away beyond the trim",
@@ -208,6 +211,7 @@ SCENARIOS = (
         "said",
         required="a snapshot, said as such, equal to the oracle's",
         check=snapshot_is_said_and_right,
+        on=BACKBONES,
         load=Load(facts=400, browsers=1),
         resets_allowed=True,
         settings={"PETIOLE_FACTS_KEPT": str(KEPT)},

@@ -6,7 +6,8 @@ import random
 import time
 
 from chaos.scenarios.scenario import Load, Scenario
-from chaos.system import System, wait_until
+from chaos.system import System
+from chaos.waiting import wait_until
 from petiole.events import partition
 
 HOUR = 3600.0

@@ -22,8 +22,9 @@ import requests
 from chaos.disk import give_orders
 from chaos.resources import MIB, family
 from chaos.scenarios.scenario import Scenario
-from chaos.system import System, wait_until
+from chaos.system import System
 from chaos.tables import FILES, make_table
+from chaos.waiting import wait_until
 from petiole.exports.storage import STALE_AFTER, LocalStorage
 from petiole.state import is_terminal
 

@@ -16,7 +16,8 @@ import requests
 
 from chaos.notices import told
 from chaos.scenarios.scenario import Scenario
-from chaos.system import System, wait_until
+from chaos.system import System
+from chaos.waiting import wait_until
 from petiole.client import TaskClient
 from petiole.errors import PetioleError
 from petiole.events import Event

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import random
 import time
-from pathlib import Path
 
 import redis
 
+from chaos.backbones import BACKBONES
 from chaos.scenarios.scenario import Load, Scenario
-from chaos.system import System, pings, wait_until
-from petiole.demo.redis_server import free_port, redis_command
+from chaos.system import System
+from chaos.waiting import wait_until
 from petiole.events import Draft
-from petiole.journal import open_journal
-from petiole.settings import Settings
 
 
-def flush_all(system: System, rng: random.Random) -> str:
+def empty_journal(system: System, rng: random.Random) -> str:
     time.sleep(rng.uniform(1.0, 2.0))
-    # Not FLUSHALL of the whole server: the broker's own bookkeeping is not what is tried here.
-    keys = list(system.redis().scan_iter("petiole:*", count=1000))
-    system.redis().delete(*keys)
+    gone = system.backbone.empty_journal()
     system.noted["gone"] = time.monotonic()
-    return f"{len(keys)} keys gone"
+    return f"{gone} keys or rows gone"
 
 
 def resets_are_said(system: System) -> list[str]:
@@ -42,18 +38,9 @@ def resets_are_said(system: System) -> list[str]:
 
 
 def fall_back(system: System, rng: random.Random) -> str:
-    """Let the journal fail over again and again to a replica that has not had everything."""
-    directory = system.directory
-    ports = [free_port(), free_port()]
-    for port in ports:
-        server = system.processes.start(
-            f"journal{port}", redis_command(system.binary, port=port, directory=Path(directory / f"journal-{port}"))
-        )
-        system.processes.wait_ready(server, timeout=30, condition=lambda port=port: pings(port))  # type: ignore[misc]
-    clients = {port: redis.Redis(port=port, socket_timeout=5) for port in ports}
-    for side in (system.worker_side, system.web_side):
-        side.target = ports[0]
-        side.reset_all()
+    """Let the journal fall back again and again to a copy that has not had everything."""
+    backbone = system.backbone
+    backbone.begin_fall_backs()
     accepted = {number: system.start_task("say", number, 2400 if system.full else 500, 0.03) for number in range(4)}
     for number in range(4):
         browser = system.browser(f"browser {number}", number, without=system.without)
@@ -61,37 +48,21 @@ def fall_back(system: System, rng: random.Random) -> str:
             browser.follow(task, answer)
     wait_until(lambda: len(system.said()) == 4, what="every task has begun", timeout=30)
     rounds, lost = 200 if system.full else 8, 0
-    active, spare = ports
     for number in range(rounds):
-        clients[spare].replicaof("127.0.0.1", active)
-        _wait_for_sync(clients[spare])
-        clients[spare].replicaof("NO", "ONE")
-        # From here on the replica is stale. What has no writer that could say it again is lost with the fail-over, and its
-        # numbers are given to something else.
-        journal = open_journal(Settings(journal_url=f"redis://127.0.0.1:{active}/0"))
+        backbone.take_copy()
+        # What has no writer that could say it again is lost with the fall-back, and its numbers are given to something else.
+        journal = backbone.open_journal()
         for answer in accepted.values():
             for _ in range(rng.randrange(1, 4)):
                 journal.append(answer["feed"], Draft("log", data={"level": "info", "message": f"round {number}"}))
                 lost += 1
         journal.close()
         time.sleep(rng.uniform(0.05, 0.5))
-        # The sides hear of a fail-over at different times: when the readers come, the writers have made the numbers up again.
-        for side in (system.worker_side, system.web_side):
-            side.target = spare
-            side.reset_all()
-            time.sleep(rng.uniform(0.2, 0.8))
-        active, spare = spare, active
+        # The sides hear of it at different times: when the readers come, the writers have made the numbers up again.
+        backbone.fall_back(lambda: time.sleep(rng.uniform(0.2, 0.8)))
         time.sleep(rng.uniform(0.1, 0.6))
     system.noted["accepted"] = accepted
-    return f"{rounds} fail-overs to a stale replica, {lost} lines of others lost by them"
-
-
-def _wait_for_sync(replica: redis.Redis) -> None:
-    def in_sync() -> bool:
-        info = replica.info("replication")
-        return info.get("master_link_status") == "up" and not info.get("master_sync_in_progress")
-
-    wait_until(in_sync, what="the replica has everything", timeout=20)
+    return f"{rounds} fall-backs to a stale copy, {lost} lines of others lost by them"
 
 
 def same_at_the_end(system: System) -> list[str]:
@@ -112,27 +83,27 @@ def same_at_the_end(system: System) -> list[str]:
     return found
 
 
-def kill_redis(system: System, rng: random.Random) -> str:
+def kill_journal(system: System, rng: random.Random) -> str:
     time.sleep(rng.uniform(1.0, 2.0))
-    system.kill_redis()
-    system.start_redis()
+    system.backbone.kill_journal()
+    system.backbone.start_journal()
     return "killed and restarted with its append-only file"
 
 
-def take_redis_away(system: System, _random: random.Random) -> str:
+def take_journal_away(system: System, _random: random.Random) -> str:
     away = 60 if system.full else 8
     time.sleep(1)
-    system.kill_redis()
+    system.backbone.kill_journal()
     time.sleep(away)
-    system.start_redis()
+    system.backbone.start_journal()
     return f"away for {away} s"
 
 
-def pause_redis(system: System, _random: random.Random) -> str:
+def pause_journal(system: System, _random: random.Random) -> str:
     time.sleep(1)
-    system.pause_redis()
+    system.backbone.pause_journal()
     time.sleep(5)
-    system.resume_redis()
+    system.backbone.resume_journal()
     return "paused for 5 s"
 
 
@@ -193,20 +164,22 @@ def lose_replies(system: System, rng: random.Random) -> str:
 SCENARIOS = (
     Scenario(
         8,
-        "the journal's keys gone",
-        flush_all,
+        "the journal's data gone",
+        empty_journal,
         "rebase",
         required="`reset` within 10 s, numbers go on, one terminal fact",
         check=resets_are_said,
+        on=BACKBONES,
         resets_allowed=True,
     ),
     Scenario(
         9,
-        "fail-over to a stale replica",
+        "fall-back to a stale copy",
         fall_back,
         "chain",
         required="no silent divergence",
         check=same_at_the_end,
+        on=BACKBONES,
         load=None,
         resets_allowed=True,
         repeats_allowed=True,
@@ -214,7 +187,7 @@ SCENARIOS = (
     Scenario(
         10,
         "Redis killed and restarted",
-        kill_redis,
+        kill_journal,
         "resend",
         resets_allowed=True,
         required="the un-synced second is appended again by its writers",
@@ -222,7 +195,7 @@ SCENARIOS = (
     Scenario(
         11,
         "Redis away",
-        take_redis_away,
+        take_journal_away,
         "resend",
         required="the tasks take at most 5 % longer; what was dropped is counted exactly",
         resets_allowed=True,
@@ -232,7 +205,7 @@ SCENARIOS = (
     Scenario(
         12,
         "Redis paused",
-        pause_redis,
+        pause_journal,
         "resend",
         required="no emit call over 50 ms; the tasks take at most 5 % longer",
         compares_durations=True,
@@ -246,5 +219,7 @@ SCENARIOS = (
         check=was_refused,
         load=Load(facts=300),
     ),
-    Scenario(20, "replies of an append lost", lose_replies, "numbers", required="one entry for each fact"),
+    Scenario(
+        20, "replies of an append lost", lose_replies, "numbers", required="one entry for each fact", on=BACKBONES
+    ),
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from chaos.backbones import REDIS
 from chaos.system import System
 
 # Breaks something beside the tasks and returns the figure that belongs to it.
@@ -31,7 +32,8 @@ class Scenario:
     """One row of the table.
 
     `required` says what is checked beside the invariants, and `check` checks it. Without a `load` the fault starts tasks and
-    browsers by itself. `without` names the mechanism that the negative control does without.
+    browsers by itself. `without` names the mechanism that the negative control does without. `on`: the backbones that
+    it is meant for.
     """
 
     number: int
@@ -51,3 +53,4 @@ class Scenario:
     compares_durations: bool = False
     # Whether each finished task must have one notice in its owner's inbox at the end.
     checks_notices: bool = True
+    on: tuple[str, ...] = (REDIS,)

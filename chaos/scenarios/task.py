@@ -12,8 +12,9 @@ from typing import Any
 import requests
 
 from chaos.scenarios.scenario import Scenario
-from chaos.system import System, wait_until
+from chaos.system import System
 from chaos.tables import make_table
+from chaos.waiting import wait_until
 from petiole.state import is_terminal
 
 PERSON = {"X-Person": "somebody"}

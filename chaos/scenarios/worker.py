@@ -11,7 +11,8 @@ from itertools import pairwise
 from typing import Any
 
 from chaos.scenarios.scenario import Load, Scenario
-from chaos.system import System, wait_until
+from chaos.system import System
+from chaos.waiting import wait_until
 
 SHOWN_WITHIN = 2.0
 STALLED_WITHIN = 10.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import socket
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos.proxy import FaultProxy
 
 from petiole.bus import open_bus, open_ring
 from petiole.bus.amqp import AmqpBus
 from petiole.bus.amqp_connection import QUEUED
 from petiole.bus.amqp_publisher import Publisher
+from petiole.demo.redis_server import free_port
 from petiole.errors import SetupError, Unavailable
 from petiole.events import task_feed
 from petiole.settings import Settings
@@ -298,6 +301,22 @@ class TestLoss:
         assert own.bus.follow(OTHER, timeout=SOON)
         rings_again(own)
 
+    def test_the_pauses_before_a_broker_that_is_away_grow_to_a_second_at_most(self, settings, caplog):
+        caplog.set_level("INFO", "petiole.bus.amqp")
+        bus = AmqpBus(settings, url=f"amqp://127.0.0.1:{free_port()}/")
+
+        def pauses() -> list[float]:
+            return [record.pause for record in caplog.records if record.msg == "bus_lost"]
+
+        listening = threading.Thread(target=bus.listen, args=(lambda *_: None,), kwargs={"on_return": lambda: None})
+        listening.start()
+        try:
+            wait_until(lambda: len(pauses()) >= 7, 15, "seven attempts")
+        finally:
+            bus.close()
+            listening.join(5)
+        assert pauses()[:7] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
     def test_following_at_a_silent_broker_is_not_confirmed_and_rings_later(self, own, own_rabbitmq):
         own.open()
         own_rabbitmq.pause()
@@ -424,6 +443,52 @@ class TestPublishing:
         finally:
             own_rabbitmq.resume()
         publisher.publish([(FEED, "{}")])
+        publisher.close()
+
+    @pytest.mark.parametrize("answer_within", [0.5, math.inf])
+    def test_a_publisher_in_a_black_hole_comes_out_of_it_as_long_as_it_asks(
+        self, own, own_rabbitmq, monkeypatch, answer_within
+    ):
+        monkeypatch.setattr("petiole.bus.amqp_publisher.ASK_EVERY", 0.1)
+        # The control: whoever waits for a word without an end publishes into the hole for ever.
+        monkeypatch.setattr("petiole.bus.amqp_publisher.ANSWER_WITHIN", answer_within)
+        own.open()
+        assert own.bus.follow(FEED, timeout=SOON)
+        proxy = FaultProxy(own_rabbitmq.node.port)
+        publisher = Publisher(own.journal._settings, url=f"amqp://guest:guest@127.0.0.1:{proxy.port}/")
+        heard = own.listener.heard
+
+        def arrives(text: str) -> bool:
+            publisher.publish([(FEED, text)])
+            time.sleep(0.05)
+            return any(body == text.encode() for _, body in list(heard))
+
+        wait_until(lambda: arrives("before"), SOON, "it is heard")
+        proxy.faults.swallow = True
+        publisher.publish([(FEED, "swallowed")])
+        wait_until(lambda: proxy.swallowed, SOON, "the connection is in the hole")
+        proxy.faults.swallow = False
+        try:
+            if answer_within < math.inf:
+                wait_until(lambda: arrives("after"), SOON, "it is heard again")
+            else:
+                with pytest.raises(AssertionError, match="it is heard again"):
+                    wait_until(lambda: arrives("after"), 2, "it is heard again")
+        finally:
+            publisher.close()
+            proxy.close()
+
+    def test_a_publisher_that_is_answered_keeps_its_connection(self, listening, rabbitmq, monkeypatch):
+        monkeypatch.setattr("petiole.bus.amqp_publisher.ASK_EVERY", 0.0)
+        monkeypatch.setattr("petiole.bus.amqp_publisher.ANSWER_WITHIN", 1.0)
+        publisher = Publisher(listening.journal._settings, url=rabbitmq.url)
+        publisher.publish([(FEED, "{}")])
+        line = publisher._line
+        until = time.monotonic() + 2.5
+        while time.monotonic() < until:
+            publisher.publish([(FEED, "{}")])
+            time.sleep(0.01)
+        assert publisher._line is line
         publisher.close()
 
     def test_a_connection_that_died_while_idle_is_replaced_within_the_same_publish(self, own, own_rabbitmq):

@@ -20,7 +20,7 @@ from petiole.settings import Settings
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 2.0
+LONGEST_PAUSE: Final = 1.0
 TICK: Final = 1.0
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import amqp
+from amqp import spec
 
 from petiole.bus.amqp_connection import (
     LOST,
@@ -26,6 +28,11 @@ from petiole.errors import Unavailable
 from petiole.settings import Settings
 
 TRANSIENT: Final = 1
+# Rings aren't answered, so a connection that takes everything and passes nothing on would look whole for ever. While
+# something is published the broker is asked for a word so often, and a connection on which none comes in time is lost. Both in
+# seconds, as long as two heartbeats of the listening connection.
+ASK_EVERY: Final = 5.0
+ANSWER_WITHIN: Final = 10.0
 
 
 class Full(Unavailable):
@@ -112,6 +119,8 @@ class _Line:
         self.blocked = False
         self.process = os.getpid()
         self._exchange = exchange
+        self._asked_at: float | None = None
+        self._ask_at = 0.0
         self._connection: amqp.Connection = connect(
             broker, timeout=timeout, on_blocked=self._block, on_unblocked=self._unblock
         )
@@ -132,12 +141,16 @@ class _Line:
         # What the broker has said meanwhile: that it takes nothing, that it does again, or good-bye.
         while has_read(self._connection) or self._selector.select(0):
             read_once(self._connection)
+            self._asked_at = None
         if self.blocked:
             raise Full(f"RabbitMQ at {self.broker} takes no message just now: it is short of memory or disk.")
+        if self._asked_at is not None and time.monotonic() - self._asked_at > ANSWER_WITHIN:
+            raise TimeoutError(f"no word for {ANSWER_WITHIN:.0f} s")
         for feed, text in rings:
             body = text.encode() if isinstance(text, str) else text
             message = amqp.Message(body, content_type="application/json", delivery_mode=TRANSIENT)
             self._channel.basic_publish(message, exchange=self._exchange, routing_key=feed)
+        self._ask()
 
     def give_up(self) -> None:
         """End the connection from another thread; who waits on it is told."""
@@ -149,6 +162,15 @@ class _Line:
         self._selector.close()
         with suppress(*LOST):
             self._connection.collect()
+
+    def _ask(self) -> None:
+        """Ask whether the exchange is there, and wait for nothing: whatever is read next is a sign of life."""
+        now = time.monotonic()
+        if self._asked_at is None and now >= self._ask_at:
+            # Passive; not durable, not deleted, not internal, and to be answered: of these nothing is looked at.
+            question: tuple[Any, ...] = (0, self._exchange, "topic", True, False, False, False, False, {})
+            self._channel.send_method(spec.Exchange.Declare, "BssbbbbbF", question)
+            self._asked_at, self._ask_at = now, now + ASK_EVERY
 
     def _block(self) -> None:
         self.blocked = True

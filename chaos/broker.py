@@ -1,0 +1,32 @@
+"""Celery's broker in a fault run, as worker and web processes both have to know it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+
+from petiole.settings import is_amqp
+
+
+def make_celery(name: str) -> Celery:
+    """Return an application on the broker that `CELERY_BROKER_URL` names."""
+    url = os.environ["CELERY_BROKER_URL"]
+    app = Celery(name, broker=url)
+    options: dict[str, Any] = (
+        {}
+        if is_amqp(url)
+        else {
+            "visibility_timeout": float(os.environ.get("CHAOS_VISIBILITY", "3600")),
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+        }
+    )
+    app.conf.update(
+        broker_connection_retry_on_startup=True,
+        worker_prefetch_multiplier=1,
+        task_default_queue_type="quorum" if is_amqp(url) else "classic",
+        broker_transport_options=options,
+    )
+    return app
