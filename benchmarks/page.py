@@ -19,7 +19,7 @@ _BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOT
 
 def tables() -> dict[str, str]:
     """Return every table by the name that its place in the document has."""
-    measured, hundred = _result("scale"), _result("workers")
+    measured, hundred = result("scale"), result("workers")
     costs = costs_in(measured)
     return {
         **requirements.tables(costs, Limits()),
@@ -37,7 +37,8 @@ def fill(document: str, found: Mapping[str, str]) -> str:
     return _BLOCK.sub(lambda match: f"{match[1]}{found[match[2]]}\n{match[3]}", document)
 
 
-def _result(name: str) -> dict[str, Any]:
+def result(name: str) -> dict[str, Any]:
+    """Return what a benchmark has written last."""
     found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     return found
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
-from benchmarks import requirements, sizes
-from benchmarks.arithmetic import Costs
-from benchmarks.fleet import Fleet, Used, Watchers, fleet, memory_of
+from benchmarks import predicted, requirements, sizes
+from benchmarks.arithmetic import Costs, costs_in
+from benchmarks.fed import feed, middle
+from benchmarks.fleet import Watchers, fleet, memory_of
 from benchmarks.report import Row, write
-from benchmarks.site import ROOT, quantile
 from benchmarks.tables import markdown
 from benchmarks.workers import measure as run_tasks
 
 ROUNDS: Final = 3
-SECONDS: Final = 5.0
-IDLE: Final = 12.0
+IDLE: Final = 10.0
 WEBS: Final = (1, 2, 4)
 BROWSERS: Final = 400
 RATE: Final = 800.0
+# The same browsers at one web process, by events a second.
+RATES: Final = (50.0, 200.0, 3_000.0)
 # One feed that all watch: so many events a second, each to every browser.
 SHARED_RATE: Final = 5.0
 CROWDS: Final = (100, 1_000, 10_000)
@@ -34,45 +32,7 @@ WORKER_FACTS: Final = 80
 WORKER_INTERVAL: Final = 0.1
 
 
-@dataclass(frozen=True)
-class Fed:
-    """What a round of events has cost. `delivered`: to browsers; `sent`: to the journal."""
-
-    used: Used
-    sent: int
-    delivered: int
-    frame_bytes: float
-    p50: float
-    p99: float
-
-    def each(self, kind: str, idle: Used, per: int) -> float:
-        """Return the CPU of a kind for each of `per`, in microseconds, what it uses when idle taken off."""
-        return (self.used.busy(kind) - idle.busy(kind)) * self.used.seconds / max(per, 1) * 1e6
-
-
-def feed(site: Fleet, watchers: Watchers, feeds: Sequence[str], *, rate: float, each: int = 1) -> Fed:
-    """Append to feeds in turn at a rate, as workers do, and wait until `each` browsers have had each event."""
-    watchers.ask("mark")
-    begun = site.mark()
-    command = [sys.executable, "-m", "benchmarks.feeder", "petiole", site.redis_url, str(rate), str(SECONDS), *feeds]
-    sent = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)["sent"]
-    deadline = time.monotonic() + 5.0
-    while (said := watchers.ask("count"))["events"] < sent * each:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"Only {said['events']:,} of {sent * each:,} events had arrived after 5 s.")
-        time.sleep(0.05)
-    used = site.used(begun, browsers=said["cpu"])
-    delays = watchers.ask("delays")["delays"]
-    size = said["bytes"] / said["events"]
-    return Fed(used, sent, said["events"], size, quantile(delays, 0.5), quantile(delays, 0.99))
-
-
-def middle(rounds: Sequence[Fed], idle: Used, kind: str, *, delivered: bool = False) -> float:
-    """Return the median of what a kind of process has used for each event."""
-    return statistics.median(one.each(kind, idle, one.delivered if delivered else one.sent) for one in rounds)
-
-
-def processes(number: int) -> dict[str, float]:
+def processes(number: int) -> dict[str, Any]:
     """Measure the same events over so many web processes: each to one browser, and each to all."""
     with fleet(webs=number) as site:
         # A web process begins to look after its feeds with its first browser.
@@ -83,6 +43,7 @@ def processes(number: int) -> dict[str, float]:
         feed(site, crowd, feeds, rate=RATE)
         idle = site.idle(IDLE)
         own = [feed(site, crowd, feeds, rate=RATE) for _ in range(ROUNDS)]
+        others = {rate: [feed(site, crowd, feeds, rate=rate) for _ in range(ROUNDS)] for rate in RATES if number == 1}
         memory = memory_of(site.webs)
         crowd.close()
         [shared] = site.open_feeds(1)
@@ -102,6 +63,16 @@ def processes(number: int) -> dict[str, float]:
         "redis_idle": bare.busy("redis"),
         "commands_idle": bare.commands / bare.seconds,
         "memory_mib": memory / 2**20,
+        "rates": [
+            {
+                "rate": rate,
+                "p50": statistics.median(one.p50 for one in found),
+                "p99": statistics.median(one.p99 for one in found),
+                "web_event_us": middle(found, idle, "web"),
+                "redis_event_us": middle(found, idle, "redis"),
+            }
+            for rate, found in sorted({**others, RATE: own}.items())
+        ],
         "frame_bytes": own[-1].frame_bytes,
         "in_bytes": (own[-1].used.bytes_in - idle.bytes_in / idle.seconds * own[-1].used.seconds) / own[-1].sent,
         "out_bytes": (own[-1].used.bytes_out - idle.bytes_out / idle.seconds * own[-1].used.seconds) / own[-1].sent,
@@ -177,7 +148,7 @@ def working() -> dict[str, float]:
 
 
 def costs_of(
-    webs: Sequence[dict[str, float]], crowds: Sequence[dict[str, float]], workers: dict[str, float], kib: float
+    webs: Sequence[dict[str, Any]], crowds: Sequence[dict[str, float]], workers: dict[str, float], kib: float
 ) -> Costs:
     """Return what the arithmetic computes with: what many cost more than few, for each."""
     one, few, many = webs[0], crowds[-2], crowds[-1]
@@ -220,7 +191,18 @@ def main() -> None:
         Row("M14", "web CPU for each event over 4 web processes / over 1", "×", dearer),
         Row("M14", "a verb's cost to Redis with 10⁵ feeds / with 10², the one that grows most", "×", growth),
     ]
-    details = {"webs": webs, "browsers": crowds, "workers": workers, "feeds": feeds, "costs": asdict(costs)}
+    checks = []
+    for load in predicted.LOADS:
+        checks.append(predicted.measure(load))
+        print(f"{load}: {checks[-1]}", flush=True)
+    details = {
+        "costs": asdict(costs),
+        "webs": webs,
+        "workers": workers,
+        "browsers": crowds,
+        "feeds": feeds,
+        "checks": checks,
+    }
     print("\n\n".join(tables(details).values()), flush=True)
     write("scale", rows, **details)
     requirements.show()
@@ -230,12 +212,30 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
     """Return what was measured as tables."""
     return {
         "webs": webs_table(found["webs"]),
-        "browsers": crowds_table(found["browsers"]),
+        "rates": rates_table(found["webs"][0]["rates"]),
+        "crowds": crowds_table(found["browsers"]),
         "feeds": feeds_table(found["feeds"]),
+        "loads": predicted.table(found["checks"], costs_in(found)),
     }
 
 
-def webs_table(found: Sequence[dict[str, float]]) -> str:
+def rates_table(found: Sequence[dict[str, float]]) -> str:
+    return markdown(
+        ["events/s at one web process", "web, an event", "Redis, an event", "p50", "p99"],
+        [
+            [
+                f"{one['rate']:,.0f}",
+                f"{one['web_event_us']:.0f} µs",
+                f"{one['redis_event_us']:.0f} µs",
+                f"{one['p50']:.2f} ms",
+                f"{one['p99']:.1f} ms",
+            ]
+            for one in found
+        ],
+    )
+
+
+def webs_table(found: Sequence[dict[str, Any]]) -> str:
     header = [
         *("web processes", "p50", "p99", "web: an event to 1 browser", "Redis: the same"),
         *(f"web: a delivery of 1 to {BROWSERS}", "Redis: an event to all", "idle: web", "idle: Redis", "memory"),

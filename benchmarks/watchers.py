@@ -25,6 +25,8 @@ EVENT: Final = b'42/petiole,["event",'
 RESET: Final = b'42/petiole,["reset",'
 ANSWER: Final = b"43/petiole,"
 PATIENCE: Final = 120.0
+# Thousands at once would be told to come back later, as a page is.
+JOINS_AT_ONCE: Final = 128
 
 
 @dataclass(slots=True)
@@ -157,17 +159,19 @@ def main() -> None:
     counts = Counts()
     poll = select.epoll()
     by_number: dict[int, Browser] = {}
-    for place, (url, feeds) in enumerate(order["browsers"]):
-        swallow = order["swallow"] if place == 0 else 0
-        browser = Browser(url, feeds, counts, swallow=swallow, reads=order["reads"])
-        by_number[browser.connection.socket.fileno()] = browser
-    browsers = list(by_number.values())
-    waiting = set(by_number)
-    for number, browser in by_number.items():
-        browser.begin()
-        poll.register(number, select.EPOLLIN)
+    unasked = list(enumerate(order["browsers"]))
+    waiting: set[int] = set()
     deadline = time.monotonic() + PATIENCE
-    while waiting:
+    while unasked or waiting:
+        while unasked and len(waiting) < JOINS_AT_ONCE:
+            place, (url, feeds) = unasked.pop()
+            swallow = order["swallow"] if place == 0 else 0
+            browser = Browser(url, feeds, counts, swallow=swallow, reads=order["reads"])
+            browser.begin()
+            number = browser.connection.socket.fileno()
+            by_number[number] = browser
+            waiting.add(number)
+            poll.register(number, select.EPOLLIN)
         if time.monotonic() > deadline:
             sys.exit(
                 f"{len(waiting)} browsers had no answer, as {feed_id(next(iter(by_number[waiting.pop()].feeds)))}."
@@ -177,6 +181,7 @@ def main() -> None:
                 by_number[number].take(frame)
             if by_number[number].joined:
                 waiting.discard(number)
+    browsers = list(by_number.values())
     poll.register(sys.stdin, select.EPOLLIN)
     busy = time.process_time()
     print("ready", flush=True)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from benchmarks.arithmetic import Costs, Load, cores, costs_in
 from benchmarks.fleet import Fleet, Used, Watchers, fleet, memory_of, memory_of_one
+from benchmarks.predicted import HEADER, line
 from benchmarks.report import RESULTS, Row, write
 from benchmarks.site import quantile
 from benchmarks.tables import markdown
@@ -20,7 +21,7 @@ WEBS: Final = 3
 # How cost grows: the same 200 facts a second, said by one worker, by ten, by a hundred.
 GROWTH: Final = (1, 10, 100)
 RATE: Final = 200.0
-GROWTH_FACTS: Final = 1600
+GROWTH_FACTS: Final = 1200
 ROUNDS: Final = 3
 IDLE: Final = 8.0
 # The large run: 100 tasks at a time, each with ten facts a second.
@@ -342,16 +343,7 @@ def check_table(runs: Sequence[Mapping[str, Any]], costs: Costs) -> str:
     """Return what the arithmetic says of runs, from constants that were measured elsewhere, beside what was measured."""
     lines = []
     for run in runs:
-        predicted = cores(costs, load_of(run))
-        for kind in ("web", "redis", "workers"):
-            found = run["busy"][kind]
-            lines.append(
-                [
-                    f"{run['workers']} workers, {run['tasks']:,} tasks, {run['rate']:,.0f} events/s",
-                    kind,
-                    f"{predicted[kind]:.3f}",
-                    f"{found:.3f}",
-                    f"{predicted[kind] / found:.2f}",
-                ]
-            )
-    return markdown(["run", "cores of", "predicted", "measured", "ratio"], lines)
+        busy = cores(costs, load_of(run))
+        name = f"{run['workers']} workers, {run['tasks']:,} tasks, {run['rate']:,.0f} events/s"
+        lines += [line(name, f"{kind}, cores", busy[kind], run["busy"][kind]) for kind in ("web", "redis", "workers")]
+    return markdown(HEADER, lines)
