@@ -67,7 +67,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a load needs. `used` is each resource's load if there were one of it: 1 is a full one."""
+    """What a load needs. `used`: of each resource, how many it fills, as fractions of one that is planned for."""
 
     webs: int
     shards: int
@@ -80,9 +80,9 @@ class Needs:
     used: Mapping[str, float]
 
     @property
-    def first(self) -> str:
-        """What runs out first if there is one web process, one Redis and one link."""
-        return max(self.used, key=lambda name: self.used[name])
+    def order(self) -> list[str]:
+        """What runs out first if there is one of each, then what is next, and so on."""
+        return sorted(self.used, key=lambda name: -self.used[name])
 
 
 def cores(costs: Costs, load: Load) -> dict[str, float]:

@@ -105,7 +105,8 @@ def decades(name: str, loads: Mapping[str, Load], costs: Costs, limits: Limits) 
         "Redis memory",
         "through Redis",
         "to browsers",
-        "first",
+        "runs out first",
+        "next",
     ]
     return markdown(header, [_line(what, needs(costs, load, limits)) for what, load in loads.items()])
 
@@ -120,8 +121,12 @@ def _line(what: str, found: Needs) -> list[str]:
         f"{found.redis_gib:,.2f} GiB",
         f"{found.redis_bytes / 1e6:,.2f} MB/s",
         f"{found.browser_bytes / 1e6:,.2f} MB/s",
-        f"{found.first}, {found.used[found.first]:.0%} of one",
+        *(f"{resource}, {_of_one(found.used[resource])}" for resource in found.order[:2]),
     ]
+
+
+def _of_one(used: float) -> str:
+    return f"{used:.1%} of one" if used < 1 else f"{used:,.1f} of them"
 
 
 def show() -> None:

@@ -176,14 +176,9 @@ def main() -> None:
     costs = costs_in(json.loads(path.read_text())) if path.exists() else None
     if costs is None:
         print("There are no costs yet to predict from. Run python -m benchmarks scale, then this again.")
-    print("\n\n".join(tables({"growth": growth, "hundred": hundred}, costs).values()), flush=True)
-    write(
-        "workers",
-        rows(large, lost, healed),
-        growth=growth,
-        hundred=hundred,
-        controls={"without reading": str(lost.tally), "with reading": str(healed.tally), "reads": healed.reads},
-    )
+    found = {"growth": growth, "hundred": hundred, "unread": summary(lost), "healed": summary(healed)}
+    print("\n\n".join(tables(found, costs).values()), flush=True)
+    write("workers", rows(large, lost, healed), **found)
     if not large.tally.clean or lost.tally.clean or not healed.tally.clean:
         raise SystemExit("The run with a hundred workers has failed: see the rows.")
 
@@ -280,10 +275,42 @@ def rows(large: Run, lost: Run, healed: Run) -> list[Row]:
 
 def tables(found: Mapping[str, Any], costs: Costs | None) -> dict[str, str]:
     """Return what was measured as tables, and beside it what the costs predict, if they are known."""
-    measured = {"workers": growth_table(found["growth"]), "hundred": busy_table(found["hundred"])}
+    measured = {
+        "outcome": outcome_table(found),
+        "workers": growth_table(found["growth"]),
+        "hundred": busy_table(found["hundred"]),
+    }
     if costs is None:
         return measured
     return {**measured, "check": check_table([*found["growth"], found["hundred"]], costs)}
+
+
+def outcome_table(found: Mapping[str, Any]) -> str:
+    """Return what was lost and how late events were: in the large run, and in its controls."""
+    names = {
+        "hundred": "a hundred workers",
+        "unread": "control: one event swallowed, not read again",
+        "healed": "control: one event swallowed, read again",
+    }
+    lines = []
+    for key, name in names.items():
+        run = found[key]
+        checked = Tally(**run["tally"])
+        lines.append(
+            [
+                name,
+                f"{checked.expected:,}",
+                f"{checked.received:,}",
+                f"{checked.lost:,}",
+                f"{checked.receipts - checked.wrong_receipts:,} of {checked.receipts:,}",
+                f"{run['reads']:,}",
+                f"{run['rate']:,.0f}/s",
+                f"{run['p50']:.2f} ms",
+                f"{run['p99']:.1f} ms",
+            ]
+        )
+    header = ["run", "facts", "received", "lost", "receipts right", "reads", "rate", "p50", "p99"]
+    return markdown(header, lines)
 
 
 def growth_table(growth: Sequence[Mapping[str, Any]]) -> str:

@@ -95,14 +95,14 @@ def test_more_web_processes_ask_more_of_redis():
 def test_what_runs_out_first_depends_on_the_load(load, first):
     # So wide a web process's share that the link is found, too.
     costs = replace(COSTS, web_further_us=0.1) if load.deliveries > 1 else COSTS
-    assert needs(costs, load, LIMITS).first == first
+    assert needs(costs, load, LIMITS).order[0] == first
 
 
 def test_memory_is_shards_of_its_own():
     costs = replace(COSTS, redis_browser_us=0.0)
     found = needs(costs, Load(browsers=1, events=0, feeds=20 * 2**20), LIMITS)
     assert found.redis_gib == 40.0
-    assert (found.first, found.shards) == ("Redis memory", 5)
+    assert (found.order[0], found.shards) == ("Redis memory", 5)
 
 
 def test_bytes_and_joining_are_what_the_events_and_browsers_come_to():
