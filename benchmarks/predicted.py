@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from benchmarks.arithmetic import Costs, Load, cores
+from benchmarks.arithmetic import Costs, Load, cores, redis_bytes
 from benchmarks.fed import feed
 from benchmarks.fleet import Watchers, fleet, memory_of
 from benchmarks.tables import markdown
@@ -64,14 +64,15 @@ def table(found: Iterable[Mapping[str, Any]], costs: Costs) -> str:
         name = (
             f"{load.browsers:,} browsers, {one['events']:,.0f} events/s, each to {load.deliveries:.0f}, {load.webs} web"
         )
+        to_redis, from_redis = redis_bytes(costs, load)
         delivered = load.events * load.deliveries
         lines += [
             line(name, "web, cores", busy["web"], one["web"]),
             line(name, "Redis, cores", busy["redis"], one["redis"]),
             line(name, "web memory, MiB", load.browsers * costs.web_browser_kib / 1024, one["web_bytes"] / 2**20),
             line(name, "to browsers, MB/s", delivered * costs.frame_bytes / 1e6, one["to_browsers"] / 1e6),
-            line(name, "to Redis, MB/s", load.events * costs.fact_in_bytes / 1e6, one["to_redis"] / 1e6),
-            line(name, "from Redis, MB/s", load.events * costs.fact_out_bytes / 1e6, one["from_redis"] / 1e6),
+            line(name, "to Redis, MB/s", to_redis / 1e6, one["to_redis"] / 1e6),
+            line(name, "from Redis, MB/s", from_redis / 1e6, one["from_redis"] / 1e6),
         ]
     return markdown(HEADER, lines)
 

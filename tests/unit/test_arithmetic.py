@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from benchmarks import page
-from benchmarks.arithmetic import Costs, Limits, Load, cores, costs_in, needs, web_processes
+from benchmarks.arithmetic import Costs, Curve, Limits, Load, cores, costs_in, needs, shards, web_processes
 from benchmarks.requirements import tables
 from benchmarks.workers import STATES, tally
 
@@ -14,14 +14,14 @@ from petiole.events import Cursor
 from petiole.journal.contract import Head
 
 COSTS = Costs(
-    web_event_us=100.0,
+    web_event=Curve(((100.0, 300.0), (1_000.0, 100.0))),
     web_further_us=20.0,
     web_browser_us=10.0,
     web_idle_us=5_000.0,
     web_join_us=1_000.0,
     web_browser_kib=32.0,
     web_mib=64.0,
-    redis_fact_us=50.0,
+    redis_fact=Curve(((100.0, 200.0), (1_000.0, 50.0))),
     redis_web_us=1_000.0,
     redis_browser_us=5.0,
     redis_worker_us=100.0,
@@ -32,22 +32,38 @@ COSTS = Costs(
     fact_in_bytes=900.0,
     fact_out_bytes=500.0,
     frame_bytes=450.0,
+    watch_in_bytes=50.0,
+    watch_out_bytes=70.0,
+    web_in_bytes=10_000.0,
+    web_out_bytes=3_000.0,
 )
-LIMITS = Limits(share=0.6, connections=5_000, redis_gib=8.0, link_bytes=75e6)
-LOAD = Load(browsers=2_000, events=1_000, feeds=2_000, webs=2, workers=10)
+LIMITS = Limits(share=0.6, connections=5_000, watched=25_000, redis_gib=8.0, link_bytes=75e6)
+LOAD = Load(browsers=2_000, events=2_000, feeds=2_000, webs=2, workers=10)
 
 
 def test_cores_are_the_sum_of_what_each_part_costs():
     assert cores(COSTS, LOAD) == {
-        "web": pytest.approx(1_000 * 100e-6 + 2_000 * 10e-6 + 2 * 0.005),
-        "redis": pytest.approx(1_000 * 50e-6 + 2 * 0.001 + 2_000 * 5e-6 + 10 * 100e-6),
-        "workers": pytest.approx(1_000 * 300e-6 + 10 * 0.001),
+        "web": pytest.approx(2_000 * 100e-6 + 2_000 * 10e-6 + 2 * 0.005),
+        "redis": pytest.approx(2_000 * 50e-6 + 2 * 0.001 + 2_000 * 5e-6 + 10 * 100e-6),
+        "workers": pytest.approx(2_000 * 300e-6 + 10 * 0.001),
     }
+
+
+@pytest.mark.parametrize(
+    ("rate", "cost"),
+    [(0.0, 300.0), (50.0, 300.0), (100.0, 300.0), (10**2.5, 200.0), (1_000.0, 100.0), (9_999.0, 100.0)],
+)
+def test_an_event_costs_the_less_the_busier_its_process_is(rate, cost):
+    assert COSTS.web_event.at(rate) == pytest.approx(cost)
+
+
+def test_what_more_processes_share_costs_each_event_more():
+    assert cores(COSTS, replace(LOAD, webs=20))["web"] > cores(COSTS, LOAD)["web"] + 18 * 0.005
 
 
 def test_further_browsers_of_one_feed_cost_less_than_its_first():
     alone = cores(COSTS, LOAD)["web"]
-    assert cores(COSTS, replace(LOAD, deliveries=11.0))["web"] == pytest.approx(alone + 1_000 * 10 * 20e-6)
+    assert cores(COSTS, replace(LOAD, deliveries=11.0))["web"] == pytest.approx(alone + 2_000 * 10 * 20e-6)
 
 
 def test_events_that_nobody_here_watches_cost_a_web_process_nothing():
@@ -75,6 +91,18 @@ def test_so_many_web_processes_are_enough_and_one_fewer_is_not(load):
     assert webs == 1 or not carried(webs - 1)
 
 
+@pytest.mark.parametrize("events", [0, 1_000, 100_000])
+def test_so_many_shards_are_enough_and_one_fewer_is_not(events):
+    load = Load(browsers=0, events=events, feeds=0, webs=3)
+
+    def carried(number):
+        return cores(COSTS, replace(load, shards=number))["redis"] <= number * LIMITS.share
+
+    number = shards(COSTS, load, LIMITS)
+    assert carried(number)
+    assert number == 1 or not carried(number - 1)
+
+
 def test_more_web_processes_ask_more_of_redis():
     few = needs(COSTS, Load(browsers=5_000, events=1_000, feeds=0), LIMITS)
     many = needs(COSTS, Load(browsers=500_000, events=1_000, feeds=0), LIMITS)
@@ -87,27 +115,28 @@ def test_more_web_processes_ask_more_of_redis():
     [
         (Load(browsers=100, events=10_000, feeds=100), "web CPU"),
         (Load(browsers=5_000, events=1, feeds=10), "web connections"),
+        (Load(browsers=1_000, events=1, feeds=100_000), "web head checks"),
         (Load(browsers=1, events=10_000, feeds=1, deliveries=0.0), "Redis CPU"),
-        (Load(browsers=1, events=0, feeds=8 * 2**20), "Redis CPU"),
+        (Load(browsers=1, events=1_000, feeds=1, deliveries=0.0), "Redis CPU"),
         (Load(browsers=1, events=5_000, feeds=1, deliveries=100.0), "the link to the browsers"),
     ],
 )
 def test_what_runs_out_first_depends_on_the_load(load, first):
     # So wide a web process's share that the link is found, too.
-    costs = replace(COSTS, web_further_us=0.1) if load.deliveries > 1 else COSTS
+    costs = replace(COSTS, web_further_us=0.1, web_event=Curve(((1.0, 1.0),))) if load.deliveries > 1 else COSTS
     assert needs(costs, load, LIMITS).order[0] == first
 
 
 def test_memory_is_shards_of_its_own():
     costs = replace(COSTS, redis_browser_us=0.0)
-    found = needs(costs, Load(browsers=1, events=0, feeds=20 * 2**20), LIMITS)
+    found = needs(costs, Load(browsers=1, events=0, feeds=20 * 2**20), replace(LIMITS, watched=10**9, link_bytes=1e12))
     assert found.redis_gib == 40.0
     assert (found.order[0], found.shards) == ("Redis memory", 5)
 
 
 def test_bytes_and_joining_are_what_the_events_and_browsers_come_to():
     found = needs(COSTS, Load(browsers=10_000, events=10_000, feeds=10_000, deliveries=2.0), LIMITS)
-    assert found.redis_bytes == 9e6
+    assert found.redis_bytes == 10_000 * 900 + 10_000 * 50 + found.webs * 10_000
     assert found.browser_bytes == 9e6
     assert found.join_seconds == pytest.approx(10.0 / found.webs)
 
@@ -121,7 +150,7 @@ def test_every_table_of_the_document_has_its_place_and_is_what_was_measured():
 
 def test_the_tables_follow_the_costs():
     measured = costs_in(page.result("scale"))
-    dearer = replace(measured, redis_fact_us=measured.redis_fact_us * 2)
+    dearer = replace(measured, redis_fact=Curve(((1.0, 999.0),)))
     assert tables(dearer, Limits())["million"] != tables(measured, Limits())["million"]
 
 
