@@ -39,8 +39,6 @@ SWALLOWED: Final = 4
 LEAD: Final = 2.0
 LEAD_OF_A_TASK: Final = 0.012
 PATIENCE: Final = 60.0
-# The p99 that a hundred workers are held to: what people take for at once.
-LIMIT: Final = 100.0
 
 
 @dataclass(frozen=True)
@@ -258,7 +256,7 @@ def rows(large: Run, lost: Run, healed: Run) -> list[Row]:
         Row("M14", f"facts lost, {at}", "", large.tally.lost, limit=0, limited="measured", note=note),
         Row("M14", "wrong receipts", "", large.tally.wrong_receipts, limit=0, limited="measured"),
         Row("M14", f"emit → browser, p50, {large.rate:,.0f} events/s", "ms", large.p50),
-        Row("M14", "emit → browser, p99, the same", "ms", large.p99, limit=LIMIT, limited="measured"),
+        Row("M14", "emit → browser, p99, the same", "ms", large.p99),
         Row(
             *("M14", "control: facts lost when one event is swallowed and not read again", "", lost.tally.lost),
             limit=1,
@@ -304,9 +302,12 @@ def outcome_table(found: Mapping[str, Any]) -> str:
                 f"{checked.lost:,}",
                 f"{checked.receipts - checked.wrong_receipts:,} of {checked.receipts:,}",
                 f"{run['reads']:,}",
-                f"{run['rate']:,.0f}/s",
-                f"{run['p50']:.2f} ms",
-                f"{run['p99']:.1f} ms",
+                # A control is no load: all of its tasks begin together.
+                *(
+                    (f"{run['rate']:,.0f}/s", f"{run['p50']:.2f} ms", f"{run['p99']:.1f} ms")
+                    if key == "hundred"
+                    else "–––"
+                ),
             ]
         )
     header = ["run", "facts", "received", "lost", "receipts right", "reads", "rate", "p50", "p99"]
