@@ -81,6 +81,11 @@ class Load:
     deliveries: float = 1.0
     shards: int = 1
 
+    @property
+    def followed(self) -> float:
+        """How many feeds all web processes follow: one whose browsers are at several of them counts as often."""
+        return self.feeds * min(max(self.deliveries, 1.0), self.webs)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -127,7 +132,7 @@ def cores(costs: Costs, load: Load) -> dict[str, float]:
     redis = (
         load.events * costs.redis_fact.at(load.events / load.shards)
         + load.webs * costs.redis_web_us
-        + load.feeds * costs.redis_browser_us
+        + load.followed * costs.redis_browser_us
         + load.workers * costs.redis_worker_us
     )
     workers = load.events * costs.worker_fact_us + load.workers * costs.worker_idle_us
@@ -137,8 +142,8 @@ def cores(costs: Costs, load: Load) -> dict[str, float]:
 def redis_bytes(costs: Costs, load: Load) -> tuple[float, float]:
     """Return how many bytes a second go to Redis and come from it."""
     return (
-        load.events * costs.fact_in_bytes + load.feeds * costs.watch_in_bytes + load.webs * costs.web_in_bytes,
-        load.events * costs.fact_out_bytes + load.feeds * costs.watch_out_bytes + load.webs * costs.web_out_bytes,
+        load.events * costs.fact_in_bytes + load.followed * costs.watch_in_bytes + load.webs * costs.web_in_bytes,
+        load.events * costs.fact_out_bytes + load.followed * costs.watch_out_bytes + load.webs * costs.web_out_bytes,
     )
 
 

@@ -156,6 +156,12 @@ def costs_of(
     """Return what the arithmetic computes with: what many cost more than few, for each."""
     one, few, many = webs[0], crowds[-2], crowds[-1]
     more = many["browsers"] - few["browsers"]
+
+    def each(name: str) -> float:
+        """Return what one process asks Redis for each feed, its own taken off. Of few: with many it asks less often."""
+        own = statistics.median(float(found[name]) / found["webs"] for found in webs)
+        return max(few[name] - own, 0.0) / few["browsers"]
+
     return Costs(
         web_event=curve(one["rates"], "web_event_us"),
         web_further_us=one["web_delivery_us"],
@@ -166,7 +172,7 @@ def costs_of(
         web_mib=many["mib"],
         redis_fact=curve(one["rates"], "redis_event_us"),
         redis_web_us=statistics.median(found["redis_idle"] / found["webs"] for found in webs) * 1e6,
-        redis_browser_us=max((many["redis_idle"] - few["redis_idle"]) / more * 1e6, 0.0),
+        redis_browser_us=each("redis_idle") * 1e6,
         redis_worker_us=max(workers["redis_worker_us"], 0.0),
         redis_feed_kib=kib,
         worker_fact_us=workers["worker_fact_us"],
@@ -175,8 +181,8 @@ def costs_of(
         fact_in_bytes=one["in_bytes"],
         fact_out_bytes=one["out_bytes"],
         frame_bytes=one["frame_bytes"],
-        watch_in_bytes=(many["in_idle"] - few["in_idle"]) / more,
-        watch_out_bytes=(many["out_idle"] - few["out_idle"]) / more,
+        watch_in_bytes=each("in_idle"),
+        watch_out_bytes=each("out_idle"),
         web_in_bytes=statistics.median(found["in_idle"] / found["webs"] for found in webs),
         web_out_bytes=statistics.median(found["out_idle"] / found["webs"] for found in webs),
     )

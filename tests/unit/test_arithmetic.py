@@ -91,6 +91,16 @@ def test_so_many_web_processes_are_enough_and_one_fewer_is_not(load):
     assert webs == 1 or not carried(webs - 1)
 
 
+def test_a_feed_whose_browsers_are_at_three_processes_is_asked_after_three_times():
+    spread = Load(browsers=3_000, events=0, feeds=300, webs=3, deliveries=10.0)
+    assert (spread.followed, replace(spread, webs=20).followed, replace(spread, deliveries=0.5).followed) == (
+        900,
+        3_000,
+        300,
+    )
+    assert cores(COSTS, spread)["redis"] == pytest.approx(900 * 5e-6 + 3 * 0.001)
+
+
 @pytest.mark.parametrize("events", [0, 1_000, 100_000])
 def test_so_many_shards_are_enough_and_one_fewer_is_not(events):
     load = Load(browsers=0, events=events, feeds=0, webs=3)
@@ -136,7 +146,7 @@ def test_memory_is_shards_of_its_own():
 
 def test_bytes_and_joining_are_what_the_events_and_browsers_come_to():
     found = needs(COSTS, Load(browsers=10_000, events=10_000, feeds=10_000, deliveries=2.0), LIMITS)
-    assert found.redis_bytes == 10_000 * 900 + 10_000 * 50 + found.webs * 10_000
+    assert found.redis_bytes == 10_000 * 900 + 20_000 * 50 + found.webs * 10_000
     assert found.browser_bytes == 9e6
     assert found.join_seconds == pytest.approx(10.0 / found.webs)
 
