@@ -211,8 +211,8 @@ class Fleet:
 def cpu_of(process: Process) -> float:
     """Return the seconds of CPU that a process and its children have used.
 
-    By Linux's clock of each process, in nanoseconds (`man clock_getcpuclockid`): `/proc` counts in hundredths of a second, which
-    is more than some of them use in a second.
+    By Linux's clock of each process, in nanoseconds (`man clock_getcpuclockid`): `/proc` counts in hundredths of a second, and
+    that is more than some of them use in a second.
     """
     return sum(time.clock_gettime((~one.pid << 3) | 2) for one in family(process))
 

@@ -159,8 +159,8 @@ def costs_of(
 
     def each(name: str) -> float:
         """Return what one process asks Redis for each feed, its own taken off. Of few: with many it asks less often."""
-        own = statistics.median(float(found[name]) / found["webs"] for found in webs)
-        return max(few[name] - own, 0.0) / few["browsers"]
+        own = statistics.median(float(found[name]) / float(found["webs"]) for found in webs)
+        return max(float(few[name]) - own, 0.0) / float(few["browsers"])
 
     return Costs(
         web_event=curve(one["rates"], "web_event_us"),
