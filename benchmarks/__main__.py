@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Final
 
 # In this order, and each says in its first line what it measures.
-NAMES: Final = ("live", "load", "growth", "steps", "worker", "start", "joining", "recovery")
+NAMES: Final = ("live", "load", "growth", "steps", "worker", "start", "joining", "recovery", "scale", "workers")
 
 if __name__ == "__main__":
     chosen = NAMES if sys.argv[1:] == ["all"] else sys.argv[1:]

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 # What a sender writes into an event: the instant of its emit call, on the clock that all processes of a machine share.
 STAMP: Final = b'"stamp":'
 TIMEOUT: Final = 30.0
-_PONG: Final = b"\x81\x81\0\0\0\x003"  # a masked frame with the text 3; its mask is zero
+PONG: Final = b"\x81\x81\0\0\0\x003"  # a masked frame with the text 3; its mask is zero
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Connection:
             while self.frames:
                 frame = self.frames.pop(0)
                 if frame == b"2":
-                    self.socket.sendall(_PONG)
+                    self.socket.sendall(PONG)
                 else:
                     return frame
             self.frames = self.receive()
@@ -172,7 +172,7 @@ def main() -> None:
                     connection.seen.append((stamp, arrived))
                     last[stamp] = (arrived, last.get(stamp, (0, 0))[1] + 1)
                 elif frame == b"2":
-                    connection.socket.sendall(_PONG)
+                    connection.socket.sendall(PONG)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""Puts the tables of docs/scale.md into it, from what was measured last: `python -m benchmarks.page`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import requirements, scale, workers
+from benchmarks.arithmetic import Limits, costs_in
+from benchmarks.report import RESULTS
+
+DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "scale.md"
+
+_BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def tables() -> dict[str, str]:
+    """Return every table by the name that its place in the document has."""
+    measured, hundred = result("scale"), result("workers")
+    costs = costs_in(measured)
+    return {
+        **requirements.tables(costs, Limits()),
+        **scale.tables(measured),
+        **workers.tables(hundred, costs),
+    }
+
+
+def fill(document: str, found: Mapping[str, str]) -> str:
+    """Return the document with each table in its place.
+
+    Raises:
+        KeyError: the document has a place for a table that there isn't.
+    """
+    return _BLOCK.sub(lambda match: f"{match[1]}{found[match[2]]}\n{match[3]}", document)
+
+
+def result(name: str) -> dict[str, Any]:
+    """Return what a benchmark has written last."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(fill(DOCUMENT.read_text(), tables()))
