@@ -111,7 +111,7 @@ def answer_pings(connection: Connection) -> None:
     """Read what has arrived and answer the pings among it."""
     for frame in connection.receive():
         if frame == b"2":
-            connection.socket.sendall(_PONG)
+            connection.socket.sendall(PONG)
 
 
 def caught_up(connections: Iterable[Connection], instant: int) -> dict[str, int]:

@@ -19,7 +19,7 @@ import psutil
 import redis
 import requests
 
-from benchmarks.site import LONG, READY, ROOT, _pings, answers, family
+from benchmarks.site import LONG, READY, ROOT, pings, answers, family
 from petiole.demo.processes import Process, Processes
 from petiole.demo.redis_server import find_redis_server, free_port, redis_command
 from petiole.events import Draft, task_feed
@@ -236,7 +236,7 @@ def fleet(*, webs: int, settings: dict[str, str] | None = None) -> Iterator[Flee
             redis_port = free_port()
             command = redis_command(find_redis_server(), port=redis_port, directory=Path(directory))
             server = processes.start("redis", command)
-            processes.wait_ready(server, timeout=READY, condition=lambda: _pings(redis_port))
+            processes.wait_ready(server, timeout=READY, condition=lambda: pings(redis_port))
             started = Fleet(redis_port, processes, server, [], [])
             for number in range(webs):
                 address = f"127.0.0.1:{free_port()}"

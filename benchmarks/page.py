@@ -1,4 +1,4 @@
-"""Puts the tables of docs/scale.md into it, from what was measured last: `python -m benchmarks.page`."""
+"""Puts the tables of docs/scale.md and docs/performance.md into them, from what was measured last: `python -m benchmarks.page`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any, Final
 
 from benchmarks import requirements, scale, workers
 from benchmarks.arithmetic import Limits, costs_in
-from benchmarks.report import RESULTS
+from benchmarks.report import RESULTS, Row, table
 
-DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "scale.md"
+DOCS: Final = Path(__file__).parents[1] / "docs"
+PAGES: Final = ("scale.md", "performance.md")
+# What docs/performance.md has, in its order.
+LIVE: Final = ("live", "load", "growth", "steps", "worker", "recovery", "joining", "start")
 
 _BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -25,7 +28,15 @@ def tables() -> dict[str, str]:
         **requirements.tables(costs, Limits()),
         **scale.tables(measured),
         **workers.tables(hundred, costs),
+        "goals": goals(),
     }
+
+
+def goals() -> str:
+    """Return the rows of all that is compared, by the numbers of their goals."""
+    rows = [row for name in LIVE for row in result(name)["rows"]]
+    kept = [Row(**{name: value for name, value in row.items() if name != "verdict"}) for row in rows]
+    return table(sorted(kept, key=lambda row: int(row.goal.strip("Pab"))))
 
 
 def fill(document: str, found: Mapping[str, str]) -> str:
@@ -44,4 +55,6 @@ def result(name: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(fill(DOCUMENT.read_text(), tables()))
+    found = tables()
+    for page in PAGES:
+        (DOCS / page).write_text(fill((DOCS / page).read_text(), found))
