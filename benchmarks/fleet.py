@@ -19,7 +19,7 @@ import psutil
 import redis
 import requests
 
-from benchmarks.site import LONG, READY, ROOT, pings, answers, family
+from benchmarks.site import LONG, READY, ROOT, answers, family, pings
 from petiole.demo.processes import Process, Processes
 from petiole.demo.redis_server import find_redis_server, free_port, redis_command
 from petiole.events import Draft, task_feed

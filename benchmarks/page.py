@@ -1,4 +1,4 @@
-"""Puts the tables of docs/scale.md and docs/performance.md into them, from what was measured last: `python -m benchmarks.page`."""
+"""Puts the tables of docs/scale.md and docs/performance.md there, from what was measured last: `python -m benchmarks.page`."""
 
 from __future__ import annotations
 
