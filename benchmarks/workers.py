@@ -24,11 +24,11 @@ RATE: Final = 200.0
 GROWTH_FACTS: Final = 1200
 ROUNDS: Final = 3
 IDLE: Final = 8.0
-# The large run: 100 tasks at a time, each with ten facts a second.
+# The large run: 100 tasks at a time, each with five facts a second.
 TASKS: Final = 1000
 BROWSERS: Final = 500
-FACTS: Final = 60
-INTERVAL: Final = 0.1
+FACTS: Final = 30
+INTERVAL: Final = 0.2
 # What surrounds the facts that a task says itself: queued, running, succeeded.
 STATES: Final = 3
 # The controls: one event is swallowed on its way into one browser.
