@@ -7,6 +7,8 @@ import random
 import sys
 from pathlib import Path
 
+import requests
+
 from chaos.backbones import BACKBONES, REDIS
 from chaos.plain import compare
 from chaos.run import Options, run
@@ -64,7 +66,7 @@ def main() -> int:
 def _row(scenario: Scenario, options: Options) -> bool:
     try:
         result = run(scenario, options, control=False)
-    except (TimeoutError, SetupError) as error:
+    except (TimeoutError, SetupError, requests.RequestException) as error:
         return _cut_short(f"{scenario.number:>3}  {scenario.title:<32}", error)
     verdict = "BROKEN" if result.found else "holds"
     print(f"{scenario.number:>3}  {scenario.title:<32} {verdict:<10} {result.figure}", flush=True)
@@ -76,7 +78,7 @@ def _row(scenario: Scenario, options: Options) -> bool:
 def _control_row(scenario: Scenario, options: Options) -> bool:
     try:
         result = run(scenario, options, control=True)
-    except (TimeoutError, SetupError) as error:
+    except (TimeoutError, SetupError, requests.RequestException) as error:
         return _cut_short(f"     without {scenario.without:<24}", error)
     verdict = f"found {len(result.found)}" if result.found else "BLIND"
     shown = result.found[0] if result.found else result.figure

@@ -379,7 +379,8 @@ def _put(owner: Any, name: str, value: Any) -> None:
 def _script(name: str, source: str) -> None:
     found = scripts.script
     mine = replace(found(name), source=source, digest=hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
-    _put(redis_journal, "script", lambda wanted: mine if wanted == name else found(wanted))
+    # These runs are on one server, never on a cluster.
+    _put(redis_journal, "script", lambda wanted, **how: mine if wanted == name else found(wanted, **how))
 
 
 def open_to_all() -> bool:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import shutil
 import socket
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from petiole.errors import SetupError
+
+# Below those that the kernel gives to outgoing connections: one of them could have the port before the server does.
+_PORTS: Final = range(20_000, 32_768)
+_TRIES: Final = 200
 
 
 def find_redis_server() -> str:
@@ -63,7 +70,14 @@ def redis_command(binary: str, *, port: int, directory: Path) -> list[str]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that is free just now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """Return a port that is free just now.
+
+    Raises:
+        SetupError: none was found.
+    """
+    for _ in range(_TRIES):
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise SetupError(f"No free port was found on {host} from {_PORTS[0]} to {_PORTS[-1]}. End what has them.")
