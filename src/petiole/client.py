@@ -389,7 +389,10 @@ class TaskClient:
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
-        self._socket.disconnect()
+        # A socket that is about to connect again only hears of `shutdown`, and one that just has only of `disconnect`.
+        self._socket.shutdown()
+        if self._socket.connected:
+            self._socket.disconnect()
 
     def send(self, name: str, message: dict[str, Any], *, callback: Callable[[Any], None]) -> None:
         """Send a message; without a connection it is dropped, because every view reads anew after the reconnect."""

@@ -13,6 +13,7 @@ from werkzeug.serving import make_server
 from petiole import client as petiole_client
 from petiole.client import TaskClient
 from petiole.events import ZERO_CHAIN
+from tests.integration.system import wait_until
 
 FEED = "task:silent"
 
@@ -53,3 +54,44 @@ def test_a_read_that_is_never_answered_is_asked_again(
     finally:
         client.close()
     assert len(asked) == 2
+
+
+def test_a_client_that_is_closed_while_it_connects_again_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(petiole_client, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(petiole_client, "LONGEST_DELAY", 0.1)
+    came: list[str] = []
+    turned_away: list[str] = []
+    is_open = threading.Event()
+    is_open.set()
+    server = socketio.Server(async_mode="threading")
+
+    @server.on("connect", namespace="/petiole")
+    def connect(_sid: str, _environ: dict[str, Any], auth: dict[str, str]) -> bool:
+        (came if is_open.is_set() else turned_away).append(auth["token"])
+        return is_open.is_set()
+
+    http = make_server("127.0.0.1", 0, socketio.WSGIApp(server), threaded=True)
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    clients = {name: TaskClient(f"http://127.0.0.1:{http.server_port}") for name in ("closed", "other")}
+    try:
+        for name, client in clients.items():
+            client.connect(auth={"token": name})
+        is_open.clear()
+        for client in clients.values():
+            client.cut()
+        wait_until(lambda: set(turned_away) == set(clients), what="both try to come back")
+        clients["closed"].close()
+        came.clear()
+        is_open.set()
+        # The other's returns are the clock: each takes as long as one of the closed client's would.
+        for times in range(1, 4):
+            wait_until(lambda times=times: came.count("other") == times, what="the other is back")  # type: ignore[misc]
+            wait_until(lambda: clients["other"]._socket.connected, what="the other knows")
+            clients["other"].cut()
+        assert "closed" not in came
+    finally:
+        for client in clients.values():
+            client.close()
+        http.shutdown()
+        thread.join(5)
