@@ -28,15 +28,15 @@ def tables() -> dict[str, str]:
         **requirements.tables(costs, Limits()),
         **scale.tables(measured),
         **workers.tables(hundred, costs),
-        "goals": goals(),
+        "goals": table(compared()),
     }
 
 
-def goals() -> str:
+def compared() -> list[Row]:
     """Return the rows of all that is compared, by the numbers of their goals."""
     rows = [row for name in LIVE for row in result(name)["rows"]]
     kept = [Row(**{name: value for name, value in row.items() if name != "verdict"}) for row in rows]
-    return table(sorted(kept, key=lambda row: int(row.goal.strip("Pab"))))
+    return sorted(kept, key=lambda row: int(row.goal.strip("Pab")))
 
 
 def fill(document: str, found: Mapping[str, str]) -> str:

@@ -1,17 +1,17 @@
-"""Draw what `benchmarks/results/` has: `python -m benchmarks.plots` writes docs/performance/*.svg."""
+"""Draw what was measured last: `python -m benchmarks.plots` writes docs/performance/goals.svg."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import matplotlib as mpl
 from matplotlib import pyplot
 
-from benchmarks.report import RESULTS
+from benchmarks.page import DOCS, compared
+from benchmarks.report import Row
 
-TARGET: Final = Path(__file__).parents[1] / "docs" / "performance"
+TARGET: Final = DOCS / "performance" / "goals.svg"
 MET, MISSED = "#2e7d32", "#c62828"
 
 
@@ -19,35 +19,33 @@ def main() -> None:
     mpl.use("svg")
     # The same figures give the same file.
     mpl.rcParams["svg.hashsalt"] = "petiole"
-    TARGET.mkdir(exist_ok=True)
-    rows = [row for path in sorted(RESULTS.glob("*.json")) for row in json.loads(path.read_text())["rows"]]
-    goals(sorted((row for row in rows if row["limit"] is not None), key=lambda row: int(row["goal"].strip("Pab"))))
+    TARGET.parent.mkdir(exist_ok=True)
+    draw([row for row in compared() if row.limit is not None])
+    pyplot.savefig(TARGET, metadata={"Date": None})
 
 
-def goals(rows: list[dict[str, Any]]) -> None:
+def draw(rows: Sequence[Row]) -> None:
     """Draw each figure as a share of its goal: left of the line it is met."""
     shares = [share_of_goal(row) for row in rows]
-    figure, axes = pyplot.subplots(figsize=(9, 0.36 * len(rows) + 1), layout="constrained")
-    colours = [MET if row["verdict"] == "met" else MISSED for row in rows]
-    bars = axes.barh([f"{row['goal']}  {row['what']}" for row in rows], shares, color=colours, height=0.6)
+    _, axes = pyplot.subplots(figsize=(9, 0.34 * len(rows) + 1), layout="constrained")
+    labels = [f"{row.goal}  {row.what}: {row.goal_text}" for row in rows]
+    bars = axes.barh(labels, shares, color=[MET if row.verdict == "met" else MISSED for row in rows], height=0.6)
     axes.bar_label(bars, [f"{share:.2f}" for share in shares], padding=3, fontsize=8)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.invert_yaxis()
     axes.set_xlabel("measured, as a share of the goal: up to 1 it is met")
     axes.tick_params(axis="y", labelsize=7)
     axes.set_xlim(0, max(*shares, 1.0) * 1.12)
+    axes.margins(y=0.01)
     axes.spines[["top", "right"]].set_visible(False)
-    save(figure, "goals")
 
 
-def share_of_goal(row: dict[str, Any]) -> float:
-    value = row["ratio"] if row["limited"] == "ratio" else row["measured"]
-    return float(row["limit"] / value if row["at_least"] else value / row["limit"])
-
-
-def save(figure: Any, name: str) -> None:
-    figure.savefig(TARGET / f"{name}.svg", metadata={"Date": None})
-    pyplot.close(figure)
+def share_of_goal(row: Row) -> float:
+    """Return what was measured as a share of the goal; of a goal that is to be passed, the other way round."""
+    value = row.ratio if row.limited == "ratio" else row.measured
+    assert value is not None
+    assert row.limit is not None
+    return row.limit / value if row.at_least else value / row.limit
 
 
 if __name__ == "__main__":

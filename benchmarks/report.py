@@ -79,14 +79,19 @@ def alone(
     return Row(goal, what, unit, statistics.median(measured), limit=limit, limited="measured", note=note)
 
 
+def figure(value: float) -> str:
+    """Return a number as a reader reads it: four digits, and thousands with commas."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 def table(rows: Iterable[Row]) -> str:
     """Return rows as a table in Markdown."""
     lines = ["| # | measured | Petiole | rival | ratio | goal | verdict |", "|---|---|---|---|---|---|---|"]
     for row in rows:
-        rival = "" if row.rival is None else f"{row.rival:.4g} {row.unit}"
+        rival = "" if row.rival is None else f"{figure(row.rival)} {row.unit}"
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         what = f"{row.what} ({row.note})" if row.note else row.what
-        cells = (row.goal, what, f"{row.measured:.4g} {row.unit}", rival, ratio, row.goal_text, row.verdict)
+        cells = (row.goal, what, f"{figure(row.measured)} {row.unit}", rival, ratio, row.goal_text, row.verdict)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
