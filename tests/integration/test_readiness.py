@@ -153,15 +153,16 @@ def test_a_thousand_that_join_at_once_share_their_reads_and_miss_nothing(
     relay.watch(feed, None)
     wait_until(lambda: journal.calls["heads"] > 0, 5, "the relay looks after its feeds")
     journal.calls.clear()
-    readings: list[tuple[int, Reading | None]] = []
+    readings: list[tuple[int, int, Reading | None]] = []
     together = threading.Barrier(1001)
 
     def join() -> None:
         together.wait()
         # What had been rung before this browser joined doesn't reach it.
         missed = len(rung)
+        known = max((wire["facts"] for wire in rung[:missed]), default=1)
         relay.snapshot(feed)
-        readings.append((missed, relay.watch(feed, None)))
+        readings.append((missed, known, relay.watch(feed, None)))
 
     browsers = [threading.Thread(target=join, daemon=True) for _ in range(1000)]
     for browser in browsers:
@@ -174,11 +175,11 @@ def test_a_thousand_that_join_at_once_share_their_reads_and_miss_nothing(
         browser.join(10)
     took = time.monotonic() - began
     asked = journal.calls["read"], journal.calls["snapshot"]
-    wait_until(lambda: len(rung) >= 20, 5, "everything has been rung")
+    wait_until(lambda: max((wire["facts"] for wire in list(rung)), default=0) == 21, 5, "everything has been rung")
     assert len(readings) == 1000
-    for missed, reading in readings:
+    for missed, known, reading in readings:
         assert reading is not None
-        assert len(reading.events) >= missed + 1
+        assert len(reading.events) >= known
         reader = Reader(feed)
         reader.start()
         reader.answer(reading)
