@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import redis
@@ -41,6 +42,7 @@ class System:
     environment: Mapping[str, str]
     log: list[str] = field(default_factory=list)
     clients: list[TaskClient] = field(default_factory=list)
+    gates: Iterator[int] = field(default_factory=count)
 
     @property
     def url(self) -> str:
@@ -67,7 +69,8 @@ class System:
         return client
 
     def gate(self, name: str) -> Path:
-        return self.directory / f"gate-{name}"
+        """A file that isn't there yet, for a task to wait for; another one at each call, since a system is shared."""
+        return self.directory / f"gate-{next(self.gates)}-{name}"
 
     def kill_redis(self) -> None:
         os.kill(self.redis_process.popen.pid, signal.SIGKILL)
