@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-import secrets
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,12 +47,12 @@ _CURSOR = re.compile(r"([0-9a-f]{8})\.([0-9]{1,16})\.([0-9]{1,16})\.([0-9a-f]{16
 
 def mint_id() -> str:
     """Return a new event id: 16 random hexadecimal digits."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def mint_epoch() -> str:
     """Return a new epoch: 8 random hexadecimal digits."""
-    return secrets.token_hex(4)
+    return os.urandom(4).hex()
 
 
 def advance_chain(chain: str, event_id: str) -> str:
@@ -329,8 +329,7 @@ class Draft:
         return encoded
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedDraft:
+class EncodedDraft(NamedTuple):
     """A draft as JSON texts: `body` is `"kind":…,"patch":{…}` and, if there is one, `,"data":…`. Empty: there is none."""
 
     id: str
@@ -351,7 +350,7 @@ def to_json(value: JSON) -> str:
         InvalidEvent: the value can't be JSON.
     """
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
+        text = _ENCODER.encode(value)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidEvent(
@@ -374,6 +373,9 @@ def _plain(value: object) -> JSON:
             return sorted(value, key=repr)
         case _:
             raise TypeError(f"{type(value).__name__} isn't a JSON type")
+
+
+_ENCODER: Final = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
 def fold(document: Document, event: Event) -> Document:

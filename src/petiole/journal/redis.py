@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from itertools import groupby
 from typing import Any, TypeAlias, cast
 
@@ -50,6 +49,7 @@ from petiole.journal.contract import (
 )
 from petiole.journal.inspection import inspect
 from petiole.journal.scripts import script
+from petiole.redis_calls import Calls, Command
 from petiole.redis_cluster import Cluster
 from petiole.settings import Settings
 
@@ -65,6 +65,7 @@ class RedisJournal:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client = connect(settings)
+        self._call = Calls(self._client)
         self._cluster = isinstance(self._client, Cluster)
         self._names = Names(settings.key_prefix, self._client)
         lifetimes = (_ms(settings.live_kept_for), _ms(settings.kept_for))
@@ -174,12 +175,12 @@ class RedisJournal:
 
     def message(self, feed: str) -> str:
         with speaking(self._settings.journal_url):
-            message = cast(bytes | None, self._client.hget(self._names.feed(feed)[0], "message"))
+            message = self._call(("HGET", self._names.feed(feed)[0], "message"))[0]
         return (message or b"").decode()
 
     def expired(self, *, limit: int) -> list[Expired]:
-        questions = [([self._names.leases(index)], [str(limit)]) for index in range(PARTITIONS)]
-        feeds = [member.decode() for members in self._ask("expired", questions) for member in members]
+        steps = [("expired", [self._names.leases(index)], [str(limit)]) for index in range(PARTITIONS)]
+        feeds = [member.decode() for members in self._together(*steps) for member in members]
         heads = self.heads(feeds)
         return [Expired(feed, heads[feed].run if feed in heads else 0) for feed in feeds]
 
@@ -225,11 +226,12 @@ class RedisJournal:
         if not feeds:
             return {}
         order: list[str] = []
-        questions: list[tuple[list[str], list[str]]] = []
+        steps: list[Step] = []
         for index, group in _by_partition(feeds):
-            questions.append(([self._names.leases(index), *(self._names.feed(feed)[0] for feed in group)], group))
+            keys = [self._names.leases(index), *(self._names.feed(feed)[0] for feed in group)]
+            steps.append(("heads", keys, group))
             order += group
-        replies = [reply for answer in self._ask("heads", questions) for reply in answer]
+        replies = [reply for answer in self._together(*steps) for reply in answer]
         heads: dict[str, Head] = {}
         for feed, reply in zip(order, replies, strict=True):
             if reply:
@@ -251,14 +253,13 @@ class RedisJournal:
 
     def pending(self, *, limit: int) -> Sequence[str]:
         with speaking(self._settings.journal_url):
-            pipeline = self._client.pipeline(transaction=False)
-            for index in range(PARTITIONS):
-                pipeline.zrange(self._names.pending(index), 0, limit - 1)
-            return [member.decode() for members in pipeline.execute() for member in members]
+            keys = [self._names.pending(index) for index in range(PARTITIONS)]
+            found = self._call(*(("ZRANGE", key, 0, limit - 1) for key in keys))
+        return [member.decode() for members in found for member in members]
 
     def settle(self, feed: str) -> None:
         with speaking(self._settings.journal_url):
-            self._client.zrem(self._names.feed(feed)[4], feed)
+            self._call(("ZREM", self._names.feed(feed)[4], feed))
 
     def notify(self, owner: str, *, key: str, notice: Document) -> Stored | Duplicate:
         return self._write_inbox("notify", owner, [check_feed(key), encode_notice(notice), str(INBOX_SHOWN)])
@@ -282,10 +283,7 @@ class RedisJournal:
         if not names:
             return {}
         with speaking(self._settings.journal_url):
-            pipeline = self._client.pipeline(transaction=False)
-            for name in names:
-                pipeline.get(self._names.note(name))
-            texts = pipeline.execute()
+            texts = self._call(*(("GET", self._names.note(name)) for name in names))
         return {name: text.decode() for name, text in zip(names, texts, strict=True) if text is not None}
 
     def ping(self) -> None:
@@ -300,39 +298,23 @@ class RedisJournal:
             return (str(error),)
 
     def close(self) -> None:
+        self._call.close()
         self._client.close()
 
     def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Any:
-        found = script(name, cluster=self._cluster)
-        with speaking(self._settings.journal_url):
-            try:
-                return self._client.evalsha(found.digest, len(keys), *keys, *arguments)
-            except NoScriptError:
-                return self._client.eval(found.source, len(keys), *keys, *arguments)
-
-    def _ask(self, name: str, questions: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Sequence[Any]:
-        """Run a script that changes nothing for each question, its keys and arguments, in one round trip."""
-        found = script(name)
-        with speaking(self._settings.journal_url):
-            try:
-                pipeline = self._client.pipeline(transaction=False)
-                for keys, arguments in questions:
-                    pipeline.evalsha(found.digest, len(keys), *keys, *arguments)
-                return pipeline.execute()
-            except NoScriptError:
-                pipeline = self._client.pipeline(transaction=False)
-                for keys, arguments in questions:
-                    pipeline.eval(found.source, len(keys), *keys, *arguments)
-                return pipeline.execute()
+        return self._together((name, keys, arguments))[0]
 
     def _together(self, *steps: Step) -> Sequence[Any]:
         """Run scripts in one round trip and in their order; each is a step of its own, and may be run twice."""
-        with speaking(self._settings.journal_url), suppress(NoScriptError):
-            pipeline = self._client.pipeline(transaction=False)
-            for name, keys, arguments in steps:
-                pipeline.evalsha(script(name, cluster=self._cluster).digest, len(keys), *keys, *arguments)
-            return pipeline.execute()
-        return [self._run(*step) for step in steps]
+        with speaking(self._settings.journal_url):
+            try:
+                return self._call(*(self._command("EVALSHA", *step) for step in steps))
+            except NoScriptError:
+                return self._call(*(self._command("EVAL", *step) for step in steps))
+
+    def _command(self, word: str, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Command:
+        found = script(name, cluster=self._cluster)
+        return (word, found.digest if word == "EVALSHA" else found.source, len(keys), *keys, *arguments)
 
     def _index(self, owner: str, feed: str) -> None:
         if feed.startswith("task:"):
