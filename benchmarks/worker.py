@@ -26,6 +26,8 @@ INTERVAL: Final = 0.001
 TASKS: Final = 2000
 FACTS: Final = 20
 BYTES: Final = 100
+# What `start` keeps of a task, so that it can be sent again.
+MESSAGE: Final = '{"task":"shop.export","args":["all_flights"],"kwargs":{"year":2013},"options":{}}'
 
 
 def microseconds(say: Callable[[int], object]) -> float:
@@ -76,7 +78,8 @@ def memory(url: str) -> Row:
         before = client.info("memory")["used_memory"]
         for number in range(TASKS):
             feed = task_feed(f"memory-{number:06}")
-            journal.open(feed, owner="user:reader", draft=Draft("state", {"state": "queued", "title": "Export"}))
+            queued = Draft("state", {"state": "queued", "title": "Export"})
+            journal.open(feed, owner="user:reader", draft=queued, message=MESSAGE)
             journal.claim(
                 feed, Draft("state", {"state": "running"}), worker="here", delivery=feed, retries=0, lease=86400.0
             )

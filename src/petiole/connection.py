@@ -121,8 +121,11 @@ def speaking(url: str) -> Iterator[None]:
         if isinstance(error, _PASSING_ERRORS) or any(word in str(error) for word in _PASSING):
             raise Unavailable(f"Redis at {address(url)} can't work just now: {error}") from error
         if "LAYOUT" in str(error):
+            age, remedy = (
+                ("newer", "Upgrade this one") if "newer" in str(error) else ("older", "Let its tasks end there")
+            )
             raise PetioleError(
-                f"A feed in Redis at {address(url)} was written by a newer Petiole. Upgrade this one, or set another "
+                f"A feed in Redis at {address(url)} was written by a {age} Petiole. {remedy}, or set another "
                 "PETIOLE_KEY_PREFIX."
             ) from error
         raise PetioleError(f"Redis at {address(url)} refused a command: {error}") from error
@@ -138,6 +141,11 @@ def speaking(url: str) -> Iterator[None]:
         ) from error
 
 
+# A feed's own keys. The message that starts its task is apart from its numbers: Redis keeps a hash of short values in half of
+# the memory.
+FEED_KEYS: Final = ("meta", "document", "facts", "message")
+
+
 class Names:
     """Keys and channels: the prefix, then the feed's partition as hash tag, then the feed."""
 
@@ -148,9 +156,9 @@ class Names:
         self._channels = f"{prefix}/{options.get('db') or 0}"
 
     def feed(self, feed: str) -> list[str]:
-        """Return the keys of a feed: meta, document, facts, and its partition's leases and pending, in that order."""
+        """Return the keys of a feed: meta, document, facts, message, and its partition's leases and pending, in that order."""
         tag = self._tag(feed)
-        own = [f"{tag}:{feed}:{part}" for part in ("meta", "document", "facts")]
+        own = [f"{tag}:{feed}:{part}" for part in FEED_KEYS]
         return [*own, f"{tag}:leases", f"{tag}:pending"]
 
     def inbox(self, feed: str) -> list[str]:

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 from petiole.redis_cluster import Cluster
 
 # A connection that has answered within so many seconds is used without a look at it: no server restarts as fast.
-TRUSTED_FOR: Final = 0.05
+TRUSTED_FOR: Final = 0.005
 
 Command: TypeAlias = tuple[str | int, ...]
 Client: TypeAlias = redis.Redis | Cluster

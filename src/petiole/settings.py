@@ -51,7 +51,7 @@ class Settings:
     )
     key_prefix: str = _setting("petiole", "text", "begins every key and channel; one per environment")
     facts_kept: int = _setting(2000, "facts", "how many facts a feed keeps for readers that come back")
-    bytes_kept: int = _setting(1024 * 1024, "bytes", "how much text of facts a feed keeps")
+    bytes_kept: int = _setting(1024 * 1024, "bytes", "how many bytes of facts a feed keeps, as its journal writes them")
     kept_for: float = _setting(7 * 86400.0, "seconds", "how long a feed is kept after its last event")
     live_kept_for: float = _setting(30 * 86400.0, "seconds", "how long a live feed is kept; prolonged by its worker")
     lease: float = _setting(8.0, "seconds", "how long a run counts as alive after its worker's last sign of life")

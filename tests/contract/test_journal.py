@@ -1494,3 +1494,22 @@ class TestUnavailable:
         with pytest.raises(PetioleError, match="refused a command") as caught:
             journal.append(FEED, line())
         assert not isinstance(caught.value, Unavailable)
+
+    @pytest.mark.parametrize(
+        "spoiled", [b"", b"short", b"0" * 16 + b'{"v":1,"id":7}', b"\xff" * 14, b"\x00" * 13 + b"\xd9"]
+    )
+    def test_a_fact_that_somebody_else_has_spoiled_is_not_passed_off_as_one(
+        self, redis_servers, make_settings, spoiled
+    ):
+        server = redis_servers(VARIANTS[0])
+        journal = RedisJournal(make_settings(server.url))
+        before = opened(journal)
+        for number in range(3):
+            stored(journal.append(FEED, line(str(number))))
+        with server.client() as client:
+            client.lset(journal._names.feed(FEED)[2], 2, spoiled)
+        found = reading(journal, before)
+        assert not found.recovered
+        assert found.events == ()
+        assert found.cursor.facts == 4
+        assert found.document["state"] == "queued"

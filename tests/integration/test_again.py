@@ -62,7 +62,7 @@ def test_a_task_that_was_started_by_delay_starts_again_as_well(system: System) -
     # One that has succeeded isn't started again, so its message is looked at where a retry would find it.
     assert ann.post(f"{system.url}{child}/retry", timeout=5).status_code == 409
     with system.redis() as client:
-        kept = client.hget(next(iter(client.scan_iter(f"*task:{child.rpartition('/')[2]}:meta"))), "message")
+        kept = client.get(next(iter(client.scan_iter(f"*task:{child.rpartition('/')[2]}:message"))))
     assert kept is not None
     assert b'"args": [3]' in kept
 

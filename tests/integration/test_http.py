@@ -387,7 +387,7 @@ def test_what_a_newer_petiole_wrote_is_said_to_be_unreadable_and_the_rest_goes_o
     ids = [session.post(f"{system.url}/start/count", json={"args": [1]}, timeout=5).json()["id"] for _ in range(2)]
     with system.redis() as client:
         (meta,) = client.scan_iter(f"petiole:*task:{ids[0]}:meta", count=1000)
-        client.hset(meta, "layout", "2")
+        client.hset(meta, "layout", "3")
     answer = session.get(f"{system.url}/petiole/tasks/{ids[0]}", timeout=5)
     assert (answer.status_code, answer.json()["title"]) == (500, "Unreadable")
     client = system.client(session=session)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 from redis.exceptions import NoScriptError
 
 from petiole import state as states
-from petiole.connection import Names, connect, speaking
+from petiole.connection import FEED_KEYS, Names, connect, speaking
 from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.events import (
     PARTITIONS,
@@ -92,7 +92,7 @@ class RedisJournal:
         return _cursor(reply[1:])
 
     def confirm(self, feed: str, *, run: int = 0) -> None:
-        meta, _, _, leases, _ = self._names.feed(feed)
+        meta, *_, leases, _ = self._names.feed(feed)
         self._run("confirm", [meta, leases], [feed, str(run)])
 
     def append(
@@ -105,7 +105,7 @@ class RedisJournal:
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
         meta, document, facts = self._names.feed(feed)[:3]
         place = [cursor.epoch, cursor.seq, cursor.facts, cursor.chain] if cursor else ["", 0, 0, ZERO_CHAIN]
-        reply = self._run("read", [meta, document, facts], [*map(str, place), str(limit)])
+        reply = self._run("read", [meta, document, facts], [*map(str, place), str(limit), feed])
         if not reply:
             return None
         head = _cursor(reply)
@@ -164,7 +164,7 @@ class RedisJournal:
         for index, group in _by_partition(feeds):
             keys = [self._names.leases(index)]
             for feed in group:
-                keys += self._names.feed(feed)[:3]
+                keys += self._names.feed(feed)[: len(FEED_KEYS)]
             arguments = [worker, _ms(lease), _ms(self._settings.live_kept_for), *group]
             for feed, reply in zip(group, self._run("renew", keys, arguments), strict=True):
                 held[feed] = _held(reply)
@@ -175,7 +175,7 @@ class RedisJournal:
 
     def message(self, feed: str) -> str:
         with speaking(self._settings.journal_url):
-            message = self._call(("HGET", self._names.feed(feed)[0], "message"))[0]
+            message = self._call(("GET", self._names.feed(feed)[FEED_KEYS.index("message")]))[0]
         return (message or b"").decode()
 
     def expired(self, *, limit: int) -> list[Expired]:
@@ -259,7 +259,7 @@ class RedisJournal:
 
     def settle(self, feed: str) -> None:
         with speaking(self._settings.journal_url):
-            self._call(("ZREM", self._names.feed(feed)[4], feed))
+            self._call(("ZREM", self._names.feed(feed)[-1], feed))
 
     def notify(self, owner: str, *, key: str, notice: Document) -> Stored | Duplicate:
         return self._write_inbox("notify", owner, [check_feed(key), encode_notice(notice), str(INBOX_SHOWN)])

@@ -8,8 +8,10 @@ from functools import cache
 from importlib.resources import files
 
 # What scripts share; Redis has no include, so the loader puts it in front.
-_SHARED = dict.fromkeys(("open", "append", "claim", "conclude", "cancel", "rebase"), ("_event",)) | dict.fromkeys(
-    ("notify", "acknowledge"), ("_event", "_inbox")
+_SHARED = (
+    dict.fromkeys(("read", "snapshot"), ("_fact",))
+    | dict.fromkeys(("open", "append", "claim", "conclude", "cancel", "rebase"), ("_fact", "_event"))
+    | dict.fromkeys(("notify", "acknowledge"), ("_fact", "_event", "_inbox"))
 )
 
 
@@ -26,7 +28,8 @@ def script(name: str, *, cluster: bool = False) -> Script:
     """Return the script `lua/<name>.lua`, as it rings on a server or in a cluster."""
     folder = files("petiole.journal") / "lua"
     # The first of the shared parts rings.
-    ring = ("_ring_sharded" if cluster else "_ring",) if name in _SHARED else ()
-    parts = (*ring, *_SHARED.get(name, ()), name)
+    shared = _SHARED.get(name, ())
+    ring = ("_ring_sharded" if cluster else "_ring",) if "_event" in shared else ()
+    parts = (*ring, *shared, name)
     source = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())

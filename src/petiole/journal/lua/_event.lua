@@ -1,18 +1,12 @@
 -- Shared by every script that writes an event; the loader puts it in front of them. Values are opaque JSON text.
 -- Positions in ARGV are given by the caller; `write` numbers, folds, keeps and rings one event.
--- KEYS of each of these scripts begin with meta, document, facts, leases, pending.
+-- KEYS of each of these scripts begin with meta, document, facts, message, leases, pending.
 
-local keys = { meta = KEYS[1], document = KEYS[2], facts = KEYS[3], leases = KEYS[4], pending = KEYS[5] }
--- The layout of these keys; a later one is not for this code to write into.
-local LAYOUT = '1'
+local keys = { meta = KEYS[1], document = KEYS[2], facts = KEYS[3], message = KEYS[4], leases = KEYS[5], pending = KEYS[6] }
 
 local function now_ms()
   local time = redis.call('TIME')
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
-local function integer(number)
-  return string.format('%.0f', number)
 end
 
 -- meta: table of the feed's numbers; event: {feed, id, fact, body, progress, state, patch}
@@ -38,14 +32,13 @@ local function write(meta, event, limits, terminal)
   if progress ~= '' then
     redis.call('HSET', keys.document, 'progress', progress)
   else
-    progress = redis.call('HGET', keys.document, 'progress') or 'null'
+    progress = redis.call('HGET', keys.document, 'progress') or ''
   end
   if event.run > 0 then
     redis.call('HSET', keys.document, 'run', integer(event.run))
   end
-  local text = '{"v":1,"id":"' .. event.id .. '","feed":"' .. event.feed .. '","epoch":"' .. meta.epoch
-    .. '","seq":' .. integer(meta.seq) .. ',"run":' .. integer(event.run) .. ',"facts":' .. integer(meta.facts)
-    .. ',"chain":"' .. meta.chain .. '","at":' .. integer(now) .. ',' .. event.body .. ',"progress":' .. progress .. '}'
+  local body = string.sub(event.body, 8)
+  local text = text_of(event.feed, meta.epoch, meta.facts, meta.chain, event.id, meta.seq, event.run, now, body, progress)
   local changes = { 'seq', integer(meta.seq), 'facts', integer(meta.facts), 'chain', meta.chain }
   if event.state ~= '' then
     meta.state = event.state
@@ -53,9 +46,9 @@ local function write(meta, event, limits, terminal)
     changes[#changes + 1] = event.state
   end
   if event.fact then
-    -- The chain before the fact stands in front of it, so that a read can check a cursor without parsing JSON.
-    redis.call('RPUSH', keys.facts, before .. text)
-    meta.bytes = meta.bytes + #text + 16
+    local packed = pack_fact(before, event.id, meta.seq, event.run, now, body, progress)
+    redis.call('RPUSH', keys.facts, packed)
+    meta.bytes = meta.bytes + #packed
     local kept = redis.call('LLEN', keys.facts)
     while kept > 1 and (kept > limits.facts or meta.bytes > limits.bytes) do
       meta.bytes = meta.bytes - #redis.call('LPOP', keys.facts)
@@ -67,9 +60,9 @@ local function write(meta, event, limits, terminal)
   redis.call('HSET', keys.meta, unpack(changes))
   if terminal or event.fact then
     local lifetime = terminal and limits.kept_ms or limits.live_ms
-    redis.call('PEXPIRE', keys.meta, lifetime)
-    redis.call('PEXPIRE', keys.document, lifetime)
-    redis.call('PEXPIRE', keys.facts, lifetime)
+    for _, key in ipairs({ keys.meta, keys.document, keys.facts, keys.message }) do
+      redis.call('PEXPIRE', key, lifetime)
+    end
   end
   if terminal and string.sub(event.feed, 1, 5) == 'task:' then
     -- Whoever started the task is to hear of its end: the web side takes it from here.
@@ -80,7 +73,7 @@ end
 
 local function create(epoch, owner)
   redis.call('DEL', keys.document, keys.facts)
-  redis.call('HSET', keys.meta, 'layout', LAYOUT, 'epoch', epoch, 'owner', owner, 'seq', '0', 'facts', '0',
+  redis.call('HSET', keys.meta, 'layout', integer(LAYOUT), 'epoch', epoch, 'owner', owner, 'seq', '0', 'facts', '0',
     'chain', '0000000000000000', 'bytes', '0', 'run', '0', 'fact', '0',
     'counter', '0', 'live', '0', 'cancel', '0', 'retries', '0', 'delivery', '', 'worker', '')
   return { epoch = epoch, seq = 0, facts = 0, chain = '0000000000000000', state = '', bytes = 0, cancel = 0 }
@@ -92,9 +85,7 @@ local function load_meta()
   if not values[1] then
     return nil
   end
-  if (values[17] or LAYOUT) ~= LAYOUT then
-    error('LAYOUT ' .. values[17])
-  end
+  check_layout(values[17])
   return {
     epoch = values[1], seq = tonumber(values[2]), facts = tonumber(values[3]), chain = values[4], state = values[5] or '',
     bytes = tonumber(values[6]), run = tonumber(values[7]), fact = tonumber(values[8]), counter = tonumber(values[9]),

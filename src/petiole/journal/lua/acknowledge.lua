@@ -1,10 +1,10 @@
 -- Takes notices out of an inbox. A key that hasn't come yet leaves its tombstone, so that it never will.
--- KEYS: meta, document, facts, leases, pending, seen, unread
+-- KEYS: meta, document, facts, message, leases, pending, seen, unread
 -- ARGV: 1 epoch, 2 owner, 3 whether all, 4 -, 5 -, 6 how many keys are remembered, 7–10 limits, 11 channel, 12 feed,
 --       13 the event's id, 14… keys
 -- Reply: {stored|duplicate, epoch, seq, facts, chain, cancel}
 local meta = load_meta() or create(ARGV[1], ARGV[2])
-local seen, unread = KEYS[6], KEYS[7]
+local seen, unread = KEYS[7], KEYS[8]
 local patch, taken = {}, 0
 local function take(key)
   if redis.call('ZREM', unread, key) == 1 then

@@ -1,5 +1,5 @@
 -- Numbers, folds, keeps and rings one event of a run, or of web and reaper (run 0).
--- KEYS: meta, document, facts, leases, pending
+-- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: 1 the fact's number in its run, 2 the counter's since then, 3 the run's delivery or '', 4 whether the event ends the run,
 --       5–8 limits, 9… the event
 -- Reply: {stored|duplicate, epoch, seq, facts, chain, cancel} | {conflict, last} | {fenced, run} | {closed, state} | {missing}

@@ -1,6 +1,6 @@
 -- Asks a task to stop: cancelled at once where nothing runs, else cancelling and the flag that its run hears of.
 -- By force: raises the flag of a task that is being cancelled, so that its worker ends the process.
--- KEYS: meta, document, facts, leases, pending
+-- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: 1 whether by force, 2–5 limits, 6… the event `cancelling`, then the event `cancelled`
 -- Reply: {stored|duplicate, …} | {closed, state} | {missing}
 local meta = load_meta()

@@ -1,5 +1,5 @@
 -- Begins a run, with the event as its first fact unless cancelling was asked for.
--- KEYS: meta, document, facts, leases, pending
+-- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: 1 worker, 2 delivery, 3 retries, 4 lease in ms, 5 silent ends allowed, 6 the message to send again or '', 7–10 limits,
 --       11… the event (its run is set here), then, if there is one, the event to write when the runs have ended too often without a word
 -- Reply: {claimed, epoch, seq, facts, chain, cancel, run, facts written, document…} | {busy, run, lease left in ms}
@@ -48,7 +48,7 @@ end
 redis.call('HSET', keys.meta, 'run', integer(meta.run), 'fact', integer(written), 'counter', '0', 'live', '1', 'worker', ARGV[1],
   'delivery', ARGV[2], 'retries', ARGV[3])
 if ARGV[6] ~= '' then
-  redis.call('HSET', keys.meta, 'message', ARGV[6])
+  redis.call('SET', keys.message, ARGV[6], 'PX', ARGV[9])
 end
 redis.call('ZADD', keys.leases, integer(now_ms() + tonumber(ARGV[4])), event.feed)
 if written == 1 then

@@ -1,5 +1,5 @@
 -- Writes a verdict over a run whose lease is still expired.
--- KEYS: meta, document, facts, leases, pending
+-- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: 1 run, 2 lease in ms or '', 3 whether the event ends the run, 4–7 limits, 8… the event
 -- Reply: as append
 local event = event_at(8)

@@ -1,5 +1,5 @@
 -- Creates a feed with its first fact; an open feed is left as it is.
--- KEYS: meta, document, facts, leases, pending
+-- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: 1 epoch, 2 owner, 3 lease in ms or '', 4 the message to send again or '', 5–8 limits, 9… the event
 -- Reply: {opened|exists, epoch, seq, facts, chain, cancel}
 local meta = load_meta()
@@ -8,7 +8,7 @@ if meta then
 end
 meta = create(ARGV[1], ARGV[2])
 if ARGV[4] ~= '' then
-  redis.call('HSET', keys.meta, 'message', ARGV[4])
+  redis.call('SET', keys.message, ARGV[4], 'PX', ARGV[7])
 end
 local event = event_at(9)
 write(meta, event, limits_at(5), is_terminal(event.state))

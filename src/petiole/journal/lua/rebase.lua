@@ -1,5 +1,5 @@
 -- Opens a feed again in a new epoch after the journal has lost it: the writer's document at the writer's numbers.
--- KEYS: meta, document, facts, leases, pending
+-- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: 1 epoch, 2 owner, 3 run, 4 delivery, 5 retries, 6 fact, 7 seq, 8 facts, 9 chain, 10 state, 11 worker, 12 lease in ms,
 --       13 lifetime in ms, 14 feed, 15… the document as field, JSON text
 -- Reply: {opened, epoch, seq, facts, chain, cancel} | {fenced, run} | {closed, state}

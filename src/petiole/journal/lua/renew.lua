@@ -1,17 +1,17 @@
 -- Prolongs the leases of feeds that a worker has claimed.
--- KEYS: leases, then meta, document, facts of each feed
+-- KEYS: leases, then meta, document, facts, message of each feed
 -- ARGV: 1 worker, 2 lease in ms, 3 lifetime in ms, 4… the feeds
 -- Reply: per feed {1 if held, 1 if cancelling was asked for (2: by force), 1 if it is stalled}
 local now = redis.call('TIME')
 local ends = string.format('%.0f', tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000) + tonumber(ARGV[2]))
 local answers = {}
 for i = 4, #ARGV do
-  local at = 2 + (i - 4) * 3
+  local at = 2 + (i - 4) * 4
   local values = redis.call('HMGET', KEYS[at], 'worker', 'live', 'cancel', 'state')
   local held = values[1] == ARGV[1] and values[2] == '1'
   if held then
     redis.call('ZADD', KEYS[1], ends, ARGV[i])
-    for key = at, at + 2 do
+    for key = at, at + 3 do
       redis.call('PEXPIRE', KEYS[key], ARGV[3])
     end
   end

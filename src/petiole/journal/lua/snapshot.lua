@@ -5,7 +5,5 @@ local values = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'facts', 'chain', 'o
 if not values[1] or values[7] then
   return {}
 end
-if (values[6] or '1') ~= '1' then
-  error('LAYOUT ' .. values[6])
-end
+check_layout(values[6])
 return { values[1], values[2], values[3], values[4], values[5], redis.call('HGETALL', KEYS[2]) }

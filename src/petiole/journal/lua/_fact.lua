@@ -1,0 +1,45 @@
+-- How a fact is kept, and what of it travels; the loader puts this in front of every script that writes or reads facts.
+-- A feed's name and its epoch are the same for all of its facts, `facts` is a fact's place among them, and its chain stands
+-- in front of the next one: what is kept is the rest.
+
+-- The layout of all keys of a feed. What was written in another is not for this code to read or to write into.
+local LAYOUT = 2
+
+local function check_layout(found)
+  if tonumber(found) ~= LAYOUT then
+    error('LAYOUT ' .. ((tonumber(found) or 0) > LAYOUT and 'newer' or 'older'))
+  end
+end
+
+local function integer(number)
+  return string.format('%.0f', number)
+end
+
+-- The event's JSON text; body: its kind, patch and data, without the `"kind":` in front
+local function text_of(feed, epoch, facts, chain, id, seq, run, at, body, progress)
+  return '{"v":1,"id":"' .. id .. '","feed":"' .. feed .. '","epoch":"' .. epoch .. '","seq":' .. integer(seq)
+    .. ',"run":' .. integer(run) .. ',"facts":' .. integer(facts) .. ',"chain":"' .. chain .. '","at":' .. integer(at)
+    .. ',"kind":' .. body .. ',"progress":' .. (progress == '' and 'null' or progress) .. '}'
+end
+
+-- In front of a kept fact: the chain before it as two numbers, so that a read can check a cursor, and when it was taken.
+local HEAD, HEAD_SIZE = '>I4I4I6', 14
+
+local function pack_fact(before, id, seq, run, at, body, progress)
+  local high, low = tonumber(string.sub(before, 1, 8), 16), tonumber(string.sub(before, 9), 16)
+  return struct.pack(HEAD, high, low, at) .. cmsgpack.pack(id, seq, run, body, progress)
+end
+
+local function chain_before(packed)
+  return #packed >= HEAD_SIZE and string.format('%08x%08x', struct.unpack(HEAD, packed)) or ''
+end
+
+-- Returns the text of a kept fact; empty if it was spoiled by somebody else.
+local function text_of_packed(feed, epoch, facts, chain, packed)
+  local whole, text = pcall(function()
+    local _, _, at = struct.unpack(HEAD, packed)
+    local id, seq, run, body, progress = cmsgpack.unpack(string.sub(packed, HEAD_SIZE + 1))
+    return text_of(feed, epoch, facts, chain, id, seq, run, at, body, progress)
+  end)
+  return whole and text or ''
+end

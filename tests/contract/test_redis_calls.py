@@ -1,0 +1,124 @@
+"""Connections that are kept between calls: what ends them, and what the call after that finds."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from redis.exceptions import NoScriptError, ResponseError
+
+from petiole.connection import connect
+from petiole.redis_calls import Calls
+from petiole.settings import Settings
+from tests.conftest import VARIANTS, redis_binary
+from tests.services import RedisServer
+
+
+@pytest.fixture(params=VARIANTS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+    made = RedisServer(redis_binary(request.param), tmp_path)
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def client(server: RedisServer, make_settings: Callable[..., Settings]) -> Iterator[redis.Redis]:
+    made = connect(make_settings(server.url, journal_timeout=1.0))
+    assert isinstance(made, redis.Redis)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def calls(client: redis.Redis) -> Iterator[Calls]:
+    made = Calls(client)
+    yield made
+    made.close()
+
+
+def number(calls: Calls) -> int:
+    """Return Redis's number of the connection that a call is made on."""
+    return int(calls(("CLIENT", "ID"))[0])
+
+
+def test_calls_one_after_the_other_share_a_connection(calls: Calls) -> None:
+    assert {number(calls) for _ in range(5)} == {number(calls)}
+
+
+def test_the_replies_of_several_commands_come_in_their_order(calls: Calls) -> None:
+    assert calls(("SET", "a", "1"), ("INCRBY", "a", 41), ("GET", "a")) == [b"OK", 42, b"42"]
+
+
+def test_a_refused_command_is_raised_and_leaves_nothing_for_the_next_call(calls: Calls) -> None:
+    before = number(calls)
+    with pytest.raises(ResponseError, match="wrong number"):
+        calls(("SET", "a", "1"), ("GET",), ("EVALSHA", "0" * 40, 0), ("GET", "a"))
+    with pytest.raises(NoScriptError):
+        calls(("EVALSHA", "0" * 40, 0))
+    assert calls(("GET", "a")) == [b"1"]
+    assert number(calls) == before
+
+
+def test_a_server_that_was_started_again_is_called_without_an_error(server: RedisServer, calls: Calls) -> None:
+    calls(("SET", "a", "1"))
+    server.kill()
+    server.start()
+    assert calls(("GET", "a")) == [b"1"]
+
+
+def test_a_server_that_is_away_is_an_error_until_it_is_back(server: RedisServer, calls: Calls) -> None:
+    calls(("SET", "a", "1"))
+    server.kill()
+    for _ in range(2):
+        with pytest.raises(redis.ConnectionError):
+            calls(("GET", "a"))
+    server.start()
+    assert calls(("GET", "a")) == [b"1"]
+
+
+def test_a_reply_that_came_too_late_is_not_taken_for_the_next_one(server: RedisServer, calls: Calls) -> None:
+    calls(("SET", "a", "1"), ("SET", "b", "2"))
+    server.pause()
+    with pytest.raises(redis.TimeoutError):
+        calls(("GET", "a"))
+    server.resume()
+    assert [calls(("GET", "b"))[0] for _ in range(3)] == [b"2"] * 3
+
+
+def test_what_a_process_has_kept_is_not_used_by_one_that_it_forks(calls: Calls) -> None:
+    before = number(calls)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, f"{number(calls)} {number(calls)}".encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        first, second = map(int, pipe.read().split())
+    assert first == second != before
+    assert number(calls) == before
+
+
+def test_calls_at_the_same_time_do_not_mix(calls: Calls) -> None:
+    wrong: list[object] = []
+
+    def call(name: str) -> None:
+        for turn in range(200):
+            found = calls(("ECHO", f"{name} {turn}"), ("ECHO", name))
+            if found != [f"{name} {turn}".encode(), name.encode()]:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=call, args=(f"thread {index}",)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
