@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import redis
@@ -141,6 +142,8 @@ def speaking(url: str) -> Iterator[None]:
         ) from error
 
 
+# Of so many feeds a process keeps the names of their keys; it speaks of the same ones again and again.
+NAMES_KEPT: Final = 8192
 # A feed's own keys. The message that starts its task is apart from its numbers: Redis keeps a hash of short values in half of
 # the memory.
 FEED_KEYS: Final = ("meta", "document", "facts", "message")
@@ -151,15 +154,16 @@ class Names:
 
     def __init__(self, prefix: str, client: Client) -> None:
         self._prefix = prefix
+        self.feed = lru_cache(NAMES_KEPT)(self._feed)
         options = client.get_connection_kwargs()
         # Logical databases don't separate pub/sub: the channel has to name its own.
         self._channels = f"{prefix}/{options.get('db') or 0}"
 
-    def feed(self, feed: str) -> list[str]:
+    def _feed(self, feed: str) -> tuple[str, ...]:
         """Return the keys of a feed: meta, document, facts, message, and its partition's leases and pending, in that order."""
         tag = self._tag(feed)
         own = [f"{tag}:{feed}:{part}" for part in FEED_KEYS]
-        return [*own, f"{tag}:leases", f"{tag}:pending"]
+        return (*own, f"{tag}:leases", f"{tag}:pending")
 
     def inbox(self, feed: str) -> list[str]:
         """Return the keys of an inbox: those of its feed, then the keys that it has seen, and those that are unread."""

@@ -132,8 +132,8 @@ class Petiole:
         tokens = Tokens(tracking.journal, settings)
         rights = Rights(
             app,
-            tracking.journal,
             namespace,
+            owner_of=relay.owner,
             may_watch=lambda feed, user, owner: may(self._authorize, "watch", feed, user, owner),
             tokens=tokens,
             every=settings.rights_check,

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from math import ceil
 from typing import Any, Final
 
 from engineio.exceptions import ContentTooLongError, SocketIsClosedError
@@ -28,6 +29,10 @@ from petiole.web.websockets import checked_websocket
 log = logging.getLogger(__name__)
 
 TICK: Final = 1.0
+# Pings go out so often, and those of all connections within so many seconds at most: a herd that came at once stays one, and
+# would hold up the events of all when its pings are due.
+PING_TICK: Final = 0.1
+PINGS_WITHIN: Final = 5.0
 # A connection has to join a namespace, and to complete the attachments that it declared, within JOIN_WITHIN + TICK.
 JOIN_WITHIN: Final = 8.0
 # A thousand joined connections are looked at one by one only so often, in seconds.
@@ -71,7 +76,8 @@ class Guard:
         self._unjoined: dict[str, float] = {}
         self._pings: dict[str, float] = {}
         self._look_at_all = 0.0
-        self._closed: set[str] = set()
+        # Connections that have ended, and whether a sweep has found them open after that.
+        self._ended: dict[str, bool] = {}
         self._faults: dict[str, int] = {}
         self._connects: dict[str, Bucket] = {}
         self._held: dict[str, tuple[int, float]] = {}
@@ -151,12 +157,14 @@ class Guard:
     def sweep(self) -> None:
         """Close who has joined nothing or not completed a packet in time, and cut what stays open after its close."""
         now = self._clock()
-        for eio_sid, wire in list(self.wires.items()):
-            if wire.engine.closed:
-                if eio_sid in self._closed:
-                    wire.cut()
-                self._closed.add(eio_sid)
-        self._closed &= self.wires.keys()
+        for eio_sid, seen in list(self._ended.items()):
+            wire = self.wires.get(eio_sid)
+            if wire is None:
+                del self._ended[eio_sid]
+            elif seen:
+                wire.cut()
+            else:
+                self._ended[eio_sid] = True
         namespaces = list(self._server.manager.get_namespaces())
         for eio_sid in self._suspects(now):
             if any(self._server.manager.sid_from_eio_sid(eio_sid, name) for name in namespaces):
@@ -178,12 +186,12 @@ class Guard:
         return list(self._eio.sockets)
 
     def ping(self) -> None:
-        """Send the pings that are due."""
+        """Send the pings that are due, or as many of them as there is time for."""
         now = self._clock()
-        while self._pings:
+        for _ in range(ceil(len(self._pings) * PING_TICK / PINGS_WITHIN)):
             # In the order in which they are due: the interval is one for all.
-            eio_sid, due = next(iter(self._pings.items()))
-            if now < due:
+            eio_sid, due = next(iter(self._pings.items()), ("", now))
+            if not eio_sid or now < due:
                 return
             self._ping(eio_sid)
 
@@ -248,6 +256,7 @@ class Guard:
         try:
             self._disconnected(eio_sid, reason)
         finally:
+            self._ended[eio_sid] = False
             self._server._binary_packet.pop(eio_sid, None)
             for table in (self._unjoined, self._pings, self._faults, self._connects, self._held):
                 table.pop(eio_sid, None)
@@ -320,14 +329,18 @@ class Guard:
 
     def _run(self) -> None:
         while True:
-            self._server.sleep(TICK)
-            for part in (self.sweep, self.ping):
-                try:
-                    part()
-                except AttributeError as error:
-                    self._off.say("against connections that join nothing", error)
-                except Exception:
-                    log.exception("sweep_failed")
+            for _ in range(round(TICK / PING_TICK)):
+                self._server.sleep(PING_TICK)
+                self._do(self.ping)
+            self._do(self.sweep)
+
+    def _do(self, part: Callable[[], None]) -> None:
+        try:
+            part()
+        except AttributeError as error:
+            self._off.say("against connections that join nothing", error)
+        except Exception:
+            log.exception("sweep_failed")
 
 
 def check_origins(origins: Any) -> None:

@@ -48,14 +48,16 @@ def poll_in_parts(socket: Any) -> Callable[[], list[Any]]:
     """Return Engine.IO's `socket.poll` that leaves what is too much for one answer to the next.
 
     Like that one it waits for the first packet, returns nothing once the socket is closed, and raises `QueueEmpty` where the
-    client hasn't been heard of for too long.
+    client hasn't been heard of for too long. Where the server looks after silent clients anyway, and closes their sockets, that
+    is left to it: a timer for each packet would cost as much as an event's way through the relay.
     """
     queue, server = socket.queue, socket.server
     empty = server.get_queue_empty_exception()
+    longest = None if getattr(server, "start_service_task", False) else server.ping_interval + server.ping_timeout
 
     def poll() -> list[Any]:
         try:
-            packets = [queue.get(timeout=server.ping_interval + server.ping_timeout)]
+            packets = [queue.get(timeout=longest)]
         except empty:
             raise QueueEmpty from None
         queue.task_done()

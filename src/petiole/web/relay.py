@@ -50,6 +50,8 @@ class _Followed:
     watchers: int = 0
     left_at: float | None = None
     healing: bool = False
+    # Whose it is, as the journal said when heads were last compared: '' if it was removed.
+    owner: str | None = None
     # Held while the reader decides and emits, so that events leave in its order; never while the journal is read.
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -76,6 +78,8 @@ class Relay:
         self._catch_up = catch_up
         self._clock = clock
         self._feeds: dict[str, _Followed] = {}
+        # The same by partition, as they are compared; `None` once one has come or gone.
+        self._in_order: list[tuple[str, _Followed]] | None = None
         self._lock = threading.Lock()
         self._started = False
         self._closed = threading.Event()
@@ -101,6 +105,7 @@ class Relay:
             followed = self._feeds.get(feed)
             if followed is None:
                 followed = self._feeds[feed] = _Followed(Reader(feed, keep_document=False))
+                self._in_order = None
             followed.watchers += 1
             followed.left_at = None
         try:
@@ -128,6 +133,11 @@ class Relay:
             Unavailable: the journal didn't answer.
         """
         return self._reads.share(("snapshot", feed), lambda: self._journal.snapshot(feed))
+
+    def owner(self, feed: str) -> str | None:
+        """Return whose a watched feed was when heads were last compared: '' if it was removed, `None` if that isn't known."""
+        followed = self._feeds.get(feed)
+        return None if followed is None else followed.owner
 
     def unwatch(self, feed: str) -> None:
         """Forget one watcher; the feed is followed for a while longer, because pages reload."""
@@ -269,7 +279,9 @@ class Relay:
     def _check_heads(self) -> bool:
         """Heal every feed that isn't where the journal is; says whether the journal answered."""
         with self._lock:
-            watched = sorted(self._feeds.items(), key=lambda item: partition(item[0]))
+            if self._in_order is None:
+                self._in_order = sorted(self._feeds.items(), key=lambda item: partition(item[0]))
+            watched = self._in_order
         for at in range(0, len(watched), HEADS_AT_ONCE):
             if at and self._closed.wait(BETWEEN_HEADS):
                 return False
@@ -290,6 +302,7 @@ class Relay:
         for feed, head in heads.items():
             followed = watched[feed]
             held = asked[feed]
+            followed.owner = head.owner
             with followed.lock:
                 if held is None or followed.reader.reading:
                     self._act(followed, [Read(held)], reading=None)
@@ -306,6 +319,7 @@ class Relay:
             ]
             for feed in left:
                 del self._feeds[feed]
+                self._in_order = None
                 self._bus.unfollow(feed)
 
 

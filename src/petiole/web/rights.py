@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, Final, Protocol
 
 from flask import Flask
 
 from petiole.errors import Unavailable
-from petiole.events import partition
-from petiole.journal import Journal
 from petiole.web.problems import Problem, not_found, unavailable
 from petiole.web.tokens import Asker, Tokens
 
@@ -24,7 +23,7 @@ class Watches(Protocol):
     """Who watches what, and how a watch is ended."""
 
     def watches(self) -> Iterable[tuple[str, Asker, str]]:
-        """Every watch as connection, who is asking, and feed."""
+        """Every watch as connection, who is asking, and feed; some may come and go meanwhile."""
         ...
 
     def refuse(self, sid: str, feed: str, problem: Problem) -> None:
@@ -33,22 +32,25 @@ class Watches(Protocol):
 
 
 class Rights:
-    """Checks all watches of one process. `run` blocks for ever; `sleep` is the server's own."""
+    """Checks all watches of one process. `run` blocks for ever; `sleep` is the server's own.
+
+    `owner_of`: whose a feed is, as far as this process knows it without asking the journal.
+    """
 
     def __init__(
         self,
         app: Flask,
-        journal: Journal,
         watches: Watches,
         *,
+        owner_of: Callable[[str], str | None],
         may_watch: Callable[[str, str, str], bool],
         tokens: Tokens,
         every: float,
         sleep: Callable[[float], Any],
     ) -> None:
         self._app = app
-        self._journal = journal
         self._watches = watches
+        self._owner_of = owner_of
         self._may_watch = may_watch
         self._tokens = tokens
         self._every = every
@@ -69,20 +71,19 @@ class Rights:
     def look(self) -> None:
         """Ask again for every watch, some at a time, so that events go on meanwhile.
 
-        A feed that the journal doesn't know is left alone: it has lost it, and its writer may open it anew. An authorizer that
-        raises allows nothing, and the browser is told to ask again. So it is when a token has ended: it may have a newer one.
+        A feed whose owner isn't known is left alone: it has just been asked for, or the journal has lost it, and its writer
+        may open it anew. An authorizer that raises allows nothing, and the browser is told to ask again. So it is when a
+        token has ended: it may have a newer one.
 
         Raises:
-            Unavailable: the journal is away; nothing more was refused.
+            Unavailable: the journal is away, which knows of tokens that were taken back; nothing more was refused.
         """
-        found = sorted(self._watches.watches(), key=lambda watch: (partition(watch[2]), watch[2]))
-        for at in range(0, len(found), AT_ONCE):
-            if at:
-                self._sleep(BETWEEN)
-            self._look_at(found[at : at + AT_ONCE])
+        watches = iter(self._watches.watches())
+        while found := list(islice(watches, AT_ONCE)):
+            self._look_at(found)
+            self._sleep(BETWEEN)
 
     def _look_at(self, found: Sequence[tuple[str, Asker, str]]) -> None:
-        heads = self._journal.heads(sorted({feed for _, _, feed in found}))
         ended = self._tokens.ended({asker.token for _, asker, _ in found if asker.token is not None})
         answers: dict[tuple[str, str], Problem | None] = {}
         with self._app.app_context():
@@ -90,11 +91,12 @@ class Rights:
                 if asker.token in ended:
                     self._watches.refuse(sid, feed, ended[asker.token])
                     continue
-                if feed not in heads:
+                owner = self._owner_of(feed)
+                if owner is None:
                     continue
                 user = asker.user or ""
                 if (user, feed) not in answers:
-                    answers[user, feed] = self._problem(feed, user, heads[feed].owner)
+                    answers[user, feed] = self._problem(feed, user, owner)
                 problem = answers[user, feed]
                 if problem is not None:
                     self._watches.refuse(sid, feed, problem)

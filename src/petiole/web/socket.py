@@ -121,9 +121,11 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
 
     def watches(self) -> Iterator[tuple[str, Asker, str]]:
         """Every watch of this process as connection, who is asking, and feed."""
-        for sid, connection in list(self._connections.items()):
-            for feed, watch in list(connection.watched.items()):
-                yield sid, watch.asker, feed
+        for sid in list(self._connections):
+            connection = self._connections.get(sid)
+            if connection is not None:
+                for feed, watch in list(connection.watched.items()):
+                    yield sid, watch.asker, feed
 
     def refuse(self, sid: str, feed: str, problem: Problem) -> None:
         """End a watch that is allowed no more, and say so to its browser."""
