@@ -22,7 +22,7 @@ from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
 from petiole.worker.outbox import Standing
 from petiole.worker.progress import progress, track
-from petiole.worker.run import Run, current_run
+from petiole.worker.run import Run
 
 STEPS: Final = 1_000_000
 ROUNDS: Final = 9
@@ -45,9 +45,8 @@ def run_of_a_task(url: str) -> Iterator[Run]:
     )
     run = Run(journal, standing, settings)
     run.outbox.start()
-    token = current_run.set(run)
-    yield run
-    current_run.reset(token)
+    with run.current():
+        yield run
     run.outbox.close()
     run.outbox.flush(5.0)
 

@@ -13,7 +13,7 @@ from petiole.events import Document, Draft, Event, task_feed
 from petiole.journal.contract import Appended, Claimed, Journal
 from petiole.settings import Settings
 from petiole.worker.outbox import Outbox, Standing
-from petiole.worker.run import Run, current_run
+from petiole.worker.run import Run
 
 FEED = task_feed("a")
 OWNER = "alice"
@@ -108,11 +108,10 @@ def running(journal: Any, settings: Settings, **options: Any) -> Iterator[Run]:
     """A run that is current in this context, as within a task."""
     run = Run(journal, begin(journal), settings, **options)
     run.outbox.start()
-    token = current_run.set(run)
     try:
-        yield run
+        with run.current():
+            yield run
     finally:
-        current_run.reset(token)
         run.outbox.close()
         thread_ended(run.outbox)
 

@@ -200,15 +200,13 @@ class Lifecycle:
             self._runs.add(run)
         # With the request, not under the task's id: in one process a retry's next run may begin before this one has returned.
         request.petiole_run = run
-        token = current_run.set(run)
-        try:
-            run.stop_if_ended()
-            return body()
-        except RunEnded as ended:
-            self._end_early(task, run, ended)
-            raise Ignore() from None
-        finally:
-            current_run.reset(token)
+        with run.current():
+            try:
+                run.stop_if_ended()
+                return body()
+            except RunEnded as ended:
+                self._end_early(task, run, ended)
+                raise Ignore() from None
 
     def _claim(self, task: Task, header: Header, *, delivery: str, retries: int) -> Claimed:
         """Get the task's one execution, or end this delivery.

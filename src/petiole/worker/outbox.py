@@ -73,9 +73,9 @@ class Steps:
 
     __slots__ = ("completed", "dirty")
 
-    def __init__(self) -> None:
+    def __init__(self, *, dirty: bool = False) -> None:
         self.completed: float = 0
-        self.dirty = False
+        self.dirty = dirty
 
 
 class Outbox:

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import Final, TypeVar
 
 from petiole.events import JSON, Document, to_json
-from petiole.worker.run import Run, current_run
+from petiole.worker.run import Run, current_run, current_steps
 
 T = TypeVar("T")
 
 _current: Final = current_run.get
+_current_steps: Final = current_steps.get
 # What nearly every call of `advance` says; told from other numbers by identity, which costs nothing.
 ONE: Final = 1
 
@@ -28,6 +29,11 @@ class Progress:
     None waits for the journal; in a task that computes a fact takes up to 1 ms to be handed to the thread that sends it.
     """
 
+    def __init__(self) -> None:
+        # Called at each step of a loop: what an object has itself is found faster than a method is bound to it, which Python
+        # does anew at each call of an object that was imported.
+        vars(self)["advance"] = Progress.advance
+
     def stage(self, name: str, *, total: float | None = None, unit: str | None = None, until: float = 1.0) -> None:
         """Begin a stage of the task, counting from zero.
 
@@ -37,18 +43,16 @@ class Progress:
         if (run := _live()) is not None:
             run.stage(name, total, unit, until)
 
-    def advance(self, amount: float = 1) -> None:
-        """Count `amount` more as done. Called at each step of a loop, so it only counts, unless there is something to tell."""
-        run = _current()
-        if run is None:
-            return
-        if amount is not ONE:
+    @staticmethod
+    def advance(amount: float = 1) -> None:
+        """Count `amount` more as done. It only counts, unless there is something to tell."""
+        if amount is ONE:
+            steps = _current_steps()
+            steps.completed += 1
+            if not steps.dirty and (run := _current()) is not None:
+                run.tell()
+        elif (run := _current()) is not None:
             run.advance(amount)
-            return
-        steps = run.steps
-        steps.completed += 1
-        if not steps.dirty:
-            run.tell()
 
     def update(
         self, *, completed: float | None = None, total: float | None = None, description: str | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
 from numbers import Integral, Real
@@ -17,7 +18,7 @@ from petiole.journal.contract import Journal
 from petiole.settings import Settings
 from petiole.state import SUCCEEDED
 from petiole.timing import Estimator
-from petiole.worker.outbox import Outbox, Standing
+from petiole.worker.outbox import Outbox, Standing, Steps
 
 LOG_LIMIT: Final = 4000
 LOG_BYTES: Final = 5000
@@ -27,6 +28,9 @@ CUT_MARK: Final = " … [cut]"
 CONFIRM_PAUSE: Final = 0.1
 
 current_run: ContextVar[Run | None] = ContextVar("petiole_current_run", default=None)
+# The same run's steps, for the one call that a loop makes at each step. Where there is no run they are nobody's: never told.
+NOBODYS_STEPS: Final = Steps(dirty=True)
+current_steps: ContextVar[Steps] = ContextVar("petiole_current_steps", default=NOBODYS_STEPS)
 
 
 class Run:
@@ -71,6 +75,16 @@ class Run:
         self._artifacts: list[Document] = list(standing.document.get("artifacts", []))
         self._lock = threading.RLock()
         self._estimator = Estimator(now=clock())
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Have the calls of `progress` in this context speak for this run."""
+        run, steps = current_run.set(self), current_steps.set(self.steps)
+        try:
+            yield
+        finally:
+            current_steps.reset(steps)
+            current_run.reset(run)
 
     def advance(self, amount: float) -> None:
         """Count on by a number of any kind; what isn't one is set aside, and that is said."""
