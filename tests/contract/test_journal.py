@@ -918,6 +918,28 @@ class TestRebase:
         assert snapshot.owner == OWNER
         assert snapshot.document == {"state": "running", "title": "Export", "run": 1, "progress": {"completed": 5}}
 
+    def test_no_key_of_a_feed_is_ever_without_a_lifetime(self, redis_backend):
+        journal = redis_backend.make()
+        prefix = journal._names._prefix
+
+        def lifetimes() -> list[int]:
+            with redis_backend.server.client() as client:
+                return [client.pttl(key) for key in client.keys(f"{prefix}:*{FEED}:*")]
+
+        opened(journal, message="to be sent again")
+        assert len(lifetimes()) == 4
+        assert all(left > 0 for left in lifetimes())
+        claim(journal)
+        last = stored(journal.append(FEED, line(), run=1, fact=2)).cursor
+        stored(journal.append(FEED, Draft("counter", progress={"completed": 1}), run=1, fact=2, counter=1))
+        assert all(left > 0 for left in lifetimes())
+        journal.forget(FEED)
+        assert lifetimes() == []
+        self.rebase(journal, last)
+        stored(journal.append(FEED, line(), run=1, fact=3))
+        assert len(lifetimes()) == 3
+        assert all(left > 0 for left in lifetimes())
+
     def test_numbers_go_on_after_a_rebase(self, journal):
         last = self.written(journal)
         journal.forget(FEED)

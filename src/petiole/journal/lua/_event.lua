@@ -10,8 +10,8 @@ local function now_ms()
 end
 
 -- meta: table of the feed's numbers; event: {feed, id, fact, body, progress, state, patch}
--- limits: {facts, bytes, live_ms, kept_ms}; terminal: whether event.state ends the feed
-local function write(meta, event, limits, terminal)
+-- limits: {facts, bytes, live_ms, kept_ms}; terminal: whether event.state ends the feed; more: further fields of meta to set
+local function write(meta, event, limits, terminal, more)
   local now = now_ms()
   meta.seq = meta.seq + 1
   if event.fact then
@@ -21,25 +21,33 @@ local function write(meta, event, limits, terminal)
   if event.fact then
     meta.chain = string.sub(redis.sha1hex(meta.chain .. event.id), 1, 16)
   end
+  local fields, progress = {}, event.progress
+  local function set(name, value)
+    fields[#fields + 1], fields[#fields + 2] = name, value
+  end
   for i = 1, #event.patch, 2 do
     if event.patch[i + 1] == 'null' then
       redis.call('HDEL', keys.document, event.patch[i])
     else
-      redis.call('HSET', keys.document, event.patch[i], event.patch[i + 1])
+      set(event.patch[i], event.patch[i + 1])
     end
   end
-  local progress = event.progress
   if progress ~= '' then
-    redis.call('HSET', keys.document, 'progress', progress)
-  else
-    progress = redis.call('HGET', keys.document, 'progress') or ''
+    set('progress', progress)
   end
   if event.run > 0 then
-    redis.call('HSET', keys.document, 'run', integer(event.run))
+    set('run', integer(event.run))
+  end
+  if #fields > 0 then
+    redis.call('HSET', keys.document, unpack(fields))
+  end
+  if progress == '' then
+    progress = redis.call('HGET', keys.document, 'progress') or ''
   end
   local body = string.sub(event.body, 8)
   local text = text_of(event.feed, meta.epoch, meta.facts, meta.chain, event.id, meta.seq, event.run, now, body, progress)
-  local changes = { 'seq', integer(meta.seq), 'facts', integer(meta.facts), 'chain', meta.chain }
+  local changes = { 'seq', integer(meta.seq), 'facts', integer(meta.facts), 'chain', meta.chain, unpack(more or {}) }
+  local kept = 0
   if event.state ~= '' then
     meta.state = event.state
     changes[#changes + 1] = 'state'
@@ -47,9 +55,8 @@ local function write(meta, event, limits, terminal)
   end
   if event.fact then
     local packed = pack_fact(before, event.id, meta.seq, event.run, now, body, progress)
-    redis.call('RPUSH', keys.facts, packed)
+    kept = redis.call('RPUSH', keys.facts, packed)
     meta.bytes = meta.bytes + #packed
-    local kept = redis.call('LLEN', keys.facts)
     while kept > 1 and (kept > limits.facts or meta.bytes > limits.bytes) do
       meta.bytes = meta.bytes - #redis.call('LPOP', keys.facts)
       kept = kept - 1
@@ -58,7 +65,8 @@ local function write(meta, event, limits, terminal)
     changes[#changes + 1] = integer(meta.bytes)
   end
   redis.call('HSET', keys.meta, unpack(changes))
-  if terminal or event.fact then
+  -- While a run goes on its worker prolongs the lives of these keys, with its lease.
+  if terminal or (event.fact and (event.run == 0 or kept == 1)) then
     local lifetime = terminal and limits.kept_ms or limits.live_ms
     for _, key in ipairs({ keys.meta, keys.document, keys.facts, keys.message }) do
       redis.call('PEXPIRE', key, lifetime)

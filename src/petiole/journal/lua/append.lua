@@ -35,12 +35,13 @@ end
 if not admits(meta, event) then
   return { 'closed', meta.state }
 end
+local more = {}
 if event.run > 0 then
-  redis.call('HSET', keys.meta, 'fact', ARGV[1], 'counter', event.fact and '0' or ARGV[2])
+  more = { 'fact', ARGV[1], 'counter', event.fact and '0' or ARGV[2] }
 end
 if ARGV[4] == '1' then
   redis.call('HSET', keys.meta, 'live', '0')
   redis.call('ZREM', keys.leases, event.feed)
 end
-write(meta, event, limits_at(5), is_terminal(event.state))
+write(meta, event, limits_at(5), is_terminal(event.state), more)
 return reply('stored', meta)
