@@ -193,7 +193,9 @@ def test_what_a_tracked_task_starts_is_followed_unless_it_says_no_or_is_celerys_
 
 def test_a_task_that_nobody_asked_for_is_left_alone(system: System) -> None:
     plain = Celery("plain", broker=system.redis_url, backend=system.redis_url)
-    sent = plain.send_task("tests.integration.worker_app.record", args=[2, str(system.gate("recorded"))])
+    gate = system.gate("recorded")
+    gate.touch()
+    sent = plain.send_task("tests.integration.worker_app.record", args=[2, str(gate)])
     assert sent.get(timeout=15) == 2
     assert not system.redis().keys(f"petiole:*{sent.id}*")
 

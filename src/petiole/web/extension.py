@@ -120,6 +120,15 @@ class Petiole:
 
         namespace = PetioleNamespace(self, settings)
         window = Window(socketio, NAMESPACE, limit=settings.window, watching=namespace.watching)
+        tokens = Tokens(tracking.journal, settings)
+        rights = Rights(
+            app,
+            namespace,
+            may_watch=lambda feed, user, owner: may(self._authorize, "watch", feed, user, owner),
+            tokens=tokens,
+            every=settings.rights_check,
+            sleep=socketio.sleep,
+        )
         relay = Relay(
             tracking.journal,
             open_bus(settings),
@@ -127,19 +136,9 @@ class Petiole:
             emit=window.emit,
             spawn=socketio.start_background_task,
             catch_up=window.catch_up,
+            removed=rights.end,
         )
         readiness = Readiness(tracking.journal, deaf=lambda: relay.deaf)
-        tokens = Tokens(tracking.journal, settings)
-        rights = Rights(
-            app,
-            namespace,
-            owner_of=relay.owner,
-            may_watch=lambda feed, user, owner: may(self._authorize, "watch", feed, user, owner),
-            tokens=tokens,
-            every=settings.rights_check,
-            sleep=socketio.sleep,
-        )
-
         departure = Departure(namespace.depart, spawn=socketio.start_background_task, before=readiness.leave)
         app.extensions[EXTENSION] = State(
             settings,
@@ -445,6 +444,8 @@ class Petiole:
     def delete(self, snapshot: Snapshot) -> None:
         """Remove a task: what runs of it is stopped, `on_delete` takes away what it has made, and nobody can see it any more.
 
+        Pages of this process that watch it are told at once, those of others when heads are compared next.
+
         Raises:
             Problem: 503, the journal is away.
         """
@@ -457,6 +458,7 @@ class Petiole:
             actions.remove(self.journal, snapshot)
         except Unavailable as error:
             raise unavailable(error) from error
+        self._state().rights.end(snapshot.feed)
 
     def on_delete(self, function: Deletion) -> Deletion:
         """Have `function(snapshot)` take away what a task has made, when it is deleted. Usable as decorator."""

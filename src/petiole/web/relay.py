@@ -50,14 +50,15 @@ class _Followed:
     watchers: int = 0
     left_at: float | None = None
     healing: bool = False
-    # Whose it is, as the journal said when heads were last compared: '' if it was removed.
-    owner: str | None = None
     # Held while the reader decides and emits, so that events leave in its order; never while the journal is read.
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Relay:
-    """`spawn` starts a background task of the server's own kind (thread or greenlet)."""
+    """`spawn` starts a background task of the server's own kind (thread or greenlet).
+
+    `removed` is called with a watched feed that was taken away; must not block.
+    """
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Relay:
         emit: Emit,
         spawn: Callable[..., object],
         catch_up: Callable[[Standing], None] = lambda _standing: None,
+        removed: Callable[[str], None] = lambda _feed: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
@@ -76,6 +78,7 @@ class Relay:
         self._emit = emit
         self._spawn = spawn
         self._catch_up = catch_up
+        self._removed = removed
         self._clock = clock
         self._feeds: dict[str, _Followed] = {}
         # The same by partition, as they are compared; `None` once one has come or gone.
@@ -133,11 +136,6 @@ class Relay:
             Unavailable: the journal didn't answer.
         """
         return self._reads.share(("snapshot", feed), lambda: self._journal.snapshot(feed))
-
-    def owner(self, feed: str) -> str | None:
-        """Return whose a watched feed was when heads were last compared: '' if it was removed, `None` if that isn't known."""
-        followed = self._feeds.get(feed)
-        return None if followed is None else followed.owner
 
     def unwatch(self, feed: str) -> None:
         """Forget one watcher; the feed is followed for a while longer, because pages reload."""
@@ -302,7 +300,9 @@ class Relay:
         for feed, head in heads.items():
             followed = watched[feed]
             held = asked[feed]
-            followed.owner = head.owner
+            if not head.owner:
+                self._removed(feed)
+                continue
             with followed.lock:
                 if held is None or followed.reader.reading:
                     self._act(followed, [Read(held)], reading=None)

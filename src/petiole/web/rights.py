@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from flask import Flask
 
@@ -19,11 +19,20 @@ AT_ONCE: Final = 200
 BETWEEN: Final = 0.02
 
 
+class Watched(NamedTuple):
+    """A watch: on which connection, who is asking, and of whose feed."""
+
+    sid: str
+    asker: Asker
+    feed: str
+    owner: str
+
+
 class Watches(Protocol):
     """Who watches what, and how a watch is ended."""
 
-    def watches(self) -> Iterable[tuple[str, Asker, str]]:
-        """Every watch as connection, who is asking, and feed; some may come and go meanwhile."""
+    def watches(self) -> Iterable[Watched]:
+        """Every watch; some may come and go meanwhile."""
         ...
 
     def refuse(self, sid: str, feed: str, problem: Problem) -> None:
@@ -32,17 +41,13 @@ class Watches(Protocol):
 
 
 class Rights:
-    """Checks all watches of one process. `run` blocks for ever; `sleep` is the server's own.
-
-    `owner_of`: whose a feed is, as far as this process knows it without asking the journal.
-    """
+    """Checks all watches of one process. `run` blocks for ever; `sleep` is the server's own."""
 
     def __init__(
         self,
         app: Flask,
         watches: Watches,
         *,
-        owner_of: Callable[[str], str | None],
         may_watch: Callable[[str, str, str], bool],
         tokens: Tokens,
         every: float,
@@ -50,7 +55,6 @@ class Rights:
     ) -> None:
         self._app = app
         self._watches = watches
-        self._owner_of = owner_of
         self._may_watch = may_watch
         self._tokens = tokens
         self._every = every
@@ -71,9 +75,8 @@ class Rights:
     def look(self) -> None:
         """Ask again for every watch, some at a time, so that events go on meanwhile.
 
-        A feed whose owner isn't known is left alone: it has just been asked for, or the journal has lost it, and its writer
-        may open it anew. An authorizer that raises allows nothing, and the browser is told to ask again. So it is when a
-        token has ended: it may have a newer one.
+        An authorizer that raises allows nothing, and the browser is told to ask again. So it is when a token has ended: it may
+        have a newer one.
 
         Raises:
             Unavailable: the journal is away, which knows of tokens that were taken back; nothing more was refused.
@@ -83,16 +86,19 @@ class Rights:
             self._look_at(found)
             self._sleep(BETWEEN)
 
-    def _look_at(self, found: Sequence[tuple[str, Asker, str]]) -> None:
-        ended = self._tokens.ended({asker.token for _, asker, _ in found if asker.token is not None})
+    def end(self, feed: str) -> None:
+        """End every watch of a feed that was removed."""
+        for watch in self._watches.watches():
+            if watch.feed == feed:
+                self._watches.refuse(watch.sid, feed, not_found())
+
+    def _look_at(self, found: Sequence[Watched]) -> None:
+        ended = self._tokens.ended({watch.asker.token for watch in found if watch.asker.token is not None})
         answers: dict[tuple[str, str], Problem | None] = {}
         with self._app.app_context():
-            for sid, asker, feed in found:
+            for sid, asker, feed, owner in found:
                 if asker.token in ended:
                     self._watches.refuse(sid, feed, ended[asker.token])
-                    continue
-                owner = self._owner_of(feed)
-                if owner is None:
                     continue
                 user = asker.user or ""
                 if (user, feed) not in answers:
@@ -102,8 +108,6 @@ class Rights:
                     self._watches.refuse(sid, feed, problem)
 
     def _problem(self, feed: str, user: str, owner: str) -> Problem | None:
-        if not owner:
-            return not_found()  # it was removed
         try:
             allowed = self._may_watch(feed, user, owner)
         except Exception:

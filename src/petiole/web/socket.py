@@ -27,6 +27,7 @@ from petiole.web.guard import Guard, check_origins
 from petiole.web.inbox import acknowledge
 from petiole.web.packets import RESERVED
 from petiole.web.problems import Problem, not_found, too_many, unavailable
+from petiole.web.rights import Watched
 from petiole.web.tokens import Asker
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ LAST_WORDS_WITHIN: Final = 0.3
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """One feed that a browser watches: as whom, and whether the relay counts it already."""
+    """One feed that a browser watches: as whom, whose it is, and whether the relay counts it already."""
 
     asker: Asker
+    owner: str
     counted: bool = False
 
 
@@ -119,13 +121,13 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
     def on_acknowledge(self, message: object = None) -> dict[str, Any]:
         return self._answer(self._acknowledge, message)
 
-    def watches(self) -> Iterator[tuple[str, Asker, str]]:
-        """Every watch of this process as connection, who is asking, and feed."""
+    def watches(self) -> Iterator[Watched]:
+        """Every watch of this process."""
         for sid in list(self._connections):
             connection = self._connections.get(sid)
             if connection is not None:
                 for feed, watch in list(connection.watched.items()):
-                    yield sid, watch.asker, feed
+                    yield Watched(sid, watch.asker, feed, watch.owner)
 
     def refuse(self, sid: str, feed: str, problem: Problem) -> None:
         """End a watch that is allowed no more, and say so to its browser."""
@@ -151,13 +153,13 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         feed = check_feed(message.get("feed"))
         cursor = None if message.get("cursor") is None else Cursor.parse(message["cursor"])
         asker = self._asker(connection, message)
-        self._petiole.authorize("watch", feed, asker=asker)
+        owner = self._petiole.authorize("watch", feed, asker=asker).owner
         watch = connection.watched.get(feed)
         if watch is not None:
             watch.asker = asker
             reading = self._petiole.relay.read(feed, cursor)
         else:
-            reading = self._begin(connection, feed, cursor, asker)
+            reading = self._begin(connection, feed, cursor, Watch(asker, owner))
         if reading is None:
             self._leave(request.sid, connection, feed)  # type: ignore[attr-defined]
             raise not_found()
@@ -167,7 +169,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             return Answer(reading.to_text()).with_fields(more)
         return {**reading.to_wire(), **more}
 
-    def _begin(self, connection: Connection, feed: str, cursor: Cursor | None, asker: Asker) -> Reading | None:
+    def _begin(self, connection: Connection, feed: str, cursor: Cursor | None, begun: Watch) -> Reading | None:
         sid: str = request.sid  # type: ignore[attr-defined]
         limit = self._settings.watches_per_connection
         if len(connection.watched) >= limit:
@@ -176,7 +178,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             join_room(feed)
         except (KeyError, ValueError):
             raise Problem(410, "Gone", "The connection has ended.") from None
-        watch = connection.watched.setdefault(feed, Watch(asker))
+        watch = connection.watched.setdefault(feed, begun)
         try:
             reading = self._petiole.relay.watch(feed, cursor)
         except Unavailable:

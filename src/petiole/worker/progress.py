@@ -29,11 +29,6 @@ class Progress:
     None waits for the journal; in a task that computes a fact takes up to 1 ms to be handed to the thread that sends it.
     """
 
-    def __init__(self) -> None:
-        # Called at each step of a loop: what an object has itself is found faster than a method is bound to it, which Python
-        # does anew at each call of an object that was imported.
-        vars(self)["advance"] = Progress.advance
-
     def stage(self, name: str, *, total: float | None = None, unit: str | None = None, until: float = 1.0) -> None:
         """Begin a stage of the task, counting from zero.
 
@@ -124,6 +119,9 @@ class Progress:
 
 
 progress = Progress()
+# Called at each step of a loop: what an object has itself is found faster than a method is bound to it, which Python does anew
+# at each call of an object that was imported.
+vars(progress)["advance"] = Progress.advance
 
 
 def track(
