@@ -240,10 +240,14 @@ class RedisJournal:
         return heads
 
     def snapshot(self, feed: str) -> Snapshot | None:
-        reply = self._run("snapshot", self._names.feed(feed)[:2], [])
-        if not reply:
-            return None
-        return Snapshot(feed, reply[4].decode(), _cursor(reply), _document(reply[5]))
+        return self._snapshots([feed])[0]
+
+    def _snapshots(self, feeds: Sequence[str]) -> list[Snapshot | None]:
+        replies = self._together(*(("snapshot", self._names.feed(feed)[:2], []) for feed in feeds))
+        return [
+            Snapshot(feed, reply[4].decode(), _cursor(reply), _document(reply[5])) if reply else None
+            for feed, reply in zip(feeds, replies, strict=True)
+        ]
 
     def forget(self, feed: str) -> None:
         self._run("forget", self._names.feed(feed), [feed])
@@ -348,22 +352,26 @@ class RedisJournal:
         top = "+inf" if before is None else f"({before}"
         with speaking(self._settings.journal_url):
             rows = self._client.zrevrangebyscore(key, top, "-inf", start=0, num=limit, withscores=True)
-        snapshots = []
-        for member, _ in cast(Sequence[tuple[bytes, float]], rows):
-            feed = member.decode()
-            try:
-                snapshot = self.snapshot(feed)
-            except Unavailable:
-                raise
-            except PetioleError as error:
-                log.error("feed_unreadable", extra={"feed": feed, "error": str(error)})
-                continue
-            if snapshot is None or snapshot.owner != owner:
-                with speaking(self._settings.journal_url):
-                    self._client.zrem(key, member)
-            else:
-                snapshots.append(snapshot)
+        feeds = [member.decode() for member, _ in cast(Sequence[tuple[bytes, float]], rows)]
+        found = self._readable(feeds)
+        gone = [feed for feed, snapshot in found.items() if snapshot is None or snapshot.owner != owner]
+        if gone:
+            with speaking(self._settings.journal_url):
+                self._client.zrem(key, *gone)
+        snapshots = [snapshot for snapshot in found.values() if snapshot is not None and snapshot.owner == owner]
         return snapshots, int(rows[-1][1]) if len(rows) == limit else None
+
+    def _readable(self, feeds: Sequence[str]) -> dict[str, Snapshot | None]:
+        """Return the snapshots of those feeds that can be read."""
+        try:
+            return dict(zip(feeds, self._snapshots(feeds), strict=True)) if feeds else {}
+        except Unavailable:
+            raise
+        except PetioleError as error:
+            if len(feeds) == 1:
+                log.error("feed_unreadable", extra={"feed": feeds[0], "error": str(error)})
+                return {}
+            return {feed: snapshot for one in feeds for feed, snapshot in self._readable([one]).items()}
 
 
 def _by_partition(feeds: Iterable[str]) -> Iterable[tuple[int, list[str]]]:
