@@ -107,39 +107,43 @@ def connect_cluster(settings: Settings, *, url: str) -> Cluster:
 
 @contextmanager
 def speaking(url: str) -> Iterator[None]:
-    """Turn what redis-py raises into `Unavailable` where it passes, and into a `PetioleError` where it doesn't."""
+    """Turn what redis-py raises into what `explained` says of it."""
     try:
         yield
-    except MovedError as error:
-        raise SetupError(
-            f"Redis at {address(url)} is a node of a cluster. Set PETIOLE_JOURNAL_URL to redis+cluster://{hosts(url)}."
-        ) from error
-    except ResponseError as error:
-        if "cluster support disabled" in str(error):
-            raise SetupError(
-                f"Redis at {address(url)} isn't a cluster. Set PETIOLE_JOURNAL_URL to redis://host:6379/0."
-            ) from error
-        if isinstance(error, _PASSING_ERRORS) or any(word in str(error) for word in _PASSING):
-            raise Unavailable(f"Redis at {address(url)} can't work just now: {error}") from error
-        if "LAYOUT" in str(error):
-            age, remedy = (
-                ("newer", "Upgrade this one") if "newer" in str(error) else ("older", "Let its tasks end there")
-            )
-            raise PetioleError(
-                f"A feed in Redis at {address(url)} was written by a {age} Petiole. {remedy}, or set another "
-                "PETIOLE_KEY_PREFIX."
-            ) from error
-        raise PetioleError(f"Redis at {address(url)} refused a command: {error}") from error
-    except UnknownMaster as error:
-        raise SetupError(str(error)) from error
-    except AuthenticationError as error:
-        raise Unavailable(
-            f"Redis at {address(url)} refused us ({error}). Correct user and password in PETIOLE_JOURNAL_URL."
-        ) from error
     except (RedisError, OSError) as error:
-        raise Unavailable(
-            f"Redis at {address(url)} doesn't answer ({error}). Start it, or set PETIOLE_JOURNAL_URL."
-        ) from error
+        raise explained(error, url) from error
+
+
+def explained(error: Exception, url: str) -> PetioleError:
+    """Return what redis-py has raised as `Unavailable` where it passes, and as another `PetioleError` where it doesn't."""
+    place = f"Redis at {address(url)}"
+    match error:
+        case MovedError():
+            return SetupError(
+                f"{place} is a node of a cluster. Set PETIOLE_JOURNAL_URL to redis+cluster://{hosts(url)}."
+            )
+        case AuthenticationError():
+            return Unavailable(f"{place} refused us ({error}). Correct user and password in PETIOLE_JOURNAL_URL.")
+        case UnknownMaster():
+            return SetupError(str(error))
+        case ResponseError():
+            return _explained_reply(error, place)
+        case _:
+            return Unavailable(f"{place} doesn't answer ({error}). Start it, or set PETIOLE_JOURNAL_URL.")
+
+
+def _explained_reply(error: ResponseError, place: str) -> PetioleError:
+    said = str(error)
+    if "cluster support disabled" in said:
+        return SetupError(f"{place} isn't a cluster. Set PETIOLE_JOURNAL_URL to redis://host:6379/0.")
+    if isinstance(error, _PASSING_ERRORS) or any(word in said for word in _PASSING):
+        return Unavailable(f"{place} can't work just now: {error}")
+    if "LAYOUT" in said:
+        age, remedy = ("newer", "Upgrade this one") if "newer" in said else ("older", "Let its tasks end there")
+        return PetioleError(
+            f"A feed in {place} was written by a {age} Petiole. {remedy}, or set another PETIOLE_KEY_PREFIX."
+        )
+    return PetioleError(f"{place} refused a command: {error}")
 
 
 # Of so many feeds a process keeps the names of their keys; it speaks of the same ones again and again.

@@ -311,10 +311,8 @@ class Draft:
         if self._encoded is not None:
             return self._encoded
         patch = {name: to_json(value) for name, value in self.patch.items()}
-        body = f'"kind":{to_json(self.kind)},"patch":{{' + ",".join(
-            f"{to_json(name)}:{value}" for name, value in patch.items()
-        )
-        body += "}"
+        fields = ",".join([f"{to_json(name)}:{value}" for name, value in patch.items()])
+        body = f'"kind":{to_json(self.kind)},"patch":{{{fields}}}'
         data = "" if self.data is None else to_json(self.data)
         if data:
             body += f',"data":{data}'

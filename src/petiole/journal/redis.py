@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, TypeAlias, cast
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 from petiole import state as states
-from petiole.connection import FEED_KEYS, Names, connect, speaking
+from petiole.connection import FEED_KEYS, Names, connect, explained, speaking
 from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.events import (
     PARTITIONS,
@@ -306,7 +306,13 @@ class RedisJournal:
         self._client.close()
 
     def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Any:
-        return self._together((name, keys, arguments))[0]
+        found = script(name, cluster=self._cluster)
+        try:
+            return self._call(("EVALSHA", found.digest, len(keys), *keys, *arguments))[0]
+        except NoScriptError:
+            return self._together((name, keys, arguments))[0]
+        except (RedisError, OSError) as error:
+            raise explained(error, self._settings.journal_url) from error
 
     def _together(self, *steps: Step) -> Sequence[Any]:
         """Run scripts in one round trip and in their order; each is a step of its own, and may be run twice."""
