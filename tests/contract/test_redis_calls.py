@@ -12,9 +12,11 @@ import redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from petiole.connection import connect
+from petiole.journal.redis import RedisJournal
 from petiole.redis_calls import Calls
 from petiole.settings import Settings
 from tests.conftest import VARIANTS, redis_binary
+from tests.contract.backends import FEED, OWNER, claimed, line, stored
 from tests.services import RedisServer
 
 
@@ -105,6 +107,18 @@ def test_what_a_process_has_kept_is_not_used_by_one_that_it_forks(calls: Calls) 
         first, second = map(int, pipe.read().split())
     assert first == second != before
     assert number(calls) == before
+
+
+def test_one_connection_is_enough_for_a_journal(server: RedisServer, make_settings: Callable[..., Settings]) -> None:
+    journal = RedisJournal(make_settings(f"{server.url}?max_connections=1"))
+    claimed(journal)
+    stored(journal.append(FEED, line(), run=1, fact=2))
+    journal.ping()
+    assert [snapshot.feed for snapshot in journal.list(OWNER, limit=10)[0]] == [FEED]
+    assert journal.heads([FEED])[FEED].cursor.facts == 3
+    assert list(journal.pending(limit=10)) == []
+    assert journal.notes(["none"]) == {}
+    journal.close()
 
 
 def test_calls_at_the_same_time_do_not_mix(calls: Calls) -> None:

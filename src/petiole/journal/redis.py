@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from redis.exceptions import NoScriptError, RedisError
 
@@ -292,7 +292,10 @@ class RedisJournal:
 
     def ping(self) -> None:
         with speaking(self._settings.journal_url):
-            self._client.ping()
+            if isinstance(self._client, Cluster):
+                self._client.ping()
+            else:
+                self._call(("PING",))
 
     def inspect(self) -> Sequence[str]:
         try:
@@ -357,15 +360,15 @@ class RedisJournal:
         key = self._names.owner(owner)
         top = "+inf" if before is None else f"({before}"
         with speaking(self._settings.journal_url):
-            rows = self._client.zrevrangebyscore(key, top, "-inf", start=0, num=limit, withscores=True)
-        feeds = [member.decode() for member, _ in cast(Sequence[tuple[bytes, float]], rows)]
+            [rows] = self._call(("ZREVRANGEBYSCORE", key, top, "-inf", "WITHSCORES", "LIMIT", 0, limit))
+        feeds = [member.decode() for member in rows[::2]]
         found = self._readable(feeds)
         gone = [feed for feed, snapshot in found.items() if snapshot is None or snapshot.owner != owner]
         if gone:
             with speaking(self._settings.journal_url):
-                self._client.zrem(key, *gone)
+                self._call(("ZREM", key, *gone))
         snapshots = [snapshot for snapshot in found.values() if snapshot is not None and snapshot.owner == owner]
-        return snapshots, int(rows[-1][1]) if len(rows) == limit else None
+        return snapshots, int(rows[-1]) if len(feeds) == limit else None
 
     def _readable(self, feeds: Sequence[str]) -> dict[str, Snapshot | None]:
         """Return the snapshots of those feeds that can be read."""
