@@ -348,6 +348,17 @@ class TestDelete:
         assert refused.value.problem["status"] == 404
         assert not site.journal.check(feed, 1).valid
 
+    def test_who_watches_it_through_another_process_is_told_by_the_head_check(
+        self, site: Site, ann: requests.Session
+    ) -> None:
+        feed = site.open(owner(ann))
+        view = site.client(headers={"X-Person": str(ann.headers["X-Person"])}).watch(feed)
+        view.wait_until(lambda document: document.get("state") == "queued", timeout=5)
+        site.journal.remove(feed)  # as another process does it
+        with pytest.raises(Refused) as refused:
+            view.wait(timeout=10)
+        assert refused.value.problem["status"] == 404
+
     def test_nobody_else_deletes_it(self, site: Site, ann: requests.Session) -> None:
         feed = site.open("user:bob")
         problem(self.delete(site, ann, feed), 404)

@@ -19,11 +19,14 @@ import socketio
 import socketio.base_manager
 import socketio.manager
 import socketio.packet
+from engineio.exceptions import QueueEmpty
 from geventwebsocket.websocket import Header, WebSocket
 
+from petiole.web import guard
 from petiole.web.answer import Answer
 from petiole.web.guard import Guard
 from petiole.web.packets import Malformed
+from petiole.web.polling import poll_in_parts
 from petiole.web.websockets import unmask
 
 # The guard was written with these in view. When one changes: read it, mend what it names if it has to be, write the new
@@ -31,6 +34,7 @@ from petiole.web.websockets import unmask
 READ = {
     engineio.server.Server.handle_request: "79302edd007f",
     engineio.server.Server._trigger_event: "bc536417c304",
+    engineio.server.Server._service_task: "9492b7b0d652",
     engineio.socket.Socket: "275926e45771",
     engineio.payload.Payload: "6b839223a0a7",
     engineio.packet.Packet.decode: "18e27ff7fd56",
@@ -127,3 +131,55 @@ def test_other_answers_are_the_librarys(server):
             for kind in (server.packet_class, socketio.packet.Packet)
         )
         assert ours == theirs
+
+
+class Herd:
+    """So many connections of a guarded server, all of which came at the same moment; its time is set by hand."""
+
+    def __init__(self, size: int, *, monitored: bool = True) -> None:
+        self.now = 1000.0
+        self.server = socketio.Server(async_mode="threading", namespaces=["/petiole"], monitor_clients=monitored)
+        self.guard = Guard(self.server, text_only="/petiole", events={"watch"}, clock=lambda: self.now)
+        self.guard._sweeping = True  # its background task isn't wanted: what it does is done by hand
+        self.sockets = [engineio.socket.Socket(self.server.eio, f"s{number}") for number in range(size)]
+        for made in self.sockets:
+            self.server.eio.sockets[made.sid] = made
+            self.server.eio._trigger_event("connect", made.sid, {}, run_async=False)
+            made.schedule_ping()
+
+    def pinged(self) -> int:
+        return sum(not made.queue.empty() for made in self.sockets)
+
+
+def test_a_herd_is_pinged_a_few_at_a_time_and_soon_enough():
+    herd = Herd(200)
+    herd.now += herd.server.eio.ping_interval + 0.01
+    told = []
+    for _ in range(round(guard.PINGS_WITHIN / guard.PING_TICK) * 6):
+        before = herd.pinged()
+        herd.guard.ping()
+        told.append(herd.pinged() - before)
+    assert max(told) == 200 * guard.PING_TICK / guard.PINGS_WITHIN
+    assert sum(told) == 200
+
+
+def test_nobody_is_pinged_too_early():
+    herd = Herd(3)
+    herd.now += herd.server.eio.ping_interval - 0.01
+    herd.guard.ping()
+    assert herd.pinged() == 0
+
+
+def test_a_silent_client_ends_its_writers_wait_where_the_server_looks_after_it():
+    [made] = Herd(1).sockets
+    made.last_ping = 1.0
+    assert made.check_ping_timeout() is False  # what Engine.IO's service task does with each
+    assert made.poll() == []  # its end: the writer closes the connection
+
+
+def test_a_wait_has_its_own_end_where_nobody_looks_after_silent_clients():
+    herd = Herd(1, monitored=False)
+    herd.server.eio.ping_interval, herd.server.eio.ping_timeout = 0.01, 0.01
+    [made] = herd.sockets
+    with pytest.raises(QueueEmpty):
+        poll_in_parts(made)()

@@ -57,7 +57,7 @@ class _Followed:
 class Relay:
     """`spawn` starts a background task of the server's own kind (thread or greenlet).
 
-    `removed` is called with a watched feed that was taken away; must not block.
+    `removed` is called with a watched feed that was taken away, in a task of its own.
     """
 
     def __init__(
@@ -301,7 +301,7 @@ class Relay:
             followed = watched[feed]
             held = asked[feed]
             if not head.owner:
-                self._removed(feed)
+                self._spawn(self._removed, feed)
                 continue
             with followed.lock:
                 if held is None or followed.reader.reading:

@@ -88,9 +88,10 @@ class Rights:
 
     def end(self, feed: str) -> None:
         """End every watch of a feed that was removed."""
-        for watch in self._watches.watches():
-            if watch.feed == feed:
-                self._watches.refuse(watch.sid, feed, not_found())
+        with self._app.app_context():
+            for watch in self._watches.watches():
+                if watch.feed == feed:
+                    self._watches.refuse(watch.sid, feed, not_found())
 
     def _look_at(self, found: Sequence[Watched]) -> None:
         ended = self._tokens.ended({watch.asker.token for watch in found if watch.asker.token is not None})
