@@ -148,8 +148,8 @@ def _explained_reply(error: ResponseError, place: str) -> PetioleError:
 
 # Of so many feeds a process keeps the names of their keys; it speaks of the same ones again and again.
 NAMES_KEPT: Final = 8192
-# A feed's own keys. The message that starts its task is apart from its numbers: Redis keeps a hash of short values in half of
-# the memory.
+# A feed's own keys. The message that starts its task is apart from its numbers: Redis keeps a hash in the
+# least memory while all of its values are short (`hash-max-listpack-value`).
 FEED_KEYS: Final = ("meta", "document", "facts", "message")
 
 

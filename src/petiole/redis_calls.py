@@ -1,7 +1,8 @@
 """Commands over connections that are kept from one call to the next.
 
-redis-py takes a connection out of its pool for each command, gives it back, and counts all that for its metrics: a third of
-what an append would cost. What connects, logs in, follows a Sentinel and parses is redis-py all the same.
+redis-py takes a connection out of its pool for each command, gives it back, and counts all that for its metrics
+(`python -m benchmarks worker` shows what an append costs). What connects, logs in, follows a Sentinel and parses is redis-py
+all the same.
 """
 
 from __future__ import annotations

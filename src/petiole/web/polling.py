@@ -49,7 +49,7 @@ def poll_in_parts(socket: Any) -> Callable[[], list[Any]]:
 
     Like that one it waits for the first packet, returns nothing once the socket is closed, and raises `QueueEmpty` where the
     client hasn't been heard of for too long. Where the server looks after silent clients anyway, and closes their sockets, that
-    is left to it: a timer for each packet would cost as much as an event's way through the relay.
+    is left to it, and no packet needs a timer of its own.
     """
     queue, server = socket.queue, socket.server
     empty = server.get_queue_empty_exception()
