@@ -14,17 +14,15 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias, cast
 
 import hiredis
-import redis
 from redis.exceptions import RedisError, ResponseError
 
+from petiole.connection import Client
 from petiole.redis_cluster import Cluster
 
 # A connection that has answered within so many seconds is used without a look at it: no server restarts as fast.
 TRUSTED_FOR: Final = 0.005
 
 Command: TypeAlias = tuple[str | int, ...]
-Client: TypeAlias = redis.Redis | Cluster
-
 _pack: Callable[[Command], bytes] = cast(Any, hiredis.pack_command)
 
 
