@@ -32,7 +32,8 @@ def create_app() -> Flask:
     def authorize(action: str, feed: str, user: str, owner: str) -> bool:
         return user == owner or (user == "user:guest" and not closed.exists())
 
-    socketio = SocketIO(async_mode=os.environ.get("ASYNC_MODE"))
+    pings = float(os.environ.get("PING_INTERVAL", "25")), float(os.environ.get("PING_TIMEOUT", "20"))
+    socketio = SocketIO(async_mode=os.environ.get("ASYNC_MODE"), ping_interval=pings[0], ping_timeout=pings[1])
     petiole.init_app(app, socketio)
     socketio.init_app(app)
     socketio.on_namespace(Echo("/own"))

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -440,3 +441,16 @@ def test_an_attack_leaves_memory_and_log_as_they_were(site: Site) -> None:
     is_served(site)
     assert site.resident() - before < 50 * MEGABYTE
     assert len(site.log) - lines <= 15
+
+
+@pytest.mark.parametrize("server", sorted(SERVERS))
+def test_a_page_that_only_answers_pings_stays(tmp_path: Path, server: str) -> None:
+    # Shorter than the writer of a WebSocket would wait by itself, several times over.
+    settings = {"PING_INTERVAL": "0.2", "PING_TIMEOUT": "0.3"}
+    with serving(tmp_path, server=server, settings=settings) as site:
+        browser = site.browser("ann")
+        for _ in range(10):
+            assert browser.socket.recv() == "2"
+            browser.send("3")
+        assert browser.ask("watch", {"feed": feed_of(site, "ann")})["recovered"]
+        assert browser.ends_within(5)  # it is silent from here on

@@ -26,7 +26,6 @@ from petiole.web import guard
 from petiole.web.answer import Answer
 from petiole.web.guard import Guard
 from petiole.web.packets import Malformed
-from petiole.web.polling import poll_in_parts
 from petiole.web.websockets import unmask
 
 # The guard was written with these in view. When one changes: read it, mend what it names if it has to be, write the new
@@ -182,4 +181,4 @@ def test_a_wait_has_its_own_end_where_nobody_looks_after_silent_clients():
     herd.server.eio.ping_interval, herd.server.eio.ping_timeout = 0.01, 0.01
     [made] = herd.sockets
     with pytest.raises(QueueEmpty):
-        poll_in_parts(made)()
+        made.poll()

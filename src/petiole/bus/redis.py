@@ -130,7 +130,7 @@ class RedisBus:
         if self._connection is None:
             return
         try:
-            self._connection.send_command(command, *channels)
+            _send(self._connection, command, *channels)
         except (RedisError, OSError):
             self._give_up()
 
@@ -188,6 +188,8 @@ def _messages(connection: Any) -> Iterator[Any]:
     if connected is None:
         raise redis.ConnectionError("The connection was given up.")
     reader = hiredis.Reader(protocolError=redis.ConnectionError, replyError=redis.ResponseError)
+    # Under gevent each wait with a timeout is a timer; a connection that is silent for long is found by the probe.
+    connected.settimeout(None)
     while True:
         message = reader.gets()
         if isinstance(message, redis.ResponseError):
@@ -198,11 +200,25 @@ def _messages(connection: Any) -> Iterator[Any]:
         try:
             received = connected.recv(RECEIVED_AT_ONCE)
         except TimeoutError:
-            # The timeout is for sending; here nothing has happened for that long.
+            # Somebody was sending just when this wait began, see `_send`.
             continue
         if not received:
             raise redis.ConnectionError("The server has closed the connection.")
         reader.feed(received)
+
+
+def _send(connection: Any, *command: str) -> None:
+    """Send a command within redis-py's timeout, on a connection that is read without one.
+
+    Raises:
+        redis.RedisError, OSError: the connection has ended.
+    """
+    connected = connection._sock
+    if connected is None:
+        raise redis.ConnectionError("The connection was given up.")
+    connected.settimeout(connection.socket_timeout)
+    connection.send_command(*command)
+    connected.settimeout(None)
 
 
 def publisher(settings: Settings, *, url: str) -> Publish:

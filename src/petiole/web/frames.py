@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from typing import Any, Final
 
 _TEXT: Final = b"\x81"  # the last frame of a text, which is its first
@@ -28,3 +30,26 @@ def send_text(connection: Any, text: str) -> None:
     sent = connection.send(frame)
     if sent < len(frame):
         connection.sendall(memoryview(frame)[sent:])
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """What is left of a frame that has begun. In Engine.IO's queue it is a packet, and to its WebSocket a message."""
+
+    frame: memoryview
+
+    def encode(self) -> Unsent:
+        return self
+
+
+def write_text(connection: Any, text: str) -> Unsent | None:
+    """Write what a connection's buffer takes of a text without waiting, and return what it doesn't take.
+
+    The connection is one that doesn't block, as gevent's are. One that has ended takes nothing; who sends the rest is told.
+    """
+    frame = text_frame(text)
+    try:
+        written = os.write(connection.fileno(), frame)
+    except OSError:
+        written = 0
+    return None if written == len(frame) else Unsent(memoryview(frame)[written:])

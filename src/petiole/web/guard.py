@@ -1,9 +1,9 @@
 """The fence around python-engineio and python-socketio: bounds what one connection can make this process hold, do or log.
 
-What Petiole needs of these libraries beyond their documentation is here, in `packets.py`, `websockets.py`, `polling.py` and
-`window.py`; `tests/unit/test_guard.py` names it, and fails when they change. Where one of these things is missing its
-protection is off, which is said once, and sockets go on. Everything is set on the one server object and its connections, but
-for gevent-websocket's unmasking.
+What Petiole needs of these libraries beyond their documentation is here, in `packets.py`, `websockets.py`, `polling.py`,
+`outgoing.py` and `window.py`; `tests/unit/test_guard.py` names it, and fails when they change. Where one of these things is
+missing its protection is off, which is said once, and sockets go on. Everything is set on the one server object and its
+connections, but for gevent-websocket's unmasking.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from engineio.exceptions import ContentTooLongError, SocketIsClosedError
 from engineio.packet import PING, Packet
 
 from petiole.errors import SetupError
+from petiole.web import outgoing
 from petiole.web.budget import Bucket
 from petiole.web.known import Off, missing_of
+from petiole.web.outgoing import Outgoing
 from petiole.web.packets import NEEDED, Malformed, checked_packet
-from petiole.web.polling import poll_in_parts, take_in_parts
+from petiole.web.polling import take_in_parts
 from petiole.web.websockets import checked_websocket
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,8 @@ class Guard:
     ) -> None:
         self._server = server
         self._eio = server.eio
+        # Said before the first connection: the task that does it takes it back when it starts.
+        self._looked_after = bool(getattr(server.eio, "start_service_task", False))
         self._join_within = join_within
         self._clock = clock
         self._lock = threading.Lock()
@@ -231,9 +235,10 @@ class Guard:
             socket.handle_post_request = lambda environ: self._on_post(socket, take, environ)
         else:
             self._off.say("against malformed long polling", f"socket.{lacking}")
-        lacking = missing_of(socket, "poll", "queue.get", "queue.task_done", "server.get_queue_empty_exception")
+        lacking = missing_of(socket, *outgoing.NEEDED)
         if lacking is None:
-            socket.poll = poll_in_parts(socket)
+            going = Outgoing(socket, self.wires, looked_after=self._looked_after)
+            socket.poll, socket.send = going.poll, going.send
         else:
             self._off.say("of Python's long-polling clients against much at once", f"socket.{lacking}")
         lacking = missing_of(socket, "schedule_ping", "last_ping", "send", "closing", "closed") or missing_of(

@@ -1,8 +1,7 @@
-"""Long polling in parts: no payload has more packets than python-engineio takes in one.
+"""Long polling in parts: a request of more packets than python-engineio takes in one.
 
-Its limit (`Payload.max_decode_packets`, 16) holds when it reads, and not when it writes; engine.io's clients in JavaScript have
-none. So a page that asks for many feeds in one request would be answered for none of them, and a Python client for which much
-waits would give its connection up.
+Its limit is `Payload.max_decode_packets`, 16; engine.io's clients in JavaScript have none. So a page that asks for many feeds
+in one request would be answered for none of them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Final
 
-from engineio.exceptions import QueueEmpty
 from engineio.payload import Payload
 
 SEPARATOR: Final = b"\x1e"
@@ -42,37 +40,3 @@ def take_in_parts(take: Callable[[Environ], None], *, max_size: int) -> Callable
             take({**environ, "CONTENT_LENGTH": str(len(part)), "wsgi.input": BytesIO(part)})
 
     return take_all
-
-
-def poll_in_parts(socket: Any) -> Callable[[], list[Any]]:
-    """Return Engine.IO's `socket.poll` that leaves what is too much for one answer to the next.
-
-    Like that one it waits for the first packet, returns nothing once the socket is closed, and raises `QueueEmpty` where the
-    client hasn't been heard of for too long. Where the server looks after silent clients anyway, and closes their sockets, that
-    is left to it, and no packet needs a timer of its own.
-    """
-    queue, server = socket.queue, socket.server
-    empty = server.get_queue_empty_exception()
-    longest = None if getattr(server, "start_service_task", False) else server.ping_interval + server.ping_timeout
-
-    def poll() -> list[Any]:
-        try:
-            packets = [queue.get(timeout=longest)]
-        except empty:
-            raise QueueEmpty from None
-        queue.task_done()
-        if packets == [None]:
-            return []
-        while len(packets) < Payload.max_decode_packets:
-            try:
-                packet = queue.get(block=False)
-            except empty:
-                break
-            queue.task_done()
-            if packet is None:
-                queue.put(None)
-                break
-            packets.append(packet)
-        return packets
-
-    return poll

@@ -7,6 +7,7 @@ journal before it goes out. A browser reads by the same rule, so an event that r
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -48,6 +49,8 @@ class Emit(Protocol):
 class _Followed:
     reader: Reader
     watchers: int = 0
+    # When it is to be compared with the journal: what was heard of within the interval needs no comparison.
+    due: float = 0.0
     left_at: float | None = None
     healing: bool = False
     # Held while the reader decides and emits, so that events leave in its order; never while the journal is read.
@@ -89,6 +92,7 @@ class Relay:
         self._check_now = threading.Event()
         self._reads = SharedReads()
         self._deaf = 0
+        self._away = False
 
     @property
     def deaf(self) -> bool:
@@ -108,6 +112,7 @@ class Relay:
             followed = self._feeds.get(feed)
             if followed is None:
                 followed = self._feeds[feed] = _Followed(Reader(feed, keep_document=False))
+                followed.due = self._clock() + self._settings.head_check
                 self._in_order = None
             followed.watchers += 1
             followed.left_at = None
@@ -186,6 +191,7 @@ class Relay:
                 if numbers is not None and followed.reader.step(numbers):
                     # What nearly every ring is: the next event. It goes on as the journal wrote it.
                     self._emit("event", said, feed=feed)
+                    followed.due = self._clock() + self._settings.head_check
                 else:
                     self._act(followed, followed.reader.offer(Event.from_text(said)), reading=None)
         except (InvalidEvent, UnicodeDecodeError) as error:
@@ -245,7 +251,7 @@ class Relay:
 
     def _look_after(self) -> None:
         """Compare watched feeds with the journal, probe the bus, and let go of feeds that nobody watches."""
-        next_check = self._clock()
+        next_probe = self._clock()
         while not self._closed.is_set():
             self._check_now.wait(min(TICK, self._settings.head_check))
             if self._closed.is_set():
@@ -253,15 +259,25 @@ class Relay:
             now = self._clock()
             self._let_go(now)
             self._catch_up(self._standing)
-            if not self._check_now.is_set() and now < next_check:
-                continue
+            due = self._due(math.inf if self._check_now.is_set() else now)
             self._check_now.clear()
-            next_check = now + self._settings.head_check
-            if self._check_heads() and self._feeds:
+            probes = now >= next_probe
+            if probes:
+                next_probe = now + self._settings.head_check
+                # Only a bus that is silent while the journal answers is deaf, so the journal is asked in any case.
+                due = due or self._due(math.inf)[:1]
+            if self._check_heads(due) and probes and due:
                 self._deaf = 0 if self._bus.probe(timeout=PROBE_TIMEOUT) else self._deaf + 1
                 if self._deaf and self._deaf % 2 == 0:
                     log.warning("bus_deaf", extra={"feeds": len(self._feeds)})
                     self._bus.restart()
+
+    def _due(self, by: float) -> list[tuple[str, _Followed]]:
+        """Return the feeds that are to be compared by then, each partition's together."""
+        with self._lock:
+            if self._in_order is None:
+                self._in_order = sorted(self._feeds.items(), key=lambda item: partition(item[0]))
+            return [item for item in self._in_order if item[1].due <= by]
 
     def _standing(self, feed: str) -> dict[str, Any] | None:
         """Return a counter of where the feed stands, by which a reader that is behind sees that it must read."""
@@ -274,16 +290,12 @@ class Relay:
         run = int(snapshot.document.get("run") or 0)
         return counter_at(feed, snapshot.cursor, run=run, progress=snapshot.document.get("progress")).to_wire()
 
-    def _check_heads(self) -> bool:
-        """Heal every feed that isn't where the journal is; says whether the journal answered."""
-        with self._lock:
-            if self._in_order is None:
-                self._in_order = sorted(self._feeds.items(), key=lambda item: partition(item[0]))
-            watched = self._in_order
-        for at in range(0, len(watched), HEADS_AT_ONCE):
+    def _check_heads(self, due: list[tuple[str, _Followed]]) -> bool:
+        """Heal every one of these feeds that isn't where the journal is; says whether the journal answered."""
+        for at in range(0, len(due), HEADS_AT_ONCE):
             if at and self._closed.wait(BETWEEN_HEADS):
                 return False
-            if not self._compare(dict(watched[at : at + HEADS_AT_ONCE])):
+            if not self._compare(dict(due[at : at + HEADS_AT_ONCE])):
                 return False
         return True
 
@@ -292,11 +304,17 @@ class Relay:
         try:
             heads = self._journal.heads(list(watched))
         except Unavailable as error:
-            log.warning("heads_unavailable", extra={"error": str(error)})
+            if not self._away:
+                log.warning("heads_unavailable", extra={"error": str(error)})
+            self._away = True
             return False
         except PetioleError:
             log.exception("heads_refused")
-            return True
+            heads = {}
+        self._away = False
+        next_check = self._clock() + self._settings.head_check
+        for followed in watched.values():
+            followed.due = next_check
         for feed, head in heads.items():
             followed = watched[feed]
             held = asked[feed]

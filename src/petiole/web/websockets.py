@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from petiole.web.frames import send_text
+from petiole.web.frames import Unsent, send_text, write_text
 from petiole.web.packets import Malformed
 
 
@@ -32,6 +32,7 @@ def checked_websocket(base: Any, guard: Watcher) -> Any:
             self._limit = server.max_http_buffer_size
             self._left = self._limit
             self._connection: Any = None
+            self.writes = False
             if hasattr(self, "server_args"):  # simple-websocket, which bounds by itself what it is told to
                 self.server_args["max_message_size"] = self._limit
 
@@ -43,6 +44,8 @@ def checked_websocket(base: Any, guard: Watcher) -> Any:
                 websocket is not None
             ):  # gevent-websocket, which reads whatever a frame says it has, and any number of them
                 self._connection = websocket.handler.socket
+                # Not past TLS, which has something of its own to say now and then.
+                self.writes = not hasattr(self._connection, "pending")
                 read = websocket.raw_read
                 websocket.raw_read = lambda size: self._read(read, size)
                 _hasten(websocket)
@@ -52,11 +55,16 @@ def checked_websocket(base: Any, guard: Watcher) -> Any:
             finally:
                 guard.wires.pop(self.engine.sid, None)
 
-        def send(self, message: str | bytes) -> None:
-            if self._connection is None or isinstance(message, bytes):
+        def send(self, message: str | bytes | Unsent) -> None:
+            if isinstance(message, Unsent):
+                self._connection.sendall(message.frame)
+            elif self._connection is None or isinstance(message, bytes):
                 super().send(message)
             else:
                 send_text(self._connection, message)
+
+        def write(self, text: str) -> Unsent | None:
+            return write_text(self._connection, text)
 
         def wait(self) -> Any:
             while True:
