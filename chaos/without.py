@@ -47,14 +47,14 @@ def _rule() -> None:
     def apply(cursor: Cursor, event: feed.Numbered) -> feed.Verdict:  # noqa: ARG001
         return feed.Verdict.APPLY
 
-    feed.judge = apply
+    _put(feed, "judge", apply)
     _head_check()
 
 
 def _head_check() -> None:
     """The relay never compares with the journal."""
 
-    def look_away(self: Relay) -> bool:  # noqa: ARG001
+    def look_away(self: Relay, due: Any) -> bool:  # noqa: ARG001
         return True
 
     _put(Relay, "_check_heads", look_away)
@@ -137,19 +137,14 @@ def _chain() -> None:
     def by_numbers(self: Cursor, other: Cursor) -> bool:
         return self.epoch != other.epoch or self.seq < other.seq or self.facts < other.facts
 
-    feed.judge, feed.follow = judge_numbers, follow_numbers
+    _put(feed, "judge", judge_numbers)
+    _put(feed, "follow", follow_numbers)
     _put(Cursor, "is_behind", by_numbers)
     # A journal that isn't asked about the chain answers by the numbers alone.
     if journal_class() is not RedisJournal:
         _read_by_numbers(journal_class())
         return
-    read = scripts.script("read").source
-    _script(
-        "read",
-        read.replace("if chain ~= values[4] then", "if false then").replace(
-            "if string.sub(kept[1], 1, 16) ~= chain then", "if false then"
-        ),
-    )
+    _script("read", "if chain ~= values[4] then", "if chain_before(packed[1]) ~= chain then")
 
 
 def _read_by_numbers(kind: Any) -> None:
@@ -352,8 +347,7 @@ def _guard() -> None:
 
 def _once() -> None:
     """An inbox doesn't know a task again, and an acknowledgement before the notice leaves nothing."""
-    notify = scripts.script("notify").source
-    _script("notify", notify.replace("if redis.call('ZSCORE', seen, key) then", "if false then"))
+    _script("notify", "if redis.call('ZSCORE', seen, key) then")
 
 
 def _origin() -> None:
@@ -373,11 +367,19 @@ def journal_class() -> Any:
 
 
 def _put(owner: Any, name: str, value: Any) -> None:
+    """Put something in the place of what is there."""
+    getattr(owner, name)
     setattr(owner, name, value)
 
 
-def _script(name: str, source: str) -> None:
+def _script(name: str, *conditions: str) -> None:
+    """Have a script of the Redis journal pass these conditions over."""
     found = scripts.script
+    source = found(name).source
+    for condition in conditions:
+        if condition not in source:
+            raise LookupError(f"{name}.lua says {condition!r} no more: this switch is for another version of it.")
+        source = source.replace(condition, "if false then")
     mine = replace(found(name), source=source, digest=hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
     # These runs are on one server, never on a cluster.
     _put(redis_journal, "script", lambda wanted, **how: mine if wanted == name else found(wanted, **how))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import random
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import urljoin
@@ -25,6 +27,8 @@ ANSWER_TIMEOUT: Final = 5.0
 RETRY_PAUSE: Final = 0.5
 FIRST_DELAY: Final = 0.2
 LONGEST_DELAY: Final = 2.0
+# How often the connection is looked at: where it ends while it is being made, nobody says so.
+LOOK_EVERY: Final = 1.0
 LONGEST_ASKED: Final = 60.0
 # At which part of its time a token is renewed.
 RENEW_AT: Final = 0.8
@@ -294,12 +298,23 @@ class TaskClient:
         self.renewal = Renewal(token)
         self._timer: threading.Timer | None = None
         self.session = session or requests.Session()
-        self.closed = False
+        self._closing = threading.Event()
         self._views: dict[str, TaskView] = {}
-        self._socket = socketio.Client(
+        self._turned_away: dict[str, Any] | None = None
+        self._auth: dict[str, Any] | None = None
+        # How long the next connection waits to be made, and the later ones at most.
+        self._delays = FIRST_DELAY, LONGEST_DELAY
+        self._keeper: threading.Thread | None = None
+        self._look = threading.Event()
+        self._connecting = threading.Lock()
+        self._tried = False
+        self._socket = self._make_socket()
+
+    def _make_socket(self) -> socketio.Client:
+        made = socketio.Client(
             http_session=self.session,
-            reconnection_delay=FIRST_DELAY,
-            reconnection_delay_max=LONGEST_DELAY,
+            # This client does that itself: a connection that ends while it is being made is never made again.
+            reconnection=False,
             websocket_extra_options={
                 # A program is no page: it has an origin only if its session says so.
                 "suppress_origin": True,
@@ -307,13 +322,17 @@ class TaskClient:
                 **({} if self.session.trust_env else {"http_no_proxy": ["*"]}),
             },
         )
-        self._turned_away: dict[str, Any] | None = None
-        self._socket.on("connect", self._on_connect, namespace=NAMESPACE)
-        self._socket.on("connect_error", self._on_connect_error, namespace=NAMESPACE)
-        self._socket.on("event", self._on_event, namespace=NAMESPACE)
-        self._socket.on("reset", self._on_reset, namespace=NAMESPACE)
-        self._socket.on("refused", self._on_refused, namespace=NAMESPACE)
-        self._socket.on("reconnect", self._on_reconnect, namespace=NAMESPACE)
+        for name, handler in (
+            ("connect", self._on_connect),
+            ("connect_error", self._on_connect_error),
+            ("disconnect", self._on_disconnect),
+            ("event", self._on_event),
+            ("reset", self._on_reset),
+            ("refused", self._on_refused),
+            ("reconnect", self._on_reconnect),
+        ):
+            made.on(name, handler, namespace=NAMESPACE)
+        return made
 
     def start(self, path: str, body: dict[str, Any], *, on_event: OnEvent = None) -> TaskView:
         """Post JSON to a route that starts a task, and follow it from the cursor of the 202.
@@ -340,10 +359,10 @@ class TaskClient:
         held = None if cursor is None else Cursor.parse(cursor)
         view = self.make_view(Reader(check_feed(feed), cursor=held, document=document), on_event, on_reset)
         self._views[feed] = view
-        if self._socket.connected:
+        if self.connected:
             view.read()
         else:
-            self.connect()
+            self.connect(auth=self._auth)
         return view
 
     def make_view(self, reader: Reader, on_event: OnEvent, on_reset: OnReset) -> TaskView:
@@ -357,6 +376,25 @@ class TaskClient:
             Refused: the server lets nobody in with this token, or nobody at all just now.
             PetioleError: nobody answers at this address.
         """
+        with self._connecting:
+            self._auth = auth
+            self._connect()
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._keep_connected, name="petiole-client", daemon=True)
+                self._keeper.start()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as this side knows."""
+        return bool(self._socket.connected and self._socket.eio.state == "connected")
+
+    def _connect(self) -> None:
+        if self.connected:
+            return
+        if self._tried:
+            # A new one each time: what the old one still believes of its connection is nobody's.
+            self._socket = self._make_socket()
+        self._tried = True
         self._turned_away = None
         # The socket takes the session's cookies by itself, and none of its headers.
         usual = requests.utils.default_headers()
@@ -365,18 +403,32 @@ class TaskClient:
             self._socket.connect(
                 self.url,
                 headers=headers,
-                auth=auth,
+                auth=self._auth,
                 namespaces=[NAMESPACE],
                 transports=list(self.transports),
                 socketio_path=self.path,
                 wait_timeout=ANSWER_TIMEOUT,
             )
-        except socketio.exceptions.ConnectionError as error:
+        except (socketio.exceptions.ConnectionError, OSError, ValueError) as error:
             if self._turned_away is not None:
                 raise Refused(self._turned_away) from None
             raise PetioleError(
                 f"No Socket.IO server answers at {self.url} ({error}). Start it, or mend the address."
             ) from None
+
+    def _keep_connected(self) -> None:
+        """Make the connection again whenever it has ended, until the client is closed."""
+        while not self.closed:
+            self._look.wait(LOOK_EVERY)
+            self._look.clear()
+            delay, longest = self._delays
+            while not self.closed and not self.connected:
+                # Spread, so that a server's many clients don't come back in the same moment.
+                self._closing.wait(delay * random.uniform(0.5, 1.5))
+                delay = min(2 * delay, longest)
+                with self._connecting, suppress(PetioleError):
+                    if not self.closed:
+                        self._connect()
 
     def cut(self) -> None:
         """Drop the connection as a network does, without a word; it is made again by itself."""
@@ -384,15 +436,20 @@ class TaskClient:
         if websocket is not None:
             websocket.close()
 
+    @property
+    def closed(self) -> bool:
+        return self._closing.is_set()
+
     def close(self) -> None:
         """Leave; the tasks go on."""
-        self.closed = True
+        self._closing.set()
+        self._look.set()
         if self._timer is not None:
             self._timer.cancel()
-        # A socket that is about to connect again only hears of `shutdown`, and one that just has only of `disconnect`.
-        self._socket.shutdown()
-        if self._socket.connected:
-            self._socket.disconnect()
+        # Not while a connection is being made: that would be left open.
+        with self._connecting:
+            if self._socket.connected:
+                self._socket.disconnect()
 
     def send(self, name: str, message: dict[str, Any], *, callback: Callable[[Any], None]) -> None:
         """Send a message; without a connection it is dropped, because every view reads anew after the reconnect."""
@@ -439,13 +496,16 @@ class TaskClient:
     def _renew(self, text: str | None) -> None:
         self.renewal.forget(text)
         for view in list(self._views.values()):
-            if view.receipt is None and self._socket.connected:
+            if view.receipt is None and self.connected:
                 view.read()
 
     def _on_connect(self) -> None:
-        self._socket.reconnection_delay, self._socket.reconnection_delay_max = FIRST_DELAY, LONGEST_DELAY
+        self._delays = FIRST_DELAY, LONGEST_DELAY
         for view in list(self._views.values()):
             view.read()
+
+    def _on_disconnect(self, _reason: object = None) -> None:
+        self._look.set()
 
     def _on_connect_error(self, error: Any = None) -> None:
         problem = error.get("data") if isinstance(error, dict) else None
@@ -470,8 +530,7 @@ class TaskClient:
         # The server closes the connection after this; the next one is made after the time that it names.
         after = wire.get("after")
         if isinstance(after, int | float) and 0 <= after <= LONGEST_ASKED:
-            self._socket.reconnection_delay = after
-            self._socket.reconnection_delay_max = max(after, LONGEST_DELAY)
+            self._delays = after, max(after, LONGEST_DELAY)
 
 
 def _problem(response: requests.Response) -> dict[str, Any]:

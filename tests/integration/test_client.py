@@ -56,6 +56,25 @@ def test_a_read_that_is_never_answered_is_asked_again(
     assert len(asked) == 2
 
 
+def test_a_connection_of_whose_end_nobody_is_told_is_made_again(
+    silent_once: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where it ends while it is being made: python-socketio has no event for that.
+    monkeypatch.setattr(petiole_client, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(petiole_client, "ANSWER_TIMEOUT", 60.0)
+    url, asked = silent_once
+    client = TaskClient(url)
+    try:
+        view = client.watch(FEED)
+        wait_until(lambda: len(asked) == 1, what="it has asked once, for nothing")
+        del client._socket.handlers["/petiole"]["disconnect"]
+        client.cut()
+        assert view.wait(timeout=10)["state"] == "succeeded"
+    finally:
+        client.close()
+    assert len(asked) == 2
+
+
 def test_a_client_that_is_closed_while_it_connects_again_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(petiole_client, "FIRST_DELAY", 0.05)
     monkeypatch.setattr(petiole_client, "LONGEST_DELAY", 0.1)

@@ -20,6 +20,7 @@ import socketio.base_manager
 import socketio.manager
 import socketio.packet
 from engineio.exceptions import QueueEmpty
+from engineio.packet import PING, PONG, Packet
 from geventwebsocket.websocket import Header, WebSocket
 
 from petiole.web import guard
@@ -135,9 +136,15 @@ def test_other_answers_are_the_librarys(server):
 class Herd:
     """So many connections of a guarded server, all of which came at the same moment; its time is set by hand."""
 
-    def __init__(self, size: int, *, monitored: bool = True) -> None:
+    def __init__(self, size: int, *, monitored: bool = True, pings: float = 25.0) -> None:
         self.now = 1000.0
-        self.server = socketio.Server(async_mode="threading", namespaces=["/petiole"], monitor_clients=monitored)
+        self.server = socketio.Server(
+            async_mode="threading",
+            namespaces=["/petiole"],
+            monitor_clients=monitored,
+            ping_interval=pings,
+            ping_timeout=pings,
+        )
         self.guard = Guard(self.server, text_only="/petiole", events={"watch"}, clock=lambda: self.now)
         self.guard._sweeping = True  # its background task isn't wanted: what it does is done by hand
         self.sockets = [engineio.socket.Socket(self.server.eio, f"s{number}") for number in range(size)]
@@ -169,16 +176,56 @@ def test_nobody_is_pinged_too_early():
     assert herd.pinged() == 0
 
 
-def test_a_silent_client_ends_its_writers_wait_where_the_server_looks_after_it():
-    [made] = Herd(1).sockets
-    made.last_ping = 1.0
-    assert made.check_ping_timeout() is False  # what Engine.IO's service task does with each
-    assert made.poll() == []  # its end: the writer closes the connection
+def pings(herd: Herd, *, after: float) -> None:
+    herd.now += after
+    for _ in herd.sockets:  # as often as it takes: a few go out at a time
+        herd.guard.ping()
+
+
+def test_a_client_that_answers_no_ping_is_closed_in_time_and_taken_out():
+    herd = Herd(3)
+    eio = herd.server.eio
+    pings(herd, after=eio.ping_interval)
+    for made in herd.sockets:
+        made.last_ping -= eio.ping_timeout + 1  # the wall's clock, which Engine.IO asks, isn't the guard's
+    herd.sockets[0].receive(Packet(PONG))
+    pings(herd, after=eio.ping_timeout)
+    assert [made.closed for made in herd.sockets] == [False, False, False]
+    pings(herd, after=2 * guard.PING_TICK)
+    assert [made.closed for made in herd.sockets] == [False, True, True]
+    assert [packet.packet_type for packet in herd.sockets[1].poll()] == [PING]
+    assert herd.sockets[1].poll() == []  # the end of a WebSocket's writer, which closes it
+    herd.guard.sweep()
+    assert list(eio.sockets) == ["s0"]
+
+
+def test_where_the_clock_was_set_back_a_silent_client_is_looked_at_again():
+    herd = Herd(1)
+    eio = herd.server.eio
+    pings(herd, after=eio.ping_interval)
+    for _ in range(2):
+        pings(herd, after=eio.ping_timeout + 2 * guard.PING_TICK)
+        assert not herd.sockets[0].closed
+    herd.sockets[0].last_ping -= eio.ping_timeout + 1
+    pings(herd, after=eio.ping_timeout + 2 * guard.PING_TICK)
+    assert herd.sockets[0].closed
+
+
+def test_engine_io_looks_for_silent_clients_itself_where_its_pings_are_its_own():
+    class Other(engineio.socket.Socket):
+        def __getattribute__(self, name):
+            if name == "check_ping_timeout":
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+    herd = Herd(0)
+    assert herd.server.eio.start_service_task is False
+    herd.server.eio.sockets["other"] = Other(herd.server.eio, "other")
+    herd.server.eio._trigger_event("connect", "other", {}, run_async=False)
+    assert herd.server.eio.start_service_task is True
 
 
 def test_a_wait_has_its_own_end_where_nobody_looks_after_silent_clients():
-    herd = Herd(1, monitored=False)
-    herd.server.eio.ping_interval, herd.server.eio.ping_timeout = 0.01, 0.01
-    [made] = herd.sockets
+    [made] = Herd(1, monitored=False, pings=0.01).sockets
     with pytest.raises(QueueEmpty):
         made.poll()

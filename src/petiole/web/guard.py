@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from itertools import islice, takewhile
 from math import ceil
 from typing import Any, Final
 
@@ -50,6 +51,7 @@ LINES_PER_SECOND: Final = 0.1
 
 # The protection without which there is no other.
 CONNECTIONS: Final = "against hostile connections"
+_PINGED: Final = ("schedule_ping", "check_ping_timeout", "last_ping", "send", "closing", "closed")
 _MANAGER: Final = tuple(f"manager.{name}" for name in ("get_namespaces", "sid_from_eio_sid", "eio_sid_from_sid"))
 
 
@@ -70,15 +72,16 @@ class Guard:
     ) -> None:
         self._server = server
         self._eio = server.eio
-        # Said before the first connection: the task that does it takes it back when it starts.
-        self._looked_after = bool(getattr(server.eio, "start_service_task", False))
         self._join_within = join_within
         self._clock = clock
         self._lock = threading.Lock()
         self._sweeping = False
         self.wires: dict[str, Any] = {}
         self._unjoined: dict[str, float] = {}
+        # When the next ping of each is due, and when the answer to its last one is; in that order, as the time is one for all.
         self._pings: dict[str, float] = {}
+        self._answers: dict[str, float] = {}
+        self._looked_after = False
         self._look_at_all = 0.0
         # Connections that have ended, and whether a sweep has found them open after that.
         self._ended: dict[str, bool] = {}
@@ -93,6 +96,8 @@ class Guard:
         if self._fence_connections():
             self._check_packets(text_only=text_only, events=events)
             self._bound_frames()
+            # Engine.IO's task that looks at one socket after the other isn't needed: who has a ping to answer is known here.
+            self._looked_after, self._eio.start_service_task = getattr(self._eio, "start_service_task", False), False
 
     def _fence_connections(self) -> bool:
         """Stand between Engine.IO and Socket.IO; without that nothing else of this could act on what it finds."""
@@ -165,6 +170,9 @@ class Guard:
             wire = self.wires.get(eio_sid)
             if wire is None:
                 del self._ended[eio_sid]
+                if eio_sid in self._eio.sockets:
+                    # Closed by us: of a long-polling client that doesn't come back nobody else hears.
+                    self._eio.sockets.pop(eio_sid, None)
             elif seen:
                 wire.cut()
             else:
@@ -190,20 +198,29 @@ class Guard:
         return list(self._eio.sockets)
 
     def ping(self) -> None:
-        """Send the pings that are due, or as many of them as there is time for."""
+        """Send the pings that are due, or as many of them as there is time for; and close who hasn't answered."""
         now = self._clock()
-        for _ in range(ceil(len(self._pings) * PING_TICK / PINGS_WITHIN)):
-            # In the order in which they are due: the interval is one for all.
-            eio_sid, due = next(iter(self._pings.items()), ("", now))
-            if not eio_sid or now < due:
-                return
+        for eio_sid in self._by(now, self._answers):
+            socket = self._eio.sockets.get(eio_sid)
+            if socket is not None and not socket.closing and not socket.closed and socket.check_ping_timeout():
+                # The server's clock has been set back.
+                self._answers[eio_sid] = now + self._eio.ping_timeout
+        for eio_sid in self._by(now, self._pings, limit=ceil(len(self._pings) * PING_TICK / PINGS_WITHIN)):
             self._ping(eio_sid)
 
+    def _by(self, now: float, times: dict[str, float], *, limit: int | None = None) -> list[str]:
+        """Take out the first ones whose time has come."""
+        found = [eio_sid for eio_sid, _ in takewhile(lambda item: item[1] <= now, islice(times.items(), limit))]
+        for eio_sid in found:
+            times.pop(eio_sid, None)
+        return found
+
     def _ping(self, eio_sid: str) -> None:
-        self._pings.pop(eio_sid, None)
         socket = self._eio.sockets.get(eio_sid)
         if socket is not None and not socket.closing and not socket.closed:
             socket.last_ping = time.time()
+            if self._looked_after:
+                self._answers[eio_sid] = self._clock() + self._eio.ping_timeout + PING_TICK
             with suppress(SocketIsClosedError):
                 socket.send(Packet(PING))
 
@@ -241,19 +258,19 @@ class Guard:
             socket.poll, socket.send = going.poll, going.send
         else:
             self._off.say("of Python's long-polling clients against much at once", f"socket.{lacking}")
-        lacking = missing_of(socket, "schedule_ping", "last_ping", "send", "closing", "closed") or missing_of(
-            self._eio, "ping_interval"
-        )
+        lacking = missing_of(socket, *_PINGED) or missing_of(self._eio, "ping_interval", "ping_timeout")
         if lacking is None:
             socket.schedule_ping = lambda: self._schedule_ping(socket)
         else:
             self._off.say("against a thread for each socket's pings", f"socket.{lacking}")
+            self._eio.start_service_task = self._looked_after
         return self._connected(eio_sid, environ)
 
     def _schedule_ping(self, socket: Any) -> None:
         # Engine.IO starts a thread that sleeps until the next ping, for each socket, and past the socket's end.
         if socket.last_ping:
             socket.last_ping = None
+            self._answers.pop(socket.sid, None)
             self._pings.pop(socket.sid, None)
             self._pings[socket.sid] = self._clock() + self._eio.ping_interval
 
@@ -263,7 +280,7 @@ class Guard:
         finally:
             self._ended[eio_sid] = False
             self._server._binary_packet.pop(eio_sid, None)
-            for table in (self._unjoined, self._pings, self._faults, self._connects, self._held):
+            for table in (self._unjoined, self._pings, self._answers, self._faults, self._connects, self._held):
                 table.pop(eio_sid, None)
 
     def _on_post(self, socket: Any, take: Callable[[dict[str, Any]], None], environ: dict[str, Any]) -> None:
