@@ -145,7 +145,7 @@ class Herd:
             ping_interval=pings,
             ping_timeout=pings,
         )
-        self.guard = Guard(self.server, text_only="/petiole", events={"watch"}, clock=lambda: self.now)
+        self.guard = Guard(self.server, text_only="/petiole", events={"watch"}, join_within=1e6, clock=lambda: self.now)
         self.guard._sweeping = True  # its background task isn't wanted: what it does is done by hand
         self.sockets = [engineio.socket.Socket(self.server.eio, f"s{number}") for number in range(size)]
         for made in self.sockets:
