@@ -7,9 +7,10 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from celery import Celery, Signature, Task
 from celery.backends.base import DisabledBackend
@@ -25,6 +26,8 @@ from petiole.journal import Journal, open_journal
 from petiole.outcome import outcome
 from petiole.settings import Settings
 from petiole.state import QUEUED
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -120,16 +123,22 @@ class Tracking:
         if retry_of is not None:
             document["retry_of"] = retry_of
         options = {} if queue is None else {"queue": queue}
-        cursor = self.journal.open(
-            feed,
-            owner=owner,
-            draft=Draft("state", document),
-            lease=self.settings.dispatch_lease,
-            epoch=header.epoch,
-            message=_text_of({"task": name, "args": list(args), "kwargs": dict(kwargs or {}), "options": options}),
+        # Celery prepares the message while the journal opens the feed, and sends it once that is done.
+        opened = _Once(
+            self.journal.begin_open(
+                feed,
+                owner=owner,
+                draft=Draft("state", document),
+                lease=self.settings.dispatch_lease,
+                epoch=header.epoch,
+                message=_text_of({"task": name, "args": list(args), "kwargs": dict(kwargs or {}), "options": options}),
+            )
         )
         try:
-            self._publish(task, args, kwargs, task_id, header.to_message(), queue, countdown)
+            try:
+                self._publish(task, args, kwargs, task_id, header.to_message(), queue, countdown, after=opened)
+            finally:
+                cursor = opened()
         except (OperationalError, OSError) as error:
             # A broker that is silent may have the message all the same: removed, it is passed over.
             self._take_back(feed, self.journal.remove)
@@ -244,7 +253,10 @@ class Tracking:
         headers: Mapping[str, Any],
         queue: str | None,
         countdown: float | None,
+        *,
+        after: Callable[[], object],
     ) -> None:
+        """Publish a task once `after` has returned."""
         # A task that is known here is published with its own options (queue, priority, …); a name alone has none.
         known = self.celery_app.tasks.get(task) if isinstance(task, str) else task
         if self.celery_app.conf.task_always_eager:
@@ -252,16 +264,23 @@ class Tracking:
                 raise PetioleError(
                     f"{task} can't run eagerly, because its code isn't here. Import it, or turn eager off."
                 )
+            after()
             self.before_eager()
+            known.apply_async(args=list(args), kwargs=dict(kwargs or {}), task_id=task_id, headers=headers)
+            return
         chosen = {name: value for name, value in (("queue", queue), ("countdown", countdown)) if value is not None}
         send = functools.partial(self.celery_app.send_task, task) if known is None else known.apply_async
-        with self.confirming() as confirming:
-            options = {"task_id": task_id, "headers": headers, "retry": False, **chosen, **confirming}
+        options: dict[str, Any] = {"task_id": task_id, "headers": headers, "retry": False, **chosen}
+        with (
+            self.confirming() as confirming,
+            self.celery_app.producer_or_acquire(confirming.pop("producer", None)) as producer,
+        ):
+            options |= {**confirming, "producer": _Following(producer, after)}
             send(args=list(args), kwargs=dict(kwargs or {}), **options)
 
     def _confirm(self, feed: str) -> None:
         try:
-            self.journal.confirm(feed)
+            self.journal.confirm(feed, wait=False)
         except Unavailable as error:
             # The message is out; a worker that claims it ends this lease as well.
             log.warning("dispatch_not_confirmed", extra={"feed": feed, "error": str(error)})
@@ -272,6 +291,37 @@ class Tracking:
         except Unavailable as error:
             # Its lease ends by itself, and then it is concluded.
             log.warning("feed_not_forgotten", extra={"feed": feed, "error": str(error)})
+
+
+class _Once(Generic[T]):
+    """Calls a function once, and tells everybody who asks what came of it."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._ended: Future[T] = Future()
+        self._function = function
+
+    def __call__(self) -> T:
+        if not self._ended.done():
+            try:
+                self._ended.set_result(self._function())
+            except Exception as error:  # noqa: BLE001 (raised below)
+                self._ended.set_exception(error)
+        return self._ended.result()
+
+
+class _Following:
+    """A producer that publishes once something else is done."""
+
+    def __init__(self, producer: Producer, after: Callable[[], object]) -> None:
+        self._producer = producer
+        self._after = after
+
+    def publish(self, *args: Any, **kwargs: Any) -> Any:
+        self._after()
+        return self._producer.publish(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
 
 
 def _text_of(message: Mapping[str, Any], *, level: int = logging.INFO) -> str:

@@ -7,11 +7,13 @@ all the same.
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import hiredis
 from redis.exceptions import RedisError, ResponseError
@@ -19,11 +21,26 @@ from redis.exceptions import RedisError, ResponseError
 from petiole.connection import Client
 from petiole.redis_cluster import Cluster
 
+log = logging.getLogger(__name__)
+
 # A connection that has answered within so many seconds is used without a look at it: no server restarts as fast.
 TRUSTED_FOR: Final = 0.005
 
+# What an idle connection's buffer has room for, in bytes: half of what Linux gives a new one (`net.ipv4.tcp_wmem`, 16 KiB).
+SENT_AT_ONCE: Final = 8192
+
 Command: TypeAlias = tuple[str | int, ...]
+# Waits for the replies to commands that were sent.
+Replies: TypeAlias = Callable[[], list[Any]]
 _pack: Callable[[Command], bytes] = cast(Any, hiredis.pack_command)
+
+
+class _Kept(NamedTuple):
+    """A connection, the instant of its last reply, and how many replies are owed on it."""
+
+    connection: Any
+    used: float
+    owed: int = 0
 
 
 class Calls:
@@ -32,8 +49,8 @@ class Calls:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._process = os.getpid()
-        # The connections that no call has just now, each with the instant of its last reply.
-        self._kept: list[tuple[Any, float]] = []
+        # The connections that no call has just now.
+        self._kept: list[_Kept] = []
 
     def __call__(self, *commands: Command) -> list[Any]:
         """Send the commands in one round trip, and return their replies in order.
@@ -41,49 +58,112 @@ class Calls:
         Raises:
             redis.RedisError: a reply was an error, and the first such; or the connection ended. Nothing is sent twice.
         """
+        return self.begin(*commands)()
+
+    def begin(self, *commands: Command) -> Replies:
+        """Send the commands, and return what waits for their replies; it has to be called, once.
+
+        Raises:
+            redis.RedisError: there is no connection.
+        """
         if isinstance(self._client, Cluster):
-            return _call_cluster(self._client, *commands)
-        connection = self._take(self._client.connection_pool)
+            return functools.partial(_call_cluster, self._client, *commands)
+        connection = self._take() or self._client.connection_pool.get_connection()
+        self._send(connection, b"".join(map(_pack, commands)))
+        return functools.partial(self._read, connection, len(commands))
+
+    def begin_now(self, *commands: Command) -> Replies | None:
+        """As `begin`, for who can't wait: `None` where no connection is open, or this may be too much for its buffer."""
+        packed = b"".join(map(_pack, commands))
+        if isinstance(self._client, Cluster) or len(packed) > SENT_AT_ONCE:
+            return None
+        connection = self._take(wait=False)
+        if connection is None:
+            return None
+        self._send(connection, packed)
+        return functools.partial(self._read, connection, len(commands))
+
+    def tell(self, *commands: Command) -> None:
+        """Send the commands without waiting for their replies; an error among these is a line in the log.
+
+        Raises:
+            redis.RedisError: there is no connection.
+        """
+        if isinstance(self._client, Cluster):
+            _call_cluster(self._client, *commands)
+            return
+        connection = self._take() or self._client.connection_pool.get_connection()
+        self._send(connection, b"".join(map(_pack, commands)))
+        self._kept.append(_Kept(connection, time.monotonic(), owed=len(commands)))
+
+    def _send(self, connection: Any, packed: bytes) -> None:
+        try:
+            connection.send_packed_command([packed], check_health=False)
+        except BaseException:
+            self._drop(connection)
+            raise
+
+    def _read(self, connection: Any, number: int) -> list[Any]:
         refused: ResponseError | None = None
         replies = []
         try:
-            packed = b"".join(map(_pack, commands))
-            connection.send_packed_command([packed], check_health=False)
-            for _ in commands:
+            for _ in range(number):
                 try:
                     replies.append(connection.read_response())
                 except ResponseError as error:
                     refused = refused or error
         except BaseException:
             # Replies may be owed on it, which the next call would take for its own.
-            connection.disconnect()
-            self._client.connection_pool.release(connection)
+            self._drop(connection)
             raise
-        self._kept.append((connection, time.monotonic()))
+        self._kept.append(_Kept(connection, time.monotonic()))
         if refused is not None:
             raise refused
         return replies
+
+    def _drop(self, connection: Any) -> None:
+        connection.disconnect()
+        self._client.connection_pool.release(connection)
 
     def close(self) -> None:
         """Give the connections back to the client."""
         kept, self._kept = self._kept, []
         if self._process == os.getpid():
-            for connection, _ in kept:
+            for connection, _, owed in kept:
+                if owed:
+                    # The next one to have it would take those replies for its own.
+                    connection.disconnect()
                 self._client.connection_pool.release(connection)
 
-    def _take(self, pool: Any) -> Any:
+    def _take(self, *, wait: bool = True) -> Any:
+        """Return a connection that is open, or `None`; without `wait`, one on which nothing is owed."""
         if self._process != os.getpid():
             # Forked: they are the parent's, and redis-py closes them here without a word to the server.
             self._kept, self._process = [], os.getpid()
         try:
-            connection, used = self._kept.pop()
+            kept = self._kept.pop()
         except IndexError:
-            return pool.get_connection()
-        if time.monotonic() - used < TRUSTED_FOR or _stands(connection):
+            return None
+        connection, used, owed = kept
+        if owed and not wait:
+            self._kept.append(kept)
+            return None
+        if _answered(connection, owed) and (time.monotonic() - used < TRUSTED_FOR or _stands(connection)):
             return connection
-        connection.disconnect()
-        pool.release(connection)
-        return pool.get_connection()
+        self._drop(connection)
+        return None
+
+
+def _answered(connection: Any, owed: int) -> bool:
+    """Read replies that nobody has waited for; says whether they all came."""
+    for _ in range(owed):
+        try:
+            connection.read_response()
+        except ResponseError as error:
+            log.warning("command_refused", extra={"error": str(error)})
+        except (RedisError, OSError):
+            return False
+    return True
 
 
 def _stands(connection: Any) -> bool:

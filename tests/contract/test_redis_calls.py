@@ -11,13 +11,14 @@ import pytest
 import redis
 from redis.exceptions import NoScriptError, ResponseError
 
+from petiole import redis_calls
 from petiole.connection import connect
 from petiole.journal.redis import RedisJournal
-from petiole.redis_calls import Calls
+from petiole.redis_calls import SENT_AT_ONCE, Calls
 from petiole.settings import Settings
 from tests.conftest import VARIANTS, redis_binary
 from tests.contract.backends import FEED, OWNER, claimed, line, stored
-from tests.services import RedisServer
+from tests.services import RedisServer, wait_until
 
 
 @pytest.fixture(params=VARIANTS)
@@ -136,3 +137,85 @@ def test_calls_at_the_same_time_do_not_mix(calls: Calls) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_command_that_has_begun_goes_on_while_nobody_waits(calls: Calls, client: redis.Redis) -> None:
+    replies = calls.begin(("SET", "a", "1"), ("GET", "a"))
+    wait_until(lambda: client.get("a") == b"1", what="the server has it")
+    assert calls(("INCR", "a")) == [2]  # on another connection
+    answers: list[object] = []
+    thread = threading.Thread(target=lambda: answers.extend(replies()))
+    thread.start()
+    thread.join()
+    assert answers == [b"OK", b"1"]
+
+
+def test_what_has_begun_when_the_server_dies_is_an_error_when_it_is_waited_for(
+    server: RedisServer, calls: Calls
+) -> None:
+    calls(("PING",))
+    server.pause()
+    replies = calls.begin(("GET", "a"))
+    server.kill()
+    with pytest.raises(redis.ConnectionError):
+        replies()
+    server.start()
+    assert calls(("GET", "a")) == [None]
+
+
+def test_what_would_have_to_wait_is_not_begun(calls: Calls) -> None:
+    assert calls.begin_now(("SET", "a", "1")) is None  # there is no connection yet
+    assert calls(("GET", "a")) == [None]
+    assert calls.begin_now(("SET", "a", "x" * SENT_AT_ONCE)) is None
+    calls.tell(("PING",))
+    assert calls.begin_now(("SET", "a", "1")) is None  # a reply is owed on the only one
+    assert calls(("GET", "a")) == [None]
+    replies = calls.begin_now(("SET", "a", "1"))
+    assert replies is not None
+    assert calls.begin_now(("SET", "a", "2")) is None  # it has none left
+    assert replies() == [b"OK"]
+
+
+def test_a_server_that_has_gone_is_found_without_waiting(
+    server: RedisServer, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_calls, "TRUSTED_FOR", 0.0)
+    calls(("PING",))
+    server.kill()
+    assert calls.begin_now(("SET", "a", "1")) is None
+
+
+def test_replies_that_nobody_waits_for_are_not_the_next_calls(calls: Calls, caplog: pytest.LogCaptureFixture) -> None:
+    before = number(calls)
+    calls.tell(("SET", "a", "1"), ("GET",), ("GET", "a"))
+    assert calls(("ECHO", "mine")) == [b"mine"]
+    assert [record.message for record in caplog.records] == ["command_refused"]
+    assert calls(("GET", "a")) == [b"1"]
+    assert number(calls) == before
+
+
+def test_a_reply_that_is_owed_is_not_waited_for_on_a_dead_connection(server: RedisServer, calls: Calls) -> None:
+    calls(("PING",))
+    server.pause()
+    calls.tell(("SET", "a", "1"))
+    server.kill()
+    server.start()
+    assert calls(("ECHO", "mine")) == [b"mine"]
+
+
+def test_what_is_told_is_done_although_the_process_ends(client: redis.Redis) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            Calls(client).tell(("SET", "a", "1"))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    wait_until(lambda: client.get("a") == b"1", what="the server has it")
+
+
+def test_a_closed_client_gets_no_connection_on_which_a_reply_is_owed(client: redis.Redis) -> None:
+    calls = Calls(client)
+    calls.tell(("ECHO", "not yours"))
+    calls.close()
+    assert client.echo("mine") == b"mine"

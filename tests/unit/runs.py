@@ -11,6 +11,7 @@ from typing import Any
 from petiole.errors import Unavailable
 from petiole.events import Document, Draft, Event, task_feed
 from petiole.journal.contract import Appended, Claimed, Journal
+from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
 from petiole.worker.outbox import Outbox, Standing
 from petiole.worker.run import Run
@@ -22,10 +23,15 @@ SOON = 10.0
 
 
 class Faults:
-    """Passes every verb on to a journal and breaks some appends: before the journal has the event, or only the reply."""
+    """Passes every verb on to a journal and breaks some appends: before the journal has the event, or only the reply.
 
-    def __init__(self, target: Journal) -> None:
+    `begins`: an append may be begun here even if the journal itself can't.
+    """
+
+    def __init__(self, target: Journal, *, begins: bool = False) -> None:
         self.target = target
+        self.begins = begins
+        self.begun = 0
         self.away = False
         self.lose_request: deque[bool] = deque()
         self.lose_reply: deque[bool] = deque()
@@ -44,6 +50,31 @@ class Faults:
         self._fail_if(self.lose_request.popleft() if self.lose_request else False)
         answer = self.target.append(feed, draft, run=run, fact=fact, counter=counter, delivery=delivery)
         self._fail_if(self.lose_reply.popleft() if self.lose_reply else False)
+        return answer
+
+    def begin_append(
+        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+    ) -> Callable[[], Appended] | None:
+        self._fail_if(self.away)
+        numbers = {"run": run, "fact": fact, "counter": counter, "delivery": delivery}
+        lost = bool(self.lose_request and self.lose_request[0])
+        begun = None if lost else self.target.begin_append(feed, draft, **numbers)
+        if begun is None and self.begins and not lost:
+            stored = self.target.append(feed, draft, **numbers)
+            begun = lambda: stored  # noqa: E731
+        if begun is None and not (lost and (self.begins or isinstance(self.target, RedisJournal))):
+            return None
+        self.begun += 1
+        self.sent.append((draft, fact, counter))
+        if self.lose_request:
+            self.lose_request.popleft()
+
+        def answer() -> Appended:
+            reply = begun() if begun else None
+            self._fail_if(lost or (self.lose_reply.popleft() if self.lose_reply else False))
+            assert reply is not None
+            return reply
+
         return answer
 
     def check(self, feed: str, run: int, *, delivery: str = "") -> Any:

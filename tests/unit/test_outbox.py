@@ -13,8 +13,9 @@ from petiole.feed import follow
 from petiole.journal.contract import Claimed, Stored
 from petiole.journal.memory import MemoryJournal
 from petiole.journal.redis import RedisJournal
+from petiole.redis_calls import SENT_AT_ONCE
 from petiole.worker import outbox as outbox_module
-from petiole.worker.outbox import ACKNOWLEDGED_KEPT
+from petiole.worker.outbox import ACKNOWLEDGED_KEPT, Outbox
 from petiole.worker.progress import progress
 from petiole.worker.run import Run
 from tests.conftest import VARIANTS
@@ -40,16 +41,16 @@ from tests.unit.runs import (
 RARELY = 0.01  # counters a second: the next one is due in 100 s
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "memory that begins", "redis"])
 def journal(request, make_settings, redis_servers):
-    if request.param == "memory":
-        return Faults(MemoryJournal(make_settings()))
+    if request.param != "redis":
+        return Faults(MemoryJournal(make_settings()), begins=request.param != "memory")
     return Faults(RedisJournal(make_settings(redis_servers(VARIANTS[0]).url)))
 
 
-@pytest.fixture
-def memory(make_settings):
-    return Faults(MemoryJournal(make_settings()))
+@pytest.fixture(params=[False, True], ids=["memory", "memory that begins"])
+def memory(request, make_settings):
+    return Faults(MemoryJournal(make_settings()), begins=request.param)
 
 
 @pytest.fixture(params=VARIANTS)
@@ -685,6 +686,64 @@ def test_the_faults_of_these_tests_do_break(memory):
     memory.away = True
     with pytest.raises(Unavailable):
         memory.append(FEED, line("x"))
+
+
+class TestBegun:
+    """Where nothing is under way a fact is sent by the task's thread, and the sending thread waits for the answer."""
+
+    @pytest.fixture
+    def begins(self, make_settings, redis_servers):
+        return Faults(RedisJournal(make_settings(redis_servers(VARIANTS[0]).url)))
+
+    def test_a_fact_is_with_the_journal_although_the_sending_thread_sleeps(self, begins, make_settings):
+        outbox = Outbox(begins, begin(begins), make_settings(), newest=Counted())  # it isn't even started
+        outbox.put(line("at once"))
+        outbox.put(line("in turn"))
+        wait_until(lambda: messages(begins) == ["at once"], what="the first is kept")
+        outbox.start()
+        outbox.close()
+        assert outbox.flush(SOON)
+        assert messages(begins) == ["at once", "in turn"]
+        assert [fact for _, fact, _ in begins.sent] == [2, 3]
+        assert begins.begun == 1
+
+    def test_facts_that_come_one_by_one_are_all_begun(self, begins, make_settings):
+        with started(begins, make_settings()) as outbox:
+            for number in range(5):
+                outbox.put(line(str(number)))
+                assert outbox.flush(SOON)
+        assert begins.begun == 5
+        assert messages(begins) == list("01234")
+
+    def test_what_has_begun_is_not_dropped_and_nothing_is_said_before_it(self, memory, make_settings):
+        outbox = Outbox(memory, begin(memory), make_settings(outbox_limit=3), newest=Counted())
+        for number in range(10):
+            outbox.put(line(str(number)))
+        outbox.start()
+        outbox.close()
+        assert outbox.flush(SOON)
+        if memory.begins:
+            assert messages(memory) == ["0", "7 events were dropped while the journal was away.", "8", "9"]
+        else:
+            assert messages(memory) == ["7 events were dropped while the journal was away.", "7", "8", "9"]
+
+    def test_a_large_fact_is_left_to_the_sending_thread(self, begins, make_settings):
+        with started(begins, make_settings()) as outbox:
+            outbox.put(line("x" * (SENT_AT_ONCE - 300)))
+            assert outbox.flush(SOON)
+        assert begins.begun == 0
+        assert messages(begins) == ["x" * (SENT_AT_ONCE - 300)]
+
+    def test_a_journal_that_is_known_to_be_away_is_not_tried_by_the_tasks_thread(self, begins, make_settings):
+        begins.away = True
+        with started(begins, make_settings()) as outbox:
+            outbox.put(line("first"))
+            wait_until(lambda: outbox.signals.away, what="it is known")
+            begins.away = False
+            outbox.put(line("second"))
+            assert outbox.flush(SOON)
+        assert begins.begun == 0
+        assert messages(begins) == ["first", "second"]
 
 
 class TestHandover:

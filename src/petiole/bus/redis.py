@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
@@ -199,7 +200,7 @@ def _messages(connection: Any) -> Iterator[Any]:
             continue
         try:
             received = connected.recv(RECEIVED_AT_ONCE)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
             # Somebody was sending just when this wait began, see `_send`.
             continue
         if not received:

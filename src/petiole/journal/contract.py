@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -150,8 +150,20 @@ class Journal(Protocol):
         """
         ...
 
-    def confirm(self, feed: str, *, run: int = 0) -> None:
-        """End the lease of a feed whose message the broker has: no worker has claimed it, or `run` is to be run again."""
+    def begin_open(
+        self, feed: str, *, owner: str, draft: Draft, epoch: str, lease: float | None = None, message: str = ""
+    ) -> Callable[[], Cursor]:
+        """As `open`, and the caller has something to do until the answer is there.
+
+        What is returned waits for it, and raises what `open` raises. It has to be called, once.
+        """
+        ...
+
+    def confirm(self, feed: str, *, run: int = 0, wait: bool = True) -> None:
+        """End the lease of a feed whose message the broker has: no worker has claimed it, or `run` is to be run again.
+
+        Without `wait` it may take place after the return, and a failure may be no more than a line in the log.
+        """
         ...
 
     def append(
@@ -164,6 +176,15 @@ class Journal(Protocol):
         `delivery` (numbers begin again after a loss of all data): `Fenced`. Web and reaper have no run (`run=0`)
         and are guarded by state alone. Order within a run is the order of the numbers; a fact that is `Stored` is lost only
         with the journal's own data, which the writer learns from the next `Conflict` or `Missing`.
+        """
+        ...
+
+    def begin_append(
+        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+    ) -> Callable[[], Appended] | None:
+        """As `append`, for who can't wait: sent at once, or nothing is sent and `None` returned.
+
+        What is returned waits for the answer, and raises what `append` raises. It has to be called, once.
         """
         ...
 

@@ -116,7 +116,13 @@ class MemoryJournal:
                 kept.lease_ends = None if lease is None else self._clock() + lease
             return kept.cursor
 
-    def confirm(self, feed: str, *, run: int = 0) -> None:
+    def begin_open(
+        self, feed: str, *, owner: str, draft: Draft, epoch: str, lease: float | None = None, message: str = ""
+    ) -> Callable[[], Cursor]:
+        cursor = self.open(feed, owner=owner, draft=draft, lease=lease, epoch=epoch, message=message)
+        return lambda: cursor
+
+    def confirm(self, feed: str, *, run: int = 0, wait: bool = True) -> None:  # noqa: ARG002
         with self._lock:
             kept = self._feeds.get(feed)
             if kept is not None and kept.run == run:
@@ -144,6 +150,10 @@ class MemoryJournal:
                 kept.fact, kept.counter = fact, 0 if draft.is_fact else counter
             self._end_run(kept, draft)
             return self._write(feed, kept, draft, run=run)
+
+    def begin_append(self, *_event: object, **_numbers: object) -> None:
+        # Here nothing waits, so nothing has to be begun.
+        return None
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
         with self._lock:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, TypeAlias
 
@@ -49,7 +50,7 @@ from petiole.journal.contract import (
 )
 from petiole.journal.inspection import inspect
 from petiole.journal.scripts import script
-from petiole.redis_calls import Calls, Command
+from petiole.redis_calls import Calls, Command, Replies
 from petiole.redis_cluster import Cluster
 from petiole.settings import Settings
 
@@ -81,26 +82,55 @@ class RedisJournal:
         epoch: str | None = None,
         message: str = "",
     ) -> Cursor:
-        arguments = [epoch or mint_epoch(), owner, "" if lease is None else _ms(lease), message, *self._limits]
-        step = ("open", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)])
-        if epoch is not None and feed.startswith("task:"):
-            # At once: a caller that chose the epoch has minted the feed, or asks again after a lost reply.
-            return _cursor(self._together(step, self._to_index(owner, feed))[0][1:])
-        reply = self._run(*step)
+        if epoch is not None:
+            return self.begin_open(feed, owner=owner, draft=draft, lease=lease, epoch=epoch, message=message)()
+        reply = self._run(*self._to_open(feed, owner, draft, lease, mint_epoch(), message))
         if reply[0] == b"opened":
             self._index(owner, feed)
         return _cursor(reply[1:])
 
-    def confirm(self, feed: str, *, run: int = 0) -> None:
+    def begin_open(
+        self, feed: str, *, owner: str, draft: Draft, epoch: str, lease: float | None = None, message: str = ""
+    ) -> Callable[[], Cursor]:
+        steps = [self._to_open(feed, owner, draft, lease, epoch, message)]
+        if feed.startswith("task:"):
+            # At once: a caller that chose the epoch has minted the feed, or asks again after a lost reply.
+            steps.append(self._to_index(owner, feed))
+        with speaking(self._settings.journal_url):
+            replies = self._call.begin(*(self._command("EVALSHA", *step) for step in steps))
+        return lambda: _cursor(self._answer(replies, *steps)[0][1:])
+
+    def _to_open(self, feed: str, owner: str, draft: Draft, lease: float | None, epoch: str, message: str) -> Step:
+        arguments = [epoch, owner, "" if lease is None else _ms(lease), message, *self._limits]
+        return "open", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)]
+
+    def confirm(self, feed: str, *, run: int = 0, wait: bool = True) -> None:
         meta, *_, leases, _ = self._names.feed(feed)
-        self._run("confirm", [meta, leases], [feed, str(run)])
+        step = ("confirm", [meta, leases], [feed, str(run)])
+        if wait:
+            self._run(*step)
+            return
+        with speaking(self._settings.journal_url):
+            # With its source: nobody would send it again if the server didn't know it.
+            self._call.tell(self._command("EVAL", *step))
 
     def append(
         self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
     ) -> Appended:
+        return _appended(self._run(*self._to_append(feed, draft, run, fact, counter, delivery)))
+
+    def begin_append(
+        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+    ) -> Callable[[], Appended] | None:
+        step = self._to_append(feed, draft, run, fact, counter, delivery)
+        with speaking(self._settings.journal_url):
+            replies = self._call.begin_now(self._command("EVALSHA", *step))
+        return None if replies is None else lambda: _appended(self._answer(replies, step)[0])
+
+    def _to_append(self, feed: str, draft: Draft, run: int, fact: int, counter: int, delivery: str) -> Step:
         ends = "1" if draft.state in states.ENDS_RUN else "0"
         arguments = [str(fact), str(counter), delivery, ends, *self._limits, *self._event(feed, draft, run=run)]
-        return _appended(self._run("append", self._names.feed(feed), arguments))
+        return "append", self._names.feed(feed), arguments
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
         meta, document, facts = self._names.feed(feed)[:3]
@@ -309,21 +339,22 @@ class RedisJournal:
         self._client.close()
 
     def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Any:
-        found = script(name, cluster=self._cluster)
-        try:
-            return self._call(("EVALSHA", found.digest, len(keys), *keys, *arguments))[0]
-        except NoScriptError:
-            return self._together((name, keys, arguments))[0]
-        except (RedisError, OSError) as error:
-            raise explained(error, self._settings.journal_url) from error
+        return self._together((name, keys, arguments))[0]
 
     def _together(self, *steps: Step) -> Sequence[Any]:
         """Run scripts in one round trip and in their order; each is a step of its own, and may be run twice."""
-        with speaking(self._settings.journal_url):
-            try:
-                return self._call(*(self._command("EVALSHA", *step) for step in steps))
-            except NoScriptError:
+        commands = [self._command("EVALSHA", *step) for step in steps]
+        return self._answer(functools.partial(self._call, *commands), *steps)
+
+    def _answer(self, replies: Replies, *steps: Step) -> Sequence[Any]:
+        """Wait for the replies to these steps; a server that doesn't know the scripts is given them."""
+        try:
+            return replies()
+        except NoScriptError:
+            with speaking(self._settings.journal_url):
                 return self._call(*(self._command("EVAL", *step) for step in steps))
+        except (RedisError, OSError) as error:
+            raise explained(error, self._settings.journal_url) from error
 
     def _command(self, word: str, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Command:
         found = script(name, cluster=self._cluster)

@@ -1,6 +1,7 @@
 """The outbox between a task and the journal: no call of the task ever waits for it.
 
-Facts go out in order, each under its run's number, until the journal has said that it has them. Counters are coalesced: the
+Facts go out in order, each under its run's number, until the journal has said that it has them. Where nothing is under way
+the task's thread sends a fact itself, and another one waits for the answer. Counters are coalesced: the
 first goes out at once, then at most so many a second, and the last always. While the journal is away the outbox keeps
 what fits; what it must drop (oldest log lines first) it counts and says in a fact, before a number is given.
 """
@@ -14,13 +15,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from petiole.errors import PetioleError, Unavailable
 from petiole.events import COUNTER, Cursor, Document, Draft, fold_draft
 from petiole.journal.contract import Appended, Closed, Conflict, Duplicate, Fenced, Journal, Missing, Stored
 from petiole.settings import Settings
 from petiole.state import is_terminal
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,8 @@ class Standing:
 class _Fact:
     draft: Draft
     otherwise: Draft | None = None
+    # Waits for the answer, where the task's thread has sent it.
+    begun: Callable[[], Appended] | None = None
 
 
 @dataclass(slots=True)
@@ -134,10 +139,11 @@ class Outbox:
                 return
             if len(self._queue) >= self._settings.outbox_limit:
                 self._drop_one()
-            idle = self._is_idle() and not self.signals.away
-            self._queue.append(_Fact(draft, otherwise))
+            begun = self._begin(draft) if self._is_idle() and not self.signals.away else None
+            is_next = begun is None and not self.signals.away and all(fact.begun for fact in self._queue)
+            self._queue.append(_Fact(draft, otherwise, begun))
             self._changed.notify_all()
-            if self._computes() and idle:
+            if self._computes() and is_next:
                 # It would keep the interpreter from the sending thread for many times this long.
                 self._changed.wait_for(self._is_idle, HANDOVER)
 
@@ -191,8 +197,15 @@ class Outbox:
         before, self._spoke = self._spoke, here
         return here[0] == before[0] and here[2] - before[2] > COMPUTES * (here[1] - before[1])
 
+    def _begin(self, draft: Draft) -> Callable[[], Appended] | None:
+        """Send a fact from here if that takes no time: the sending thread would have to be woken first."""
+        try:
+            return self._send(self._journal.begin_append, draft, fact=self._fact + 1, counter=0)
+        except PetioleError:
+            return None  # the sending thread finds the same, and knows what to do about it
+
     def _is_idle(self) -> bool:
-        return not self._queue and self._sending is None
+        return not self._queue and self._sending is None and not self._dropped
 
     def _is_empty(self) -> bool:
         return self._stopped or not (self._queue or self._sending or self.steps.dirty or self._dropped)
@@ -200,7 +213,7 @@ class Outbox:
     def _drop_one(self) -> None:
         for kind in _DROPPED_FIRST:
             for at, fact in enumerate(self._queue):
-                if fact.draft.kind == kind:
+                if fact.draft.kind == kind and fact.begun is None:
                     del self._queue[at]
                     self._dropped += 1
                     return
@@ -232,7 +245,7 @@ class Outbox:
                 now = self._clock()
                 if self._stopped or (self._closed and self._is_empty()):
                     return None
-                if self._dropped:
+                if self._dropped and not (self._queue and self._queue[0].begun):
                     said, self._dropped = self._dropped, 0
                     message = f"{said:,} events were dropped while the journal was away."
                     self._sending = _Fact(Draft("log", data={"level": "warning", "message": message, "dropped": said}))
@@ -291,10 +304,11 @@ class Outbox:
     def _deliver(self, fact: _Fact) -> None:
         """Send a fact until the journal has it, or has said that it never will."""
         pause = FIRST_PAUSE
-        draft = fact.draft
+        draft, begun = fact.draft, fact.begun
         while not self._stopped:
             try:
-                reply = self._append(draft, fact=self._fact + 1, counter=0)
+                answer, begun = begun, None
+                reply = answer() if answer else self._append(draft, fact=self._fact + 1, counter=0)
                 if isinstance(reply, Closed) and not is_terminal(reply.state) and fact.otherwise is not None:
                     draft, fact = fact.otherwise, _Fact(fact.otherwise)
                     continue
@@ -313,10 +327,11 @@ class Outbox:
                 return
 
     def _append(self, draft: Draft, *, fact: int, counter: int) -> Appended:
+        return self._send(self._journal.append, draft, fact=fact, counter=counter)
+
+    def _send(self, how: Callable[..., T], draft: Draft, *, fact: int, counter: int) -> T:
         standing = self._standing
-        return self._journal.append(
-            standing.feed, draft, run=standing.run, fact=fact, counter=counter, delivery=standing.delivery
-        )
+        return how(standing.feed, draft, run=standing.run, fact=fact, counter=counter, delivery=standing.delivery)
 
     def _take(self, draft: Draft, reply: Appended) -> bool:
         """Act on a reply; true when the journal has the event, or it is settled that it won't."""

@@ -87,7 +87,13 @@ class SqlJournal:
 
         return self._write(step)
 
-    def confirm(self, feed: str, *, run: int = 0) -> None:
+    def begin_open(
+        self, feed: str, *, owner: str, draft: Draft, epoch: str, lease: float | None = None, message: str = ""
+    ) -> Callable[[], Cursor]:
+        cursor = self.open(feed, owner=owner, draft=draft, lease=lease, epoch=epoch, message=message)
+        return lambda: cursor
+
+    def confirm(self, feed: str, *, run: int = 0, wait: bool = True) -> None:  # noqa: ARG002
         named = update(feeds).where(self._named(feed), feeds.c.run == run)
         self._server.run(lambda connection: connection.execute(named.values(lease_ends=None)), mode=Mode.WRITE)
 
@@ -116,6 +122,10 @@ class SqlJournal:
             return step.write(kept, draft, run=run)
 
         return self._write(step)
+
+    def begin_append(self, *_event: object, **_numbers: object) -> None:
+        # It can't be sent without waiting.
+        return None
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
         def instant(connection: Connection) -> tuple[Feed, Sequence[tuple[str, str]]] | None:
