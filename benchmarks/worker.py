@@ -19,8 +19,8 @@ from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
 from petiole.worker.progress import progress
 
-EVENTS: Final = 2000
-ROUNDS: Final = 7
+EVENTS: Final = 500
+ROUNDS: Final = 29
 # As often as a busy task speaks; without a pause in between nothing would be cold, and an emit would cost half.
 INTERVAL: Final = 0.001
 TASKS: Final = 2000

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
@@ -291,14 +292,18 @@ class Draft:
         return state if isinstance(state, str) else None
 
     def settled(self) -> Draft:
-        """Return the draft with its values as plain JSON, so that what the caller changes later doesn't change it.
+        """Return the draft with its patch as plain JSON, so that what the caller changes later doesn't change it.
+
+        Of its data only the text is ever used.
 
         Raises:
             InvalidEvent: a value isn't JSON, or the event is over 8 KiB.
         """
         encoded = self.encode()
+        if not self.patch:
+            return self
         patch = {name: json.loads(text) for name, text in encoded.patch.items()}
-        settled = Draft(self.kind, patch, self.progress, json.loads(encoded.data) if encoded.data else None, self.id)
+        settled = Draft(self.kind, patch, self.progress, self.data, self.id)
         object.__setattr__(settled, "_encoded", encoded)
         return settled
 
@@ -311,8 +316,8 @@ class Draft:
         if self._encoded is not None:
             return self._encoded
         patch = {name: to_json(value) for name, value in self.patch.items()}
-        fields = ",".join([f"{to_json(name)}:{value}" for name, value in patch.items()])
-        body = f'"kind":{to_json(self.kind)},"patch":{{{fields}}}'
+        fields = ",".join([f"{_quoted(name)}:{value}" for name, value in patch.items()])
+        body = f'"kind":{_quoted(self.kind)},"patch":{{{fields}}}'
         data = "" if self.data is None else to_json(self.data)
         if data:
             body += f',"data":{data}'
@@ -355,6 +360,10 @@ def to_json(value: JSON) -> str:
             f"A value can't become JSON ({error}). Pass text, finite numbers, booleans, lists and objects."
         ) from None
     return text
+
+
+# Kinds and names of fields: few, and the same again and again.
+_quoted = lru_cache(256)(to_json)
 
 
 def _plain(value: object) -> JSON:

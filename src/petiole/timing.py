@@ -7,8 +7,7 @@ The rule: an exponential mean of the rate, its time constant 10 % of the elapsed
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MIN_ELAPSED: Final = 3.0
 MIN_SAMPLES: Final = 5
@@ -17,8 +16,7 @@ RISE: Final = 1.2
 RISE_FOR: Final = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     """`rate` in units per second and `time_left` in seconds; `None` until they mean something."""
 
     rate: float | None

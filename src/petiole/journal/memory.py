@@ -462,7 +462,7 @@ class MemoryJournal:
             kind=draft.kind,
             patch=draft.patch,
             progress=draft.progress if draft.progress is not None else {**kept.document, **draft.patch}.get("progress"),
-            data=draft.data,
+            data=json.loads(data) if (data := draft.encode().data) else None,
         )
         text = to_json(event.to_wire())
         event = Event.from_text(text)
