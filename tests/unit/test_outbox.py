@@ -697,13 +697,14 @@ class TestBegun:
 
     def test_a_fact_is_with_the_journal_although_the_sending_thread_sleeps(self, begins, make_settings):
         outbox = Outbox(begins, begin(begins), make_settings(), newest=Counted())  # it isn't even started
+        begins.target.append(FEED, line("before"))  # a new server learns the script by this
         outbox.put(line("at once"))
         outbox.put(line("in turn"))
-        wait_until(lambda: messages(begins) == ["at once"], what="the first is kept")
+        wait_until(lambda: messages(begins) == ["before", "at once"], what="the first is kept")
         outbox.start()
         outbox.close()
         assert outbox.flush(SOON)
-        assert messages(begins) == ["at once", "in turn"]
+        assert messages(begins) == ["before", "at once", "in turn"]
         assert [fact for _, fact, _ in begins.sent] == [2, 3]
         assert begins.begun == 1
 
@@ -744,6 +745,53 @@ class TestBegun:
             assert outbox.flush(SOON)
         assert begins.begun == 0
         assert messages(begins) == ["first", "second"]
+
+
+class TestFactsThatComeOften:
+    """Of these the sending thread looks for the answers by itself, and isn't woken for each."""
+
+    @pytest.fixture(params=["memory", "redis"])
+    def begins(self, request, make_settings, redis_servers):
+        if request.param == "memory":
+            return Faults(MemoryJournal(make_settings()), begins=True)
+        return Faults(RedisJournal(make_settings(redis_servers(VARIANTS[0]).url)))
+
+    @pytest.fixture
+    def outbox(self, begins, make_settings, monkeypatch):
+        """One whose thread looks by itself, after a few facts."""
+        monkeypatch.setattr(outbox_module, "OFTEN", 600.0)
+        with started(begins, make_settings()) as outbox:
+            for number in range(3):
+                outbox.put(line(str(number)))
+                assert outbox.flush(SOON)
+            wait_until(lambda: outbox._looks, what="it looks by itself")
+            yield outbox
+
+    @pytest.fixture
+    def rarely(self, monkeypatch):
+        monkeypatch.setattr(outbox_module, "LOOK", 600.0)
+
+    def test_one_that_is_kept_wakes_nobody_and_the_next_one_does(self, rarely, outbox, begins):
+        outbox.put(line("3"))
+        wait_until(lambda: messages(begins) == list("0123"), what="it is kept")
+        assert outbox._queue, "somebody has read its answer"
+        outbox.put(line("4"))  # this one is still to be sent
+        wait_until(lambda: messages(begins) == list("01234"), what="the next is kept")
+
+    def test_a_flush_reads_its_answer(self, rarely, outbox):
+        outbox.put(line("3"))
+        assert outbox.flush(SOON)
+
+    def test_its_answer_is_heard_soon_all_the_same(self, outbox, begins):
+        cancel(begins)
+        outbox.put(line("3"))
+        wait_until(lambda: outbox.signals.cancel, what="the cancel is heard")
+        assert not outbox._queue
+
+    def test_it_is_sent_again_where_its_answer_says_that_it_is_lost(self, outbox, begins):
+        begins.lose_request.append(True)
+        outbox.put(line("3"))
+        wait_until(lambda: messages(begins) == list("0123"), what="it is kept")
 
 
 class TestHandover:

@@ -35,6 +35,10 @@ MOST_ROUNDS: Final = 4
 # it is one that computes. On a busy machine it is given only a part of the time that passes.
 HANDOVER: Final = 0.001
 COMPUTES: Final = 0.2
+# Of facts that the task's thread sends within OFTEN seconds of each other, the sending thread isn't woken for each: it would
+# run beside the very processes that bring the fact to its browser. It looks for the answers by itself every LOOK seconds.
+OFTEN: Final = 0.25
+LOOK: Final = 0.1
 _DROPPED_FIRST: Final = ("log", "custom", "stage", "artifact")
 
 
@@ -120,6 +124,11 @@ class Outbox:
         self._closed = False
         self._stopped = False
         self._next_counter = 0.0
+        self._next_ask = clock() + settings.heartbeat
+        # When a fact was last begun, whether that is often, and whether the sending thread looks by itself.
+        self._begun_at = 0.0
+        self._often = False
+        self._looks = False
         # Which thread said the last fact, when, and how long it had computed until then.
         self._spoke = (0, 0.0, 0.0)
         self._changed = threading.Condition()
@@ -142,7 +151,11 @@ class Outbox:
             begun = self._begin(draft) if self._is_idle() and not self.signals.away else None
             is_next = begun is None and not self.signals.away and all(fact.begun for fact in self._queue)
             self._queue.append(_Fact(draft, otherwise, begun))
-            self._changed.notify_all()
+            if begun is not None:
+                now = self._clock()
+                self._often, self._begun_at = now - self._begun_at < OFTEN, now
+            if begun is None or not (self._often and self._looks):
+                self._changed.notify_all()
             if self._computes() and is_next:
                 # It would keep the interpreter from the sending thread for many times this long.
                 self._changed.wait_for(self._is_idle, HANDOVER)
@@ -162,6 +175,7 @@ class Outbox:
     def flush(self, timeout: float) -> bool:
         """Wait until the journal has everything, at most `timeout` seconds; says whether it has."""
         with self._changed:
+            self._changed.notify_all()
             return self._changed.wait_for(self._is_empty, timeout)
 
     @property
@@ -252,16 +266,18 @@ class Outbox:
                     return self._sending
                 if self._queue:
                     self._sending = self._queue.popleft()
-                    self._next_counter = now + self._interval
+                    self._next_counter, self._next_ask = now + self._interval, now + self._settings.heartbeat
                     return self._sending
                 if self.steps.dirty and (now >= self._next_counter or self._closed):
                     self.steps.dirty = False
-                    self._next_counter = now + self._interval
+                    self._next_counter, self._next_ask = now + self._interval, now + self._settings.heartbeat
                     self._sending = Draft(COUNTER)
                     return self._sending
-                wait = self._next_counter - now if self.steps.dirty else self._settings.heartbeat
-                woken = self._changed.wait(max(wait, 0.0))
-            if not woken and not self.steps.dirty:
+                due = self._next_counter if self.steps.dirty else self._next_ask
+                self._looks = self._often and now - self._begun_at < OFTEN
+                self._changed.wait(max(min(due - now, LOOK) if self._looks else due - now, 0.0))
+            if not self.steps.dirty and not self._queue and (now := self._clock()) >= self._next_ask:
+                self._next_ask = now + self._settings.heartbeat
                 self._ask()
 
     def _ask(self) -> None:
