@@ -15,8 +15,8 @@ from benchmarks.site import quantile, redis_server
 from petiole.dispatch import Tracking
 from petiole.settings import Settings
 
-STARTS: Final = 300
-ROUNDS: Final = 7
+STARTS: Final = 100
+ROUNDS: Final = 21
 
 
 def milliseconds(start: Callable[[], object]) -> float:

@@ -7,7 +7,6 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, cast
@@ -297,16 +296,20 @@ class _Once(Generic[T]):
     """Calls a function once, and tells everybody who asks what came of it."""
 
     def __init__(self, function: Callable[[], T]) -> None:
-        self._ended: Future[T] = Future()
-        self._function = function
+        self._function: Callable[[], T] | None = function
+        self._value: T | None = None
+        self._error: Exception | None = None
 
     def __call__(self) -> T:
-        if not self._ended.done():
+        if self._function is not None:
+            function, self._function = self._function, None
             try:
-                self._ended.set_result(self._function())
+                self._value = function()
             except Exception as error:  # noqa: BLE001 (raised below)
-                self._ended.set_exception(error)
-        return self._ended.result()
+                self._error = error
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._value)
 
 
 class _Following:
