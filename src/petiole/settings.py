@@ -74,7 +74,7 @@ class Settings:
     )
     url_prefix: str = _setting("/petiole", "path", "where the HTTP routes and the browser file are mounted")
     read_limit: int = _setting(500, "facts", "how many facts one read returns at most")
-    head_check: float = _setting(5.0, "seconds", "how often the relay compares watched feeds with the journal")
+    head_check: float = _setting(5.0, "seconds", "after how long a silence the relay compares a feed with the journal")
     follow_timeout: float = _setting(
         2.0, "seconds", "how long a watch waits for the bus before it answers anyway", zero=True
     )

@@ -188,10 +188,10 @@ def test_each_host_is_cut_off_and_comes_back_and_nothing_is_lost(plant: Plant) -
     assert last["resets"] == 0
     assert plant.items() == [f"item {number}" for number in range(ITEMS)]
     # It was queued in the answer to its start, from which the client goes on. Cut off from the broker for longer than its
-    # lease, the worker may be said to be silent a second time.
+    # lease, the worker may be said to be silent a second time; and when it is back it may end before anybody says that it runs.
     states = plant.states()
     assert states[:3] == ["running", "stalled", "running"]
-    assert states[3:] in (["succeeded"], ["stalled", "running", "succeeded"])
+    assert states[3:] in (["succeeded"], ["stalled", "running", "succeeded"], ["stalled", "succeeded"])
     events = plant.events()
     numbers = [event["seq"] for event in events]
     assert numbers == sorted(set(numbers))

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,9 @@ from petiole.bus.redis import RedisBus
 from petiole.demo.processes import Process, Processes
 from petiole.demo.redis_server import free_port
 from petiole.errors import Unavailable
-from petiole.events import Cursor, Document, Draft, Event, task_feed
+from petiole.events import Cursor, Document, Draft, Event, partition, task_feed
 from petiole.feed import Action, Read, Reader, Reading, Reset, Show
-from petiole.journal.contract import Claimed, Stored
+from petiole.journal.contract import Claimed, Head, Stored
 from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
 from petiole.state import is_terminal
@@ -397,6 +397,35 @@ def test_the_last_event_lost_is_healed_by_the_head_check(settings: MakeSettings,
     assert bus.did["dropped"] == 1
     assert browser.reader.document["state"] == "succeeded"
     assert_saw_everything(browser)
+
+
+def test_a_feed_that_is_heard_of_is_not_compared_and_one_that_falls_silent_is(
+    settings: MakeSettings, open_web: OpenWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = open_web(settings(head_check=2.0))
+    # The first in order is asked about with each probe of the bus, silent or not.
+    silent, heard = sorted((Writer(web.journal), Writer(web.journal)), key=lambda writer: partition(writer.feed))
+    compared: list[str] = []
+    heads = web.journal.heads
+
+    def count(feeds: Sequence[str]) -> dict[str, Head]:
+        compared.extend(feeds)
+        return heads(feeds)
+
+    monkeypatch.setattr(web.journal, "heads", count)
+    browsers = [Browser(web, writer.feed) for writer in (silent, heard)]
+    wait_until(lambda: {silent.feed, heard.feed} <= set(compared), what="both are compared", timeout=20)
+    compared.clear()
+
+    def silent_thrice() -> bool:
+        heard.count()
+        return compared.count(silent.feed) >= 3
+
+    wait_until(silent_thrice, what="the silent one is compared", timeout=20)
+    assert heard.feed not in compared
+    wait_until(lambda: heard.feed in compared, what="the other one is compared", timeout=20)
+    for browser in browsers:
+        browser.wait()
 
 
 def test_a_lost_counter_is_made_good_without_a_fact_after_it(settings: MakeSettings, open_web: OpenWeb) -> None:

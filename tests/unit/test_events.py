@@ -267,7 +267,7 @@ class TestDraft:
         settled = Draft("custom", patch, None, data).settled()
         data["list"].append(2)
         patch["deep"]["list"].append(2)
-        assert settled.data == {"list": [1]}
+        assert json.loads(settled.encode().data) == {"list": [1]}
         assert settled.patch == {"deep": {"list": [1]}}
 
     @pytest.mark.parametrize(
