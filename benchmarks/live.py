@@ -15,7 +15,7 @@ from benchmarks.site import READY, ROOT, Browsers, Site, quantile, running
 from petiole.demo.redis_server import free_port
 from petiole.events import task_feed
 
-ROUNDS: Final = 5
+ROUNDS: Final = 9
 COUNT: Final = 60
 INTERVAL: Final = 0.1
 KINDS: Final = ("petiole", "plain", "floor")

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # A connection that has answered within so many seconds is used without a look at it: no server restarts as fast.
 TRUSTED_FOR: Final = 0.005
+# And within so many, where who sends can't wait: what is lost with the connection is sent again.
+TRUSTED_NOW: Final = 1.0
 
 # What an idle connection's buffer has room for, in bytes: half of what Linux gives a new one (`net.ipv4.tcp_wmem`, 16 KiB).
 SENT_AT_ONCE: Final = 8192
@@ -148,7 +150,8 @@ class Calls:
         if owed and not wait:
             self._kept.append(kept)
             return None
-        if _answered(connection, owed) and (time.monotonic() - used < TRUSTED_FOR or _stands(connection)):
+        trusted = time.monotonic() - used < (TRUSTED_FOR if wait else TRUSTED_NOW)
+        if _answered(connection, owed) and (trusted or _stands(connection)):
             return connection
         self._drop(connection)
         return None

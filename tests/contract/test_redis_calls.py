@@ -179,7 +179,7 @@ def test_what_would_have_to_wait_is_not_begun(calls: Calls) -> None:
 def test_a_server_that_has_gone_is_found_without_waiting(
     server: RedisServer, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_calls, "TRUSTED_FOR", 0.0)
+    monkeypatch.setattr(redis_calls, "TRUSTED_NOW", 0.0)
     calls(("PING",))
     server.kill()
     assert calls.begin_now(("SET", "a", "1")) is None

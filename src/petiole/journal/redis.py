@@ -123,8 +123,10 @@ class RedisJournal:
         self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
     ) -> Callable[[], Appended] | None:
         step = self._to_append(feed, draft, run, fact, counter, delivery)
-        with speaking(self._settings.journal_url):
+        try:
             replies = self._call.begin_now(self._command("EVALSHA", *step))
+        except (RedisError, OSError) as error:
+            raise explained(error, self._settings.journal_url) from error
         return None if replies is None else lambda: _appended(self._answer(replies, step)[0])
 
     def _to_append(self, feed: str, draft: Draft, run: int, fact: int, counter: int, delivery: str) -> Step:
