@@ -149,7 +149,7 @@ class Outbox:
             if len(self._queue) >= self._settings.outbox_limit:
                 self._drop_one()
             begun = self._begin(draft) if self._is_idle() and not self.signals.away else None
-            is_next = begun is None and not self.signals.away and all(fact.begun for fact in self._queue)
+            is_next = begun is None and not self.signals.away and self._only_begun()
             self._queue.append(_Fact(draft, otherwise, begun))
             if begun is not None:
                 now = self._clock()
@@ -220,6 +220,12 @@ class Outbox:
 
     def _is_idle(self) -> bool:
         return not self._queue and self._sending is None and not self._dropped
+
+    def _only_begun(self) -> bool:
+        """Whether nothing is under way but what has been begun: that the sending thread has only to hear of."""
+        sending = self._sending
+        is_begun = sending is None or (isinstance(sending, _Fact) and sending.begun is not None)
+        return is_begun and all(fact.begun for fact in self._queue)
 
     def _is_empty(self) -> bool:
         return self._stopped or not (self._queue or self._sending or self.steps.dirty or self._dropped)
