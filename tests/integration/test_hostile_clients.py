@@ -89,6 +89,11 @@ def feed_of(site: Site, person: str) -> str:
     return site.open(f"task:{uuid.uuid4()}", owner=f"user:{person}")
 
 
+def said_since(site: Site, lines: int) -> list[str]:
+    """What the server has said since; that it has closed a connection may come late, and be of the test before."""
+    return [line for line in site.log[lines:] if "connection_closed" not in line]
+
+
 def is_served(site: Site) -> None:
     """An honest page still gets its answer."""
     person = somebody()
@@ -292,7 +297,7 @@ def test_a_hostile_shape_gets_a_bounded_answer(site: Site, call: str, message: A
     assert answer["error"]["status"] == 400
     assert len(json.dumps(answer)) < 500
     browser.close()
-    assert len(site.log) == lines
+    assert said_since(site, lines) == []
 
 
 @pytest.mark.parametrize(
@@ -304,7 +309,7 @@ def test_nesting_and_long_numbers_are_no_trouble(site: Site, nested: str) -> Non
     browser.send(f'42/petiole,99["watch",{nested}]')
     assert browser.ask("unwatch", {"feed": "task:1"}) == {}
     browser.close()
-    assert len(site.log) == lines
+    assert said_since(site, lines) == []
 
 
 def test_a_room_can_be_neither_foreign_nor_everybodys(site: Site) -> None:
