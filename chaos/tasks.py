@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,24 +35,23 @@ init_celery(celery_app)
 def _record_acknowledgements() -> None:
     """Have every fact of the tasks' own written down once the journal has said that it has it."""
     kind = journal_class()
-    append = kind.append
+    append, begin_append = kind.append, kind.begin_append
 
-    def recorded(
-        self: Any,
-        feed: str,
-        draft: Draft,
-        *,
-        run: int = 0,
-        fact: int = 0,
-        counter: int = 0,
-        delivery: str = "",
-    ) -> Appended:
-        reply: Appended = append(self, feed, draft, run=run, fact=fact, counter=counter, delivery=delivery)
+    def note(reply: Appended, feed: str, draft: Draft, run: int) -> Appended:
         if draft.kind == "custom" and isinstance(reply, Stored | Duplicate):
             record("acknowledged", feed=feed, run=run, said=_said(draft.data["data"]), at=time.monotonic())
         return reply
 
-    kind.append = recorded
+    def recorded(self: Any, feed: str, draft: Draft, *, run: int = 0, **numbers: Any) -> Appended:
+        return note(append(self, feed, draft, run=run, **numbers), feed, draft, run)
+
+    def recorded_later(
+        self: Any, feed: str, draft: Draft, *, run: int = 0, **numbers: Any
+    ) -> Callable[[], Appended] | None:
+        answer = begin_append(self, feed, draft, run=run, **numbers)
+        return None if answer is None else lambda: note(answer(), feed, draft, run)
+
+    kind.append, kind.begin_append = recorded, recorded_later
 
 
 def _said(data: Any) -> Any:

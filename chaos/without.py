@@ -65,7 +65,7 @@ def _resend() -> None:
 
     def hope(self: Any, fact: Any) -> None:
         self._fact += 1
-        reply = self._append(fact.draft, fact=self._fact, counter=0)
+        reply = fact.begun() if fact.begun else self._append(fact.draft, fact=self._fact, counter=0)
         if isinstance(reply, Stored):
             self._cursor = reply.cursor
 
@@ -85,7 +85,11 @@ def _numbers() -> None:
             return append(self, draft, fact=fact, counter=counter)
         return self._journal.append(self._standing.feed, draft)
 
+    def never(self: Any, draft: Any) -> None:
+        pass
+
     _put(Outbox, "_append", unnumbered)
+    _put(Outbox, "_begin", never)
 
 
 def _window() -> None:
