@@ -259,8 +259,11 @@ class Relay:
             now = self._clock()
             self._let_go(now)
             self._catch_up(self._standing)
-            due = self._due(math.inf if self._check_now.is_set() else now)
-            self._check_now.clear()
+            returned = self._check_now.is_set()
+            if returned:
+                # Before they are looked for: the bus may return once more meanwhile.
+                self._check_now.clear()
+            due = self._due(math.inf if returned else now)
             probes = now >= next_probe
             if probes:
                 next_probe = now + self._settings.head_check
