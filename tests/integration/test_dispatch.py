@@ -14,7 +14,11 @@ from flask_socketio import SocketIO
 from petiole import Petiole, PetioleError, SetupError, TaskFailure, init_celery, progress
 from petiole.demo.processes import Processes
 from petiole.demo.redis_server import free_port
+from petiole.errors import Unavailable
+from petiole.settings import Settings
+from tests.conftest import redis_binary
 from tests.integration.system import start_redis
+from tests.services import RedisServer
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,32 @@ def test_a_queue_that_is_asked_for_wins(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         assert client.llen("fast") == 1
         assert client.llen("slow") == 0
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a task", "a name"])
+def test_no_message_goes_out_where_the_journal_takes_the_feed_and_says_nothing(
+    redis_url: str, tmp_path: Path, known: bool
+) -> None:
+    journal = RedisServer(redis_binary("bundled"), tmp_path / "journal")
+    journal.start()
+    try:
+        app = make_celery(redis_url, "silent")
+        tracking = init_celery(app, Settings(journal_url=journal.url, journal_timeout=0.5))
+
+        @app.task(queue="silent", name="silent.work")
+        def work() -> None: ...
+
+        task = work if known else "silent.unknown"
+        tracking.start(task, owner="me", queue="silent")  # so that there is a connection that stands
+        journal.pause()
+        with pytest.raises(Unavailable):
+            tracking.start(task, owner="me", queue="silent")
+        with redis.Redis.from_url(redis_url) as client:
+            assert client.llen("silent") == 1
+            client.delete("silent")
+    finally:
+        journal.resume()
+        journal.kill()
 
 
 def test_an_eager_task_is_tracked_to_its_end(redis_url: str) -> None:
