@@ -33,6 +33,7 @@ from petiole.journal.contract import (
     Held,
     Journal,
     Missing,
+    Stored,
 )
 from petiole.journal.redis import RedisJournal
 from petiole.journal.sql import SqlJournal
@@ -124,6 +125,26 @@ class TestOpen:
         assert journal.heads([FEED])[FEED].lease_left == pytest.approx(LONG, abs=10)
         journal.confirm(FEED)
         assert journal.heads([FEED])[FEED].lease_left is None
+
+    def test_a_dispatch_may_be_confirmed_without_waiting(self, journal):
+        opened(journal, lease=LONG)
+        journal.confirm(FEED, wait=False)
+        wait_until(lambda: journal.heads([FEED])[FEED].lease_left is None, what="its lease has ended")
+
+    def test_a_feed_that_has_begun_to_be_opened_is_open_when_its_answer_is_there(self, journal):
+        draft = Draft("state", {"state": "queued", "title": "Export"})
+        answers = [journal.begin_open(FEED, owner=OWNER, draft=draft, epoch="0123abcd", lease=LONG) for _ in range(2)]
+        first, again = (answer() for answer in answers)
+        assert first == again == journal.heads([FEED])[FEED].cursor
+        assert (first.epoch, first.facts) == ("0123abcd", 1)
+        assert [snapshot.feed for snapshot in journal.list(OWNER, limit=10)[0]] == [FEED]
+
+    def test_an_append_that_has_begun_is_kept_as_any_other(self, journal):
+        claimed(journal)
+        begun = [journal.begin_append(FEED, line(), run=1, fact=fact) for fact in (2, 2)]
+        answers = [answer() for answer in begun if answer is not None]
+        assert [type(answer) for answer in answers] in ([], [Stored], [Stored, Duplicate])
+        assert journal.heads([FEED])[FEED].cursor.facts == 2 + bool(answers)
 
     def test_confirm_leaves_the_lease_of_a_claimed_feed(self, journal):
         claimed(journal)
