@@ -73,7 +73,7 @@ def test_no_message_goes_out_where_the_journal_takes_the_feed_and_says_nothing(
         app = make_celery(redis_url, "silent")
         tracking = init_celery(app, Settings(journal_url=journal.url, journal_timeout=0.5))
 
-        @app.task(queue="silent", name="silent.work")
+        @app.task(queue="silent", name=f"silent.known_{known}")
         def work() -> None: ...
 
         task = work if known else "silent.unknown"

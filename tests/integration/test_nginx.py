@@ -216,7 +216,7 @@ def test_a_rolling_restart_of_all_three_loses_nothing_by_either_transport(site: 
         assert receipt is not None
         assert receipt.complete
         assert page.view.resets == 0
-        # What said `Invalid session` on the way was answered by a new one.
-        assert page.client._socket.connected
+        # What said `Invalid session` on the way is answered by a new one, and nginx may send a client back just now.
+        wait_until(lambda page=page: page.client.connected, 20, "a connection for every page")  # type: ignore[misc]
     refused = [answer for answer in site.answers()[before:] if answer.status == 400]
     assert refused, "no session was lost on the way, so nothing of this was tested"
