@@ -159,6 +159,7 @@ class Names:
     def __init__(self, prefix: str, client: Client) -> None:
         self._prefix = prefix
         self.feed = lru_cache(NAMES_KEPT)(self._feed)
+        self.channel = lru_cache(NAMES_KEPT)(self._channel)
         options = client.get_connection_kwargs()
         # Logical databases don't separate pub/sub: the channel has to name its own.
         self._channels = f"{prefix}/{options.get('db') or 0}"
@@ -190,7 +191,7 @@ class Names:
         """Return the key of a note."""
         return f"{self._tag(name)}:note:{name}"
 
-    def channel(self, feed: str) -> str:
+    def _channel(self, feed: str) -> str:
         """Return the channel on which a feed rings."""
         return f"{self._channels}:{{{partition(feed):02}}}:{feed}"
 

@@ -24,7 +24,7 @@ from petiole.redis_cluster import Cluster
 log = logging.getLogger(__name__)
 
 # A connection that has answered within so many seconds is used without a look at it: no server restarts as fast.
-TRUSTED_FOR: Final = 0.005
+TRUSTED_FOR: Final = 0.002
 # And within so many, where who sends can't wait: what is lost with the connection is sent again.
 TRUSTED_NOW: Final = 1.0
 
@@ -151,7 +151,7 @@ class Calls:
             self._kept.append(kept)
             return None
         trusted = time.monotonic() - used < (TRUSTED_FOR if wait else TRUSTED_NOW)
-        if _answered(connection, owed) and (trusted or _stands(connection)):
+        if (not owed or _answered(connection, owed)) and (trusted or _stands(connection)):
             return connection
         self._drop(connection)
         return None

@@ -13,14 +13,13 @@ end
 -- limits: {facts, bytes, live_ms, kept_ms}; terminal: whether event.state ends the feed; more: further fields of meta to set
 local function write(meta, event, limits, terminal, more)
   local now = now_ms()
+  local before = meta.chain
   meta.seq = meta.seq + 1
   if event.fact then
     meta.facts = meta.facts + 1
+    meta.chain = string.sub(redis.sha1hex(before .. event.id), 1, 16)
   end
-  local before = meta.chain
-  if event.fact then
-    meta.chain = string.sub(redis.sha1hex(meta.chain .. event.id), 1, 16)
-  end
+  local seq, facts, run = integer(meta.seq), integer(meta.facts), integer(event.run)
   local fields, progress = {}, event.progress
   local function set(name, value)
     fields[#fields + 1], fields[#fields + 2] = name, value
@@ -36,7 +35,7 @@ local function write(meta, event, limits, terminal, more)
     set('progress', progress)
   end
   if event.run > 0 then
-    set('run', integer(event.run))
+    set('run', run)
   end
   if #fields > 0 then
     redis.call('HSET', keys.document, unpack(fields))
@@ -45,8 +44,8 @@ local function write(meta, event, limits, terminal, more)
     progress = redis.call('HGET', keys.document, 'progress') or ''
   end
   local body = string.sub(event.body, 8)
-  local text = text_of(event.feed, meta.epoch, meta.facts, meta.chain, event.id, meta.seq, event.run, now, body, progress)
-  local changes = { 'seq', integer(meta.seq), 'facts', integer(meta.facts), 'chain', meta.chain, unpack(more or {}) }
+  local text = text_of(event.feed, meta.epoch, facts, meta.chain, event.id, seq, run, integer(now), body, progress)
+  local changes = { 'seq', seq, 'facts', facts, 'chain', meta.chain, unpack(more or {}) }
   local kept = 0
   if event.state ~= '' then
     meta.state = event.state
@@ -88,17 +87,16 @@ local function create(epoch, owner)
 end
 
 local function load_meta()
-  local values = redis.call('HMGET', keys.meta, 'epoch', 'seq', 'facts', 'chain', 'state', 'bytes', 'run', 'fact', 'counter',
-    'live', 'cancel', 'retries', 'delivery', 'worker', 'owner', 'silent', 'layout')
-  if not values[1] then
+  local values = redis.call('HMGET', keys.meta, 'layout', 'epoch', 'seq', 'facts', 'chain', 'bytes', 'run', 'fact', 'counter',
+    'cancel', 'delivery', 'state')
+  if not values[2] then
     return nil
   end
-  check_layout(values[17])
+  check_layout(values[1])
   return {
-    epoch = values[1], seq = tonumber(values[2]), facts = tonumber(values[3]), chain = values[4], state = values[5] or '',
-    bytes = tonumber(values[6]), run = tonumber(values[7]), fact = tonumber(values[8]), counter = tonumber(values[9]),
-    live = values[10] == '1', cancel = tonumber(values[11] or '0'), retries = tonumber(values[12]), delivery = values[13],
-    worker = values[14], owner = values[15], silent = tonumber(values[16] or '0'),
+    epoch = values[2], seq = tonumber(values[3]), facts = tonumber(values[4]), chain = values[5], bytes = tonumber(values[6]),
+    run = tonumber(values[7]), fact = tonumber(values[8]), counter = tonumber(values[9]), cancel = tonumber(values[10]),
+    delivery = values[11], state = values[12] or '',
   }
 end
 
@@ -134,7 +132,7 @@ local function admits(meta, event)
 end
 
 local function place(meta)
-  return { meta.epoch, integer(meta.seq), integer(meta.facts), meta.chain, meta.cancel }
+  return { meta.epoch, meta.seq, meta.facts, meta.chain, meta.cancel }
 end
 
 local function reply(word, meta)

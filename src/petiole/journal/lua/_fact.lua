@@ -15,10 +15,10 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
--- The event's JSON text; body: its kind, patch and data, without the `"kind":` in front
+-- The event's JSON text, of texts; body: its kind, patch and data, without the `"kind":` in front
 local function text_of(feed, epoch, facts, chain, id, seq, run, at, body, progress)
-  return '{"v":1,"id":"' .. id .. '","feed":"' .. feed .. '","epoch":"' .. epoch .. '","seq":' .. integer(seq)
-    .. ',"run":' .. integer(run) .. ',"facts":' .. integer(facts) .. ',"chain":"' .. chain .. '","at":' .. integer(at)
+  return '{"v":1,"id":"' .. id .. '","feed":"' .. feed .. '","epoch":"' .. epoch .. '","seq":' .. seq
+    .. ',"run":' .. run .. ',"facts":' .. facts .. ',"chain":"' .. chain .. '","at":' .. at
     .. ',"kind":' .. body .. ',"progress":' .. (progress == '' and 'null' or progress) .. '}'
 end
 
@@ -39,7 +39,7 @@ local function text_of_packed(feed, epoch, facts, chain, packed)
   local whole, text = pcall(function()
     local _, _, at = struct.unpack(HEAD, packed)
     local id, seq, run, body, progress = cmsgpack.unpack(string.sub(packed, HEAD_SIZE + 1))
-    return text_of(feed, epoch, facts, chain, id, seq, run, at, body, progress)
+    return text_of(feed, epoch, integer(facts), chain, id, integer(seq), integer(run), integer(at), body, progress)
   end)
   return whole and text or ''
 end

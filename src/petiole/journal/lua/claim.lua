@@ -8,6 +8,8 @@ local meta = load_meta()
 if not meta then
   return { 'missing' }
 end
+local before = redis.call('HMGET', keys.meta, 'live', 'retries', 'silent')
+local live, attempts, silent = before[1] == '1', tonumber(before[2]), tonumber(before[3] or '0')
 local function claimed(written)
   local answer = reply('claimed', meta)
   answer[7], answer[8] = integer(meta.run), integer(written)
@@ -17,22 +19,22 @@ end
 if is_terminal(meta.state) then
   return { 'closed', meta.state }
 end
-if meta.live and meta.delivery == ARGV[2] then
+if live and meta.delivery == ARGV[2] then
   return claimed(meta.fact)
 end
 local event, after = event_at(11)
 local retries = tonumber(ARGV[3])
-if meta.live and retries <= meta.retries then
+if live and retries <= attempts then
   local ends = tonumber(redis.call('ZSCORE', keys.leases, event.feed) or '0')
   local left = ends - now_ms()
   if left > 0 then
     return { 'busy', integer(meta.run), integer(left) }
   end
 end
-if meta.live and retries <= meta.retries then
-  meta.silent = meta.silent + 1
-  redis.call('HSET', keys.meta, 'silent', integer(meta.silent))
-  if meta.silent >= tonumber(ARGV[5]) and ARGV[after] then
+if live and retries <= attempts then
+  silent = silent + 1
+  redis.call('HSET', keys.meta, 'silent', integer(silent))
+  if silent >= tonumber(ARGV[5]) and ARGV[after] then
     redis.call('HSET', keys.meta, 'live', '0')
     redis.call('ZREM', keys.leases, event.feed)
     write(meta, event_at(after), limits_at(7), true)
