@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from chaos.without import journal_class, switch_off
 from petiole import init_celery, progress
 from petiole.events import Draft
 from petiole.exports.task import export_selection
-from petiole.journal.contract import Appended, Duplicate, Stored
+from petiole.journal.contract import Appended, Begun, Duplicate, Stored
 from petiole.worker.run import current_run
 
 # How long the disk takes in `export`; where a run publishes unasked, long enough for a cancel to come between.
@@ -30,6 +31,21 @@ shift_clock()
 switch_off()
 celery_app = make_celery("chaos")
 init_celery(celery_app)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An append that was sent, whose answer is noted by whoever hears it."""
+
+    begun: Begun
+    note: Callable[[Appended], Appended]
+
+    def __call__(self) -> Appended:
+        return self.note(self.begun())
+
+    def heard(self) -> Appended | None:
+        reply = self.begun.heard()
+        return None if reply is None else self.note(reply)
 
 
 def _record_acknowledgements() -> None:
@@ -45,11 +61,9 @@ def _record_acknowledgements() -> None:
     def recorded(self: Any, feed: str, draft: Draft, *, run: int = 0, **numbers: Any) -> Appended:
         return note(append(self, feed, draft, run=run, **numbers), feed, draft, run)
 
-    def recorded_later(
-        self: Any, feed: str, draft: Draft, *, run: int = 0, **numbers: Any
-    ) -> Callable[[], Appended] | None:
-        answer = begin_append(self, feed, draft, run=run, **numbers)
-        return None if answer is None else lambda: note(answer(), feed, draft, run)
+    def recorded_later(self: Any, feed: str, draft: Draft, *, run: int = 0, **numbers: Any) -> Begun | None:
+        begun = begin_append(self, feed, draft, run=run, **numbers)
+        return None if begun is None else Recorded(begun, lambda reply: note(reply, feed, draft, run))
 
     kind.append, kind.begin_append = recorded, recorded_later
 

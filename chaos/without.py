@@ -85,7 +85,7 @@ def _numbers() -> None:
             return append(self, draft, fact=fact, counter=counter)
         return self._journal.append(self._standing.feed, draft)
 
-    def never(self: Any, draft: Any) -> None:
+    def never(self: Any, fact: Any) -> None:
         pass
 
     _put(Outbox, "_append", unnumbered)

@@ -45,6 +45,32 @@ class _Kept(NamedTuple):
     owed: int = 0
 
 
+class Awaited:
+    """Replies to commands that were sent, on a connection from which `read` reads them. A call waits for them."""
+
+    def __init__(self, connection: Any, read: Replies) -> None:
+        self._connection = connection
+        self._read = read
+        self._replies: list[Any] | RedisError | None = None
+
+    def __call__(self) -> list[Any]:
+        if self._replies is None:
+            try:
+                self._replies = self._read()
+            except RedisError as error:
+                self._replies = error
+        if isinstance(self._replies, RedisError):
+            raise self._replies
+        return self._replies
+
+    def heard(self) -> list[Any] | None:
+        """Return the replies if they have come; `None` too where one is an error, which a call raises."""
+        with suppress(RedisError, OSError):
+            if self._replies is not None or self._connection.can_read():
+                return self()
+        return None
+
+
 class Calls:
     """Sends commands to where their keys are. Thread-safe; each call that is under way has a connection of its own."""
 
@@ -74,7 +100,7 @@ class Calls:
         self._send(connection, b"".join(map(_pack, commands)))
         return functools.partial(self._read, connection, len(commands))
 
-    def begin_now(self, *commands: Command) -> Replies | None:
+    def begin_now(self, *commands: Command) -> Awaited | None:
         """As `begin`, for who can't wait: `None` where no connection is open, or this may be too much for its buffer."""
         packed = b"".join(map(_pack, commands))
         if isinstance(self._client, Cluster) or len(packed) > SENT_AT_ONCE:
@@ -83,7 +109,7 @@ class Calls:
         if connection is None:
             return None
         self._send(connection, packed)
-        return functools.partial(self._read, connection, len(commands))
+        return Awaited(connection, functools.partial(self._read, connection, len(commands)))
 
     def tell(self, *commands: Command) -> None:
         """Send the commands without waiting for their replies; an error among these is a line in the log.

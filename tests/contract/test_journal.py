@@ -146,6 +146,13 @@ class TestOpen:
         assert [type(answer) for answer in answers] in ([], [Stored], [Stored, Duplicate])
         assert journal.heads([FEED])[FEED].cursor.facts == 2 + bool(answers)
 
+    def test_the_answer_to_an_append_that_has_begun_is_heard_without_waiting(self, journal):
+        claimed(journal)
+        begun = journal.begin_append(FEED, line(), run=1, fact=2)
+        if begun is not None:
+            wait_until(lambda: begun.heard() is not None, what="the answer has come")
+            assert begun.heard() == begun() == Stored(journal.heads([FEED])[FEED].cursor, cancel=False)
+
     def test_confirm_leaves_the_lease_of_a_claimed_feed(self, journal):
         claimed(journal)
         journal.confirm(FEED)

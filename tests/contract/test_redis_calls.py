@@ -176,6 +176,41 @@ def test_what_would_have_to_wait_is_not_begun(calls: Calls) -> None:
     assert replies() == [b"OK"]
 
 
+def test_replies_are_heard_once_they_have_come(server: RedisServer, calls: Calls) -> None:
+    calls(("PING",))
+    server.pause()
+    replies = calls.begin_now(("SET", "a", "1"), ("GET", "a"))
+    assert replies is not None
+    assert replies.heard() is None
+    server.resume()
+    wait_until(lambda: replies.heard() is not None, what="they have come")
+    assert replies.heard() == replies() == [b"OK", b"1"]
+    assert calls(("GET", "a")) == [b"1"]  # and nothing is left over of them
+
+
+def test_an_error_is_not_heard_but_raised(calls: Calls) -> None:
+    calls(("PING",))
+    replies = calls.begin_now(("EVALSHA", "0" * 40, 0))
+    assert replies is not None
+    assert replies._connection.can_read(10.0)
+    assert replies.heard() is None
+    for _ in range(2):
+        with pytest.raises(NoScriptError):
+            replies()
+    assert calls(("PING",)) == [b"PONG"]
+
+
+def test_a_connection_that_has_ended_is_not_heard_but_raised(server: RedisServer, calls: Calls) -> None:
+    calls(("PING",))
+    server.pause()
+    replies = calls.begin_now(("SET", "a", "1"))
+    assert replies is not None
+    server.kill()
+    assert replies.heard() is None
+    with pytest.raises(redis.ConnectionError):
+        replies()
+
+
 def test_a_server_that_has_gone_is_found_without_waiting(
     server: RedisServer, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,11 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from petiole.errors import Unavailable
 from petiole.events import Document, Draft, Event, task_feed
-from petiole.journal.contract import Appended, Claimed, Journal
+from petiole.journal.contract import Appended, Begun, Claimed, Journal
 from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
 from petiole.worker.outbox import Outbox, Standing
@@ -35,6 +36,10 @@ class Faults:
         self.away = False
         self.lose_request: deque[bool] = deque()
         self.lose_reply: deque[bool] = deque()
+        # Whether the answer to what is begun here comes only once somebody waits for it.
+        self.late = False
+        # Raised in the task's thread, as a time limit is, when what it has begun is with the journal.
+        self.interrupt: list[BaseException] = []
         self.sent: list[tuple[Draft, int, int]] = []
         self.checks = 0
         self.heads_asked = 0
@@ -54,14 +59,13 @@ class Faults:
 
     def begin_append(
         self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
-    ) -> Callable[[], Appended] | None:
+    ) -> Begun | None:
         self._fail_if(self.away)
         numbers = {"run": run, "fact": fact, "counter": counter, "delivery": delivery}
         lost = bool(self.lose_request and self.lose_request[0])
         begun = None if lost else self.target.begin_append(feed, draft, **numbers)
         if begun is None and self.begins and not lost:
-            stored = self.target.append(feed, draft, **numbers)
-            begun = lambda: stored  # noqa: E731
+            begun = Answered(self.target.append(feed, draft, **numbers), late=self.late)
         if begun is None and not (lost and (self.begins or isinstance(self.target, RedisJournal))):
             return None
         self.begun += 1
@@ -69,13 +73,11 @@ class Faults:
         if self.lose_request:
             self.lose_request.popleft()
 
-        def answer() -> Appended:
-            reply = begun() if begun else None
-            self._fail_if(lost or (self.lose_reply.popleft() if self.lose_reply else False))
-            assert reply is not None
-            return reply
-
-        return answer
+        if self.interrupt:
+            raise self.interrupt.pop()
+        if lost or (self.lose_reply.popleft() if self.lose_reply else False):
+            return Lost(begun)
+        return begun
 
     def check(self, feed: str, run: int, *, delivery: str = "") -> Any:
         self.checks += 1
@@ -90,6 +92,35 @@ class Faults:
     def _fail_if(self, broken: bool) -> None:
         if broken:
             raise Unavailable("The connection was cut. Try again.")
+
+
+@dataclass
+class Answered:
+    """An append that was begun, and answered at once, or late."""
+
+    reply: Appended
+    late: bool
+
+    def __call__(self) -> Appended:
+        return self.reply
+
+    def heard(self) -> Appended | None:
+        return None if self.late else self.reply
+
+
+@dataclass
+class Lost:
+    """An append whose answer doesn't come."""
+
+    begun: Begun | None
+
+    def __call__(self) -> Appended:
+        if self.begun is not None:
+            self.begun()
+        raise Unavailable("The connection was cut. Try again.")
+
+    def heard(self) -> Appended | None:
+        return None
 
 
 class Counted:

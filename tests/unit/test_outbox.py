@@ -10,7 +10,8 @@ import pytest
 from petiole.errors import Fenced, Unavailable
 from petiole.events import ZERO_CHAIN, Cursor, Draft
 from petiole.feed import follow
-from petiole.journal.contract import Claimed, Stored
+from petiole.journal.contract import Claimed, Closed, Conflict, Missing, Stored
+from petiole.journal.contract import Fenced as IsFenced
 from petiole.journal.memory import MemoryJournal
 from petiole.journal.redis import RedisJournal
 from petiole.redis_calls import SENT_AT_ONCE
@@ -25,6 +26,7 @@ from tests.unit.runs import (
     OWNER,
     SOON,
     WORKER,
+    Answered,
     Counted,
     Faults,
     begin,
@@ -698,15 +700,84 @@ class TestBegun:
     def test_a_fact_is_with_the_journal_although_the_sending_thread_sleeps(self, begins, make_settings):
         outbox = Outbox(begins, begin(begins), make_settings(), newest=Counted())  # it isn't even started
         begins.target.append(FEED, line("before"))  # a new server learns the script by this
-        outbox.put(line("at once"))
-        outbox.put(line("in turn"))
-        wait_until(lambda: messages(begins) == ["before", "at once"], what="the first is kept")
+        for number in range(3):
+            outbox.put(line(str(number)))
+            kept = ["before", "0", "1", "2"][: number + 2]
+            wait_until(lambda kept=kept: messages(begins) == kept, what="it is kept")
         outbox.start()
         outbox.close()
         assert outbox.flush(SOON)
-        assert messages(begins) == ["before", "at once", "in turn"]
-        assert [fact for _, fact, _ in begins.sent] == [2, 3]
+        assert messages(begins) == ["before", "0", "1", "2"]
+        assert [fact for _, fact, _ in begins.sent] == [2, 3, 4]
+        assert begins.begun == 3
+
+    def test_what_follows_an_answer_that_has_not_come_is_sent_in_turn(self, begins, make_settings):
+        begins.late = True
+        outbox = Outbox(begins, begin(begins), make_settings(), newest=Counted())
+        begins.lose_reply.append(True)
+        for number in range(3):
+            outbox.put(line(str(number)))
         assert begins.begun == 1
+        outbox.start()
+        outbox.close()
+        assert outbox.flush(SOON)
+        assert messages(begins) == ["0", "1", "2"]
+        # The first one twice: its answer was lost.
+        assert [fact for _, fact, _ in begins.sent] == [2, 2, 3, 4]
+
+    def test_a_cancel_is_heard_by_the_tasks_thread(self, begins, make_settings):
+        outbox = Outbox(begins, begin(begins), make_settings(), newest=Counted())
+        begins.target.append(FEED, line("before"))
+        cancel(begins)
+        outbox.put(line("0"))
+        wait_until(lambda: outbox._queue[0].begun.heard() is not None, what="it is answered")
+        outbox.put(line("1"))
+        assert outbox.signals.cancel
+
+    @pytest.mark.parametrize("answer", [Closed("succeeded"), IsFenced(2), Conflict(1), Missing()], ids=str)
+    def test_another_answer_is_left_to_the_sending_thread(self, answer, memory, make_settings, monkeypatch):
+        outbox = Outbox(memory, begin(memory), make_settings(), newest=Counted())
+        monkeypatch.setattr(memory, "begin_append", lambda *_, **__: Answered(answer, late=False))
+        taken = []
+        monkeypatch.setattr(outbox, "_take", lambda _draft, reply: bool(taken.append(reply)))
+        outbox.put(line("0"))
+        outbox.put(line("1"))
+        assert len(outbox._queue) == 2
+        assert not taken
+
+    @pytest.mark.parametrize("late", [False, True])
+    def test_a_time_limit_that_comes_while_a_fact_is_sent_loses_none(self, late, begins, make_settings):
+        begins.late = late
+        with started(begins, make_settings()) as outbox:
+            outbox.put(line("0"))
+            assert outbox.flush(SOON)
+            begins.interrupt.append(TimeoutError("The time limit."))
+            with pytest.raises(TimeoutError):
+                outbox.put(line("1"))
+            outbox.put(line("2"))
+            assert outbox.flush(SOON)
+        assert messages(begins) == ["0", "1", "2"]
+
+    @pytest.mark.parametrize("at", ["_take", "_note_kept", "_note_sent"])
+    def test_a_time_limit_that_comes_while_an_answer_is_taken_loses_none(self, at, begins, make_settings, monkeypatch):
+        outbox = Outbox(begins, begin(begins), make_settings(), newest=Counted())
+        begins.target.append(FEED, line("before"))
+        outbox.put(line("0"))
+        wait_until(lambda: outbox._queue[0].begun.heard() is not None, what="it is answered")
+
+        def interrupted(*_):
+            raise TimeoutError("The time limit.")
+
+        with monkeypatch.context() as limited:
+            limited.setattr(outbox, at, interrupted)
+            with pytest.raises(TimeoutError):
+                outbox.put(line("1"))
+        outbox.put(line("2"))
+        outbox.start()
+        outbox.close()
+        assert outbox.flush(SOON)
+        # The task's thread never came to put the second one.
+        assert messages(begins) == ["before", "0", "2"]
 
     def test_facts_that_come_one_by_one_are_all_begun(self, begins, make_settings):
         with started(begins, make_settings()) as outbox:
@@ -717,6 +788,7 @@ class TestBegun:
         assert messages(begins) == list("01234")
 
     def test_what_has_begun_is_not_dropped_and_nothing_is_said_before_it(self, memory, make_settings):
+        memory.late = True
         outbox = Outbox(memory, begin(memory), make_settings(outbox_limit=3), newest=Counted())
         for number in range(10):
             outbox.put(line(str(number)))
@@ -771,12 +843,19 @@ class TestFactsThatComeOften:
     def rarely(self, monkeypatch):
         monkeypatch.setattr(outbox_module, "LOOK", 600.0)
 
-    def test_one_that_is_kept_wakes_nobody_and_the_next_one_does(self, rarely, outbox, begins):
+    def test_one_that_is_kept_wakes_nobody(self, rarely, outbox, begins):
+        begun = begins.begun
+        for number in range(3, 10):
+            outbox.put(line(str(number)))
+            wait_until(lambda number=number: messages(begins)[-1] == str(number), what="it is kept")
+            assert len(outbox._queue) == 1, "somebody else has read its answer"
+        assert begins.begun == begun + 7
+
+    def test_the_next_one_does_if_it_has_not_been_answered(self, rarely, outbox, begins):
+        begins.lose_reply.append(True)
         outbox.put(line("3"))
-        wait_until(lambda: messages(begins) == list("0123"), what="it is kept")
-        assert outbox._queue, "somebody has read its answer"
-        outbox.put(line("4"))  # this one is still to be sent
-        wait_until(lambda: messages(begins) == list("01234"), what="the next is kept")
+        outbox.put(line("4"))
+        wait_until(lambda: messages(begins) == list("01234"), what="both are kept")
 
     def test_a_flush_reads_its_answer(self, rarely, outbox):
         outbox.put(line("3"))
@@ -810,7 +889,10 @@ class TestHandover:
                 # Its own time only: on a busy machine it may compute for a small part of what passes.
                 outbox._spoke = (threading.get_ident(), time.monotonic(), time.thread_time() - 60.0)
                 outbox.put(line(str(number)))
-                assert messages(journal) == [str(said) for said in range(number + 1)]
+                said = [str(said) for said in range(number + 1)]
+                if journal.begun:  # sent by the task's thread: on its way to a server
+                    wait_until(lambda said=said: messages(journal) == said, what="it is with the journal")
+                assert messages(journal) == said
 
     def test_a_task_that_waits_is_not_kept(self, memory, make_settings):
         memory.away = True

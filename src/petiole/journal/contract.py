@@ -124,6 +124,18 @@ INBOX_KEPT: Final = 1000
 Appended: TypeAlias = Stored | Duplicate | Conflict | Fenced | Closed | Missing
 
 
+class Begun(Protocol):
+    """An append that was sent. It has to be called, once, unless `heard` has given the answer."""
+
+    def __call__(self) -> Appended:
+        """Wait for the answer; raises what `append` raises."""
+        ...
+
+    def heard(self) -> Appended | None:
+        """Return the answer without waiting; `None` while there is none, and where a call would raise."""
+        ...
+
+
 class Journal(Protocol):
     """Keeps feeds: ordered, numbered, atomic.
 
@@ -181,11 +193,8 @@ class Journal(Protocol):
 
     def begin_append(
         self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
-    ) -> Callable[[], Appended] | None:
-        """As `append`, for who can't wait: sent at once, or nothing is sent and `None` returned.
-
-        What is returned waits for the answer, and raises what `append` raises. It has to be called, once.
-        """
+    ) -> Begun | None:
+        """As `append`, for who can't wait: sent at once, or nothing is sent and `None` returned."""
         ...
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:

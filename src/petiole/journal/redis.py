@@ -34,6 +34,7 @@ from petiole.journal.contract import (
     INBOX_SHOWN,
     MAX_SILENT_ENDS,
     Appended,
+    Begun,
     Busy,
     Claimed,
     Closed,
@@ -50,7 +51,7 @@ from petiole.journal.contract import (
 )
 from petiole.journal.inspection import inspect
 from petiole.journal.scripts import script
-from petiole.redis_calls import Calls, Command, Replies
+from petiole.redis_calls import Awaited, Calls, Command, Replies
 from petiole.redis_cluster import Cluster
 from petiole.settings import Settings
 
@@ -121,13 +122,13 @@ class RedisJournal:
 
     def begin_append(
         self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
-    ) -> Callable[[], Appended] | None:
+    ) -> Begun | None:
         step = self._to_append(feed, draft, run, fact, counter, delivery)
         try:
             replies = self._call.begin_now(self._command("EVALSHA", *step))
         except (RedisError, OSError) as error:
             raise explained(error, self._settings.journal_url) from error
-        return None if replies is None else lambda: _appended(self._answer(replies, step)[0])
+        return None if replies is None else _Begun(replies, functools.partial(self._answer, replies, step))
 
     def _to_append(self, feed: str, draft: Draft, run: int, fact: int, counter: int, delivery: str) -> Step:
         ends = "1" if draft.state in states.ENDS_RUN else "0"
@@ -414,6 +415,21 @@ class RedisJournal:
                 log.error("feed_unreadable", extra={"feed": feeds[0], "error": str(error)})
                 return {}
             return {feed: snapshot for one in feeds for feed, snapshot in self._readable([one]).items()}
+
+
+class _Begun:
+    """The reply to an append that was sent, and `answer`, which waits for it."""
+
+    def __init__(self, replies: Awaited, answer: Callable[[], Sequence[Any]]) -> None:
+        self._replies = replies
+        self._answer = answer
+
+    def __call__(self) -> Appended:
+        return _appended(self._answer()[0])
+
+    def heard(self) -> Appended | None:
+        replies = self._replies.heard()
+        return None if replies is None else _appended(replies[0])
 
 
 def _by_partition(feeds: Iterable[str]) -> Iterable[tuple[int, list[str]]]:

@@ -1,9 +1,10 @@
 """The outbox between a task and the journal: no call of the task ever waits for it.
 
 Facts go out in order, each under its run's number, until the journal has said that it has them. Where nothing is under way
-the task's thread sends a fact itself, and another one waits for the answer. Counters are coalesced: the
-first goes out at once, then at most so many a second, and the last always. While the journal is away the outbox keeps
-what fits; what it must drop (oldest log lines first) it counts and says in a fact, before a number is given.
+the task's thread sends a fact itself; it hears the answer with its next fact, unless the sending thread has heard it before.
+Counters are coalesced: the first goes out at once, then at most so many a second, and the last always. While the journal is
+away the outbox keeps what fits; what it must drop (oldest log lines first) it counts and says in a fact, before a number is
+given.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from petiole.errors import PetioleError, Unavailable
 from petiole.events import COUNTER, Cursor, Document, Draft, fold_draft
-from petiole.journal.contract import Appended, Closed, Conflict, Duplicate, Fenced, Journal, Missing, Stored
+from petiole.journal.contract import Appended, Begun, Closed, Conflict, Duplicate, Fenced, Journal, Missing, Stored
 from petiole.settings import Settings
 from petiole.state import is_terminal
 
@@ -57,12 +59,13 @@ class Standing:
     document: Document
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Fact:
     draft: Draft
     otherwise: Draft | None = None
-    # Waits for the answer, where the task's thread has sent it.
-    begun: Callable[[], Appended] | None = None
+    # Where the task's thread has sent it, or may have: under which number, and what is to be heard of it.
+    number: int = 0
+    begun: Begun | None = None
 
 
 @dataclass(slots=True)
@@ -117,7 +120,7 @@ class Outbox:
         self._counter = 0
         self._cursor = standing.cursor
         self._document = standing.document
-        self._acknowledged: deque[tuple[int, _Fact]] = deque(maxlen=ACKNOWLEDGED_KEPT)
+        self._acknowledged: deque[tuple[int, Draft]] = deque(maxlen=ACKNOWLEDGED_KEPT)
         self._queue: deque[_Fact] = deque()
         self._sending: _Fact | Draft | None = None
         self._dropped = 0
@@ -129,7 +132,7 @@ class Outbox:
         self._begun_at = 0.0
         self._often = False
         self._looks = False
-        # Which thread said the last fact, when, and how long it had computed until then.
+        # Which thread said the last fact that it left to the sending thread, when, and how long it had computed until then.
         self._spoke = (0, 0.0, 0.0)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -146,17 +149,18 @@ class Outbox:
         with self._changed:
             if self._stopped or self._closed:
                 return
+            self._hear_begun()
             if len(self._queue) >= self._settings.outbox_limit:
                 self._drop_one()
-            begun = self._begin(draft) if self._is_idle() and not self.signals.away else None
-            is_next = begun is None and not self.signals.away and self._only_begun()
-            self._queue.append(_Fact(draft, otherwise, begun))
-            if begun is not None:
-                now = self._clock()
-                self._often, self._begun_at = now - self._begun_at < OFTEN, now
-            if begun is None or not (self._often and self._looks):
+            fact = _Fact(draft, otherwise)
+            is_idle, is_next = self._is_idle(), self._only_begun()
+            # Before it is sent: if a time limit breaks this off, the sending thread sends it again, under the same number.
+            self._queue.append(fact)
+            if is_idle:
+                self._begin(fact)
+            if fact.begun is None or not (self._often and self._looks):
                 self._changed.notify_all()
-            if self._computes() and is_next:
+            if fact.begun is None and self._computes() and is_next and not self.signals.away:
                 # It would keep the interpreter from the sending thread for many times this long.
                 self._changed.wait_for(self._is_idle, HANDOVER)
 
@@ -198,25 +202,43 @@ class Outbox:
         Raises:
             Unavailable: the journal is away; ask again.
         """
-        number, fact = self._acknowledged[-1]
+        number, draft = self._acknowledged[-1]
         for _ in range(MOST_ROUNDS):
-            reply = self._append(fact.draft, fact=number, counter=0)
-            if self._take(fact.draft, reply):
+            reply = self._append(draft, fact=number, counter=0)
+            if self._take(draft, reply):
                 return
         log.error("end_not_kept", extra={"feed": self.feed})
 
     def _computes(self) -> bool:
-        """Say whether the calling thread has computed since it last said a fact, rather than waited."""
+        """Say whether the calling thread has computed since it last left a fact to the sending thread, rather than waited."""
         here = (threading.get_ident(), time.monotonic(), time.thread_time())
         before, self._spoke = self._spoke, here
         return here[0] == before[0] and here[2] - before[2] > COMPUTES * (here[1] - before[1])
 
-    def _begin(self, draft: Draft) -> Callable[[], Appended] | None:
+    def _begin(self, fact: _Fact) -> None:
         """Send a fact from here if that takes no time: the sending thread would have to be woken first."""
-        try:
-            return self._send(self._journal.begin_append, draft, fact=self._fact + 1, counter=0)
-        except PetioleError:
-            return None  # the sending thread finds the same, and knows what to do about it
+        if self.signals.away:
+            return
+        fact.number = self._fact + 1
+        # On an error the sending thread finds the same, and knows what to do about it.
+        with suppress(PetioleError):
+            fact.begun = self._send(self._journal.begin_append, fact.draft, fact=fact.number, counter=0)
+        if fact.begun is None:
+            fact.number = 0  # nothing was sent
+            return
+        now = self._clock()
+        self._often, self._begun_at = now - self._begun_at < OFTEN, now
+
+    def _hear_begun(self) -> None:
+        """Take the answer to what was begun last, if it has come, so that the sending thread needn't be woken for it."""
+        fact = self._queue[0] if self._queue and self._sending is None else None
+        reply = fact.begun.heard() if fact is not None and fact.begun is not None else None
+        if fact is not None and isinstance(reply, Stored):
+            self._take(fact.draft, reply)
+            self._note_kept(fact.number, fact.draft)
+            self._note_sent(self._clock())
+            # Last: if a time limit breaks this off, the sending thread does the same once more.
+            self._queue.popleft()
 
     def _is_idle(self) -> bool:
         return not self._queue and self._sending is None and not self._dropped
@@ -233,7 +255,7 @@ class Outbox:
     def _drop_one(self) -> None:
         for kind in _DROPPED_FIRST:
             for at, fact in enumerate(self._queue):
-                if fact.draft.kind == kind and fact.begun is None:
+                if fact.draft.kind == kind and not fact.number:
                     del self._queue[at]
                     self._dropped += 1
                     return
@@ -265,18 +287,18 @@ class Outbox:
                 now = self._clock()
                 if self._stopped or (self._closed and self._is_empty()):
                     return None
-                if self._dropped and not (self._queue and self._queue[0].begun):
+                if self._dropped and not (self._queue and self._queue[0].number):
                     said, self._dropped = self._dropped, 0
                     message = f"{said:,} events were dropped while the journal was away."
                     self._sending = _Fact(Draft("log", data={"level": "warning", "message": message, "dropped": said}))
                     return self._sending
                 if self._queue:
                     self._sending = self._queue.popleft()
-                    self._next_counter, self._next_ask = now + self._interval, now + self._settings.heartbeat
+                    self._note_sent(now)
                     return self._sending
                 if self.steps.dirty and (now >= self._next_counter or self._closed):
                     self.steps.dirty = False
-                    self._next_counter, self._next_ask = now + self._interval, now + self._settings.heartbeat
+                    self._note_sent(now)
                     self._sending = Draft(COUNTER)
                     return self._sending
                 due = self._next_counter if self.steps.dirty else self._next_ask
@@ -326,13 +348,14 @@ class Outbox:
     def _deliver(self, fact: _Fact) -> None:
         """Send a fact until the journal has it, or has said that it never will."""
         pause = FIRST_PAUSE
-        draft, begun = fact.draft, fact.begun
+        draft, otherwise, begun = fact.draft, fact.otherwise, fact.begun
+        number = fact.number or self._fact + 1
         while not self._stopped:
             try:
                 answer, begun = begun, None
-                reply = answer() if answer else self._append(draft, fact=self._fact + 1, counter=0)
-                if isinstance(reply, Closed) and not is_terminal(reply.state) and fact.otherwise is not None:
-                    draft, fact = fact.otherwise, _Fact(fact.otherwise)
+                reply = answer() if answer else self._append(draft, fact=number, counter=0)
+                if isinstance(reply, Closed) and not is_terminal(reply.state) and otherwise is not None:
+                    draft, otherwise = otherwise, None
                     continue
                 settled = self._take(draft, reply)
             except Unavailable as error:
@@ -343,10 +366,16 @@ class Outbox:
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             if isinstance(reply, Stored | Duplicate):
-                self._fact, self._counter = self._fact + 1, 0
-                self._acknowledged.append((self._fact, _Fact(draft)))
+                self._note_kept(number, draft)
             if settled:
                 return
+
+    def _note_kept(self, number: int, draft: Draft) -> None:
+        self._fact, self._counter = number, 0
+        self._acknowledged.append((number, draft))
+
+    def _note_sent(self, now: float) -> None:
+        self._next_counter, self._next_ask = now + self._interval, now + self._settings.heartbeat
 
     def _append(self, draft: Draft, *, fact: int, counter: int) -> Appended:
         return self._send(self._journal.append, draft, fact=fact, counter=counter)
@@ -389,12 +418,12 @@ class Outbox:
 
     def _send_again(self, last: int) -> None:
         """The journal has lost the run's facts after `last` (a restart took what was not synced): send them again."""
-        missing = [(number, fact) for number, fact in self._acknowledged if number > last]
+        missing = [(number, draft) for number, draft in self._acknowledged if number > last]
         if not missing or missing[0][0] != last + 1:
             self._rebase()
             return
-        for number, fact in missing:
-            reply = self._append(fact.draft, fact=number, counter=0)
+        for number, draft in missing:
+            reply = self._append(draft, fact=number, counter=0)
             if not isinstance(reply, Stored | Duplicate):
                 return
         self._counter = 0
