@@ -1,7 +1,7 @@
 """The worker's side of a load: facts of many feeds at a steady rate, as many of them in one round trip as are due.
 
-What is sent is what `RedisJournal.append` and Flask-SocketIO's emitter send, byte for byte; only the waiting for each single
-answer is left out, so that one process can feed more than one web process takes.
+What is sent is what `RedisJournal.append` and Flask-SocketIO's emitter send, byte for byte, and on the same ways; only the
+waiting for each single answer is left out, so that one process can feed more than one web process takes.
 
 `python -m benchmarks.feeder petiole|plain URL RATE SECONDS ROOMS…` prints what it has sent, in what time, and at what cost.
 """
@@ -21,17 +21,18 @@ from socketio import RedisManager
 from petiole.events import Draft
 from petiole.journal.redis import RedisJournal
 from petiole.journal.scripts import script
+from petiole.redis_calls import Command
 from petiole.settings import Settings
 
 MOST_AT_ONCE: Final = 200
 
 
 class Source(Protocol):
-    """Adds one event of a room to a pipeline."""
+    """Collects events, and sends them in one round trip."""
 
-    client: Any
+    def add(self, room: str, progress: int) -> None: ...
 
-    def add(self, pipeline: Any, room: str, progress: int) -> None: ...
+    def send(self) -> None: ...
 
 
 class JournalSource:
@@ -39,19 +40,21 @@ class JournalSource:
 
     def __init__(self, url: str, feeds: Sequence[str]) -> None:
         self._journal = RedisJournal(Settings(journal_url=url))
-        self._append = script("append")
         # The first fact of a feed is its opener's.
         self._facts = {feed: head.cursor.facts - 1 for feed, head in self._journal.heads(feeds).items()}
-        self.client: Any = self._journal._client
-        self.client.script_load(self._append.source)
+        self._journal._call(("SCRIPT", "LOAD", script("append").source))
+        self._commands: list[Command] = []
 
-    def add(self, pipeline: Any, room: str, progress: int) -> None:
+    def add(self, room: str, progress: int) -> None:
         self._facts[room] += 1
         data = {"progress": progress, "stamp": time.monotonic_ns()}
-        event = self._journal._event(room, Draft("custom", data={"name": "progress", "data": data}), run=1)
-        keys = self._journal._names.feed(room)
-        numbers = [str(self._facts[room]), "0", room, "0"]
-        pipeline.evalsha(self._append.digest, len(keys), *keys, *numbers, *self._journal._limits, *event)
+        draft = Draft("custom", data={"name": "progress", "data": data})
+        step = self._journal._to_append(room, draft, run=1, fact=self._facts[room], counter=0, delivery=room)
+        self._commands.append(self._journal._command("EVALSHA", *step))
+
+    def send(self) -> None:
+        commands, self._commands = self._commands, []
+        self._journal._call(*commands)
 
 
 class PlainSource(RedisManager):  # type: ignore[misc]
@@ -59,13 +62,14 @@ class PlainSource(RedisManager):  # type: ignore[misc]
 
     def __init__(self, url: str) -> None:
         super().__init__(url, channel="flask-socketio", write_only=True)
-        self.client: Any = redis.Redis.from_url(url)
-        self._pipeline: Any = None
+        self._pipeline: Any = redis.Redis.from_url(url).pipeline(transaction=False)
 
-    def add(self, pipeline: Any, room: str, progress: int) -> None:
-        self._pipeline = pipeline
+    def add(self, room: str, progress: int) -> None:
         data = {"progress": progress, "task_id": room, "stamp": time.monotonic_ns()}
         self.emit("task_progress", data, namespace="/", room=room)
+
+    def send(self) -> None:
+        self._pipeline.execute()
 
     def _publish(self, data: dict[str, Any]) -> None:
         self._pipeline.publish(self.channel, self.json.dumps(data))
@@ -82,11 +86,10 @@ def feed(source: Source, rooms: Sequence[str], *, rate: float, seconds: float) -
         if due <= sent:
             time.sleep(max(sent / rate - passed, 0.0))
             continue
-        pipeline = source.client.pipeline(transaction=False)
         for _ in range(min(due - sent, MOST_AT_ONCE)):
-            source.add(pipeline, next(turn), sent)
+            source.add(next(turn), sent)
             sent += 1
-        pipeline.execute()
+        source.send()
     return sent
 
 

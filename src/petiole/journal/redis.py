@@ -212,8 +212,7 @@ class RedisJournal:
         return (message or b"").decode()
 
     def expired(self, *, limit: int) -> list[Expired]:
-        steps = [("expired", [self._names.leases(index)], [str(limit)]) for index in range(PARTITIONS)]
-        feeds = [member.decode() for members in self._together(*steps) for member in members]
+        feeds = self._members("expired", [self._names.leases(index) for index in range(PARTITIONS)], limit)
         heads = self.heads(feeds)
         return [Expired(feed, heads[feed].run if feed in heads else 0) for feed in feeds]
 
@@ -289,10 +288,13 @@ class RedisJournal:
         self._run("remove", self._names.feed(feed), [feed, _ms(self._settings.live_kept_for)])
 
     def pending(self, *, limit: int) -> Sequence[str]:
-        with speaking(self._settings.journal_url):
-            keys = [self._names.pending(index) for index in range(PARTITIONS)]
-            found = self._call(*(("ZRANGE", key, 0, limit - 1) for key in keys))
-        return [member.decode() for members in found for member in members]
+        return self._members("pending", [self._names.pending(index) for index in range(PARTITIONS)], limit)
+
+    def _members(self, name: str, keys: Sequence[str], limit: int) -> list[str]:
+        """Return what a script finds in the keys of all partitions, in one step where one server has them all."""
+        groups = [[key] for key in keys] if self._cluster else [keys]
+        answers = self._together(*((name, group, [str(limit)]) for group in groups))
+        return [member.decode() for answer in answers for members in answer for member in members]
 
     def settle(self, feed: str) -> None:
         with speaking(self._settings.journal_url):
