@@ -20,7 +20,6 @@ from socketio import RedisManager
 
 from petiole.events import Draft
 from petiole.journal.redis import RedisJournal
-from petiole.journal.scripts import script
 from petiole.redis_calls import Command
 from petiole.settings import Settings
 
@@ -42,7 +41,7 @@ class JournalSource:
         self._journal = RedisJournal(Settings(journal_url=url))
         # The first fact of a feed is its opener's.
         self._facts = {feed: head.cursor.facts - 1 for feed, head in self._journal.heads(feeds).items()}
-        self._journal._call(("SCRIPT", "LOAD", script("append").source))
+        self._journal._call(("SCRIPT", "LOAD", self._journal._script("append").source))
         self._commands: list[Command] = []
 
     def add(self, room: str, progress: int) -> None:

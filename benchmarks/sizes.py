@@ -16,7 +16,6 @@ import redis
 from benchmarks.site import LONG, quantile, redis_server
 from petiole.events import Draft, task_feed
 from petiole.journal.redis import RedisJournal
-from petiole.journal.scripts import script
 from petiole.settings import Settings
 
 SIZES: Final = (100, 1_000, 10_000, 100_000)
@@ -42,14 +41,14 @@ class Pipelined(RedisJournal):
         super().__init__(settings)
         self._pipeline: Any = self._client.pipeline(transaction=False)
         for name in ("open", "claim", "append", "index"):
-            self._client.script_load(script(name).source)
+            self._client.script_load(self._script(name).source)
 
     def send(self) -> None:
         """Send what has gathered, and raise what was refused."""
         self._pipeline.execute()
 
     def _run(self, name: str, keys: Any, arguments: Any) -> Any:
-        self._pipeline.evalsha(script(name).digest, len(keys), *keys, *arguments)
+        self._pipeline.evalsha(self._script(name).digest, len(keys), *keys, *arguments)
         return _OPENED if name == "open" else (b"missing",)
 
 

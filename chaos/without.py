@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
@@ -17,10 +16,9 @@ from petiole.events import Cursor, Document, Draft, Event, Rung, advance_chain
 from petiole.exports.manifest import Manifest
 from petiole.exports.storage import LocalStorage
 from petiole.exports.temporary import TemporaryFile
-from petiole.journal import redis as redis_journal
-from petiole.journal import scripts
 from petiole.journal.contract import Busy, Claimed, Closed, Stored
 from petiole.journal.redis import RedisJournal
+from petiole.journal.scripts import Limits, Script, Scripts
 from petiole.settings import Settings, is_redis
 from petiole.web import monitor, reaper
 from petiole.web.extension import Petiole
@@ -378,15 +376,21 @@ def _put(owner: Any, name: str, value: Any) -> None:
 
 def _script(name: str, *conditions: str) -> None:
     """Have a script of the Redis journal pass these conditions over."""
-    found = scripts.script
-    source = found(name).source
-    for condition in conditions:
-        if condition not in source:
-            raise LookupError(f"{name}.lua says {condition!r} no more: this switch is for another version of it.")
-        source = source.replace(condition, "if false then")
-    mine = replace(found(name), source=source, digest=hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
-    # These runs are on one server, never on a cluster.
-    _put(redis_journal, "script", lambda wanted, **how: mine if wanted == name else found(wanted, **how))
+    load = Scripts._load
+
+    def without(source: str) -> str:
+        for condition in conditions:
+            if condition not in source:
+                raise LookupError(f"{name}.lua says {condition!r} no more: this switch is for another version of it.")
+            source = source.replace(condition, "if false then")
+        return source
+
+    def loaded(self: Scripts, wanted: str) -> Script:
+        found = load(self, wanted)
+        return Script.of(without(found.source)) if wanted == name else found
+
+    without(Scripts(Limits(1, 1, 1, 1), cluster=False).get(name).source)  # now, not when it is first needed
+    _put(Scripts, "_load", loaded)
 
 
 def open_to_all() -> bool:

@@ -327,7 +327,7 @@ class Draft:
             raise InvalidEvent(
                 f"An event of {size:,} bytes is over the limit of {MAX_EVENT_BYTES:,}. Send less, or send a link to it."
             )
-        encoded = EncodedDraft(id=self.id, is_fact=self.is_fact, body=body, patch=patch, progress=progress, data=data)
+        encoded = EncodedDraft(self.id, self.is_fact, body, patch, progress, data)
         object.__setattr__(self, "_encoded", encoded)
         return encoded
 

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import hiredis
 from redis.exceptions import RedisError, ResponseError
@@ -32,17 +32,11 @@ TRUSTED_NOW: Final = 1.0
 SENT_AT_ONCE: Final = 8192
 
 Command: TypeAlias = tuple[str | int, ...]
+# A connection, the instant of its last reply, and how many replies are owed on it.
+_Kept: TypeAlias = tuple[Any, float, int]
 # Waits for the replies to commands that were sent.
 Replies: TypeAlias = Callable[[], list[Any]]
 _pack: Callable[[Command], bytes] = cast(Any, hiredis.pack_command)
-
-
-class _Kept(NamedTuple):
-    """A connection, the instant of its last reply, and how many replies are owed on it."""
-
-    connection: Any
-    used: float
-    owed: int = 0
 
 
 class Awaited:
@@ -122,7 +116,7 @@ class Calls:
             return
         connection = self._take() or self._client.connection_pool.get_connection()
         self._send(connection, b"".join(map(_pack, commands)))
-        self._kept.append(_Kept(connection, time.monotonic(), owed=len(commands)))
+        self._kept.append((connection, time.monotonic(), len(commands)))
 
     def _send(self, connection: Any, packed: bytes) -> None:
         try:
@@ -144,7 +138,7 @@ class Calls:
             # Replies may be owed on it, which the next call would take for its own.
             self._drop(connection)
             raise
-        self._kept.append(_Kept(connection, time.monotonic()))
+        self._kept.append((connection, time.monotonic(), 0))
         if refused is not None:
             raise refused
         return replies

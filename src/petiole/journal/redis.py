@@ -50,7 +50,7 @@ from petiole.journal.contract import (
     encode_notice,
 )
 from petiole.journal.inspection import inspect
-from petiole.journal.scripts import script
+from petiole.journal.scripts import Limits, Scripts
 from petiole.redis_calls import Awaited, Calls, Command, Replies
 from petiole.redis_cluster import Cluster
 from petiole.settings import Settings
@@ -70,8 +70,9 @@ class RedisJournal:
         self._call = Calls(self._client)
         self._cluster = isinstance(self._client, Cluster)
         self._names = Names(settings.key_prefix, self._client)
-        lifetimes = (_ms(settings.live_kept_for), _ms(settings.kept_for))
-        self._limits = (str(settings.facts_kept), str(settings.bytes_kept), *lifetimes)
+        lifetimes = (round(settings.live_kept_for * 1000), round(settings.kept_for * 1000))
+        limits = Limits(settings.facts_kept, settings.bytes_kept, *lifetimes)
+        self._script = Scripts(limits, cluster=self._cluster).get
 
     def open(
         self,
@@ -102,7 +103,7 @@ class RedisJournal:
         return lambda: _cursor(self._answer(replies, *steps)[0][1:])
 
     def _to_open(self, feed: str, owner: str, draft: Draft, lease: float | None, epoch: str, message: str) -> Step:
-        arguments = [epoch, owner, "" if lease is None else _ms(lease), message, *self._limits]
+        arguments = [epoch, owner, "" if lease is None else _ms(lease), message]
         return "open", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)]
 
     def confirm(self, feed: str, *, run: int = 0, wait: bool = True) -> None:
@@ -132,7 +133,7 @@ class RedisJournal:
 
     def _to_append(self, feed: str, draft: Draft, run: int, fact: int, counter: int, delivery: str) -> Step:
         ends = "1" if draft.state in states.ENDS_RUN else "0"
-        arguments = [str(fact), str(counter), delivery, ends, *self._limits, *self._event(feed, draft, run=run)]
+        arguments = [str(fact), str(counter), delivery, ends, *self._event(feed, draft, run=run)]
         return "append", self._names.feed(feed), arguments
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
@@ -171,7 +172,7 @@ class RedisJournal:
         failed: Draft | None = None,
         message: str = "",
     ) -> Claimed | Busy | Closed | Missing:
-        arguments = [worker, delivery, str(retries), _ms(lease), str(MAX_SILENT_ENDS), message, *self._limits]
+        arguments = [worker, delivery, str(retries), _ms(lease), str(MAX_SILENT_ENDS), message]
         arguments += self._event(feed, draft, run=0)
         if failed is not None:
             arguments += self._event(feed, failed, run=0)
@@ -218,7 +219,7 @@ class RedisJournal:
 
     def conclude(self, feed: str, run: int, draft: Draft, *, lease: float | None = None) -> Appended:
         ends = "1" if draft.state in states.ENDS_RUN else "0"
-        arguments = [str(run), "" if lease is None else _ms(lease), ends, *self._limits]
+        arguments = [str(run), "" if lease is None else _ms(lease), ends]
         return _appended(self._run("conclude", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)]))
 
     def rebase(
@@ -252,7 +253,7 @@ class RedisJournal:
 
     def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft, force: bool = False) -> Appended:
         events = [*self._event(feed, cancelling, run=0), *self._event(feed, cancelled, run=0)]
-        return _appended(self._run("cancel", self._names.feed(feed), ["01"[force], *self._limits, *events]))
+        return _appended(self._run("cancel", self._names.feed(feed), ["01"[force], *events]))
 
     def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
         if not feeds:
@@ -309,7 +310,7 @@ class RedisJournal:
 
     def _write_inbox(self, name: str, owner: str, what: list[str], keys: Sequence[str] = ()) -> Stored | Duplicate:
         feed = inbox_feed(owner)
-        arguments = [mint_epoch(), owner, *what, str(INBOX_KEPT), *self._limits, self._names.channel(feed), feed]
+        arguments = [mint_epoch(), owner, *what, str(INBOX_KEPT), self._names.channel(feed), feed]
         reply = _appended(self._run(name, self._names.inbox(feed), [*arguments, mint_id(), *keys]))
         assert isinstance(reply, Stored | Duplicate)
         return reply
@@ -362,7 +363,7 @@ class RedisJournal:
             raise explained(error, self._settings.journal_url) from error
 
     def _command(self, word: str, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Command:
-        found = script(name, cluster=self._cluster)
+        found = self._script(name)
         return (word, found.digest if word == "EVALSHA" else found.source, len(keys), *keys, *arguments)
 
     def _index(self, owner: str, feed: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 # What scripts share; Redis has no include, so the loader puts it in front.
 _SHARED = (
@@ -15,21 +15,44 @@ _SHARED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """One script: its source, and the digest by which Redis knows it once it has seen it."""
 
     source: str
     digest: str
 
+    @classmethod
+    def of(cls, source: str) -> Script:
+        """Return the script with this source."""
+        return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
-@cache
-def script(name: str, *, cluster: bool = False) -> Script:
-    """Return the script `lua/<name>.lua`, as it rings on a server or in a cluster."""
-    folder = files("petiole.journal") / "lua"
-    # The first of the shared parts rings.
-    shared = _SHARED.get(name, ())
-    ring = ("_ring_sharded" if cluster else "_ring",) if "_event" in shared else ()
-    parts = (*ring, *shared, name)
-    source = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
-    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+class Limits(NamedTuple):
+    """How much a feed keeps, and how long its keys live, in ms: while its task lives, and after that has ended."""
+
+    facts: int
+    bytes: int
+    live_ms: int
+    kept_ms: int
+
+
+class Scripts:
+    """The scripts `lua/<name>.lua` as one journal runs them: ringing on a server or in a cluster, within its limits.
+
+    The limits stand in the scripts: as arguments they would be packed, sent and read again at each append.
+    """
+
+    def __init__(self, limits: Limits, *, cluster: bool) -> None:
+        self._limits = limits
+        self._cluster = cluster
+        self.get = cache(self._load)
+
+    def _load(self, name: str) -> Script:
+        folder = files("petiole.journal") / "lua"
+        shared = _SHARED.get(name, ())
+        parts = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in (*shared, name)]
+        if "_event" in shared:
+            limits = ", ".join(f"{field} = {value}" for field, value in self._limits._asdict().items())
+            ring = (folder / ("_ring_sharded.lua" if self._cluster else "_ring.lua")).read_text(encoding="utf-8")
+            parts[:0] = [ring, f"local LIMITS = {{ {limits} }}"]
+        return Script.of("\n".join(parts))

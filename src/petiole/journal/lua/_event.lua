@@ -1,5 +1,7 @@
 -- Shared by every script that writes an event; the loader puts it in front of them. Values are opaque JSON text.
 -- Positions in ARGV are given by the caller; `write` numbers, folds, keeps and rings one event.
+-- The loader gives `RING`, and `LIMITS`: how many facts and bytes a feed keeps, and how long its keys live while its task
+-- does, and after it.
 -- KEYS of each of these scripts begin with meta, document, facts, message, leases, pending.
 
 local keys = { meta = KEYS[1], document = KEYS[2], facts = KEYS[3], message = KEYS[4], leases = KEYS[5], pending = KEYS[6] }
@@ -10,8 +12,8 @@ local function now_ms()
 end
 
 -- meta: table of the feed's numbers; event: {feed, id, fact, body, progress, state, patch}
--- limits: {facts, bytes, live_ms, kept_ms}; terminal: whether event.state ends the feed; more: further fields of meta to set
-local function write(meta, event, limits, terminal, more)
+-- terminal: whether event.state ends the feed; more: further fields of meta to set
+local function write(meta, event, terminal, more)
   local now = now_ms()
   local before = meta.chain
   meta.seq = meta.seq + 1
@@ -56,7 +58,7 @@ local function write(meta, event, limits, terminal, more)
     local packed = pack_fact(before, event.id, meta.seq, event.run, now, body, progress)
     kept = redis.call('RPUSH', keys.facts, packed)
     meta.bytes = meta.bytes + #packed
-    while kept > 1 and (kept > limits.facts or meta.bytes > limits.bytes) do
+    while kept > 1 and (kept > LIMITS.facts or meta.bytes > LIMITS.bytes) do
       meta.bytes = meta.bytes - #redis.call('LPOP', keys.facts)
       kept = kept - 1
     end
@@ -66,7 +68,7 @@ local function write(meta, event, limits, terminal, more)
   redis.call('HSET', keys.meta, unpack(changes))
   -- While a run goes on its worker prolongs the lives of these keys, with its lease.
   if terminal or (event.fact and (event.run == 0 or kept == 1)) then
-    local lifetime = terminal and limits.kept_ms or limits.live_ms
+    local lifetime = terminal and LIMITS.kept_ms or LIMITS.live_ms
     for _, key in ipairs({ keys.meta, keys.document, keys.facts, keys.message }) do
       redis.call('PEXPIRE', key, lifetime)
     end
@@ -115,13 +117,6 @@ local function event_at(at)
     event.patch[i] = ARGV[at + 9 + i]
   end
   return event, at + 10 + size
-end
-
-local function limits_at(at)
-  return {
-    facts = tonumber(ARGV[at]), bytes = tonumber(ARGV[at + 1]),
-    live_ms = tonumber(ARGV[at + 2]), kept_ms = tonumber(ARGV[at + 3]),
-  }
 end
 
 local function admits(meta, event)

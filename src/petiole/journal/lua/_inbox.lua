@@ -15,8 +15,8 @@ local function write_inbox(meta, kind, patch, unread, shown, data)
     fields[#fields + 1] = '"' .. patch[i] .. '":' .. patch[i + 1]
   end
   local event = {
-    channel = ARGV[11], feed = ARGV[12], run = 0, id = ARGV[13], fact = true, progress = '', state = '', patch = patch,
+    channel = ARGV[7], feed = ARGV[8], run = 0, id = ARGV[9], fact = true, progress = '', state = '', patch = patch,
     body = '"kind":"' .. kind .. '","patch":{' .. table.concat(fields, ',') .. '}' .. data,
   }
-  write(meta, event, limits_at(7), false)
+  write(meta, event, false)
 end

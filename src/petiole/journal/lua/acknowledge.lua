@@ -1,7 +1,7 @@
 -- Takes notices out of an inbox. A key that hasn't come yet leaves its tombstone, so that it never will.
 -- KEYS: meta, document, facts, message, leases, pending, seen, unread
--- ARGV: 1 epoch, 2 owner, 3 whether all, 4 -, 5 -, 6 how many keys are remembered, 7–10 limits, 11 channel, 12 feed,
---       13 the event's id, 14… keys
+-- ARGV: 1 epoch, 2 owner, 3 whether all, 4 -, 5 -, 6 how many keys are remembered, 7 channel, 8 feed,
+--       9 the event's id, 10… keys
 -- Reply: {stored|duplicate, epoch, seq, facts, chain, cancel}
 local meta = load_meta() or create(ARGV[1], ARGV[2])
 local seen, unread = KEYS[7], KEYS[8]
@@ -19,14 +19,14 @@ if ARGV[3] == '1' then
     take(key)
   end
 end
-for i = 14, #ARGV do
+for i = 10, #ARGV do
   take(ARGV[i])
   if not redis.call('ZSCORE', seen, ARGV[i]) then
     remember(seen, ARGV[i], meta.seq + 1, ARGV[6])
   end
 end
-redis.call('PEXPIRE', seen, ARGV[9])
-redis.call('PEXPIRE', keys.meta, ARGV[9])
+redis.call('PEXPIRE', seen, LIMITS.live_ms)
+redis.call('PEXPIRE', keys.meta, LIMITS.live_ms)
 if taken == 0 then
   return reply('duplicate', meta)
 end

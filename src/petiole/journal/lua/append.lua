@@ -1,13 +1,13 @@
 -- Numbers, folds, keeps and rings one event of a run, or of web and reaper (run 0).
 -- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: 1 the fact's number in its run, 2 the counter's since then, 3 the run's delivery or '', 4 whether the event ends the run,
---       5–8 limits, 9… the event
+--       5… the event
 -- Reply: {stored|duplicate, epoch, seq, facts, chain, cancel} | {conflict, last} | {fenced, run} | {closed, state} | {missing}
 local meta = load_meta()
 if not meta then
   return { 'missing' }
 end
-local event = event_at(9)
+local event = event_at(5)
 local fact, counter = tonumber(ARGV[1]), tonumber(ARGV[2])
 if event.run > 0 then
   if event.run < meta.run then
@@ -43,5 +43,5 @@ if ARGV[4] == '1' then
   redis.call('HSET', keys.meta, 'live', '0')
   redis.call('ZREM', keys.leases, event.feed)
 end
-write(meta, event, limits_at(5), is_terminal(event.state), more)
+write(meta, event, is_terminal(event.state), more)
 return reply('stored', meta)

@@ -1,7 +1,7 @@
 -- Begins a run, with the event as its first fact unless cancelling was asked for.
 -- KEYS: meta, document, facts, message, leases, pending
--- ARGV: 1 worker, 2 delivery, 3 retries, 4 lease in ms, 5 silent ends allowed, 6 the message to send again or '', 7–10 limits,
---       11… the event (its run is set here), then, if there is one, the event to write when the runs have ended too often without a word
+-- ARGV: 1 worker, 2 delivery, 3 retries, 4 lease in ms, 5 silent ends allowed, 6 the message to send again or '',
+--       7… the event (its run is set here), then, if there is one, the event to write when the runs have ended too often without a word
 -- Reply: {claimed, epoch, seq, facts, chain, cancel, run, facts written, document…} | {busy, run, lease left in ms}
 --        | {closed, state} | {missing}
 local meta = load_meta()
@@ -22,7 +22,7 @@ end
 if live and meta.delivery == ARGV[2] then
   return claimed(meta.fact)
 end
-local event, after = event_at(11)
+local event, after = event_at(7)
 local retries = tonumber(ARGV[3])
 if live and retries <= attempts then
   local ends = tonumber(redis.call('ZSCORE', keys.leases, event.feed) or '0')
@@ -37,7 +37,7 @@ if live and retries <= attempts then
   if silent >= tonumber(ARGV[5]) and ARGV[after] then
     redis.call('HSET', keys.meta, 'live', '0')
     redis.call('ZREM', keys.leases, event.feed)
-    write(meta, event_at(after), limits_at(7), true)
+    write(meta, event_at(after), true)
     return { 'closed', meta.state }
   end
 end
@@ -50,10 +50,10 @@ end
 redis.call('HSET', keys.meta, 'run', integer(meta.run), 'fact', integer(written), 'counter', '0', 'live', '1', 'worker', ARGV[1],
   'delivery', ARGV[2], 'retries', ARGV[3])
 if ARGV[6] ~= '' then
-  redis.call('SET', keys.message, ARGV[6], 'PX', ARGV[9])
+  redis.call('SET', keys.message, ARGV[6], 'PX', LIMITS.live_ms)
 end
 redis.call('ZADD', keys.leases, integer(now_ms() + tonumber(ARGV[4])), event.feed)
 if written == 1 then
-  write(meta, event, limits_at(7), false)
+  write(meta, event, false)
 end
 return claimed(written)

@@ -1,8 +1,8 @@
 -- Writes a verdict over a run whose lease is still expired.
 -- KEYS: meta, document, facts, message, leases, pending
--- ARGV: 1 run, 2 lease in ms or '', 3 whether the event ends the run, 4–7 limits, 8… the event
+-- ARGV: 1 run, 2 lease in ms or '', 3 whether the event ends the run, 4… the event
 -- Reply: as append
-local event = event_at(8)
+local event = event_at(4)
 local meta = load_meta()
 if not meta then
   redis.call('ZREM', keys.leases, event.feed)
@@ -21,5 +21,5 @@ if ARGV[2] == '' then
 else
   redis.call('ZADD', keys.leases, integer(now + tonumber(ARGV[2])), event.feed)
 end
-write(meta, event, limits_at(4), is_terminal(event.state))
+write(meta, event, is_terminal(event.state))
 return reply('stored', meta)

@@ -1,11 +1,11 @@
 -- Puts a notice into an inbox, once for each key, and makes the inbox if there is none.
 -- KEYS: meta, document, facts, message, leases, pending, seen, unread
--- ARGV: 1 epoch, 2 owner, 3 key, 4 the notice, 5 how many notices the document shows, 6 how many keys are remembered, 7–10 limits,
---       11 channel, 12 feed, 13 the event's id
+-- ARGV: 1 epoch, 2 owner, 3 key, 4 the notice, 5 how many notices the document shows, 6 how many keys are remembered,
+--       7 channel, 8 feed, 9 the event's id
 -- Reply: {stored|duplicate, epoch, seq, facts, chain, cancel}
 local meta = load_meta() or create(ARGV[1], ARGV[2])
 local seen, unread, key = KEYS[7], KEYS[8], ARGV[3]
-redis.call('PEXPIRE', keys.meta, ARGV[9])
+redis.call('PEXPIRE', keys.meta, LIMITS.live_ms)
 if redis.call('ZSCORE', seen, key) then
   return reply('duplicate', meta)
 end
@@ -21,6 +21,6 @@ if shown > tonumber(ARGV[5]) then
   shown = shown - 1
 end
 write_inbox(meta, 'notice', patch, count, shown, ',"data":' .. ARGV[4])
-redis.call('PEXPIRE', seen, ARGV[9])
-redis.call('PEXPIRE', unread, ARGV[9])
+redis.call('PEXPIRE', seen, LIMITS.live_ms)
+redis.call('PEXPIRE', unread, LIMITS.live_ms)
 return reply('stored', meta)
