@@ -105,9 +105,14 @@ class PostgresServer:
     def kill(self) -> None:
         """End it at once with all its processes, as when its machine dies."""
         if self._process is not None:
+            # Stopped first, so that it starts no process meanwhile: one that is left over has the shared memory, and no other
+            # server can begin.
+            os.kill(self._process.pid, signal.SIGSTOP)
+            family = _family(self._process.pid)
             self._signal(signal.SIGKILL)
             self._process.wait(10)
             self._process = None
+            wait_until(lambda: not any(map(_lives, family)), 10, "all of PostgreSQL's processes have ended")
 
     def restart(self) -> None:
         """Kill it and start it again on the same port and directory."""
@@ -126,6 +131,12 @@ class PostgresServer:
         for process in _family(self._process.pid):
             with suppress(ProcessLookupError):
                 os.kill(process, number)
+
+
+def _lives(process: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 def _family(leader: int) -> list[int]:
