@@ -31,7 +31,8 @@ TRUSTED_NOW: Final = 1.0
 # What an idle connection's buffer has room for, in bytes: half of what Linux gives a new one (`net.ipv4.tcp_wmem`, 16 KiB).
 SENT_AT_ONCE: Final = 8192
 
-Command: TypeAlias = tuple[str | int, ...]
+# Texts only: of a number hiredis asks for its `repr`, and if a signal raises there (a soft time limit) it ends the process.
+Command: TypeAlias = tuple[str, ...]
 # A connection, the instant of its last reply, and how many replies are owed on it.
 _Kept: TypeAlias = tuple[Any, float, int]
 # Waits for the replies to commands that were sent.

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from petiole.errors import Fenced, Unavailable
 from petiole.events import ZERO_CHAIN, Cursor, Draft
@@ -817,6 +822,66 @@ class TestBegun:
             assert outbox.flush(SOON)
         assert begins.begun == 0
         assert messages(begins) == ["first", "second"]
+
+
+# Sends this process a signal again and again, each time after a while that nobody can foresee.
+ALARM = """
+import os, random, signal, sys, time
+while True:
+    os.kill(int(sys.argv[1]), signal.SIGUSR1)
+    time.sleep(random.uniform(0, 0.0003))
+"""
+
+
+class TestTimeLimits:
+    """Celery raises a soft time limit in the task's thread, wherever that is just then."""
+
+    @pytest.fixture
+    def limited(self):
+        """What makes a call, and says whether no limit has broken it off."""
+        armed = False
+
+        def handle(*_):
+            nonlocal armed
+            if armed:
+                armed = False
+                raise SoftTimeLimitExceeded
+
+        def call(function, *arguments):
+            nonlocal armed
+            try:
+                armed = True
+                function(*arguments)
+                armed = False
+            except SoftTimeLimitExceeded:
+                return False
+            finally:
+                armed = False
+            return True
+
+        before = signal.signal(signal.SIGUSR1, handle)
+        alarm = subprocess.Popen([sys.executable, "-c", ALARM, str(os.getpid())])
+        yield call
+        alarm.kill()
+        alarm.wait()
+        signal.signal(signal.SIGUSR1, before)
+
+    def test_what_was_said_is_kept_in_order_wherever_they_break_in(self, limited, make_settings, redis_servers):
+        journal = RedisJournal(make_settings(redis_servers(VARIANTS[0]).url, facts_kept=100_000))
+        said, broken, numbers = [], 0, count()
+        with started(journal, make_settings()) as outbox:
+            while broken < 100:
+                number = next(numbers)
+                if limited(outbox.put, line(str(number))):
+                    said.append(number)
+                else:
+                    broken += 1
+                time.sleep(0.0003 * (number % 3))  # so that facts are begun, too, and not only queued
+            # Not by a flush: that would give back a lock that was left taken.
+            wait_until(lambda: not outbox._queue and outbox._sending is None, what="all of it is with the journal")
+        kept = [int(message) for message in messages(journal)]
+        assert kept == sorted(set(kept))
+        assert set(said) <= set(kept)
 
 
 class TestFactsThatComeOften:

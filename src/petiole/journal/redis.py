@@ -364,7 +364,7 @@ class RedisJournal:
 
     def _command(self, word: str, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Command:
         found = self._script(name)
-        return (word, found.digest if word == "EVALSHA" else found.source, len(keys), *keys, *arguments)
+        return (word, found.digest if word == "EVALSHA" else found.source, str(len(keys)), *keys, *arguments)
 
     def _index(self, owner: str, feed: str) -> None:
         if feed.startswith("task:"):
@@ -397,7 +397,7 @@ class RedisJournal:
         key = self._names.owner(owner)
         top = "+inf" if before is None else f"({before}"
         with speaking(self._settings.journal_url):
-            [rows] = self._call(("ZREVRANGEBYSCORE", key, top, "-inf", "WITHSCORES", "LIMIT", 0, limit))
+            [rows] = self._call(("ZREVRANGEBYSCORE", key, top, "-inf", "WITHSCORES", "LIMIT", "0", str(limit)))
         feeds = [member.decode() for member in rows[::2]]
         found = self._readable(feeds)
         gone = [feed for feed, snapshot in found.items() if snapshot is None or snapshot.owner != owner]

@@ -66,6 +66,8 @@ class _Fact:
     # Where the task's thread has sent it, or may have: under which number, and what is to be heard of it.
     number: int = 0
     begun: Begun | None = None
+    # Locked until the sending thread is done with it, where the task's thread waits for that.
+    handed: threading.Lock | None = None
 
 
 @dataclass(slots=True)
@@ -134,7 +136,10 @@ class Outbox:
         self._looks = False
         # Which thread said the last fact that it left to the sending thread, when, and how long it had computed until then.
         self._spoke = (0, 0.0, 0.0)
-        self._changed = threading.Condition()
+        # Taken by itself, and not as the condition: a time limit that is raised while Python code takes or gives back a lock
+        # would leave it taken.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -146,7 +151,7 @@ class Outbox:
 
     def put(self, draft: Draft, *, otherwise: Draft | None = None) -> None:
         """Queue a fact. `otherwise` is sent in its place if the feed's state doesn't admit it."""
-        with self._changed:
+        with self._lock:
             if self._stopped or self._closed:
                 return
             self._hear_begun()
@@ -161,24 +166,27 @@ class Outbox:
             if fact.begun is None or not (self._often and self._looks):
                 self._changed.notify_all()
             if fact.begun is None and self._computes() and is_next and not self.signals.away:
-                # It would keep the interpreter from the sending thread for many times this long.
-                self._changed.wait_for(self._is_idle, HANDOVER)
+                fact.handed = threading.Lock()
+                fact.handed.acquire()
+        if fact.handed is not None:
+            # Else the task would keep the interpreter from the sending thread for many times this long.
+            fact.handed.acquire(timeout=HANDOVER)
 
     def touch(self) -> None:
         """Say that the progress has moved; its newest value goes out when it is due."""
-        with self._changed:
+        with self._lock:
             self.steps.dirty = True
             self._changed.notify_all()
 
     def close(self) -> None:
         """Take no more; the thread ends once everything has been kept."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
         """Wait until the journal has everything, at most `timeout` seconds; says whether it has."""
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
             return self._changed.wait_for(self._is_empty, timeout)
 
@@ -271,10 +279,12 @@ class Outbox:
                 # The journal refuses this event for good: it is set aside, and the rest goes on.
                 log.exception("event_refused", extra={"feed": self._standing.feed})
             finally:
-                with self._changed:
+                with self._lock:
                     self._sending = None
                     self._changed.notify_all()
-        with self._changed:
+                if isinstance(draft, _Fact) and draft.handed is not None:
+                    draft.handed.release()
+        with self._lock:
             self._stopped = True
             self._changed.notify_all()
         if self.has_ended:
@@ -283,7 +293,7 @@ class Outbox:
     def _next(self) -> _Fact | Draft | None:
         """Wait for what is to be sent next; `None` when the thread is to end."""
         while True:
-            with self._changed:
+            with self._lock:
                 now = self._clock()
                 if self._stopped or (self._closed and self._is_empty()):
                     return None
@@ -327,7 +337,7 @@ class Outbox:
         """Send a counter once: if the journal is away, the next one says more."""
         # Read without the lock: the task's thread may hold its own lock while it puts a fact.
         draft = replace(draft, progress=self._newest())
-        with self._changed:
+        with self._lock:
             if self._queue:
                 # Queued since this counter was chosen, with the progress of before: it goes first, or progress would go back.
                 self.steps.dirty = True
@@ -339,7 +349,7 @@ class Outbox:
                 self.touch()
         except Unavailable:
             self.signals.away = True
-            with self._changed:
+            with self._lock:
                 self.steps.dirty = True
                 self._next_counter = self._clock() + LONGEST_PAUSE / 2
                 if self._closed:
@@ -449,7 +459,7 @@ class Outbox:
             self._stop()
 
     def _stop(self) -> None:
-        with self._changed:
+        with self._lock:
             self.signals.fenced = True
             self._stopped = True
             self.steps.dirty = False  # as in `_hear`
