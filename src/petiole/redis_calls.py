@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias, cast
 
 import hiredis
+import redis
 from redis.exceptions import RedisError, ResponseError
 
 from petiole.connection import Client
@@ -45,13 +46,15 @@ class Awaited:
 
     def __init__(self, connection: Any, read: Replies) -> None:
         self._connection = connection
-        self._read = read
-        self._replies: list[Any] | RedisError | None = None
+        self._read: Replies | None = read
+        # What a reading leaves that a signal breaks off: the connection may be another call's by then.
+        self._replies: list[Any] | RedisError = redis.ConnectionError("The reading of the replies was broken off.")
 
     def __call__(self) -> list[Any]:
-        if self._replies is None:
+        read, self._read = self._read, None
+        if read is not None:
             try:
-                self._replies = self._read()
+                self._replies = read()
             except RedisError as error:
                 self._replies = error
         if isinstance(self._replies, RedisError):
@@ -61,7 +64,7 @@ class Awaited:
     def heard(self) -> list[Any] | None:
         """Return the replies if they have come; `None` too where one is an error, which a call raises."""
         with suppress(RedisError, OSError):
-            if self._replies is not None or self._connection.can_read():
+            if self._read is None or self._connection.can_read():
                 return self()
         return None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
+from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import NoScriptError, ResponseError
 
 from petiole import redis_calls
@@ -198,6 +200,30 @@ def test_an_error_is_not_heard_but_raised(calls: Calls) -> None:
         with pytest.raises(NoScriptError):
             replies()
     assert calls(("PING",)) == [b"PONG"]
+
+
+def test_replies_whose_reading_was_broken_off_are_not_read_from_what_is_another_calls(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls(("SET", "a", "1"))
+    replies = calls.begin_now(("GET", "a"))
+    assert replies is not None
+    with monkeypatch.context() as limited:
+        # A soft time limit, wherever Python looks for signals.
+        limited.setattr(replies._connection, "read_response", lambda: signal.raise_signal(signal.SIGUSR1))
+        before = signal.signal(signal.SIGUSR1, break_off)
+        with pytest.raises(SoftTimeLimitExceeded):
+            replies()
+        signal.signal(signal.SIGUSR1, before)
+    other = calls.begin(("GET", "b"))
+    assert replies.heard() is None
+    with pytest.raises(redis.ConnectionError, match="broken off"):
+        replies()
+    assert other() == [None]
+
+
+def break_off(*_: object) -> None:
+    raise SoftTimeLimitExceeded
 
 
 def test_a_connection_that_has_ended_is_not_heard_but_raised(server: RedisServer, calls: Calls) -> None:
