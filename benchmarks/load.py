@@ -14,7 +14,7 @@ ROUNDS: Final = 5
 STEADY: Final = 1000.0
 SECONDS: Final = 8.0
 # P3: the rates that are tried, from below, until the delay says that a rate is too much.
-RATES: Final = (5000, 7000, 8000, 9000, 10000, 11000, 12000, 14000, 16000, 18000, 20000, 24000)
+RATES: Final = (4000, 5000, 6000, 7000, 8000, 9000, 10000, 11000, 12000, 14000, 16000, 18000, 20000, 24000)
 RATE_SECONDS: Final = 3.0
 RATE_ROUNDS: Final = 3
 RATE_LIMIT: Final = 50.0

@@ -15,7 +15,7 @@ from petiole.web.tokens import Asker, Tokens
 
 log = logging.getLogger(__name__)
 
-# So few take a quarter of a millisecond, for which an event may have to wait.
+# An event may have to wait for as long as so many take.
 AT_ONCE: Final = 50
 BETWEEN: Final = 0.005
 

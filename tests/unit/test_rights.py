@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from flask import Flask
+
+from petiole.journal.memory import MemoryJournal
+from petiole.web.problems import Problem
+from petiole.web.rights import AT_ONCE, Rights, Watched
+from petiole.web.tokens import Asker, Tokens
+
+WATCHES = 2 * AT_ONCE + 10
+
+
+class Watching:
+    """So many browsers, each with a feed of its own."""
+
+    def __init__(self, number: int) -> None:
+        self.feeds = {f"sid-{at}": f"task:{at}" for at in range(number)}
+
+    def watches(self) -> Iterable[Watched]:
+        for sid, feed in list(self.feeds.items()):
+            yield Watched(sid, Asker("ann"), feed, "ann")
+
+    def refuse(self, sid: str, feed: str, problem: Problem) -> None:
+        assert problem.status == 404
+        assert self.feeds.pop(sid) == feed
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_every_watch_is_asked_for_and_events_go_on_meanwhile(allowed: bool, make_settings) -> None:
+    settings = make_settings()
+    watching = Watching(WATCHES)
+    asked: list[str] = []
+    asked_at_once: list[int] = []
+
+    def may_watch(feed: str, _user: str, _owner: str) -> bool:
+        asked.append(feed)
+        return allowed
+
+    rights = Rights(
+        Flask("rights"),
+        watching,
+        may_watch=may_watch,
+        tokens=Tokens(MemoryJournal(settings), settings),
+        every=1.0,
+        sleep=lambda _seconds: asked_at_once.append(len(asked) - sum(asked_at_once)),
+    )
+    rights.look()
+    assert asked == [f"task:{at}" for at in range(WATCHES)]
+    assert len(watching.feeds) == (WATCHES if allowed else 0)
+    assert max(asked_at_once) <= AT_ONCE
