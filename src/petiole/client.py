@@ -334,7 +334,7 @@ class TaskClient:
             made.on(name, handler, namespace=NAMESPACE)
         return made
 
-    def start(self, path: str, body: dict[str, Any], *, on_event: OnEvent = None) -> TaskView:
+    def start(self, path: str, body: dict[str, Any], *, on_event: OnEvent = None, on_reset: OnReset = None) -> TaskView:
         """Post JSON to a route that starts a task, and follow it from the cursor of the 202.
 
         Raises:
@@ -344,7 +344,13 @@ class TaskClient:
         if response.status_code != 202:
             raise Refused(_problem(response))
         accepted = response.json()
-        return self.watch(accepted["feed"], cursor=accepted["cursor"], document=accepted["document"], on_event=on_event)
+        return self.watch(
+            accepted["feed"],
+            cursor=accepted["cursor"],
+            document=accepted["document"],
+            on_event=on_event,
+            on_reset=on_reset,
+        )
 
     def watch(
         self,
