@@ -23,7 +23,7 @@ from engineio.exceptions import QueueEmpty
 from engineio.packet import PING, PONG, Packet
 from geventwebsocket.websocket import Header, WebSocket
 
-from petiole.web import guard
+from petiole.web import pings
 from petiole.web.answer import Answer
 from petiole.web.guard import Guard
 from petiole.web.packets import Malformed
@@ -158,40 +158,68 @@ class Herd:
 
 
 def test_a_herd_is_pinged_a_few_at_a_time_and_soon_enough():
-    herd = Herd(200)
+    herd = Herd(1000)
     herd.now += herd.server.eio.ping_interval + 0.01
     told = []
-    for _ in range(round(guard.PINGS_WITHIN / guard.PING_TICK) * 6):
+    for _ in range(round(pings.WITHIN / pings.TICK) * 6):
         before = herd.pinged()
-        herd.guard.ping()
+        herd.guard.pings.send()
         told.append(herd.pinged() - before)
-    assert max(told) == 200 * guard.PING_TICK / guard.PINGS_WITHIN
-    assert sum(told) == 200
+    assert max(told) == 1000 * pings.TICK / pings.WITHIN
+    assert sum(told) == 1000
 
 
-def test_nobody_is_pinged_too_early():
-    herd = Herd(3)
-    herd.now += herd.server.eio.ping_interval - 0.01
-    herd.guard.ping()
+def test_a_herd_spreads_over_the_interval_with_its_first_ping():
+    herd = Herd(1000)
+    interval = herd.server.eio.ping_interval
+    herd.now += interval * pings.EARLIEST - 0.01
+    herd.guard.pings.send()
     assert herd.pinged() == 0
+    told = []
+    for _ in range(8):
+        herd.now += interval * (1 - pings.EARLIEST) / 8
+        before = herd.pinged()
+        send(herd)
+        told.append(herd.pinged() - before)
+    assert min(told) > 60
+    assert sum(told) > 990
 
 
-def pings(herd: Herd, *, after: float) -> None:
+def test_nobody_is_pinged_again_before_the_interval_has_passed():
+    herd = Herd(3)
+    send(herd, after=herd.server.eio.ping_interval)
+    for made in herd.sockets:
+        made.poll()
+        made.receive(Packet(PONG))
+    send(herd, after=herd.server.eio.ping_interval - 0.01)
+    assert herd.pinged() == 0
+    send(herd, after=0.01)
+    assert herd.pinged() == 3
+
+
+def test_what_is_called_sends_as_soon_as_a_ping_is_due():
+    herd = Herd(1)
+    assert herd.guard.pings.pause() == pings.IDLE
+    herd.now += herd.server.eio.ping_interval
+    assert herd.guard.pings.pause() == pings.TICK
+
+
+def send(herd: Herd, *, after: float = 0.0) -> None:
     herd.now += after
     for _ in herd.sockets:  # as often as it takes: a few go out at a time
-        herd.guard.ping()
+        herd.guard.pings.send()
 
 
 def test_a_client_that_answers_no_ping_is_closed_in_time_and_taken_out():
     herd = Herd(3)
     eio = herd.server.eio
-    pings(herd, after=eio.ping_interval)
+    send(herd, after=eio.ping_interval)
     for made in herd.sockets:
         made.last_ping -= eio.ping_timeout + 1  # the wall's clock, which Engine.IO asks, isn't the guard's
     herd.sockets[0].receive(Packet(PONG))
-    pings(herd, after=eio.ping_timeout)
+    send(herd, after=eio.ping_timeout)
     assert [made.closed for made in herd.sockets] == [False, False, False]
-    pings(herd, after=2 * guard.PING_TICK)
+    send(herd, after=2 * pings.IDLE)
     assert [made.closed for made in herd.sockets] == [False, True, True]
     assert [packet.packet_type for packet in herd.sockets[1].poll()] == [PING]
     assert herd.sockets[1].poll() == []  # the end of a WebSocket's writer, which closes it
@@ -202,12 +230,12 @@ def test_a_client_that_answers_no_ping_is_closed_in_time_and_taken_out():
 def test_where_the_clock_was_set_back_a_silent_client_is_looked_at_again():
     herd = Herd(1)
     eio = herd.server.eio
-    pings(herd, after=eio.ping_interval)
+    send(herd, after=eio.ping_interval)
     for _ in range(2):
-        pings(herd, after=eio.ping_timeout + 2 * guard.PING_TICK)
+        send(herd, after=eio.ping_timeout + 2 * pings.IDLE)
         assert not herd.sockets[0].closed
     herd.sockets[0].last_ping -= eio.ping_timeout + 1
-    pings(herd, after=eio.ping_timeout + 2 * guard.PING_TICK)
+    send(herd, after=eio.ping_timeout + 2 * pings.IDLE)
     assert herd.sockets[0].closed
 
 

@@ -1,9 +1,9 @@
 """The fence around python-engineio and python-socketio: bounds what one connection can make this process hold, do or log.
 
 What Petiole needs of these libraries beyond their documentation is here, in `packets.py`, `websockets.py`, `polling.py`,
-`outgoing.py` and `window.py`; `tests/unit/test_guard.py` names it, and fails when they change. Where one of these things is
-missing its protection is off, which is said once, and sockets go on. Everything is set on the one server object and its
-connections, but for gevent-websocket's unmasking.
+`outgoing.py`, `pings.py` and `window.py`; `tests/unit/test_guard.py` names it, and fails when they change. Where one of these
+things is missing its protection is off, which is said once, and sockets go on. Everything is set on the one server object and
+its connections, but for gevent-websocket's unmasking.
 """
 
 from __future__ import annotations
@@ -12,30 +12,23 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from contextlib import suppress
-from itertools import islice, takewhile
-from math import ceil
 from typing import Any, Final
 
 from engineio.exceptions import ContentTooLongError, SocketIsClosedError
-from engineio.packet import PING, Packet
 
 from petiole.errors import SetupError
-from petiole.web import outgoing
+from petiole.web import outgoing, pings
 from petiole.web.budget import Bucket
 from petiole.web.known import Off, missing_of
 from petiole.web.outgoing import Outgoing
 from petiole.web.packets import NEEDED, Malformed, checked_packet
+from petiole.web.pings import Pings
 from petiole.web.polling import take_in_parts
 from petiole.web.websockets import checked_websocket
 
 log = logging.getLogger(__name__)
 
 TICK: Final = 1.0
-# Pings go out so often, and those of all connections within so many seconds at most: a herd that came at once stays one, and
-# would hold up the events of all when its pings are due.
-PING_TICK: Final = 0.1
-PINGS_WITHIN: Final = 5.0
 # A connection has to join a namespace, and to complete the attachments that it declared, within JOIN_WITHIN + TICK.
 JOIN_WITHIN: Final = 8.0
 # A thousand joined connections are looked at one by one only so often, in seconds.
@@ -51,12 +44,11 @@ LINES_PER_SECOND: Final = 0.1
 
 # The protection without which there is no other.
 CONNECTIONS: Final = "against hostile connections"
-_PINGED: Final = ("schedule_ping", "check_ping_timeout", "last_ping", "send", "closing", "closed")
 _MANAGER: Final = tuple(f"manager.{name}" for name in ("get_namespaces", "sid_from_eio_sid", "eio_sid_from_sid"))
 
 
 class Guard:
-    """Watches over one `socketio.Server`, with one background task for all sockets; the pings are its, too.
+    """Watches over one `socketio.Server`, with one background task for all sockets; it sends their pings, too.
 
     `text_only`: a namespace that takes no attachments, and only these `events`.
     """
@@ -78,10 +70,6 @@ class Guard:
         self._sweeping = False
         self.wires: dict[str, Any] = {}
         self._unjoined: dict[str, float] = {}
-        # When the next ping of each is due, and when the answer to its last one is; in that order, as the time is one for all.
-        self._pings: dict[str, float] = {}
-        self._answers: dict[str, float] = {}
-        self._looked_after = False
         self._look_at_all = 0.0
         # Connections that have ended, and whether a sweep has found them open after that.
         self._ended: dict[str, bool] = {}
@@ -93,11 +81,14 @@ class Guard:
         self._off = Off()
         # Whether a handler's answer may be an `Answer`.
         self.takes_answers = False
+        looked_after = False
         if self._fence_connections():
             self._check_packets(text_only=text_only, events=events)
             self._bound_frames()
             # Engine.IO's task that looks at one socket after the other isn't needed: who has a ping to answer is known here.
-            self._looked_after, self._eio.start_service_task = getattr(self._eio, "start_service_task", False), False
+            looked_after, self._eio.start_service_task = getattr(self._eio, "start_service_task", False), False
+        self._looked_after = looked_after
+        self.pings = Pings(self._eio, answers=looked_after, clock=clock)
 
     def _fence_connections(self) -> bool:
         """Stand between Engine.IO and Socket.IO; without that nothing else of this could act on what it finds."""
@@ -197,33 +188,6 @@ class Guard:
         self._look_at_all = now + LOOK_AT_ALL_EVERY
         return list(self._eio.sockets)
 
-    def ping(self) -> None:
-        """Send the pings that are due, or as many of them as there is time for; and close who hasn't answered."""
-        now = self._clock()
-        for eio_sid in self._by(now, self._answers):
-            socket = self._eio.sockets.get(eio_sid)
-            if socket is not None and not socket.closing and not socket.closed and socket.check_ping_timeout():
-                # The server's clock has been set back.
-                self._answers[eio_sid] = now + self._eio.ping_timeout
-        for eio_sid in self._by(now, self._pings, limit=ceil(len(self._pings) * PING_TICK / PINGS_WITHIN)):
-            self._ping(eio_sid)
-
-    def _by(self, now: float, times: dict[str, float], *, limit: int | None = None) -> list[str]:
-        """Take out the first ones whose time has come."""
-        found = [eio_sid for eio_sid, _ in takewhile(lambda item: item[1] <= now, islice(times.items(), limit))]
-        for eio_sid in found:
-            times.pop(eio_sid, None)
-        return found
-
-    def _ping(self, eio_sid: str) -> None:
-        socket = self._eio.sockets.get(eio_sid)
-        if socket is not None and not socket.closing and not socket.closed:
-            socket.last_ping = time.time()
-            if self._looked_after:
-                self._answers[eio_sid] = self._clock() + self._eio.ping_timeout + PING_TICK
-            with suppress(SocketIsClosedError):
-                socket.send(Packet(PING))
-
     def admits(self, eio_socket: Any, frame: str | bytes) -> bool:
         """Whether Engine.IO can take this WebSocket frame; what it can't would end its thread with a traceback."""
         if not isinstance(frame, str):
@@ -258,21 +222,13 @@ class Guard:
             socket.poll, socket.send = going.poll, going.send
         else:
             self._off.say("of Python's long-polling clients against much at once", f"socket.{lacking}")
-        lacking = missing_of(socket, *_PINGED) or missing_of(self._eio, "ping_interval", "ping_timeout")
+        lacking = missing_of(socket, *pings.NEEDED) or missing_of(self._eio, *pings.NEEDED_OF_SERVER)
         if lacking is None:
-            socket.schedule_ping = lambda: self._schedule_ping(socket)
+            self.pings.take_over(socket)
         else:
             self._off.say("against a thread for each socket's pings", f"socket.{lacking}")
             self._eio.start_service_task = self._looked_after
         return self._connected(eio_sid, environ)
-
-    def _schedule_ping(self, socket: Any) -> None:
-        # Engine.IO starts a thread that sleeps until the next ping, for each socket, and past the socket's end.
-        if socket.last_ping:
-            socket.last_ping = None
-            self._answers.pop(socket.sid, None)
-            self._pings.pop(socket.sid, None)
-            self._pings[socket.sid] = self._clock() + self._eio.ping_interval
 
     def _on_disconnect(self, eio_sid: str, reason: str) -> None:
         try:
@@ -280,7 +236,8 @@ class Guard:
         finally:
             self._ended[eio_sid] = False
             self._server._binary_packet.pop(eio_sid, None)
-            for table in (self._unjoined, self._pings, self._answers, self._faults, self._connects, self._held):
+            self.pings.forget(eio_sid)
+            for table in (self._unjoined, self._faults, self._connects, self._held):
                 table.pop(eio_sid, None)
 
     def _on_post(self, socket: Any, take: Callable[[dict[str, Any]], None], environ: dict[str, Any]) -> None:
@@ -350,11 +307,13 @@ class Guard:
         self._unsaid = 0
 
     def _run(self) -> None:
+        sweeps_at = self._clock() + TICK
         while True:
-            for _ in range(round(TICK / PING_TICK)):
-                self._server.sleep(PING_TICK)
-                self._do(self.ping)
-            self._do(self.sweep)
+            self._server.sleep(self.pings.pause())
+            self._do(self.pings.send)
+            if self._clock() >= sweeps_at:
+                sweeps_at = self._clock() + TICK
+                self._do(self.sweep)
 
     def _do(self, part: Callable[[], None]) -> None:
         try:
