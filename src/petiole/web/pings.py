@@ -20,7 +20,7 @@ from engineio.packet import PING, Packet
 from petiole.web.times import Times
 
 # `send` is called after so many seconds where pings are due, and after so many where none is.
-TICK: Final = 0.01
+TICK: Final = 0.05
 IDLE: Final = 0.1
 # Pings that are due at once go out within so many seconds: a browser waits for longer (pingInterval + pingTimeout).
 WITHIN: Final = 5.0
