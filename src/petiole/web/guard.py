@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 TICK: Final = 1.0
 # A connection has to join a namespace, and to complete the attachments that it declared, within JOIN_WITHIN + TICK.
 JOIN_WITHIN: Final = 8.0
-# A thousand joined connections are looked at one by one only so often, in seconds.
+# A thousand joined connections are looked at one by one only so often, in seconds, and so many in one go.
 LOOK_AT_ALL_EVERY: Final = 4.0
+LOOK_AT_ONCE: Final = 50
 FAULTS: Final = 3
 # Undelivered attachments, in units of `max_http_buffer_size`: of one connection, and of all of them.
 HELD_BY_ONE: Final = 4
@@ -88,7 +89,7 @@ class Guard:
             # Engine.IO's task that looks at one socket after the other isn't needed: who has a ping to answer is known here.
             looked_after, self._eio.start_service_task = getattr(self._eio, "start_service_task", False), False
         self._looked_after = looked_after
-        self.pings = Pings(self._eio, answers=looked_after, clock=clock)
+        self.pings = Pings(self._eio, answers=looked_after, clock=clock, sleep=server.sleep)
 
     def _fence_connections(self) -> bool:
         """Stand between Engine.IO and Socket.IO; without that nothing else of this could act on what it finds."""
@@ -169,7 +170,9 @@ class Guard:
             else:
                 self._ended[eio_sid] = True
         namespaces = list(self._server.manager.get_namespaces())
-        for eio_sid in self._suspects(now):
+        for number, eio_sid in enumerate(self._suspects(now), start=1):
+            if number % LOOK_AT_ONCE == 0:
+                self._server.sleep(0)  # events go on meanwhile
             if any(self._server.manager.sid_from_eio_sid(eio_sid, name) for name in namespaces):
                 self._unjoined.pop(eio_sid, None)
             elif now - self._unjoined.setdefault(eio_sid, now) >= self._join_within:

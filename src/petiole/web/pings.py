@@ -34,11 +34,15 @@ NEEDED_OF_SERVER: Final = ("sockets", "ping_interval", "ping_timeout")
 class Pings:
     """The pings of one Engine.IO server. `send` is to be called after each `pause`.
 
-    `answers`: sockets whose answers don't come in time are closed here, in place of Engine.IO's service task.
+    `answers`: sockets whose answers don't come in time are closed here, in place of Engine.IO's service task. `sleep`: the
+    server's own.
     """
 
-    def __init__(self, eio: Any, *, answers: bool, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, eio: Any, *, answers: bool, clock: Callable[[], float], sleep: Callable[[float], object]
+    ) -> None:
         self._eio = eio
+        self._sleep = sleep
         self._looks_for_answers = answers
         self._clock = clock
         self._pings = Times()
@@ -67,6 +71,7 @@ class Pings:
                 self._answers.set(eio_sid, now + self._eio.ping_timeout)
         for eio_sid in self._pings.take(now, limit=ceil(len(self._pings) * TICK / WITHIN)):
             self._ping(eio_sid)
+            self._sleep(0)  # what has come meanwhile goes first
 
     def _ping(self, eio_sid: str) -> None:
         socket = self._eio.sockets.get(eio_sid)

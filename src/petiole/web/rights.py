@@ -16,8 +16,8 @@ from petiole.web.tokens import Asker, Tokens
 log = logging.getLogger(__name__)
 
 # An event may have to wait for as long as so many take.
-AT_ONCE: Final = 50
-BETWEEN: Final = 0.005
+AT_ONCE: Final = 20
+BETWEEN: Final = 0.002
 
 
 class Watched(NamedTuple):
