@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from flask import Flask
 
 from petiole.journal.memory import MemoryJournal
+from petiole.settings import Settings
 from petiole.web.problems import Problem
 from petiole.web.rights import AT_ONCE, Rights, Watched
 from petiole.web.tokens import Asker, Tokens
@@ -19,13 +21,20 @@ class Watching:
     def __init__(self, number: int) -> None:
         self.feeds = {f"sid-{at}": f"task:{at}" for at in range(number)}
 
-    def watches(self) -> Iterable[Watched]:
+    def watches(self, *, by_token: bool = False) -> Iterable[Watched]:
+        if by_token:
+            return
         for sid, feed in list(self.feeds.items()):
             yield Watched(sid, Asker("ann"), feed, "ann")
 
     def refuse(self, sid: str, feed: str, problem: Problem) -> None:
         assert problem.status == 404
         assert self.feeds.pop(sid) == feed
+
+
+def rights_of(watching: Watching, settings: Settings, **more: Any) -> Rights:
+    tokens = Tokens(MemoryJournal(settings), settings)
+    return Rights(Flask("rights"), watching, tokens=tokens, every=1.0, **more)
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -39,15 +48,34 @@ def test_every_watch_is_asked_for_and_events_go_on_meanwhile(allowed: bool, make
         asked.append(feed)
         return allowed
 
-    rights = Rights(
-        Flask("rights"),
+    rights = rights_of(
         watching,
+        settings,
         may_watch=may_watch,
-        tokens=Tokens(MemoryJournal(settings), settings),
-        every=1.0,
+        changes=lambda: True,
         sleep=lambda _seconds: asked_at_once.append(len(asked) - sum(asked_at_once)),
     )
     rights.look()
     assert asked == [f"task:{at}" for at in range(WATCHES)]
     assert len(watching.feeds) == (WATCHES if allowed else 0)
     assert max(asked_at_once) <= AT_ONCE
+
+
+def test_where_the_rule_cannot_change_only_tokens_are_looked_at(make_settings) -> None:
+    watching = Watching(1)
+    asked: list[str] = []
+
+    def may_watch(feed: str, _user: str, _owner: str) -> bool:
+        asked.append(feed)
+        return True
+
+    changes = [False]
+    rights = rights_of(
+        watching, make_settings(), may_watch=may_watch, changes=lambda: changes[0], sleep=lambda _seconds: None
+    )
+    rights.look()
+    assert asked == []
+    # An application may give its rule later.
+    changes[0] = True
+    rights.look()
+    assert asked == ["task:0"]

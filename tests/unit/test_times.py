@@ -1,49 +1,68 @@
 from __future__ import annotations
 
-import math
-
 from petiole.web.times import Times
+
+ALL = 1000
+
+
+def times() -> Times:
+    return Times(grain=0.5, now=100.0)
 
 
 def test_names_are_taken_once_in_the_order_of_their_times():
-    times = Times()
-    for name, at in (("c", 3.0), ("a", 1.0), ("b", 2.0)):
-        times.set(name, at)
-    assert times.first() == 1.0
-    assert times.take(0.9) == []
-    assert times.take(2.0) == ["a", "b"]
-    assert times.take(2.0) == []
-    assert times.take(math.inf) == ["c"]
-    assert times.first() == math.inf
+    some = times()
+    for name, at in (("c", 103.0), ("a", 101.0), ("b", 102.0)):
+        some.set(name, at)
+    assert some.take(100.9, limit=ALL) == []
+    assert some.take(102.0, limit=ALL) == ["a", "b"]
+    assert some.take(102.0, limit=ALL) == []
+    assert some.take(200.0, limit=ALL) == ["c"]
+    assert len(some) == 0
+
+
+def test_nothing_is_taken_before_its_time_and_nothing_later_than_the_grain_after_it():
+    some = times()
+    some.set("a", 101.1)
+    assert some.take(101.4, limit=ALL) == []
+    assert some.take(101.5, limit=ALL) == ["a"]
 
 
 def test_only_the_last_time_of_a_name_counts():
-    times = Times()
-    times.set("later", 1.0)
-    times.set("later", 2.0)
-    times.set("sooner", 2.0)
-    times.set("sooner", 1.0)
-    assert len(times) == 2
-    assert times.take(1.0) == ["sooner"]
-    assert times.take(2.0) == ["later"]
-    assert times.take(math.inf) == []
+    some = times()
+    some.set("later", 101.0)
+    some.set("later", 102.0)
+    some.set("sooner", 102.0)
+    some.set("sooner", 101.0)
+    assert len(some) == 2
+    assert some.take(101.0, limit=ALL) == ["sooner"]
+    assert some.take(102.0, limit=ALL) == ["later"]
+    assert some.take(200.0, limit=ALL) == []
+
+
+def test_what_is_set_to_a_time_that_has_passed_is_taken_next():
+    some = times()
+    assert some.take(150.0, limit=ALL) == []
+    some.set("a", 120.0)
+    assert some.take(150.5, limit=ALL) == ["a"]
 
 
 def test_a_dropped_name_is_not_taken_and_may_come_again():
-    times = Times()
-    times.set("a", 1.0)
-    times.drop("a")
-    times.drop("unknown")
-    assert len(times) == 0
-    assert times.take(1.0) == []
-    times.set("a", 1.0)
-    assert times.take(1.0) == ["a"]
+    some = times()
+    some.set("a", 101.0)
+    some.drop("a")
+    some.drop("unknown")
+    assert len(some) == 0
+    assert some.take(101.0, limit=ALL) == []
+    some.set("a", 101.0)
+    assert some.take(102.0, limit=ALL) == ["a"]
 
 
 def test_at_most_so_many_are_taken_and_what_was_dropped_is_none_of_them():
-    times = Times()
+    some = times()
     for number in range(5):
-        times.set(f"n{number}", float(number))
-    times.drop("n0")
-    assert times.take(9.0, limit=2) == ["n1", "n2"]
-    assert times.take(9.0, limit=2) == ["n3", "n4"]
+        some.set(f"n{number}", 101.0 + number)
+    some.set("n5", 105.0)
+    some.drop("n0")
+    assert some.take(109.0, limit=2) == ["n1", "n2"]
+    assert some.take(109.0, limit=2) == ["n3", "n5"]
+    assert some.take(109.0, limit=2) == ["n4"]

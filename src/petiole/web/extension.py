@@ -125,6 +125,7 @@ class Petiole:
             app,
             namespace,
             may_watch=lambda feed, user, owner: may(self._authorize, "watch", feed, user, owner),
+            changes=lambda: self._authorize is not owner_only,
             tokens=tokens,
             every=settings.rights_check,
             sleep=socketio.sleep,

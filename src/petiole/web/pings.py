@@ -19,11 +19,12 @@ from engineio.packet import PING, Packet
 
 from petiole.web.times import Times
 
-# `send` is called after so many seconds where pings are due, and after so many where none is.
+# `send` is called so often, in seconds.
 TICK: Final = 0.05
-IDLE: Final = 0.1
 # Pings that are due at once go out within so many seconds: a browser waits for longer (pingInterval + pingTimeout).
 WITHIN: Final = 5.0
+# So many go out before events may.
+AT_ONCE: Final = 10
 # The first ping comes after this share of the interval at the earliest, and after the whole of it at the latest.
 EARLIEST: Final = 0.2
 # What of an Engine.IO socket's and server's is used here beside what it documents.
@@ -32,7 +33,7 @@ NEEDED_OF_SERVER: Final = ("sockets", "ping_interval", "ping_timeout")
 
 
 class Pings:
-    """The pings of one Engine.IO server. `send` is to be called after each `pause`.
+    """The pings of one Engine.IO server.
 
     `answers`: sockets whose answers don't come in time are closed here, in place of Engine.IO's service task. `sleep`: the
     server's own.
@@ -45,8 +46,8 @@ class Pings:
         self._sleep = sleep
         self._looks_for_answers = answers
         self._clock = clock
-        self._pings = Times()
-        self._answers = Times()
+        # When each socket is to be pinged, or its answer is due.
+        self._times = Times(grain=TICK, now=clock())
 
     def take_over(self, socket: Any) -> None:
         """Send this socket's pings from now on; Engine.IO hasn't scheduled the first one."""
@@ -54,33 +55,29 @@ class Pings:
 
     def forget(self, eio_sid: str) -> None:
         """Forget a connection that has ended."""
-        self._pings.drop(eio_sid)
-        self._answers.drop(eio_sid)
-
-    def pause(self) -> float:
-        """Return in how many seconds to call `send`."""
-        return min(max(self._pings.first() - self._clock(), TICK), IDLE)
+        self._times.drop(eio_sid)
 
     def send(self) -> None:
         """Send the pings that are due, or as many of them as there is time for; and close who hasn't answered."""
         now = self._clock()
-        for eio_sid in self._answers.take(now):
+        due = self._times.take(now, limit=ceil(len(self._times) * TICK / WITHIN))
+        for number, eio_sid in enumerate(due, start=1):
             socket = self._eio.sockets.get(eio_sid)
-            if socket is not None and not socket.closing and not socket.closed and socket.check_ping_timeout():
-                # The server's clock has been set back.
-                self._answers.set(eio_sid, now + self._eio.ping_timeout)
-        for eio_sid in self._pings.take(now, limit=ceil(len(self._pings) * TICK / WITHIN)):
-            self._ping(eio_sid)
-            self._sleep(0)  # what has come meanwhile goes first
+            if socket is not None and not socket.closing and not socket.closed:
+                self._look_at(socket, now)
+            if number % AT_ONCE == 0:
+                self._sleep(0)
 
-    def _ping(self, eio_sid: str) -> None:
-        socket = self._eio.sockets.get(eio_sid)
-        if socket is not None and not socket.closing and not socket.closed:
+    def _look_at(self, socket: Any, now: float) -> None:
+        if socket.last_ping is None:
             socket.last_ping = time.time()
             if self._looks_for_answers:
-                self._answers.set(eio_sid, self._clock() + self._eio.ping_timeout + IDLE)
+                self._times.set(socket.sid, now + self._eio.ping_timeout + TICK)
             with suppress(SocketIsClosedError):
                 socket.send(Packet(PING))
+        elif socket.check_ping_timeout():
+            # The server's clock has been set back.
+            self._times.set(socket.sid, now + self._eio.ping_timeout)
 
     def _begin(self, socket: Any) -> None:
         socket.schedule_ping = lambda: self._schedule(socket, self._eio.ping_interval)
@@ -90,5 +87,4 @@ class Pings:
         # Engine.IO calls this at every answer, also at one that answers nothing.
         if socket.last_ping:
             socket.last_ping = None
-            self._answers.drop(socket.sid)
-            self._pings.set(socket.sid, self._clock() + interval)
+            self._times.set(socket.sid, self._clock() + interval)

@@ -7,6 +7,7 @@ journal before it goes out. A browser reads by the same rule, so an event that r
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -22,7 +23,6 @@ from petiole.journal import Journal
 from petiole.journal.contract import Snapshot
 from petiole.settings import Settings
 from petiole.web.reads import SharedReads
-from petiole.web.times import Times
 
 log = logging.getLogger(__name__)
 
@@ -77,16 +77,16 @@ class Relay:
         self._journal = journal
         self._bus = bus
         self._settings = settings
-        self._tick = min(TICK, settings.head_check)
         self._emit = emit
         self._spawn = spawn
         self._catch_up = catch_up
         self._removed = removed
         self._clock = clock
         self._feeds: dict[str, _Followed] = {}
-        # When to look whether a feed is to be compared, and when one that nobody watches any more is let go of.
-        self._looks = Times()
-        self._ends = Times()
+        # The same by partition, as they are compared; `None` once one has come or gone.
+        self._in_order: list[tuple[str, _Followed]] | None = None
+        # Feeds that nobody watches any more, and since when.
+        self._left: dict[str, float] = {}
         self._lock = threading.Lock()
         self._started = False
         self._closed = threading.Event()
@@ -114,9 +114,9 @@ class Relay:
             if followed is None:
                 followed = self._feeds[feed] = _Followed(Reader(feed, keep_document=False))
                 followed.due = self._clock() + self._settings.head_check
-                self._looks.set(feed, followed.due)
+                self._in_order = None
             followed.watchers += 1
-            self._ends.drop(feed)
+            self._left.pop(feed, None)
         try:
             # Unconfirmed in time: answer anyway, the head check heals what was missed.
             self._bus.follow(feed, timeout=self._settings.follow_timeout)
@@ -150,7 +150,7 @@ class Relay:
             if followed is not None:
                 followed.watchers -= 1
                 if followed.watchers <= 0:
-                    self._ends.set(feed, self._clock() + self._settings.linger)
+                    self._left[feed] = self._clock()
 
     def close(self) -> None:
         """Stop following and end the background tasks."""
@@ -254,7 +254,7 @@ class Relay:
         """Compare watched feeds with the journal, probe the bus, and let go of feeds that nobody watches."""
         next_probe = self._clock()
         while not self._closed.is_set():
-            self._check_now.wait(self._tick)
+            self._check_now.wait(min(TICK, self._settings.head_check))
             if self._closed.is_set():
                 return
             now = self._clock()
@@ -264,35 +264,24 @@ class Relay:
             if returned:
                 # Before they are looked for: the bus may return once more meanwhile.
                 self._check_now.clear()
-            due = self._by_partition(list(self._feeds) if returned else self._due(now))
+            due = self._due(math.inf if returned else now)
             probes = now >= next_probe
             if probes:
                 next_probe = now + self._settings.head_check
                 # Only a bus that is silent while the journal answers is deaf, so the journal is asked in any case.
-                due = due or self._by_partition(list(self._feeds)[:1])
+                due = due or self._due(math.inf)[:1]
             if self._check_heads(due) and probes and due:
                 self._deaf = 0 if self._bus.probe(timeout=PROBE_TIMEOUT) else self._deaf + 1
                 if self._deaf and self._deaf % 2 == 0:
                     log.warning("bus_deaf", extra={"feeds": len(self._feeds)})
                     self._bus.restart()
 
-    def _due(self, now: float) -> list[str]:
-        """Return the feeds that are to be compared now."""
-        due = []
-        for feed in self._looks.take(now):
-            followed = self._feeds.get(feed)
-            if followed is not None:
-                if followed.due <= now:
-                    due.append(feed)
-                # Something has been heard of it since its time was set, or it is compared now and its time is set by that.
-                self._looks.set(feed, max(followed.due, now + self._tick))
-        return due
-
-    def _by_partition(self, feeds: list[str]) -> list[tuple[str, _Followed]]:
-        """Return the feeds that are followed still, each partition's together, as the journal is asked for them."""
+    def _due(self, by: float) -> list[tuple[str, _Followed]]:
+        """Return the feeds that are to be compared by then, each partition's together."""
         with self._lock:
-            found = [(feed, self._feeds[feed]) for feed in feeds if feed in self._feeds]
-        return sorted(found, key=lambda item: partition(item[0]))
+            if self._in_order is None:
+                self._in_order = sorted(self._feeds.items(), key=lambda item: partition(item[0]))
+            return [item for item in self._in_order if item[1].due <= by]
 
     def _standing(self, feed: str) -> dict[str, Any] | None:
         """Return a counter of where the feed stands, by which a reader that is behind sees that it must read."""
@@ -344,12 +333,12 @@ class Relay:
         return True
 
     def _let_go(self, now: float) -> None:
-        for feed in self._ends.take(now):
-            with self._lock:
-                followed = self._feeds.get(feed)
-                if followed is not None and followed.watchers <= 0:
-                    del self._feeds[feed]
-                    self._bus.unfollow(feed)
+        with self._lock:
+            left = [feed for feed, at in self._left.items() if now - at >= self._settings.linger]
+            for feed in left:
+                del self._left[feed], self._feeds[feed]
+                self._in_order = None
+                self._bus.unfollow(feed)
 
 
 def counter_at(feed: str, cursor: Cursor, *, run: int, progress: dict[str, Any] | None) -> Event:

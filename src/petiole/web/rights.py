@@ -16,8 +16,8 @@ from petiole.web.tokens import Asker, Tokens
 log = logging.getLogger(__name__)
 
 # An event may have to wait for as long as so many take.
-AT_ONCE: Final = 20
-BETWEEN: Final = 0.002
+AT_ONCE: Final = 50
+BETWEEN: Final = 0.005
 
 
 class Watched(NamedTuple):
@@ -32,8 +32,8 @@ class Watched(NamedTuple):
 class Watches(Protocol):
     """Who watches what, and how a watch is ended."""
 
-    def watches(self) -> Iterable[Watched]:
-        """Every watch; some may come and go meanwhile."""
+    def watches(self, *, by_token: bool = False) -> Iterable[Watched]:
+        """Every watch, or of those connections only that have shown a token; some may come and go meanwhile."""
         ...
 
     def refuse(self, sid: str, feed: str, problem: Problem) -> None:
@@ -42,7 +42,11 @@ class Watches(Protocol):
 
 
 class Rights:
-    """Checks all watches of one process. `run` blocks for ever; `sleep` is the server's own."""
+    """Checks all watches of one process. `run` blocks for ever; `sleep` is the server's own.
+
+    `changes`: whether the rule may answer differently than when the watch began; where it can't, only a token's end can end
+    the watch, and nobody else is asked about.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class Rights:
         watches: Watches,
         *,
         may_watch: Callable[[str, str, str], bool],
+        changes: Callable[[], bool],
         tokens: Tokens,
         every: float,
         sleep: Callable[[float], Any],
@@ -57,6 +62,7 @@ class Rights:
         self._app = app
         self._watches = watches
         self._may_watch = may_watch
+        self._changes = changes
         self._tokens = tokens
         self._every = every
         self._sleep = sleep
@@ -82,7 +88,7 @@ class Rights:
         Raises:
             Unavailable: the journal is away, which knows of tokens that were taken back; nothing more was refused.
         """
-        watches = iter(self._watches.watches())
+        watches = iter(self._watches.watches(by_token=not self._changes()))
         while found := list(islice(watches, AT_ONCE)):
             self._look_at(found)
             self._sleep(BETWEEN)

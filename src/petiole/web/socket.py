@@ -70,6 +70,8 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         self._petiole = petiole
         self._settings = settings
         self._connections: dict[str, Connection] = {}
+        # Who has shown a token, and not gone yet.
+        self._by_token: set[str] = set()
         self._owners = Tally(settings.connections_per_owner)
         self._guard: Guard | None = None
 
@@ -99,6 +101,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
     def on_disconnect(self, *_reason: object) -> None:
         sid: str = request.sid  # type: ignore[attr-defined]
         connection = self._connections.pop(sid, None)
+        self._by_token.discard(sid)
         if connection is None:
             return
         if connection.counted_as is not None:
@@ -121,9 +124,9 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
     def on_acknowledge(self, message: object = None) -> dict[str, Any]:
         return self._answer(self._acknowledge, message)
 
-    def watches(self) -> Iterator[Watched]:
-        """Every watch of this process."""
-        for sid in list(self._connections):
+    def watches(self, *, by_token: bool = False) -> Iterator[Watched]:
+        """Every watch of this process; `by_token`: of those connections only that have shown a token."""
+        for sid in list(self._by_token if by_token else self._connections):
             connection = self._connections.get(sid)
             if connection is not None:
                 for feed, watch in list(connection.watched.items()):
@@ -153,6 +156,8 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         feed = check_feed(message.get("feed"))
         cursor = None if message.get("cursor") is None else Cursor.parse(message["cursor"])
         asker = self._asker(connection, message)
+        if asker.token is not None:
+            self._by_token.add(request.sid)  # type: ignore[attr-defined]
         owner = self._petiole.authorize("watch", feed, asker=asker).owner
         watch = connection.watched.get(feed)
         if watch is not None:
@@ -199,6 +204,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             raise Unavailable("The watch was ended while it began. Ask again.")
         if self._connections.get(sid) is not connection:
             # It went away meanwhile, and nobody else would end its watch.
+            self._by_token.discard(sid)
             self._leave(sid, connection, feed)
         return reading
 
