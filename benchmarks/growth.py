@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from statistics import median
 from typing import Final
 
 from benchmarks.report import Row, compared, write
@@ -43,7 +44,7 @@ def main() -> None:
         compared("P5", f"one task, {BROWSERS:,} browsers: the last one's delay, mean", "ms", *columns(last), limit=1.0)
     )
     rows.append(compared("P6", "memory of an idle watching browser (gevent)", "KiB", *columns(memory), limit=1.1))
-    costs = {number: crowd_costs(number) for number in CROWDS}
+    costs = crowd_costs()
     flat = max(costs.values()) / min(costs.values())
     said = ", ".join(f"{number:,}: {cost:.0f} µs" for number, cost in costs.items())
     rows.append(
@@ -57,12 +58,18 @@ def columns(found: dict[str, list[float]]) -> tuple[list[float], list[float]]:
     return found["petiole"], found["plain"]
 
 
-def crowd_costs(number: int) -> float:
-    """Return the median of what an event costs the web process with so many browsers, each with a task of its own."""
-    with running("petiole") as site:
-        crowd = site.browsers(site.rooms(number))
-        site.load(crowd, rate=STEADY, seconds=2.0)
-        found = sorted(site.load(crowd, rate=STEADY, seconds=SECONDS).web_microseconds for _ in range(3))
-        crowd.close()
-    print(f"{number:,} browsers: {found[1]:.0f} µs an event", flush=True)
-    return found[1]
+def crowd_costs() -> dict[int, float]:
+    """Return the median of what an event costs a web process with so many browsers, each with a task of its own."""
+    found: dict[int, list[float]] = {number: [] for number in CROWDS}
+    with ExitStack() as stack:
+        sites = {number: stack.enter_context(running("petiole")) for number in CROWDS}
+        crowds = {number: site.browsers(site.rooms(number)) for number, site in sites.items()}
+        for number, site in sites.items():
+            site.load(crowds[number], rate=STEADY, seconds=2.0)
+        for _ in range(ROUNDS):
+            for number, site in sites.items():
+                found[number].append(site.load(crowds[number], rate=STEADY, seconds=SECONDS).web_microseconds)
+                print(f"{number:,} browsers: {found[number][-1]:.0f} µs an event", flush=True)
+        for crowd in crowds.values():
+            crowd.close()
+    return {number: median(costs) for number, costs in found.items()}

@@ -30,6 +30,7 @@ EARLIEST: Final = 0.2
 # What of an Engine.IO socket's and server's is used here beside what it documents.
 NEEDED: Final = ("schedule_ping", "check_ping_timeout", "last_ping", "send", "closing", "closed", "sid")
 NEEDED_OF_SERVER: Final = ("sockets", "ping_interval", "ping_timeout")
+_PING: Final = Packet(PING)
 
 
 class Pings:
@@ -61,12 +62,12 @@ class Pings:
         """Send the pings that are due, or as many of them as there is time for; and close who hasn't answered."""
         now = self._clock()
         due = self._times.take(now, limit=ceil(len(self._times) * TICK / WITHIN))
-        for number, eio_sid in enumerate(due, start=1):
+        for number, eio_sid in enumerate(due):
+            if number and number % AT_ONCE == 0:
+                self._sleep(0)
             socket = self._eio.sockets.get(eio_sid)
             if socket is not None and not socket.closing and not socket.closed:
                 self._look_at(socket, now)
-            if number % AT_ONCE == 0:
-                self._sleep(0)
 
     def _look_at(self, socket: Any, now: float) -> None:
         if socket.last_ping is None:
@@ -74,7 +75,7 @@ class Pings:
             if self._looks_for_answers:
                 self._times.set(socket.sid, now + self._eio.ping_timeout + TICK)
             with suppress(SocketIsClosedError):
-                socket.send(Packet(PING))
+                socket.send(_PING)
         elif socket.check_ping_timeout():
             # The server's clock has been set back.
             self._times.set(socket.sid, now + self._eio.ping_timeout)
