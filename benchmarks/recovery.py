@@ -15,7 +15,8 @@ from petiole.events import Draft, task_feed
 from petiole.journal.contract import Claimed
 from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
-from petiole.worker.outbox import Outbox, Standing
+from petiole.worker.outbox import Outbox
+from petiole.worker.standing import Standing
 
 ROUNDS: Final = 5
 # Tasks, each with an outbox of its own, and browsers on each of them.

@@ -12,7 +12,7 @@ from celery import Celery
 
 from benchmarks.report import compared, write
 from benchmarks.site import quantile, redis_server
-from petiole.dispatch import Tracking
+from petiole.dispatch.tracking import Tracking
 from petiole.settings import Settings
 
 STARTS: Final = 100

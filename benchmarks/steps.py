@@ -20,9 +20,9 @@ from petiole.events import Draft, task_feed
 from petiole.journal.contract import Claimed
 from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
-from petiole.worker.outbox import Standing
 from petiole.worker.progress import progress, track
 from petiole.worker.run import Run
+from petiole.worker.standing import Standing
 
 STEPS: Final = 1_000_000
 ROUNDS: Final = 9

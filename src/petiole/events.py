@@ -7,16 +7,12 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from enum import Enum
 from functools import lru_cache
-from pathlib import PurePath
-from typing import Any, Final, NamedTuple, TypeAlias
-from uuid import UUID
+from typing import Final, NamedTuple, TypeAlias
 
+from petiole.encoding import DECODER, JSON, to_json
 from petiole.errors import InvalidEvent, InvalidName
 
 VERSION: Final = 1
@@ -26,16 +22,9 @@ MAX_EVENT_BYTES: Final = 8 * 1024
 MAX_NUMBER: Final = 2**53 - 1  # the largest integer that JavaScript and Lua hold exactly
 PARTITIONS: Final = 64
 
-JSON: TypeAlias = Any
 Document: TypeAlias = dict[str, JSON]
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} isn't JSON")
-
-
-# Python's own decoder takes NaN and Infinity, on which a browser's fails.
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 _FEED = re.compile(r"(task|user|group):[A-Za-z0-9._~@-]{1,128}\Z")
 _HEAD = re.compile(
     r'\{"v":([0-9]{1,4}),"id":"([^"\\]{1,64})","feed":"([^"\\]{1,140})","epoch":"([0-9a-f]{8})","seq":([0-9]{1,16}),'
@@ -205,7 +194,7 @@ class Event:
             InvalidEvent: it isn't one.
         """
         try:
-            wire = _DECODER.decode(text if isinstance(text, str) else text.decode())
+            wire = DECODER.decode(text if isinstance(text, str) else text.decode())
         except (ValueError, RecursionError):
             raise InvalidEvent("An event isn't valid JSON. It is set aside.") from None
         if not isinstance(wire, dict):
@@ -343,58 +332,8 @@ class EncodedDraft(NamedTuple):
     data: str
 
 
-def to_json(value: JSON) -> str:
-    """Return strict, compact JSON.
-
-    Dates become ISO 8601, durations seconds, `Decimal` and `UUID` strings, enumerations their value, sets lists: what
-    people put into progress calls. NaN and infinity aren't JSON and are refused.
-
-    Raises:
-        InvalidEvent: the value can't be JSON.
-    """
-    try:
-        text = _encode(value)
-        text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        reason = "it contains itself, or is too deep" if isinstance(error, RecursionError) else error
-        raise InvalidEvent(
-            f"A value can't become JSON ({reason}). Pass text, finite numbers, booleans, lists and objects."
-        ) from None
-    return text
-
-
 # Kinds and names of fields: few, and the same again and again.
 _quoted = lru_cache(256)(to_json)
-
-
-def _plain(value: object) -> JSON:
-    match value:
-        case datetime() | date() | time():
-            return value.isoformat()
-        case timedelta():
-            return value.total_seconds()
-        case Decimal() | UUID() | PurePath():
-            return str(value)
-        case Enum():
-            return value.value
-        case set() | frozenset():
-            return sorted(value, key=repr)
-        case _:
-            raise TypeError(f"{type(value).__name__} isn't a JSON type")
-
-
-def _make_encode() -> Callable[[JSON], str]:
-    """Return `JSONEncoder.encode`, or what it makes anew for each value where Python has that in C: half of its time."""
-    encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
-        return encoder.encode
-    # Without a record of what is being encoded, a value that contains itself is found by its depth.
-    encode = make(None, _plain, json.encoder.encode_basestring, None, ":", ",", False, False, False)
-    return lambda value: "".join(encode(value, 0))
-
-
-_encode: Final = _make_encode()
 
 
 def fold(document: Document, event: Event) -> Document:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol, TypeAlias, cast
 
-from petiole.events import JSON, VERSION, ZERO_CHAIN, Cursor, Document, Event, advance_chain, fold
+from petiole.encoding import JSON
+from petiole.events import VERSION, ZERO_CHAIN, Cursor, Document, Event, advance_chain, fold
 
 BUFFER_LIMIT: Final = 1024
 

@@ -8,8 +8,9 @@ from typing import Any, Final
 from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
 from petiole import state as states
+from petiole.encoding import to_json
 from petiole.errors import InvalidEvent, TaskFailure
-from petiole.events import Document, to_json
+from petiole.events import Document
 
 REFERENCE_DIGITS: Final = 8
 RESULT_LIMIT: Final = 2048

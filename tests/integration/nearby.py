@@ -46,7 +46,7 @@ class Nearby:
         self.journal.append(feed, Draft("state", {"state": state}))
 
     def client(self, **options: Any) -> TaskClient:
-        session = requests.Session()
+        session = options.pop("session", None) or requests.Session()
         session.headers.update(options.pop("headers", {}))
         client = TaskClient(self.url, session=session, **options)
         self.clients.append(client)

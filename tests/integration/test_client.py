@@ -10,8 +10,7 @@ import pytest
 import socketio
 from werkzeug.serving import make_server
 
-from petiole import client as petiole_client
-from petiole.client import TaskClient
+from petiole.client import TaskClient, connection, view
 from petiole.events import ZERO_CHAIN
 from tests.integration.system import wait_until
 
@@ -46,7 +45,7 @@ def silent_once() -> Iterator[tuple[str, list[Any]]]:
 def test_a_read_that_is_never_answered_is_asked_again(
     silent_once: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(petiole_client, "ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr(view, "ANSWER_TIMEOUT", 1.0)
     url, asked = silent_once
     client = TaskClient(url)
     try:
@@ -60,24 +59,24 @@ def test_a_connection_of_whose_end_nobody_is_told_is_made_again(
     silent_once: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As where it ends while it is being made: python-socketio has no event for that.
-    monkeypatch.setattr(petiole_client, "LOOK_EVERY", 0.1)
-    monkeypatch.setattr(petiole_client, "ANSWER_TIMEOUT", 60.0)
+    monkeypatch.setattr(connection, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(view, "ANSWER_TIMEOUT", 60.0)
     url, asked = silent_once
     client = TaskClient(url)
     try:
-        view = client.watch(FEED)
+        watching = client.watch(FEED)
         wait_until(lambda: len(asked) == 1, what="it has asked once, for nothing")
-        del client._socket.handlers["/petiole"]["disconnect"]
+        del client._connection.socket.handlers["/petiole"]["disconnect"]
         client.cut()
-        assert view.wait(timeout=10)["state"] == "succeeded"
+        assert watching.wait(timeout=10)["state"] == "succeeded"
     finally:
         client.close()
     assert len(asked) == 2
 
 
 def test_a_client_that_is_closed_while_it_connects_again_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(petiole_client, "FIRST_DELAY", 0.05)
-    monkeypatch.setattr(petiole_client, "LONGEST_DELAY", 0.1)
+    monkeypatch.setattr(connection, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(connection, "LONGEST_DELAY", 0.1)
     came: list[str] = []
     turned_away: list[str] = []
     is_open = threading.Event()
@@ -106,7 +105,7 @@ def test_a_client_that_is_closed_while_it_connects_again_does_not_come_back(monk
         # The other's returns are the clock: each takes as long as one of the closed client's would.
         for times in range(1, 4):
             wait_until(lambda times=times: came.count("other") == times, what="the other is back")  # type: ignore[misc]
-            wait_until(lambda: clients["other"]._socket.connected, what="the other knows")
+            wait_until(lambda: clients["other"].connected, what="the other knows")
             clients["other"].cut()
         assert "closed" not in came
     finally:

@@ -108,8 +108,8 @@ def test_gunicorn_serves_pages_by_websocket_and_lets_them_go(
             heard.append([])
             view = clients[-1].watch(feed, on_event=heard[-1].append)
             view.wait_until(lambda document: document.get("state") == "queued", timeout=10)
-            clients[-1]._socket.on("reconnect", told.append, namespace="/petiole")
-        assert {client._socket.transport() for client in clients} == {"websocket"}
+            clients[-1]._connection.socket.on("reconnect", told.append, namespace="/petiole")
+        assert {client._connection.socket.transport() for client in clients} == {"websocket"}
         server.journal.append(feed, Draft("log", data={"level": "info", "message": "hello"}))
         for events in heard:
             wait_until(lambda events=events: [event.kind for event in events][-1] == "log", 10, "everybody hears it")  # type: ignore[misc]

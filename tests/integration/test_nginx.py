@@ -145,7 +145,7 @@ def pages(site: Logged) -> Iterator[Callable[[str, str, int], Page]]:
         events: list[Event] = []
         view = client.watch(feed, on_event=events.append)
         view.wait_until(lambda document: document.get("state") == "queued", timeout=10)
-        assert client._socket.transport() == kind
+        assert client._connection.socket.transport() == kind
         return Page(client, view, events)
 
     yield page

@@ -166,7 +166,7 @@ def test_a_process_that_ends_sends_its_browsers_away(servers: dict[str, Server],
     server = servers[name]
     view = watched(server, opened(server, f"end-{SERVERS.index(name)}"), [])
     told: list[object] = []
-    view._client._socket.on("reconnect", told.append, namespace="/petiole")
+    view._client._connection.socket.on("reconnect", told.append, namespace="/petiole")
     server.process.popen.terminate()
     wait_until(lambda: told, 10, "it was told to come back")
     assert server.process.popen.wait(15) is not None

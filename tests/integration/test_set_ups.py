@@ -68,16 +68,14 @@ def finish(site: Nearby, feed: str) -> None:
 def follow(site: Nearby, browser: requests.Session, *, base: str = "", prefix: str = "/petiole") -> dict[str, Any]:
     """Start a task as a browser, follow it over the socket to its end, and ask its monitor; returns the 202."""
     assert browser.get(f"{site.url}{base}/reports/", timeout=5).text == "a page"
-    client = site.client()
-    client.session, client.path = browser, f"{base}/socket.io"
-    client._socket.eio.http = browser
+    client = site.client(session=browser, path=f"{base}/socket.io")
     events: list[Event] = []
     accepted = browser.post(f"{site.url}{base}/reports/", json={}, timeout=5)
     assert accepted.status_code == 202, accepted.text
     task: dict[str, Any] = accepted.json()
     assert task["links"]["self"] == f"{base}{prefix}/tasks/{task['id']}" == accepted.headers["Location"]
     view = client.watch(task["feed"], cursor=task["cursor"], document=task["document"], on_event=events.append)
-    wait_until(lambda: client._socket.connected and not view._reader.reading, what="it is watched")
+    wait_until(lambda: client.connected and not view._reader.reading, what="it is watched")
     finish(site, task["feed"])
     assert view.wait(timeout=5)["state"] == "failed"
     assert view.receipt is not None
@@ -91,9 +89,7 @@ def is_foreign(site: Nearby, task: dict[str, Any], *, base: str = "") -> None:
     stranger = requests.Session()
     stranger.get(f"{site.url}{base}/reports/", timeout=5)
     assert stranger.get(site.url + task["links"]["self"], timeout=5).status_code == 404
-    client = site.client(path=f"{base}/socket.io")
-    client.session = stranger
-    client._socket.eio.http = stranger
+    client = site.client(session=stranger, path=f"{base}/socket.io")
     with pytest.raises(Refused):
         client.watch(task["feed"]).wait(timeout=5)
 
@@ -288,9 +284,7 @@ def test_tasks_run_in_the_applications_context_as_flask_documents_it(redis_url: 
     with served(app) as site, start_worker(celery_app, pool="solo", perform_ping_check=False):
         browser = requests.Session()
         browser.get(f"{site.url}/reports/", timeout=5)
-        client = site.client()
-        client.session = browser
-        client._socket.eio.http = browser
+        client = site.client(session=browser)
         for _ in range(2):
             events: list[Event] = []
             view = client.start("/greet", {}, on_event=events.append)
@@ -334,9 +328,7 @@ def test_an_applications_own_sockets_and_queue_go_on_and_nothing_is_doubled(redi
         seen: list[list[Event]] = [[], []]
         views = []
         for site, events in zip((one, two), seen, strict=True):
-            follower = site.client()
-            follower.session = browser
-            follower._socket.eio.http = browser
+            follower = site.client(session=browser)
             views.append(follower.watch(task["feed"], cursor=task["cursor"], on_event=events.append))
         for view in views:
             view.wait_until(lambda document: document.get("state") == "queued", timeout=5)

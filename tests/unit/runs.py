@@ -14,8 +14,9 @@ from petiole.events import Document, Draft, Event, task_feed
 from petiole.journal.contract import Appended, Begun, Claimed, Journal
 from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
-from petiole.worker.outbox import Outbox, Standing
+from petiole.worker.outbox import Outbox
 from petiole.worker.run import Run
+from petiole.worker.standing import Standing
 
 FEED = task_feed("a")
 OWNER = "alice"

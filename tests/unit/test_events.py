@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from petiole.encoding import to_json
 from petiole.errors import InvalidEvent, InvalidName
 from petiole.events import (
     MAX_EVENT_BYTES,
@@ -32,7 +33,6 @@ from petiole.events import (
     mint_id,
     partition,
     task_feed,
-    to_json,
 )
 
 WIRE = {

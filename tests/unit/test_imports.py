@@ -13,7 +13,7 @@ import petiole
 
 SOURCE = Path(petiole.__file__).parent
 LAYERS = (
-    ("database", "events", "state", "feed", "errors", "settings", "timing", "redis_url"),
+    ("database", "encoding", "events", "state", "feed", "errors", "settings", "timing", "redis_url"),
     ("journal", "bus", "connection", "redis_calls", "redis_cluster", "redis_sentinel"),
     ("dispatch", "outcome", "worker", "web", "verify", "tqdm"),
     ("exports", "client", "cli", "demo"),
@@ -111,7 +111,7 @@ def test_a_name_that_the_package_does_not_have_is_an_attribute_error():
         "petiole",
         "petiole.worker.lifecycle",
         "petiole.worker.progress",
-        "petiole.dispatch",
+        "petiole.dispatch.tracking",
         "petiole.exports.task",
         "petiole.demo.celery_app",
     ],

@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 
 from petiole import state as states
-from petiole.dispatch import Tracking
+from petiole.dispatch.tracking import Tracking
 from petiole.events import Draft, task_feed
 from petiole.journal.memory import MemoryJournal
 from petiole.web.reaper import Reaper, verdict

@@ -12,7 +12,7 @@ from typing import Any, Final
 from celery import current_app, shared_task
 
 from petiole.database import Database
-from petiole.dispatch import tracking_of
+from petiole.dispatch.tracking import tracking_of
 from petiole.errors import TaskFailure
 from petiole.exports.pace import Pace
 from petiole.exports.selection import TASK_NAME, InvalidSelection, parse_selection

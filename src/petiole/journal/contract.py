@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+from petiole.encoding import to_json
 from petiole.errors import InvalidEvent
-from petiole.events import Cursor, Document, Draft, to_json
+from petiole.events import Cursor, Document, Draft
 from petiole.feed import Reading
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from petiole import state as states
 from petiole.bus.contract import Ring
+from petiole.encoding import to_json
 from petiole.events import (
     ZERO_CHAIN,
     Cursor,
@@ -21,7 +22,6 @@ from petiole.events import (
     fold,
     inbox_feed,
     mint_epoch,
-    to_json,
 )
 from petiole.feed import Reading
 from petiole.journal.contract import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -13,6 +12,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from petiole import state as states
 from petiole.connection import FEED_KEYS, Names, connect, explained, speaking
+from petiole.encoding import to_json
 from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.events import (
     PARTITIONS,
@@ -26,7 +26,6 @@ from petiole.events import (
     mint_epoch,
     mint_id,
     partition,
-    to_json,
 )
 from petiole.feed import Reading
 from petiole.journal.contract import (
@@ -38,7 +37,6 @@ from petiole.journal.contract import (
     Busy,
     Claimed,
     Closed,
-    Conflict,
     Duplicate,
     Expired,
     Fenced,
@@ -50,8 +48,9 @@ from petiole.journal.contract import (
     encode_notice,
 )
 from petiole.journal.inspection import inspect
+from petiole.journal.redis_replies import BegunAppend, appended_of, cursor_of, document_of, held_of
 from petiole.journal.scripts import Limits, Scripts
-from petiole.redis_calls import Awaited, Calls, Command, Replies
+from petiole.redis_calls import Calls, Command, Replies
 from petiole.redis_cluster import Cluster
 from petiole.settings import Settings
 
@@ -89,7 +88,7 @@ class RedisJournal:
         reply = self._run(*self._to_open(feed, owner, draft, lease, mint_epoch(), message))
         if reply[0] == b"opened":
             self._index(owner, feed)
-        return _cursor(reply[1:])
+        return cursor_of(reply[1:])
 
     def begin_open(
         self, feed: str, *, owner: str, draft: Draft, epoch: str, lease: float | None = None, message: str = ""
@@ -100,7 +99,7 @@ class RedisJournal:
             steps.append(self._to_index(owner, feed))
         with speaking(self._settings.journal_url):
             replies = self._call.begin(*(self._command("EVALSHA", *step) for step in steps))
-        return lambda: _cursor(self._answer(replies, *steps)[0][1:])
+        return lambda: cursor_of(self._answer(replies, *steps)[0][1:])
 
     def _to_open(self, feed: str, owner: str, draft: Draft, lease: float | None, epoch: str, message: str) -> Step:
         arguments = [epoch, owner, "" if lease is None else _ms(lease), message]
@@ -119,7 +118,7 @@ class RedisJournal:
     def append(
         self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
     ) -> Appended:
-        return _appended(self._run(*self._to_append(feed, draft, run, fact, counter, delivery)))
+        return appended_of(self._run(*self._to_append(feed, draft, run, fact, counter, delivery)))
 
     def begin_append(
         self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
@@ -129,7 +128,7 @@ class RedisJournal:
             replies = self._call.begin_now(self._command("EVALSHA", *step))
         except (RedisError, OSError) as error:
             raise explained(error, self._settings.journal_url) from error
-        return None if replies is None else _Begun(replies, functools.partial(self._answer, replies, step))
+        return None if replies is None else BegunAppend(replies, functools.partial(self._answer, replies, step))
 
     def _to_append(self, feed: str, draft: Draft, run: int, fact: int, counter: int, delivery: str) -> Step:
         ends = "1" if draft.state in states.ENDS_RUN else "0"
@@ -142,7 +141,7 @@ class RedisJournal:
         reply = self._run("read", [meta, document, facts], [*map(str, place), str(limit), feed])
         if not reply:
             return None
-        head = _cursor(reply)
+        head = cursor_of(reply)
         recovered = reply[4] == 1
         try:
             events = tuple(Event.from_text(text) for text in reply[7])
@@ -153,7 +152,7 @@ class RedisJournal:
         more = recovered and bool(events) and events[-1].facts < head.facts
         return Reading(
             feed=feed,
-            document=_document(reply[6]),
+            document=document_of(reply[6]),
             events=events,
             cursor=events[-1].cursor if more else head,
             recovered=recovered,
@@ -182,8 +181,8 @@ class RedisJournal:
                 return Claimed(
                     run=int(reply[6]),
                     facts_written=int(reply[7]),
-                    cursor=_cursor(reply[1:]),
-                    document=_document(reply[8]),
+                    cursor=cursor_of(reply[1:]),
+                    document=document_of(reply[8]),
                     cancel=reply[5] > 0,
                 )
             case b"busy":
@@ -201,11 +200,11 @@ class RedisJournal:
                 keys += self._names.feed(feed)[: len(FEED_KEYS)]
             arguments = [worker, _ms(lease), _ms(self._settings.live_kept_for), *group]
             for feed, reply in zip(group, self._run("renew", keys, arguments), strict=True):
-                held[feed] = _held(reply)
+                held[feed] = held_of(reply)
         return held
 
     def check(self, feed: str, run: int, *, delivery: str = "") -> Held:
-        return _held(self._run("check", self._names.feed(feed)[:1], [str(run), delivery]))
+        return held_of(self._run("check", self._names.feed(feed)[:1], [str(run), delivery]))
 
     def message(self, feed: str) -> str:
         with speaking(self._settings.journal_url):
@@ -220,7 +219,9 @@ class RedisJournal:
     def conclude(self, feed: str, run: int, draft: Draft, *, lease: float | None = None) -> Appended:
         ends = "1" if draft.state in states.ENDS_RUN else "0"
         arguments = [str(run), "" if lease is None else _ms(lease), ends]
-        return _appended(self._run("conclude", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)]))
+        return appended_of(
+            self._run("conclude", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)])
+        )
 
     def rebase(
         self,
@@ -249,11 +250,11 @@ class RedisJournal:
                 return Closed(reply[1].decode())
             case _:
                 self._index(owner, feed)
-                return _cursor(reply[1:])
+                return cursor_of(reply[1:])
 
     def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft, force: bool = False) -> Appended:
         events = [*self._event(feed, cancelling, run=0), *self._event(feed, cancelled, run=0)]
-        return _appended(self._run("cancel", self._names.feed(feed), ["01"[force], *events]))
+        return appended_of(self._run("cancel", self._names.feed(feed), ["01"[force], *events]))
 
     def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
         if not feeds:
@@ -269,7 +270,7 @@ class RedisJournal:
         for feed, reply in zip(order, replies, strict=True):
             if reply:
                 left = None if reply[7] == b"" else int(reply[7]) / 1000
-                heads[feed] = Head(_cursor(reply), reply[4].decode() or None, reply[5].decode(), int(reply[6]), left)
+                heads[feed] = Head(cursor_of(reply), reply[4].decode() or None, reply[5].decode(), int(reply[6]), left)
         return heads
 
     def snapshot(self, feed: str) -> Snapshot | None:
@@ -278,7 +279,7 @@ class RedisJournal:
     def _snapshots(self, feeds: Sequence[str]) -> list[Snapshot | None]:
         replies = self._together(*(("snapshot", self._names.feed(feed)[:2], []) for feed in feeds))
         return [
-            Snapshot(feed, reply[4].decode(), _cursor(reply), _document(reply[5])) if reply else None
+            Snapshot(feed, reply[4].decode(), cursor_of(reply), document_of(reply[5])) if reply else None
             for feed, reply in zip(feeds, replies, strict=True)
         ]
 
@@ -311,7 +312,7 @@ class RedisJournal:
     def _write_inbox(self, name: str, owner: str, what: list[str], keys: Sequence[str] = ()) -> Stored | Duplicate:
         feed = inbox_feed(owner)
         arguments = [mint_epoch(), owner, *what, str(INBOX_KEPT), self._names.channel(feed), feed]
-        reply = _appended(self._run(name, self._names.inbox(feed), [*arguments, mint_id(), *keys]))
+        reply = appended_of(self._run(name, self._names.inbox(feed), [*arguments, mint_id(), *keys]))
         assert isinstance(reply, Stored | Duplicate)
         return reply
 
@@ -420,21 +421,6 @@ class RedisJournal:
             return {feed: snapshot for one in feeds for feed, snapshot in self._readable([one]).items()}
 
 
-class _Begun:
-    """The reply to an append that was sent, and `answer`, which waits for it."""
-
-    def __init__(self, replies: Awaited, answer: Callable[[], Sequence[Any]]) -> None:
-        self._replies = replies
-        self._answer = answer
-
-    def __call__(self) -> Appended:
-        return _appended(self._answer()[0])
-
-    def heard(self) -> Appended | None:
-        replies = self._replies.heard()
-        return None if replies is None else _appended(replies[0])
-
-
 def _by_partition(feeds: Iterable[str]) -> Iterable[tuple[int, list[str]]]:
     for index, group in groupby(sorted(feeds, key=partition), key=partition):
         yield index, list(group)
@@ -442,35 +428,3 @@ def _by_partition(feeds: Iterable[str]) -> Iterable[tuple[int, list[str]]]:
 
 def _ms(seconds: float) -> str:
     return str(round(seconds * 1000))
-
-
-def _cursor(values: Sequence[bytes]) -> Cursor:
-    return Cursor(values[0].decode(), int(values[1]), int(values[2]), values[3].decode())
-
-
-def _document(values: Sequence[bytes]) -> Document:
-    return {name.decode(): json.loads(value) for name, value in zip(values[::2], values[1::2], strict=True)}
-
-
-def _held(reply: Sequence[int]) -> Held:
-    return Held(valid=reply[0] == 1, cancel=reply[1] > 0, stalled=reply[2] == 1, force=reply[1] > 1)
-
-
-def _appended(reply: Sequence[Any]) -> Appended:
-    match reply[0]:
-        case b"stored":
-            return Stored(_cursor(reply[1:]), cancel=reply[5] > 0)
-        case b"duplicate":
-            return Duplicate(_cursor(reply[1:]), cancel=reply[5] > 0)
-        case b"conflict":
-            return Conflict(int(reply[1]))
-        case b"fenced":
-            return Fenced(int(reply[1]))
-        case b"closed":
-            return Closed(reply[1].decode())
-        case b"missing":
-            return Missing()
-        case _:
-            raise PetioleError(
-                f"The journal gave an answer that this version doesn't know: {reply[0]!r}. Upgrade Petiole."
-            )

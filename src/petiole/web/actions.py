@@ -7,7 +7,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from petiole import state as states
-from petiole.dispatch import NOBODY, Handle, Tracking, now_ms, read_message
+from petiole.dispatch.message import NOBODY, now_ms, read_message
+from petiole.dispatch.tracking import Handle, Tracking
 from petiole.events import Document, Draft, feed_id
 from petiole.journal import Journal
 from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from petiole.events import to_json
+from petiole.encoding import to_json
 
 
 @dataclass(frozen=True, slots=True)

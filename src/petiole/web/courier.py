@@ -12,9 +12,10 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from petiole.dispatch import NOBODY, now_ms
+from petiole.dispatch.message import NOBODY, now_ms
+from petiole.encoding import to_json
 from petiole.errors import InvalidEvent, PetioleError, Unavailable
-from petiole.events import Document, to_json
+from petiole.events import Document
 from petiole.journal import Journal
 from petiole.journal.contract import Snapshot, encode_notice
 

@@ -16,7 +16,7 @@ from flask_socketio import SocketIO
 
 from petiole import state as states
 from petiole.bus import open_bus
-from petiole.dispatch import Handle, Tracking, track_app
+from petiole.dispatch.tracking import Handle, Tracking, track_app
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.events import feed_id
 from petiole.journal import Journal

@@ -17,9 +17,11 @@ from typing import Any, Final
 
 from flask import g, has_request_context, request
 
-from petiole.dispatch import Handle, now_ms
+from petiole.dispatch.message import now_ms
+from petiole.dispatch.tracking import Handle
+from petiole.encoding import to_json
 from petiole.errors import Unavailable
-from petiole.events import Cursor, task_feed, to_json
+from petiole.events import Cursor, task_feed
 from petiole.journal import Journal
 from petiole.settings import Settings
 from petiole.state import QUEUED

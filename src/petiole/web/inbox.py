@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from petiole.dispatch import NOBODY
+from petiole.dispatch.message import NOBODY
 from petiole.errors import InvalidName
 from petiole.events import Draft, feed_id, inbox_feed, task_feed
 from petiole.journal.contract import Snapshot

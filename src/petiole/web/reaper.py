@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from petiole import state as states
-from petiole.dispatch import Tracking, now_ms
+from petiole.dispatch.message import now_ms
+from petiole.dispatch.tracking import Tracking
 from petiole.errors import PetioleError, Unavailable
 from petiole.events import Document, Draft
 from petiole.journal.contract import Expired, Snapshot, Stored

@@ -22,23 +22,25 @@ from typing import Any, Final
 
 from celery import Celery, Task, signals
 from celery import states as celery_states
-from celery._state import get_current_task
 from celery.exceptions import Ignore
 from celery.worker import state as worker_state
 from kombu.exceptions import OperationalError
 
 from petiole import state as states
-from petiole.dispatch import HEADER, NOBODY, Header, Tracking, now_ms, queued_document, track_app
+from petiole.dispatch.message import Header, now_ms, queued_document
+from petiole.dispatch.tracking import Tracking, track_app
 from petiole.errors import Fenced, PetioleError, RunEnded, Unavailable
-from petiole.events import Draft, feed_id, task_feed
+from petiole.events import Draft, feed_id
 from petiole.journal.contract import Busy, Claimed, Closed, Missing
-from petiole.outcome import failed, outcome, retrying, worn_out
+from petiole.outcome import outcome, worn_out
 from petiole.settings import Settings
 from petiole.worker.adoption import adopt_update_state
 from petiole.worker.afterwards import Afterwards
 from petiole.worker.heartbeat import Heartbeat
-from petiole.worker.outbox import Standing
+from petiole.worker.publishing import Publishing
 from petiole.worker.run import Run, current_run
+from petiole.worker.standing import Standing
+from petiole.worker.verdicts import Verdicts, cancelled, shut_down
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,6 @@ BUSY_COUNTDOWN: Final = 5.0
 SHUTDOWN_FLUSH: Final = 5.0
 POOL_CHECK: Final = 1.0
 BROKEN_OFF_KEPT: Final = 100
-CELERYS_OWN: Final = "celery."
 
 
 class Lifecycle:
@@ -68,6 +69,8 @@ class Lifecycle:
         # Ended from without, in a process that goes on: whoever did it says so, unless the process ends first.
         self._broken_off: deque[Run] = deque(maxlen=BROKEN_OFF_KEPT)
         self._lock = threading.Lock()
+        self._publishing = Publishing(tracking, is_ours=lambda run: run in self._runs)
+        self._verdicts = Verdicts(tracking.celery_app, conclude=self._conclude, runs_here=self._runs_here)
 
     def connect(self) -> None:
         """Receive Celery's signals. They are the process's, so each receiver looks whose task it is."""
@@ -77,15 +80,12 @@ class Lifecycle:
             (signals.worker_shutdown, self._on_shutdown),
             (signals.worker_process_init, self._on_process_init),
             (signals.worker_process_shutdown, self._on_shutdown),
-            (signals.before_task_publish, self._on_publish),
             (signals.task_postrun, self._on_postrun),
-            (signals.task_failure, self._on_failure),
-            (signals.task_revoked, self._on_revoked),
-            (signals.task_retry, self._on_shut_down_task),
-            (signals.task_unknown, self._on_unknown),
         ):
             signal.connect(receiver, weak=False)
-        self._tracking.before_eager = self._wrap_all
+        self._publishing.connect()
+        self._verdicts.connect()
+        self._tracking.publisher.before_eager = self._wrap_all
 
     def _on_worker_init(self, sender: Any, **_: Any) -> None:
         if sender.app is not self._tracking.celery_app:
@@ -140,7 +140,7 @@ class Lifecycle:
         for run in ended:
             if not run.returns:
                 try:
-                    self._tracking.journal.append(run.feed, _shut_down())
+                    self._tracking.journal.append(run.feed, shut_down())
                 except PetioleError as error:
                     log.warning("end_not_said", extra={"feed": run.feed, "error": str(error)})
 
@@ -269,7 +269,7 @@ class Lifecycle:
         # A copy and an acknowledgement, never a requeue: quorum queues drop a message after 20 redeliveries.
         request = task.request
         copy = task.signature_from_request(request, countdown=BUSY_COUNTDOWN, retries=request.retries)
-        with self._tracking.confirming() as confirming:
+        with self._tracking.publisher.confirming() as confirming:
             copy.apply_async(**confirming)
 
     def _end_early(self, task: Task, run: Run, ended: RunEnded) -> None:
@@ -292,45 +292,6 @@ class Lifecycle:
         except (OperationalError, OSError) as error:
             log.warning("process_not_ended", extra={"feed": feed, "error": str(error)})
 
-    def _on_publish(self, sender: str, headers: dict[str, Any] | None = None, body: object = None, **_: Any) -> None:
-        """Track what `.delay()` publishes if it is to be followed; and end a run that hands its task over."""
-        if not headers or headers.get("id") is None:
-            return
-        run = current_run.get() or _returned_run()
-        if run is not None and run not in self._runs:
-            return  # a task of another application of this process
-        if run is not None and task_feed(str(headers["id"])) == run.feed:
-            self._hand_over(run, sender, headers)
-        elif HEADER not in headers and not headers.get("retries"):
-            self._follow(sender, headers, run, body)
-
-    def _follow(self, name: str, headers: dict[str, Any], run: Run | None, body: object) -> None:
-        """Track a message that is being published, if its task says so, or if all are adopted: then by who has an owner."""
-        if name.startswith(CELERYS_OWN):
-            return
-        declared = getattr(self._tracking.celery_app.tasks.get(name), "progress", None)
-        if declared or (self._settings.adopt_update_state and declared is not False):
-            owner = run.owner if run is not None else self._tracking.asking()
-            if declared or owner is not None:
-                self._tracking.adopt(name, headers, owner=owner or NOBODY, body=body)
-
-    def _hand_over(self, run: Run, name: str, headers: dict[str, Any]) -> None:
-        """End a run that publishes what goes on under its task's id: its own retry, or the task that replaces it."""
-        # Here, not when the task has returned: the next run may begin before that.
-        if int(headers.get("retries") or 0) > run.retries:
-            patch = retrying(run.retry_cause, eta=headers.get("eta"))
-        elif HEADER not in headers:
-            header = Header.from_message(get_current_task().request.headers)
-            if header is None:
-                return
-            headers.update(header.to_message())
-            patch = {"state": states.RETRYING, "reason": f"The task goes on as {name}.", "retry_at": None}
-        else:
-            return
-        run.finish(patch, otherwise=_cancelled())
-        if not run.outbox.flush(self._settings.flush_timeout):
-            log.warning("retry_before_events", extra={"feed": run.feed})
-
     def _on_postrun(self, task: Task, task_id: str, retval: Any, state: str | None, **_: Any) -> None:
         run = getattr(task.request, "petiole_run", None)
         if run is None or run not in self._runs:
@@ -344,7 +305,7 @@ class Lifecycle:
             self._unsent.add(run)
         if patch is not None:
             # A run that has ended already (cancelled, retrying) takes no more, so that whatever Celery calls it adds nothing.
-            run.finish(patch, otherwise=_cancelled())
+            run.finish(patch, otherwise=cancelled())
         else:
             run.outbox.close()
             if state is None:
@@ -353,66 +314,14 @@ class Lifecycle:
         with self._lock:
             self._unsent = {unsent for unsent in self._unsent if not unsent.outbox.flush(0)}
 
-    def _on_failure(self, sender: Task, task_id: str, exception: BaseException, **_: Any) -> None:
-        """Speak for a pool child that died: then Celery raises the failure in the worker's main process."""
-        if sender.app is not self._tracking.celery_app or self._heartbeat is None:
-            return
-        feed = task_feed(task_id)
+    def _conclude(self, feed: str, draft: Draft) -> None:
+        # Only the worker's main process has a heartbeat, and speaks for the tasks of others.
+        if self._heartbeat is not None:
+            self._heartbeat.conclude(feed, draft)
+
+    def _runs_here(self, feed: str) -> bool:
         with self._lock:
-            speaks_itself = any(run.feed == feed for run in self._runs)
-        if not speaks_itself:
-            # A task that isn't tracked has no feed, so nothing is written about it.
-            self._heartbeat.conclude(feed, Draft("state", failed(exception, task_id=task_id, now=now_ms())))
-
-    def _on_revoked(self, sender: Task, request: Any, expired: bool, **_: Any) -> None:
-        if sender.app is not self._tracking.celery_app or self._heartbeat is None:
-            return
-        patch = {"state": states.CANCELLED, "finished_at": now_ms()}
-        if expired:
-            patch = {"state": states.FAILED, "finished_at": now_ms(), "reason": "The task waited longer than it may."}
-        self._heartbeat.conclude(task_feed(request.id), Draft("state", patch))
-
-    def _on_shut_down_task(self, sender: Task, request: Any, reason: Any = None, **_: Any) -> None:
-        """Speak for a task that a cold shutdown ends: Celery calls that a retry, and publishes none.
-
-        Only of those that were acknowledged early; the broker returns the others. A retry of the task's own has a reason.
-        """
-        if sender.app is not self._tracking.celery_app or self._heartbeat is None or reason is not None:
-            return
-        if getattr(sender, "rerun_on_loss", False):
-            return  # its lease ends, and then it is sent again
-        patch = {
-            "state": states.LOST,
-            "finished_at": now_ms(),
-            "reason": "The worker was shut down and ended the task.",
-        }
-        self._heartbeat.conclude(task_feed(request.id), Draft("state", patch))
-
-    def _on_unknown(self, sender: Any, name: str, id: str, message: Any, **_: Any) -> None:
-        header = Header.from_message(getattr(message, "headers", None))
-        if header is None or sender.app is not self._tracking.celery_app or self._heartbeat is None:
-            return
-        log.error("task_unknown", extra={"feed": header.feed, "task": name})
-        reason = "No worker knows this kind of task. It has to be deployed to the worker."
-        patch = failed(None, task_id=id, now=now_ms())
-        patch |= {"reason": reason, "error": {**patch["error"], "message": reason, "type": "NotRegistered"}}
-        self._heartbeat.conclude(header.feed, Draft("state", patch))
-
-
-def _returned_run() -> Run | None:
-    """Return the run of a task that has returned, and whose next link of a chain, or callback, Celery publishes."""
-    task = get_current_task()
-    run = getattr(task.request, "petiole_run", None) if task is not None else None
-    return run if isinstance(run, Run) else None
-
-
-def _cancelled() -> Draft:
-    return Draft("state", {"state": states.CANCELLED, "finished_at": now_ms()})
-
-
-def _shut_down() -> Draft:
-    reason = "The worker was shut down and ended the task."
-    return Draft("state", {"state": states.LOST, "finished_at": now_ms(), "reason": reason})
+            return any(run.feed == feed for run in self._runs)
 
 
 def _running_feeds() -> Sequence[str]:

@@ -24,6 +24,7 @@ from petiole.events import COUNTER, Cursor, Document, Draft, fold_draft
 from petiole.journal.contract import Appended, Begun, Closed, Conflict, Duplicate, Fenced, Journal, Missing, Stored
 from petiole.settings import Settings
 from petiole.state import is_terminal
+from petiole.worker.standing import Signals, Standing, Steps
 
 T = TypeVar("T")
 
@@ -44,21 +45,6 @@ LOOK: Final = 0.1
 _DROPPED_FIRST: Final = ("log", "custom", "stage", "artifact")
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where the outbox's run begins: what `claim` answered."""
-
-    feed: str
-    owner: str
-    worker: str
-    run: int
-    delivery: str
-    retries: int
-    facts_written: int
-    cursor: Cursor
-    document: Document
-
-
 @dataclass(slots=True)
 class _Fact:
     draft: Draft
@@ -68,28 +54,6 @@ class _Fact:
     begun: Begun | None = None
     # Locked until the sending thread is done with it, where the task's thread waits for that.
     handed: threading.Lock | None = None
-
-
-@dataclass(slots=True)
-class Signals:
-    """What the journal's replies have told this run; read by the task's thread."""
-
-    cancel: bool = False
-    fenced: bool = False
-    away: bool = False
-
-
-class Steps:
-    """How far a run has come: written at each step of its loops, and read by its outbox without a lock.
-
-    `completed` is what is done. `dirty`: the outbox knows that there is news; a step that finds it false has to tell.
-    """
-
-    __slots__ = ("completed", "dirty")
-
-    def __init__(self, *, dirty: bool = False) -> None:
-        self.completed: float = 0
-        self.dirty = dirty
 
 
 class Outbox:

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sized
 from typing import Final, TypeVar
 
-from petiole.events import JSON, Document, to_json
+from petiole.encoding import JSON, to_json
+from petiole.events import Document
 from petiole.worker.run import Run, current_run, current_steps
 
 T = TypeVar("T")

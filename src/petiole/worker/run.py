@@ -12,13 +12,15 @@ from numbers import Integral, Real
 from typing import Final
 from weakref import ReferenceType
 
+from petiole.encoding import JSON, to_json
 from petiole.errors import Cancelled, Fenced, InvalidEvent, Unavailable
-from petiole.events import JSON, MAX_NUMBER, Document, Draft, to_json
+from petiole.events import MAX_NUMBER, Document, Draft
 from petiole.journal.contract import Journal
 from petiole.settings import Settings
 from petiole.state import SUCCEEDED
 from petiole.timing import Estimator
-from petiole.worker.outbox import Outbox, Standing, Steps
+from petiole.worker.outbox import Outbox
+from petiole.worker.standing import Standing, Steps
 
 LOG_LIMIT: Final = 4000
 LOG_BYTES: Final = 5000

@@ -11,8 +11,9 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, text, tu
 
 from petiole import state as states
 from petiole.bus.contract import Ring
+from petiole.encoding import to_json
 from petiole.errors import InvalidEvent, PetioleError
-from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, Event, check_feed, inbox_feed, mint_epoch, to_json
+from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, Event, check_feed, inbox_feed, mint_epoch
 from petiole.feed import Reading
 from petiole.journal.contract import (
     INBOX_SHOWN,

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from petiole.events import to_json
+from petiole.encoding import to_json
 
 VERSION: Final = 1
 COMMAND: Final = "petiole db upgrade"

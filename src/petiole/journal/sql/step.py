@@ -25,8 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from petiole import state as states
+from petiole.encoding import to_json
 from petiole.errors import SetupError
-from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, advance_chain, fold_draft, to_json
+from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, advance_chain, fold_draft
 from petiole.journal.contract import INBOX_KEPT, Held, Stored
 from petiole.journal.sql import schema
 from petiole.journal.sql.schema import now_ms

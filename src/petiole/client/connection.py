@@ -1,0 +1,198 @@
+"""One Socket.IO connection that is made again whenever it ends."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import requests
+import socketio
+
+from petiole.client.refused import Refused
+from petiole.errors import PetioleError
+
+log = logging.getLogger(__name__)
+
+NAMESPACE: Final = "/petiole"
+ANSWER_TIMEOUT: Final = 5.0
+FIRST_DELAY: Final = 0.2
+LONGEST_DELAY: Final = 2.0
+# How often the connection is looked at: where it ends while it is being made, nobody says so.
+LOOK_EVERY: Final = 1.0
+LONGEST_ASKED: Final = 60.0
+
+
+class Connection:
+    """A connection to Petiole's namespace of one server. `on_connect` is called each time it has been made.
+
+    `handlers`: who takes which message. `session` has the cookies and headers that are sent along.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        session: requests.Session,
+        path: str,
+        transports: Sequence[str],
+        on_connect: Callable[[], None],
+        handlers: Mapping[str, Callable[[dict[str, Any]], None]],
+    ) -> None:
+        self._url = url
+        self._session = session
+        self._path = path
+        self._transports = transports
+        self._when_connected = on_connect
+        self._handlers = handlers
+        self._closing = threading.Event()
+        self._turned_away: dict[str, Any] | None = None
+        # What the handshake says, each time.
+        self.auth: dict[str, Any] | None = None
+        # How long the next connection waits to be made, and the later ones at most.
+        self._delays = FIRST_DELAY, LONGEST_DELAY
+        self._keeper: threading.Thread | None = None
+        self._look = threading.Event()
+        self._connecting = threading.Lock()
+        self._tried = False
+        self.socket = self._make_socket()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as this side knows."""
+        return bool(self.socket.connected and self.socket.eio.state == "connected")
+
+    @property
+    def closed(self) -> bool:
+        return self._closing.is_set()
+
+    def open(self) -> None:
+        """Make the connection, and keep it.
+
+        Raises:
+            Refused: the server lets nobody in with this token, or nobody at all just now.
+            PetioleError: nobody answers at this address.
+        """
+        with self._connecting:
+            self._connect()
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._keep_connected, name="petiole-client", daemon=True)
+                self._keeper.start()
+
+    def cut(self) -> None:
+        """Drop the connection as a network does, without a word; it is made again by itself."""
+        websocket = self.socket.eio.ws
+        if websocket is not None:
+            websocket.close()
+
+    def close(self) -> None:
+        """End the connection, and make it no more."""
+        self._closing.set()
+        self._look.set()
+        # Not while a connection is being made: that would be left open.
+        with self._connecting:
+            if self.socket.connected:
+                self.socket.disconnect()
+
+    def send(self, name: str, message: dict[str, Any], *, callback: Callable[[Any], None]) -> None:
+        """Send a message; without a connection it is dropped."""
+        try:
+            self.socket.emit(name, message, namespace=NAMESPACE, callback=callback)
+        except socketio.exceptions.SocketIOError as error:
+            log.info("not_sent", extra={"message_name": name, "error": str(error)})
+
+    def call(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
+        """Send a message and return its acknowledgement.
+
+        Raises:
+            PetioleError: there is no connection, or no answer within 5 s.
+        """
+        try:
+            answer: dict[str, Any] = self.socket.call(name, message, namespace=NAMESPACE, timeout=ANSWER_TIMEOUT)
+        except socketio.exceptions.SocketIOError as error:
+            raise PetioleError(f"The server didn't answer ({error}). Try again.") from None
+        return answer
+
+    def _make_socket(self) -> socketio.Client:
+        made = socketio.Client(
+            http_session=self._session,
+            # This one does that itself: a connection that ends while it is being made is never made again.
+            reconnection=False,
+            websocket_extra_options={
+                # A program is no page: it has an origin only if its session says so.
+                "suppress_origin": True,
+                # A session that leaves the environment's proxies alone means it for its socket, too.
+                **({} if self._session.trust_env else {"http_no_proxy": ["*"]}),
+            },
+        )
+        own = {
+            "connect": self._on_connect,
+            "connect_error": self._on_connect_error,
+            "disconnect": self._on_disconnect,
+            "reconnect": self._on_reconnect,
+        }
+        for name, handler in {**own, **self._handlers}.items():
+            made.on(name, handler, namespace=NAMESPACE)
+        return made
+
+    def _connect(self) -> None:
+        if self.connected:
+            return
+        if self._tried:
+            # A new one each time: what the old one still believes of its connection is nobody's.
+            self.socket = self._make_socket()
+        self._tried = True
+        self._turned_away = None
+        # The socket takes the session's cookies by itself, and none of its headers.
+        usual = requests.utils.default_headers()
+        headers = {name: str(value) for name, value in self._session.headers.items() if name not in usual}
+        try:
+            self.socket.connect(
+                self._url,
+                headers=headers,
+                auth=self.auth,
+                namespaces=[NAMESPACE],
+                transports=list(self._transports),
+                socketio_path=self._path,
+                wait_timeout=ANSWER_TIMEOUT,
+            )
+        except (socketio.exceptions.ConnectionError, OSError, ValueError) as error:
+            if self._turned_away is not None:
+                raise Refused(self._turned_away) from None
+            raise PetioleError(
+                f"No Socket.IO server answers at {self._url} ({error}). Start it, or mend the address."
+            ) from None
+
+    def _keep_connected(self) -> None:
+        """Make the connection again whenever it has ended, until it is closed."""
+        while not self.closed:
+            self._look.wait(LOOK_EVERY)
+            self._look.clear()
+            delay, longest = self._delays
+            while not self.closed and not self.connected:
+                # Spread, so that a server's many clients don't come back in the same moment.
+                self._closing.wait(delay * random.uniform(0.5, 1.5))
+                delay = min(2 * delay, longest)
+                with self._connecting, suppress(PetioleError):
+                    if not self.closed:
+                        self._connect()
+
+    def _on_connect(self) -> None:
+        self._delays = FIRST_DELAY, LONGEST_DELAY
+        self._when_connected()
+
+    def _on_disconnect(self, _reason: object = None) -> None:
+        self._look.set()
+
+    def _on_connect_error(self, error: Any = None) -> None:
+        problem = error.get("data") if isinstance(error, dict) else None
+        self._turned_away = problem if isinstance(problem, dict) else None
+
+    def _on_reconnect(self, wire: dict[str, Any]) -> None:
+        # The server closes the connection after this; the next one is made after the time that it names.
+        after = wire.get("after")
+        if isinstance(after, int | float) and 0 <= after <= LONGEST_ASKED:
+            self._delays = after, max(after, LONGEST_DELAY)

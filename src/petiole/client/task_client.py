@@ -1,0 +1,182 @@
+"""One application's tasks, followed over one connection."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from urllib.parse import urljoin
+
+import requests
+
+from petiole.client.connection import Connection
+from petiole.client.refused import Refused, problem_of
+from petiole.client.renewal import Renewal
+from petiole.client.view import OnEvent, OnReset, TaskView
+from petiole.events import Cursor, Document, Event, check_feed
+from petiole.feed import Reader, Reading
+
+# At which part of its time a token is renewed.
+RENEW_AT: Final = 0.8
+
+
+class TaskClient:
+    """One connection to one web application; follows many tasks. Reconnects by itself and goes on from its cursors.
+
+    `path` is where Socket.IO is on that server. `token` is sent instead of a session's cookie: a text, or a callable that
+    returns a new one, before the present one ends and after a 401. `transports`: `["polling"]` where a proxy lets no WebSocket
+    through.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        session: requests.Session | None = None,
+        token: Callable[[], str] | str | None = None,
+        path: str = "/socket.io",
+        transports: Sequence[str] = ("websocket",),
+    ) -> None:
+        self.url = url
+        self.session = session or requests.Session()
+        self.renewal = Renewal(token)
+        self._timer: threading.Timer | None = None
+        self._views: dict[str, TaskView] = {}
+        self._connection = Connection(
+            url,
+            session=self.session,
+            path=path,
+            transports=transports,
+            on_connect=self._read_all,
+            handlers={"event": self._on_event, "reset": self._on_reset, "refused": self._on_refused},
+        )
+
+    def start(self, path: str, body: dict[str, Any], *, on_event: OnEvent = None, on_reset: OnReset = None) -> TaskView:
+        """Post JSON to a route that starts a task, and follow it from the cursor of the 202.
+
+        Raises:
+            Refused: the answer isn't a 202.
+        """
+        response = self.session.post(urljoin(self.url, path), json=body, timeout=10)
+        if response.status_code != 202:
+            raise Refused(problem_of(response))
+        accepted = response.json()
+        return self.watch(
+            accepted["feed"],
+            cursor=accepted["cursor"],
+            document=accepted["document"],
+            on_event=on_event,
+            on_reset=on_reset,
+        )
+
+    def watch(
+        self,
+        feed: str,
+        *,
+        cursor: str | None = None,
+        document: Document | None = None,
+        on_event: OnEvent = None,
+        on_reset: OnReset = None,
+    ) -> TaskView:
+        """Follow a feed: from `cursor` with its document, or from its first fact."""
+        held = None if cursor is None else Cursor.parse(cursor)
+        view = self.make_view(Reader(check_feed(feed), cursor=held, document=document), on_event, on_reset)
+        self._views[feed] = view
+        if self.connected:
+            view.read()
+        else:
+            self._connection.open()
+        return view
+
+    def make_view(self, reader: Reader, on_event: OnEvent, on_reset: OnReset) -> TaskView:
+        """Return the view of a feed; a subclass may give it another reader."""
+        return TaskView(self, reader, on_event, on_reset)
+
+    def connect(self, *, auth: dict[str, Any] | None = None) -> None:
+        """Open the socket; every view reads once it is connected. `auth`: what its handshake says, such as `{"token": …}`.
+
+        Raises:
+            Refused: the server lets nobody in with this token, or nobody at all just now.
+            PetioleError: nobody answers at this address.
+        """
+        self._connection.auth = auth
+        self._connection.open()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as this side knows."""
+        return self._connection.connected
+
+    @property
+    def closed(self) -> bool:
+        return self._connection.closed
+
+    def cut(self) -> None:
+        """Drop the connection as a network does, without a word; it is made again by itself."""
+        self._connection.cut()
+
+    def close(self) -> None:
+        """Leave; the tasks go on."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._connection.close()
+
+    def send(self, name: str, message: dict[str, Any], *, callback: Callable[[Any], None]) -> None:
+        """Send a message; without a connection it is dropped, because every view reads anew after the reconnect."""
+        self._connection.send(name, message, callback=callback)
+
+    def call(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
+        """Send a message and return its acknowledgement.
+
+        Raises:
+            PetioleError: there is no connection, or no answer within 5 s.
+        """
+        return self._connection.call(name, message)
+
+    def call_with_token(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
+        """As `call`, with the client's token; once more with a new one where that has ended.
+
+        Raises:
+            PetioleError: there is no connection, or no answer within 5 s.
+        """
+        token = self.renewal.get()
+        answer = self.call(name, message if token is None else {**message, "token": token})
+        if self.renewal.renews and (answer.get("error") or {}).get("status") == 401:
+            self.renewal.forget(token)
+            answer = self.call(name, {**message, "token": self.renewal.get()})
+        return answer
+
+    def renew_in(self, seconds: object) -> None:
+        """Watch everything with a new token before the present one ends in so many seconds."""
+        if not self.renewal.renews or not isinstance(seconds, int | float):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(seconds * RENEW_AT, self._renew, args=(self.renewal.held,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _renew(self, text: str | None) -> None:
+        self.renewal.forget(text)
+        for view in list(self._views.values()):
+            if view.receipt is None and self.connected:
+                view.read()
+
+    def _read_all(self) -> None:
+        for view in list(self._views.values()):
+            view.read()
+
+    def _on_event(self, wire: dict[str, Any]) -> None:
+        view = self._views.get(wire.get("feed", ""))
+        if view is not None:
+            view.offer(Event.from_wire(wire))
+
+    def _on_reset(self, wire: dict[str, Any]) -> None:
+        view = self._views.get(wire.get("feed", ""))
+        if view is not None:
+            view.take(Reading.from_wire(wire))
+
+    def _on_refused(self, wire: dict[str, Any]) -> None:
+        view = self._views.get(wire.get("feed", ""))
+        if view is not None:
+            view.refuse(wire.get("error") or {})

@@ -1,0 +1,231 @@
+"""One followed task, read by the reader's rule."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias
+
+from petiole.client.connection import ANSWER_TIMEOUT
+from petiole.client.refused import Refused
+from petiole.client.renewal import Renewal
+from petiole.events import Cursor, Document, Event
+from petiole.feed import Action, Read, Reader, Reading, Reset, Show
+from petiole.state import is_terminal
+
+log = logging.getLogger(__name__)
+
+RETRY_PAUSE: Final = 0.5
+
+OnEvent: TypeAlias = Callable[[Event], None] | None
+OnReset: TypeAlias = Callable[[Cursor], None] | None
+
+
+class Asking(Protocol):
+    """What a view needs of the client that it belongs to."""
+
+    renewal: Renewal
+
+    @property
+    def closed(self) -> bool: ...
+
+    def send(self, name: str, message: dict[str, Any], *, callback: Callable[[Any], None]) -> None: ...
+
+    def call_with_token(self, name: str, message: dict[str, Any]) -> dict[str, Any]: ...
+
+    def renew_in(self, seconds: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the feed's last event says there was, and what this reader has shown of it."""
+
+    facts: int
+    chain: str
+    shown: int
+    complete: bool
+
+
+class TaskView:
+    """One followed task. `on_event` is called with every event, in order, and `on_reset` with the cursor of every reset."""
+
+    def __init__(
+        self,
+        client: Asking,
+        reader: Reader,
+        on_event: OnEvent,
+        on_reset: OnReset,
+    ) -> None:
+        self._client = client
+        self._reader = reader
+        self._on_event = on_event
+        self._on_reset = on_reset
+        self._changed = threading.Condition(threading.RLock())
+        self._asking = 0
+        self._timer: threading.Timer | None = None
+        self._renewed = False
+        self._refused: dict[str, Any] | None = None
+        self.resets = 0
+
+    @property
+    def feed(self) -> str:
+        return self._reader.feed
+
+    @property
+    def cursor(self) -> Cursor | None:
+        return self._reader.cursor
+
+    @property
+    def document(self) -> Document:
+        """The newest document that this reader knows."""
+        return self._reader.document
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """The receipt, once the task has ended."""
+        cursor = self._reader.cursor
+        if cursor is None or not is_terminal(self.document.get("state")):
+            return None
+        complete = self._reader.complete and self._reader.shown == cursor.facts
+        return Receipt(cursor.facts, cursor.chain, self._reader.shown, complete)
+
+    def wait_until(self, condition: Callable[[Document], bool], *, timeout: float) -> Document:
+        """Wait until the document meets `condition`, at most `timeout` seconds, and return it.
+
+        Raises:
+            Refused: the task isn't there or isn't ours.
+            TimeoutError: it didn't.
+        """
+        with self._changed:
+            met = self._changed.wait_for(
+                lambda: self._refused is not None or (not self._reader.reading and condition(self.document)), timeout
+            )
+            if self._refused is not None:
+                raise Refused(self._refused)
+            if not met:
+                state = self.document.get("state")
+                raise TimeoutError(f"{self.feed} is {state} after {timeout} s. Look into its worker's log.")
+            return self.document
+
+    def wait(self, *, timeout: float) -> Document:
+        """Wait until the task has ended and return its document.
+
+        Raises:
+            Refused: the task isn't there or isn't ours.
+            TimeoutError: it hasn't within `timeout` seconds.
+        """
+        return self.wait_until(lambda document: is_terminal(document.get("state")), timeout=timeout)
+
+    def cancel(self) -> dict[str, Any]:
+        """Ask the task to stop; returns the server's answer.
+
+        Raises:
+            Refused: it has finished already, or isn't ours.
+        """
+        answer = self._client.call_with_token("cancel", {"feed": self.feed})
+        if "error" in answer:
+            raise Refused(answer["error"])
+        return answer
+
+    def offer(self, event: Event) -> None:
+        """Take an event from the socket."""
+        with self._changed:
+            self._act(self._reader.offer(event))
+
+    def take(self, reading: Reading) -> None:
+        """Take a reading that the relay sent by itself."""
+        with self._changed:
+            # The answer to a read that is still under way is older than this.
+            self._asking += 1
+            self._act(self._reader.answer(reading))
+
+    def refuse(self, problem: dict[str, Any], *, used: str | None = None) -> None:
+        """Take a refusal: of a read, or of a watch that is allowed no more; one that passes is asked about again.
+
+        `used`: the token that was refused, where that is known.
+        """
+        with self._changed:
+            if problem.get("status") == 401 and self._client.renewal.renews and not self._renewed:
+                # Once: a new token that is refused as well is an answer.
+                self._renewed = True
+                self._client.renewal.forget(self._client.renewal.held if used is None else used)
+                self.read()
+            elif problem.get("status") in (429, 502, 503):
+                asked = float(problem.get("retry_after") or 0) if problem["status"] == 429 else 0.0
+                self._timer = threading.Timer(max(RETRY_PAUSE, asked), self.read)
+                self._timer.daemon = True
+                self._timer.start()
+            else:
+                self._refused = problem
+                self._changed.notify_all()
+
+    def read(self) -> None:
+        """Ask for what follows this reader's cursor: at the start, and after every reconnect."""
+        with self._changed:
+            self._act(self._reader.start())
+
+    def _ask(self, cursor: Cursor | None) -> None:
+        self._asking += 1
+        asking = self._asking
+        message = {"feed": self.feed} | ({} if cursor is None else {"cursor": str(cursor)})
+        if self._client.renewal.ready:
+            self._send(asking, message)
+        else:
+            threading.Thread(target=self._send, args=(asking, message), daemon=True).start()
+        # An answer may never come: its handler failed, or the connection is lost and nobody has noticed yet.
+        self._ask_again(asking, ANSWER_TIMEOUT)
+
+    def _ask_again(self, asking: int, pause: float) -> None:
+        """Read once more after `pause` seconds, unless something else has been asked or answered by then."""
+
+        def ask() -> None:
+            with self._changed:
+                if asking == self._asking and self._reader.reading and not self._client.closed:
+                    self._act(self._reader.start())
+
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(pause, ask)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _send(self, asking: int, message: dict[str, Any]) -> None:
+        try:
+            token = self._client.renewal.get()
+        except Exception as error:
+            log.exception("token_not_renewed", extra={"feed": self.feed})
+            self._answered(asking, None, {"error": {"status": 503, "detail": f"There is no token ({error})."}})
+            return
+        sent = message if token is None else {**message, "token": token}
+        self._client.send("watch", sent, callback=functools.partial(self._answered, asking, token))
+
+    def _answered(self, asking: int, token: str | None, answer: Any = None) -> None:
+        with self._changed:
+            if asking != self._asking:
+                return
+            error = answer.get("error") if isinstance(answer, dict) else {"status": 502, "detail": "No answer."}
+            if self._timer is not None:
+                self._timer.cancel()
+            if error is None:
+                self._renewed = False
+                self._client.renew_in(answer.get("token_expires_in"))
+                self._act(self._reader.answer(Reading.from_wire(answer)))
+            else:
+                self.refuse(error, used=token)
+
+    def _act(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Show(event):
+                    if self._on_event is not None:
+                        self._on_event(event)
+                case Reset(cursor):
+                    self.resets += 1
+                    if self._on_reset is not None:
+                        self._on_reset(cursor)
+                case Read(cursor):
+                    self._ask(cursor)
+        self._changed.notify_all()

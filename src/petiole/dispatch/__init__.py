@@ -1,0 +1,1 @@
+"""Starting tracked tasks from anywhere: a web request, a script, another task. Needs no Flask."""

@@ -1,0 +1,217 @@
+"""What one Celery application needs to be tracked, and the start of a task."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from celery import Celery, Signature, Task
+from celery.backends.base import DisabledBackend
+from kombu import serialization
+from kombu.exceptions import EncodeError, OperationalError
+
+from petiole.dispatch.message import Header, message_in, now_ms, queued_document, text_of
+from petiole.dispatch.publisher import Once, Publisher
+from petiole.errors import PetioleError, SetupError, Unavailable
+from petiole.events import Cursor, Document, Draft, feed_id, mint_epoch, task_feed
+from petiole.journal import Journal, open_journal
+from petiole.outcome import outcome
+from petiole.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A task that was started: its id, and the cursor of before its dispatch, so that no event falls between."""
+
+    id: str
+    feed: str
+    cursor: Cursor
+    document: Document
+
+
+class Tracking:
+    """What one Celery application needs to be tracked: settings and journal."""
+
+    def __init__(self, celery_app: Celery, settings: Settings) -> None:
+        self.celery_app = celery_app
+        self.settings = settings
+        self.journal: Journal = open_journal(settings)
+        self.publisher = Publisher(celery_app)
+        # Whether the worker's side listens to this application's signals: once, however often it is asked for.
+        self.connected = False
+        # Who is asking in this context, as owners are written in the journal; the web side knows.
+        self.asking: Callable[[], str | None] = lambda: None
+
+    def warm_up(self) -> None:
+        """Import what the first publish needs, so that it isn't the one that waits; nothing is sent."""
+        self.celery_app.finalize(auto=True)
+        _ = self.celery_app.amqp.send_task_message, self.celery_app.backend
+        connection = self.celery_app.connection_for_write()
+        _ = connection.transport_cls
+        connection.release()
+
+    def start(
+        self,
+        task: Task | str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        owner: str,
+        title: str | None = None,
+        queue: str | None = None,
+        countdown: float | None = None,
+        task_id: str | None = None,
+        retry_of: str | None = None,
+    ) -> Handle:
+        """Open a feed for a task and publish it; by name, the task's code need not be here.
+
+        `task_id`: minted by the caller, who must know it before. `retry_of`: the id of the task that this one repeats.
+
+        Raises:
+            Unavailable: journal or broker didn't answer; nothing was started.
+            PetioleError: the arguments can't be sent by the serializer.
+        """
+        name = task if isinstance(task, str) else cast(str, task.name)
+        task_id = task_id or str(uuid.uuid4())
+        feed = task_feed(task_id)
+        header = Header(feed=feed, epoch=mint_epoch(), owner=owner, title=title or name)
+        document = queued_document(title or name, name)
+        if retry_of is not None:
+            document["retry_of"] = retry_of
+        options = {} if queue is None else {"queue": queue}
+        # Celery prepares the message while the journal opens the feed, and sends it once that is done.
+        opened = Once(
+            self.journal.begin_open(
+                feed,
+                owner=owner,
+                draft=Draft("state", document),
+                lease=self.settings.dispatch_lease,
+                epoch=header.epoch,
+                message=text_of({"task": name, "args": list(args), "kwargs": dict(kwargs or {}), "options": options}),
+            )
+        )
+        try:
+            try:
+                self.publisher.publish(task, args, kwargs, task_id, header.to_message(), queue, countdown, after=opened)
+            finally:
+                cursor = opened()
+        except (OperationalError, OSError) as error:
+            # A broker that is silent may have the message all the same: removed, it is passed over.
+            self._take_back(feed, self.journal.remove)
+            raise Unavailable(f"The broker didn't take the task ({error}). Nothing was started; try again.") from error
+        except (EncodeError, TypeError, ValueError) as error:
+            self._take_back(feed, self.journal.forget)
+            raise PetioleError(
+                f"The arguments of {name} can't be sent ({error}). Pass what the task serializer can carry."
+            ) from error
+        self._confirm(feed)
+        return Handle(task_id, feed, cursor, document)
+
+    def adopt(self, name: str, headers: MutableMapping[str, Any], *, owner: str, body: object = None) -> None:
+        """Track a message that is about to be published by `.delay()`: write Petiole's header into it, and open its feed.
+
+        `body` has its arguments.
+
+        With the journal away the feed is opened by the worker, from the header.
+        """
+        feed = task_feed(str(headers["id"]))
+        header = Header(feed=feed, epoch=mint_epoch(), owner=owner, title=name)
+        headers.update(header.to_message())
+        try:
+            self.journal.open(
+                feed,
+                owner=owner,
+                draft=Draft("state", queued_document(name, name)),
+                epoch=header.epoch,
+                message=message_in(name, body),
+            )
+        except Unavailable as error:
+            log.warning("feed_opened_later", extra={"feed": feed, "error": str(error)})
+
+    def message_of(self, task: Task) -> str:
+        """Return the message that a task is executing as JSON text, to be sent again; empty if it can't be kept."""
+        request = task.request
+        return text_of(dict(task.signature_from_request(request, retries=request.retries)), level=logging.ERROR)
+
+    def send_again(self, message: str) -> None:
+        """Publish what `message_of` returned.
+
+        Raises:
+            Unavailable: the broker didn't take it.
+        """
+        kept = serialization.loads(message, "application/json", "utf-8")  # type: ignore[no-untyped-call]
+        signature: Signature = self.celery_app.signature(kept)
+        try:
+            with self.publisher.confirming() as confirming:
+                signature.apply_async(retry=False, **confirming)
+        except (OperationalError, OSError) as error:
+            raise Unavailable(f"The broker didn't take a task that is to run again ({error}).") from error
+
+    def result_of(self, feed: str) -> Document | None:
+        """Return how a task ended by Celery's own record, as a patch; `None` if that doesn't know, or keeps no results.
+
+        Raises:
+            Unavailable: the result backend doesn't answer.
+        """
+        backend = self.celery_app.backend
+        # What isn't persistent (rpc://) has an answer for its caller only.
+        if isinstance(backend, DisabledBackend) or not getattr(backend, "persistent", True):
+            return None
+        task_id = feed_id(feed)
+        try:
+            meta = backend.get_task_meta(task_id)
+        except Exception as error:
+            raise Unavailable(f"Celery's result backend doesn't answer ({error}). Start it, or unset it.") from error
+        return outcome(meta.get("status"), meta.get("result"), task_id=task_id, now=now_ms())
+
+    def _confirm(self, feed: str) -> None:
+        try:
+            self.journal.confirm(feed, wait=False)
+        except Unavailable as error:
+            # The message is out; a worker that claims it ends this lease as well.
+            log.warning("dispatch_not_confirmed", extra={"feed": feed, "error": str(error)})
+
+    def _take_back(self, feed: str, how: Callable[[str], None]) -> None:
+        try:
+            how(feed)
+        except Unavailable as error:
+            # Its lease ends by itself, and then it is concluded.
+            log.warning("feed_not_forgotten", extra={"feed": feed, "error": str(error)})
+
+
+def track_app(celery_app: Celery, settings: Settings | None = None) -> Tracking:
+    """Give a Celery application its tracking, or return what it has.
+
+    Settings come from the environment, then from the application's configuration (`PETIOLE_…`), then the defaults.
+
+    Raises:
+        SetupError: a setting is wrong or missing.
+    """
+    known = getattr(celery_app, "petiole", None)
+    if isinstance(known, Tracking):
+        for name in ("journal_url", "bus_url", "key_prefix"):
+            if settings is not None and getattr(settings, name) != getattr(known.settings, name):
+                raise SetupError(
+                    f"PETIOLE_{name.upper()} is set differently for Flask and for Celery, so they would never meet. "
+                    "Set it in the environment, or alike in both configurations."
+                )
+        return known
+    conf = celery_app.conf
+    loaded = settings or Settings.load(
+        {key: conf[key] for key in conf if isinstance(key, str) and key.upper().startswith("PETIOLE_")},
+        broker_url=conf.broker_url,
+        broker_options=conf.broker_transport_options,
+    )
+    tracking = Tracking(celery_app, loaded)
+    celery_app.petiole = tracking
+    return tracking
+
+
+def tracking_of(celery_app: Celery) -> Tracking:
+    """Return a Celery application's tracking, made from its configuration if it has none yet."""
+    return track_app(getattr(celery_app, "_get_current_object", lambda: celery_app)())

@@ -1,0 +1,44 @@
+"""What a run and its outbox share: where the run began, how far it has come, and what the journal has told it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from petiole.events import Cursor, Document
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the outbox's run begins: what `claim` answered."""
+
+    feed: str
+    owner: str
+    worker: str
+    run: int
+    delivery: str
+    retries: int
+    facts_written: int
+    cursor: Cursor
+    document: Document
+
+
+@dataclass(slots=True)
+class Signals:
+    """What the journal's replies have told this run; read by the task's thread."""
+
+    cancel: bool = False
+    fenced: bool = False
+    away: bool = False
+
+
+class Steps:
+    """How far a run has come: written at each step of its loops, and read by its outbox without a lock.
+
+    `completed` is what is done. `dirty`: the outbox knows that there is news; a step that finds it false has to tell.
+    """
+
+    __slots__ = ("completed", "dirty")
+
+    def __init__(self, *, dirty: bool = False) -> None:
+        self.completed: float = 0
+        self.dirty = dirty
