@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -42,8 +43,9 @@ class Site(Nearby):
             return self.petiole.token(feed, **options)
 
 
-@pytest.fixture(scope="module")
-def site(redis_url: str) -> Iterator[Site]:
+@contextmanager
+def served_site(redis_url: str, *, own_rule: bool) -> Iterator[Site]:
+    """Serve a site; by its own rule nobody who is suspended may do anything, without one it is Petiole's."""
     petiole = Petiole()
     suspended: set[str] = set()
     socketio = SocketIO(async_mode="threading", cors_allowed_origins=[ELSEWHERE])
@@ -56,9 +58,8 @@ def site(redis_url: str) -> Iterator[Site]:
         PETIOLE_LINGER=0.1,
     )
 
-    @petiole.authorizer
-    def authorize(action: str, feed: str, user: str, owner: str) -> bool:
-        return user == owner and user not in suspended
+    if own_rule:
+        petiole.authorizer(lambda _action, _feed, user, owner: user == owner and user not in suspended)
 
     @app.get("/file/<task_id>")
     def file(task_id: str) -> str:
@@ -74,6 +75,18 @@ def site(redis_url: str) -> Iterator[Site]:
         assert isinstance(nearby, Site)
         nearby.petiole, nearby.suspended = petiole, suspended
         yield nearby
+
+
+@pytest.fixture(scope="module")
+def site(redis_url: str) -> Iterator[Site]:
+    with served_site(redis_url, own_rule=True) as served:
+        yield served
+
+
+@pytest.fixture(params=["its own rule", "Petiole's rule"])
+def either(request: pytest.FixtureRequest, redis_url: str) -> Iterator[Site]:
+    with served_site(redis_url, own_rule=request.param == "its own rule") as served:
+        yield served
 
 
 def get(url: str, token: str, method: str = "GET", **headers: str) -> requests.Response:
@@ -273,24 +286,24 @@ def test_a_browser_on_a_named_origin_may_read_the_answers_and_others_may_not(sit
     assert with_cookie.status_code == 403
 
 
-def test_a_running_watch_ends_with_its_token(site: Site) -> None:
-    feed = site.open()
-    view = watched(site, feed, token=site.mint(feed, expires_in=1.0))
+def test_a_running_watch_ends_with_its_token(either: Site) -> None:
+    feed = either.open()
+    view = watched(either, feed, token=either.mint(feed, expires_in=1.0))
     began = time.monotonic()
     with pytest.raises(Refused) as refused:
         view.wait(timeout=6)
     assert time.monotonic() - began < 5
     assert (refused.value.problem["status"], refused.value.problem["title"]) == (401, "Token expired")
-    site.say(feed, "after the end")
+    either.say(feed, "after the end")
     assert view.document["state"] == "queued"
     assert "error" in view._client.call("watch", {"feed": feed})
 
 
-def test_a_running_watch_ends_when_its_token_is_revoked(site: Site) -> None:
-    feed = site.open("user:gil")
-    view = watched(site, feed, token=site.mint(feed))
-    with site.app.app_context():
-        site.petiole.revoke_tokens(owner="user:gil")
+def test_a_running_watch_ends_when_its_token_is_revoked(either: Site) -> None:
+    feed = either.open("user:gil")
+    view = watched(either, feed, token=either.mint(feed))
+    with either.app.app_context():
+        either.petiole.revoke_tokens(owner="user:gil")
     with pytest.raises(Refused, match="revoked"):
         view.wait(timeout=5)
 

@@ -23,7 +23,7 @@ from engineio.exceptions import QueueEmpty
 from engineio.packet import PING, PONG, Packet
 from geventwebsocket.websocket import Header, WebSocket
 
-from petiole.web import pings
+from petiole.web import guard, pings
 from petiole.web.answer import Answer
 from petiole.web.guard import Guard
 from petiole.web.packets import Malformed
@@ -197,6 +197,21 @@ def test_nobody_is_pinged_again_before_the_interval_has_passed():
     assert herd.pinged() == 3
 
 
+def test_events_go_on_between_the_pings_and_the_looks_of_many(monkeypatch):
+    herd = Herd(3000)
+    slept = []
+    monkeypatch.setattr(herd.guard.pings, "_sleep", slept.append)
+    monkeypatch.setattr(herd.server, "sleep", slept.append)
+    herd.now += herd.server.eio.ping_interval
+    herd.guard.pings.send()
+    at_once = 3000 * pings.TICK / pings.WITHIN
+    assert herd.pinged() == at_once
+    assert slept == [0] * (round(at_once / pings.AT_ONCE) - 1)
+    slept.clear()
+    herd.guard.sweep()
+    assert slept == [0] * (3000 // guard.LOOK_AT_ONCE)
+
+
 def send(herd: Herd, *, after: float = 0.0) -> None:
     herd.now += after
     for _ in herd.sockets:  # as often as it takes: a few go out at a time
@@ -218,6 +233,17 @@ def test_a_client_that_answers_no_ping_is_closed_in_time_and_taken_out():
     assert herd.sockets[1].poll() == []  # the end of a WebSocket's writer, which closes it
     herd.guard.sweep()
     assert list(eio.sockets) == ["s0"]
+
+
+def test_however_many_are_silent_each_is_closed_in_time():
+    herd = Herd(500)
+    eio = herd.server.eio
+    send(herd, after=eio.ping_interval)
+    for made in herd.sockets:
+        made.last_ping -= eio.ping_timeout + 1
+    herd.now += eio.ping_timeout + 2 * pings.TICK
+    herd.guard.pings.send()
+    assert all(made.closed for made in herd.sockets)
 
 
 def test_where_the_clock_was_set_back_a_silent_client_is_looked_at_again():

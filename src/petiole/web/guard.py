@@ -31,9 +31,8 @@ log = logging.getLogger(__name__)
 TICK: Final = 1.0
 # A connection has to join a namespace, and to complete the attachments that it declared, within JOIN_WITHIN + TICK.
 JOIN_WITHIN: Final = 8.0
-# All connections are looked at one by one only so often, in seconds, and so many in one go: who leaves its last namespace says
-# so, and whom the application makes leave it doesn't.
-LOOK_AT_ALL_EVERY: Final = 30.0
+# A thousand joined connections are looked at one by one only so often, in seconds, and so many in one go.
+LOOK_AT_ALL_EVERY: Final = 4.0
 LOOK_AT_ONCE: Final = 50
 FAULTS: Final = 3
 # Undelivered attachments, in units of `max_http_buffer_size`: of one connection, and of all of them.
@@ -284,8 +283,6 @@ class Guard:
     def _check_first(self, eio_sid: str, data: Any) -> None:
         if not data:
             raise Malformed("An empty packet.")
-        if isinstance(data, str) and data[:1] == "1":
-            self._unjoined.setdefault(eio_sid, self._clock())
         if isinstance(data, str) and data[:1] in ("0", "1"):
             bucket = self._connects.get(eio_sid)
             if bucket is None:

@@ -47,8 +47,9 @@ class Pings:
         self._sleep = sleep
         self._looks_for_answers = answers
         self._clock = clock
-        # When each socket is to be pinged, or its answer is due.
-        self._times = Times(grain=TICK, now=clock())
+        # When each socket is to be pinged, and when the answer to its last ping is due.
+        self._pings = Times(grain=TICK, now=clock())
+        self._answers = Times(grain=TICK, now=clock())
 
     def take_over(self, socket: Any) -> None:
         """Send this socket's pings from now on; Engine.IO hasn't scheduled the first one."""
@@ -56,13 +57,15 @@ class Pings:
 
     def forget(self, eio_sid: str) -> None:
         """Forget a connection that has ended."""
-        self._times.drop(eio_sid)
+        self._pings.drop(eio_sid)
+        self._answers.drop(eio_sid)
 
     def send(self) -> None:
         """Send the pings that are due, or as many of them as there is time for; and close who hasn't answered."""
         now = self._clock()
-        due = self._times.take(now, limit=ceil(len(self._times) * TICK / WITHIN))
-        for number, eio_sid in enumerate(due):
+        silent = self._answers.take(now, limit=len(self._answers))
+        due = self._pings.take(now, limit=ceil((len(self._pings) + len(self._answers)) * TICK / WITHIN))
+        for number, eio_sid in enumerate([*silent, *due]):
             if number and number % AT_ONCE == 0:
                 self._sleep(0)
             socket = self._eio.sockets.get(eio_sid)
@@ -73,12 +76,12 @@ class Pings:
         if socket.last_ping is None:
             socket.last_ping = time.time()
             if self._looks_for_answers:
-                self._times.set(socket.sid, now + self._eio.ping_timeout + TICK)
+                self._answers.set(socket.sid, now + self._eio.ping_timeout + TICK)
             with suppress(SocketIsClosedError):
                 socket.send(_PING)
         elif socket.check_ping_timeout():
             # The server's clock has been set back.
-            self._times.set(socket.sid, now + self._eio.ping_timeout)
+            self._answers.set(socket.sid, now + self._eio.ping_timeout)
 
     def _begin(self, socket: Any) -> None:
         socket.schedule_ping = lambda: self._schedule(socket, self._eio.ping_interval)
@@ -88,4 +91,5 @@ class Pings:
         # Engine.IO calls this at every answer, also at one that answers nothing.
         if socket.last_ping:
             socket.last_ping = None
-            self._times.set(socket.sid, self._clock() + interval)
+            self._answers.drop(socket.sid)
+            self._pings.set(socket.sid, self._clock() + interval)
