@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -148,7 +149,9 @@ class TestOpen:
 
     def test_the_answer_to_an_append_that_has_begun_is_heard_without_waiting(self, journal):
         claimed(journal)
-        begun = journal.begin_append(FEED, line(), run=1, fact=2)
+        # After one that was waited for: a server that doesn't know the script yet answers with an error.
+        journal.append(FEED, line(), run=1, fact=2)
+        begun = journal.begin_append(FEED, line(), run=1, fact=3)
         if begun is not None:
             wait_until(lambda: begun.heard() is not None, what="the answer has come")
             assert begun.heard() == begun() == Stored(journal.heads([FEED])[FEED].cursor, cancel=False)
@@ -1305,6 +1308,27 @@ class TestHeadsAndLists:
 
     def test_heads_of_nothing_are_nothing(self, journal):
         assert journal.heads([]) == {}
+
+    def test_feeds_that_stand_elsewhere_than_is_known_come_at_once_and_no_others(self, journal):
+        feeds = [task_feed(f"t{number}") for number in range(100)]
+        known: dict[str, Any] = {feed: opened(journal, feed) for feed in feeds}
+        assert journal.moved({**known, task_feed("unknown"): None, task_feed("forgotten"): known[feeds[0]]}) == {}
+        for feed in feeds[:3]:
+            assert journal.append(feed, line()) == Stored(journal.heads([feed])[feed].cursor)
+        journal.remove(feeds[3])
+        asked = {**known, feeds[4]: None}
+        for number, changes in ((5, {"epoch": "other"}), (6, {"seq": 7}), (7, {"facts": 0}), (8, {"chain": "f" * 16})):
+            asked[feeds[number]] = replace(known[feeds[number]], **changes)
+        moved = journal.moved(asked)
+        assert moved == {
+            **{feed: journal.heads([feed])[feed].cursor for feed in feeds[:3]},
+            feeds[3]: None,
+            **{feed: known[feed] for feed in feeds[4:9]},
+        }
+        assert all(moved[feed] != known[feed] for feed in feeds[:3])
+
+    def test_of_no_feeds_none_has_moved(self, journal):
+        assert journal.moved({}) == {}
 
     def test_a_snapshot_of_an_unknown_feed_is_none(self, journal):
         assert journal.snapshot(FEED) is None

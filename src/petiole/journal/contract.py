@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -282,6 +282,13 @@ class Journal(Protocol):
 
     def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
         """Return the heads of many feeds in one round trip; unknown feeds are left out."""
+        ...
+
+    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | None]:
+        """Return where those of many feeds stand that don't stand at the known cursor, in one round trip.
+
+        `None` for a feed that was removed; unknown feeds are left out.
+        """
         ...
 
     def snapshot(self, feed: str) -> Snapshot | None:

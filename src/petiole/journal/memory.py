@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from petiole import state as states
@@ -328,6 +328,14 @@ class MemoryJournal:
                 )
                 for feed in feeds
                 if (kept := self._feeds.get(feed)) is not None
+            }
+
+    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | None]:
+        with self._lock:
+            return {
+                feed: None if kept.removed else kept.cursor
+                for feed, cursor in known.items()
+                if (kept := self._feeds.get(feed)) is not None and (kept.removed or kept.cursor != cursor)
             }
 
     def snapshot(self, feed: str) -> Snapshot | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, TypeAlias
 
@@ -272,6 +272,20 @@ class RedisJournal:
                 left = None if reply[7] == b"" else int(reply[7]) / 1000
                 heads[feed] = Head(cursor_of(reply), reply[4].decode() or None, reply[5].decode(), int(reply[6]), left)
         return heads
+
+    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | None]:
+        if not known:
+            return {}
+        groups = [group for _, group in _by_partition(known)]
+        steps: list[Step] = [
+            ("moved", [self._names.feed(feed)[0] for feed in group], [str(known[feed] or "") for feed in group])
+            for group in groups
+        ]
+        return {
+            group[number - 1]: cursor_of(values) if values[4] else None
+            for group, answer in zip(groups, self._together(*steps), strict=True)
+            for number, *values in answer
+        }
 
     def snapshot(self, feed: str) -> Snapshot | None:
         return self._snapshots([feed])[0]

@@ -31,9 +31,8 @@ log = logging.getLogger(__name__)
 TICK: Final = 1.0
 # A connection has to join a namespace, and to complete the attachments that it declared, within JOIN_WITHIN + TICK.
 JOIN_WITHIN: Final = 8.0
-# A thousand joined connections are looked at one by one only so often, in seconds, and so many in one go.
+# All connections are looked at only so often, in seconds.
 LOOK_AT_ALL_EVERY: Final = 4.0
-LOOK_AT_ONCE: Final = 50
 FAULTS: Final = 3
 # Undelivered attachments, in units of `max_http_buffer_size`: of one connection, and of all of them.
 HELD_BY_ONE: Final = 4
@@ -45,7 +44,7 @@ LINES_PER_SECOND: Final = 0.1
 
 # The protection without which there is no other.
 CONNECTIONS: Final = "against hostile connections"
-_MANAGER: Final = tuple(f"manager.{name}" for name in ("get_namespaces", "sid_from_eio_sid", "eio_sid_from_sid"))
+_MANAGER: Final = tuple(f"manager.{name}" for name in ("get_namespaces", "get_participants", "eio_sid_from_sid"))
 
 
 class Guard:
@@ -169,27 +168,31 @@ class Guard:
                 wire.cut()
             else:
                 self._ended[eio_sid] = True
-        namespaces = list(self._server.manager.get_namespaces())
-        for number, eio_sid in enumerate(self._suspects(now), start=1):
-            if number % LOOK_AT_ONCE == 0:
-                self._server.sleep(0)  # events go on meanwhile
-            if any(self._server.manager.sid_from_eio_sid(eio_sid, name) for name in namespaces):
-                self._unjoined.pop(eio_sid, None)
-            elif now - self._unjoined.setdefault(eio_sid, now) >= self._join_within:
+        known = set(self._unjoined)
+        unjoined = self._in_no_namespace(known, now)
+        for eio_sid in known - unjoined:
+            self._unjoined.pop(eio_sid, None)
+        for eio_sid in unjoined:
+            if now - self._unjoined.setdefault(eio_sid, now) >= self._join_within:
                 self.close(eio_sid, "joined no namespace")
         for eio_sid, (_, since) in list(self._held.items()):
             if now - since >= self._join_within:
                 # In a task of its own: an application's handler of the disconnect may take its time.
                 self._server.start_background_task(self.close, eio_sid, "attachments that don't come")
-        for gone in self._unjoined.keys() - self._eio.sockets.keys():
-            self._unjoined.pop(gone, None)
 
-    def _suspects(self, now: float) -> list[str]:
-        """Return who may be in no namespace: who has just come, and every few seconds everybody, because one can be left."""
-        if now < self._look_at_all:
-            return [eio_sid for eio_sid in list(self._unjoined) if eio_sid in self._eio.sockets]
-        self._look_at_all = now + LOOK_AT_ALL_EVERY
-        return list(self._eio.sockets)
+    def _in_no_namespace(self, known: set[str], now: float) -> set[str]:
+        """Return who is in no namespace: of those who weren't before, and every few seconds of all, because one can be left."""
+        suspects: set[str] = known & self._eio.sockets.keys()
+        if now >= self._look_at_all:
+            self._look_at_all = now + LOOK_AT_ALL_EVERY
+            suspects = set(self._eio.sockets)
+        if not suspects:
+            return suspects
+        manager = self._server.manager
+        # In few steps of the interpreter: so thousands of connections hold events up for less than a millisecond.
+        for namespace in list(manager.get_namespaces()):
+            suspects.difference_update(eio_sid for _, eio_sid in manager.get_participants(namespace, None))
+        return suspects
 
     def admits(self, eio_socket: Any, frame: str | bytes) -> bool:
         """Whether Engine.IO can take this WebSocket frame; what it can't would end its thread with a traceback."""

@@ -23,6 +23,7 @@ from petiole.journal import Journal
 from petiole.journal.contract import Snapshot
 from petiole.settings import Settings
 from petiole.web.reads import SharedReads
+from petiole.web.silence import Silence
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,6 @@ class Emit(Protocol):
 class _Followed:
     reader: Reader
     watchers: int = 0
-    # When it is to be compared with the journal: what was heard of within the interval needs no comparison.
-    due: float = 0.0
     healing: bool = False
     # Held while the reader decides and emits, so that events leave in its order; never while the journal is read.
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -83,8 +82,11 @@ class Relay:
         self._removed = removed
         self._clock = clock
         self._feeds: dict[str, _Followed] = {}
-        # The same by partition, as they are compared; `None` once one has come or gone.
-        self._in_order: list[tuple[str, _Followed]] | None = None
+        self._tick = min(TICK, settings.head_check)
+        # What was heard of within `head_check` needs no comparison with the journal.
+        self._silence = Silence(math.ceil(settings.head_check / self._tick))
+        # Feeds that are to be compared next.
+        self._due: set[str] = set()
         # Feeds that nobody watches any more, and since when.
         self._left: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -113,8 +115,7 @@ class Relay:
             followed = self._feeds.get(feed)
             if followed is None:
                 followed = self._feeds[feed] = _Followed(Reader(feed, keep_document=False))
-                followed.due = self._clock() + self._settings.head_check
-                self._in_order = None
+                self._silence.hear(feed)
             followed.watchers += 1
             self._left.pop(feed, None)
         try:
@@ -192,7 +193,7 @@ class Relay:
                 if numbers is not None and followed.reader.step(numbers):
                     # What nearly every ring is: the next event. It goes on as the journal wrote it.
                     self._emit("event", said, feed=feed)
-                    followed.due = self._clock() + self._settings.head_check
+                    self._silence.hear(feed)
                 else:
                     self._act(followed, followed.reader.offer(Event.from_text(said)), reading=None)
         except (InvalidEvent, UnicodeDecodeError) as error:
@@ -253,35 +254,34 @@ class Relay:
     def _look_after(self) -> None:
         """Compare watched feeds with the journal, probe the bus, and let go of feeds that nobody watches."""
         next_probe = self._clock()
+        next_turn = next_probe + self._tick
         while not self._closed.is_set():
-            self._check_now.wait(min(TICK, self._settings.head_check))
+            self._check_now.wait(max(next_turn - self._clock(), 0.0))
             if self._closed.is_set():
                 return
             now = self._clock()
             self._let_go(now)
             self._catch_up(self._standing)
-            returned = self._check_now.is_set()
-            if returned:
-                # Before they are looked for: the bus may return once more meanwhile.
-                self._check_now.clear()
-            due = self._due(math.inf if returned else now)
-            probes = now >= next_probe
+            if now >= next_turn:
+                self._due |= self._silence.turn()
+                next_turn = now + self._tick
+            with self._lock:
+                if self._check_now.is_set():
+                    # Before they are compared: the bus may return once more meanwhile.
+                    self._check_now.clear()
+                    self._due.update(self._feeds)
+                self._due &= self._feeds.keys()
+                probes = now >= next_probe and bool(self._feeds)
+                if probes and not self._due:
+                    # Only a bus that is silent while the journal answers is deaf, so the journal is asked in any case.
+                    self._due.add(next(iter(self._feeds)))
             if probes:
                 next_probe = now + self._settings.head_check
-                # Only a bus that is silent while the journal answers is deaf, so the journal is asked in any case.
-                due = due or self._due(math.inf)[:1]
-            if self._check_heads(due) and probes and due:
+            if self._check_heads(sorted(self._due, key=partition)) and probes:
                 self._deaf = 0 if self._bus.probe(timeout=PROBE_TIMEOUT) else self._deaf + 1
                 if self._deaf and self._deaf % 2 == 0:
                     log.warning("bus_deaf", extra={"feeds": len(self._feeds)})
                     self._bus.restart()
-
-    def _due(self, by: float) -> list[tuple[str, _Followed]]:
-        """Return the feeds that are to be compared by then, each partition's together."""
-        with self._lock:
-            if self._in_order is None:
-                self._in_order = sorted(self._feeds.items(), key=lambda item: partition(item[0]))
-            return [item for item in self._in_order if item[1].due <= by]
 
     def _standing(self, feed: str) -> dict[str, Any] | None:
         """Return a counter of where the feed stands, by which a reader that is behind sees that it must read."""
@@ -294,19 +294,23 @@ class Relay:
         run = int(snapshot.document.get("run") or 0)
         return counter_at(feed, snapshot.cursor, run=run, progress=snapshot.document.get("progress")).to_wire()
 
-    def _check_heads(self, due: list[tuple[str, _Followed]]) -> bool:
+    def _check_heads(self, feeds: list[str]) -> bool:
         """Heal every one of these feeds that isn't where the journal is; says whether the journal answered."""
-        for at in range(0, len(due), HEADS_AT_ONCE):
+        for at in range(0, len(feeds), HEADS_AT_ONCE):
             if at and self._closed.wait(BETWEEN_HEADS):
                 return False
-            if not self._compare(dict(due[at : at + HEADS_AT_ONCE])):
+            watched = {feed: self._feeds[feed] for feed in feeds[at : at + HEADS_AT_ONCE]}
+            if not self._compare(watched):
                 return False
         return True
 
     def _compare(self, watched: dict[str, _Followed]) -> bool:
-        asked = {feed: followed.reader.cursor for feed, followed in watched.items()}
+        # One that reads already is asked for whether it stands elsewhere or not.
+        known = {
+            feed: None if followed.reader.reading else followed.reader.cursor for feed, followed in watched.items()
+        }
         try:
-            heads = self._journal.heads(list(watched))
+            moved = self._journal.moved(known)
         except Unavailable as error:
             if not self._away:
                 log.warning("heads_unavailable", extra={"error": str(error)})
@@ -314,22 +318,22 @@ class Relay:
             return False
         except PetioleError:
             log.exception("heads_refused")
-            heads = {}
+            moved = {}
         self._away = False
-        next_check = self._clock() + self._settings.head_check
-        for followed in watched.values():
-            followed.due = next_check
-        for feed, head in heads.items():
+        for feed in watched:
+            self._silence.hear(feed)
+        self._due.difference_update(watched)
+        for feed, head in moved.items():
             followed = watched[feed]
-            held = asked[feed]
-            if not head.owner:
+            asked = known[feed]
+            if head is None:
                 self._spawn(self._removed, feed)
                 continue
             with followed.lock:
-                if held is None or followed.reader.reading:
-                    self._act(followed, [Read(held)], reading=None)
-                else:
-                    self._act(followed, followed.reader.head(head.cursor, asked=held), reading=None)
+                if followed.reader.reading:
+                    self._act(followed, [Read(followed.reader.cursor)], reading=None)
+                elif asked is not None:
+                    self._act(followed, followed.reader.head(head, asked=asked), reading=None)
         return True
 
     def _let_go(self, now: float) -> None:
@@ -337,7 +341,6 @@ class Relay:
             left = [feed for feed, at in self._left.items() if now - at >= self._settings.linger]
             for feed in left:
                 del self._left[feed], self._feeds[feed]
-                self._in_order = None
                 self._bus.unfollow(feed)
 
 

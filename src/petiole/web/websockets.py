@@ -6,10 +6,14 @@ import socket as sockets
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from petiole.web.frames import Unsent, send_text, write_text
+from engineio.packet import PONG, Packet
+
+from petiole.web.frames import Unsent, send_text, takes_pong, write_text
 from petiole.web.packets import Malformed
+
+_PONG: Final = Packet(PONG)
 
 
 class Watcher(Protocol):
@@ -32,6 +36,7 @@ def checked_websocket(base: Any, guard: Watcher) -> Any:
             self._limit = server.max_http_buffer_size
             self._left = self._limit
             self._connection: Any = None
+            self._reader: Any = None
             self.writes = False
             if hasattr(self, "server_args"):  # simple-websocket, which bounds by itself what it is told to
                 self.server_args["max_message_size"] = self._limit
@@ -44,6 +49,7 @@ def checked_websocket(base: Any, guard: Watcher) -> Any:
                 websocket is not None
             ):  # gevent-websocket, which reads whatever a frame says it has, and any number of them
                 self._connection = websocket.handler.socket
+                self._reader = websocket.handler.rfile
                 # Not past TLS, which has something of its own to say now and then.
                 self.writes = not hasattr(self._connection, "pending")
                 read = websocket.raw_read
@@ -68,6 +74,9 @@ def checked_websocket(base: Any, guard: Watcher) -> Any:
 
         def wait(self) -> Any:
             while True:
+                if self._reader is not None and self.engine.upgraded and takes_pong(self._reader):
+                    self.engine.receive(_PONG)
+                    continue
                 self._left = self._limit
                 frame = super().wait()
                 if self.engine.closed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, text, tuple_, update
@@ -331,6 +331,13 @@ class SqlJournal:
                 None if row.lease_ends is None else (row.lease_ends - row.now) / 1000,
             )
             for row in rows
+        }
+
+    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | None]:
+        return {
+            name: head.cursor if head.owner else None
+            for name, head in self.heads(list(known)).items()
+            if not head.owner or head.cursor != known[name]
         }
 
     def snapshot(self, feed: str) -> Snapshot | None:
