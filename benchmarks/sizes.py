@@ -96,14 +96,16 @@ def costs_of_verbs(journal: RedisJournal, client: redis.Redis, feeds: list[str])
     """Return for each verb the median of Redis's own time, and of the caller's, in microseconds."""
     chosen = random.sample(feeds, min(CALLS, len(feeds)))
     calls = [chosen[number % len(chosen)] for number in range(CALLS)]
-    heads = [random.sample(feeds, min(HEADS, len(feeds))) for _ in range(SEVERAL)]
+    groups = [random.sample(feeds, min(HEADS, len(feeds))) for _ in range(SEVERAL)]
+    known = [{feed: head.cursor for feed, head in journal.heads(group).items()} for group in groups]
     owners = [f"user:{number % (len(feeds) // TASKS_OF_AN_OWNER)}" for number in range(SEVERAL)]
     # As web and reaper append: without a run's numbers, so that a feed that is chosen again takes it too.
     ways: dict[str, list[Callable[[], object]]] = {
+        # As the relay compares feeds that have been silent: first, before anything is appended to them.
+        f"{HEADS} compared": [partial(journal.moved, cursors) for cursors in known],
         "append": [partial(journal.append, feed, _line()) for feed in calls],
         "read": [partial(journal.read, feed, None, limit=500) for feed in calls],
         "snapshot": [partial(journal.snapshot, feed) for feed in calls],
-        f"heads of {HEADS}": [partial(journal.heads, group) for group in heads],
         "list": [partial(journal.list, owner, limit=50) for owner in owners],
         "expired": [partial(journal.expired, limit=100)] * SEVERAL,
         "pending": [partial(journal.pending, limit=100)] * SEVERAL,

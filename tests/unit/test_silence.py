@@ -29,3 +29,20 @@ def test_who_has_been_silent_may_be_heard_of_again():
     assert [silence.turn(), silence.turn()] == [set(), {"a"}]
     silence.hear("a")
     assert [silence.turn(), silence.turn()] == [set(), {"a"}]
+
+
+def test_who_stays_silent_is_said_every_so_many_turns():
+    silence = Silence(3)
+    silence.hear("a")
+    said = []
+    for number in range(12):
+        if silence.turn():
+            said.append(number)
+            silence.ask("a")
+    assert said == [3, 6, 9]
+
+
+def test_who_is_asked_for_before_the_first_turn_is_said_in_time():
+    silence = Silence(3)
+    silence.ask("a")
+    assert [silence.turn() for _ in range(4)] == [set(), set(), {"a"}, set()]

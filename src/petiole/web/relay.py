@@ -321,7 +321,7 @@ class Relay:
             moved = {}
         self._away = False
         for feed in watched:
-            self._silence.hear(feed)
+            self._silence.ask(feed)
         self._due.difference_update(watched)
         for feed, head in moved.items():
             followed = watched[feed]

@@ -9,12 +9,16 @@ class Silence:
     """Counts time in turns. Who was heard of last before the newest `turns` whole ones is silent. Thread-safe."""
 
     def __init__(self, turns: int) -> None:
-        # The names of each turn; the last is the one that goes on.
-        self._heard: deque[set[str]] = deque([set()])
+        # The names of each turn; the last is the one that goes on, and there is always one before it.
+        self._heard: deque[set[str]] = deque([set(), set()])
         self._turns = turns
 
     def hear(self, name: str) -> None:
         self._heard[-1].add(name)
+
+    def ask(self, name: str) -> None:
+        """Have a name that is silent be said again `turns` turns after the one that has just begun."""
+        self._heard[-2].add(name)
 
     def turn(self) -> set[str]:
         """Begin a turn, and return who is silent from now on, and wasn't before."""
