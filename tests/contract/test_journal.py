@@ -1587,3 +1587,15 @@ class TestUnavailable:
         assert found.events == ()
         assert found.cursor.facts == 4
         assert found.document["state"] == "queued"
+
+    def test_a_key_that_somebody_else_has_spoiled_hides_its_own_feed_only(self, redis_servers, make_settings):
+        server = redis_servers(VARIANTS[0])
+        journal = RedisJournal(make_settings(server.url))
+        feeds = [task_feed(f"t{number}") for number in range(200)]
+        cursors = {feed: opened(journal, feed) for feed in feeds}
+        spoiled, whole = feeds[7], {feed for feed in feeds if feed != feeds[7]}
+        with server.client() as client:
+            client.set(journal._names.feed(spoiled)[0], "not a hash")
+        assert journal.heads(feeds).keys() == whole
+        assert journal.moved(dict.fromkeys(feeds)) == {feed: cursors[feed] for feed in whole}
+        assert journal.moved(cursors) == {}
