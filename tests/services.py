@@ -98,12 +98,13 @@ class RedisServer:
             raise AssertionError(f"{error} Its log ends: {log[-500:]}") from None
 
     def answers(self) -> bool:
-        """Say whether it answers PING; false while it loads its data."""
+        """Say whether it answers PING, and no other server at its port; false while it loads its data."""
         if self._process is not None and self._process.poll() is not None:
             raise AssertionError(f"{self.binary} ended with {self._process.returncode} at its start.")
         try:
             with self.client() as client:
-                return bool(client.ping())
+                here = self._process is None or client.info("server")["process_id"] == self._process.pid
+                return here and bool(client.ping())
         except redis.RedisError:
             return False
 
