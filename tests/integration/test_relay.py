@@ -430,6 +430,36 @@ def test_a_feed_that_is_heard_of_is_not_compared_and_one_that_falls_silent_is(
         browser.wait()
 
 
+def test_a_silent_feed_is_compared_after_each_head_check(
+    settings: MakeSettings, open_web: OpenWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = open_web(settings(head_check=0.3))
+    compared: list[str] = []
+    moved = web.journal.moved
+
+    def count(known: Mapping[str, Cursor | None]) -> dict[str, Cursor | None]:
+        compared.extend(known)
+        return moved(known)
+
+    def probe(*, timeout: float) -> bool:
+        probed.append(timeout)
+        return True
+
+    probed: list[float] = []
+    monkeypatch.setattr(web.journal, "moved", count)
+    monkeypatch.setattr(web.bus, "probe", probe)
+    # The one that was watched first is compared with each probe of the bus in any case.
+    first, second = Writer(web.journal).feed, Writer(web.journal).feed
+    for feed in (first, second):
+        Browser(web, feed).wait()
+    wait_until(lambda: {first, second} <= set(compared), what="both are compared", timeout=20)
+    compared.clear()
+    probed.clear()
+    wait_until(lambda: compared.count(second) >= 8, what="the second one is compared", timeout=20)
+    # The bus is probed after each `head_check` too.
+    assert len(probed) <= 10
+
+
 def test_a_lost_counter_is_made_good_without_a_fact_after_it(settings: MakeSettings, open_web: OpenWeb) -> None:
     bus = FaultyBus(RedisBus(settings()), drop_if=lambda event: not event.is_fact)
     web = open_web(settings(), bus=bus)

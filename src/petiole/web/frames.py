@@ -26,7 +26,7 @@ def text_frame(text: str) -> bytes:
 def takes_pong(reader: BufferedReader) -> bool:
     """Wait for what a client sends, and say whether it is Engine.IO's answer to a ping, in a frame of its own: then take it.
 
-    What nearly all browsers send, nearly all the time: two calls into C, where a library in Python takes forty steps.
+    What nearly all browsers send, nearly all the time: two calls into C, in place of a library's reading in Python.
     """
     frame = reader.peek(_PONG_SIZE)
     # One masked byte after the four of its mask.
