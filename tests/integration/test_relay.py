@@ -15,7 +15,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from petiole.journal.contract import Claimed, Stored
 from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
 from petiole.state import is_terminal
-from petiole.web.relay import TICK, Relay
+from petiole.web.relay import TICK, Relay, counter_at
 from tests.integration.system import start_redis, wait_until
 
 HEAD_CHECK = 0.3
@@ -458,6 +458,32 @@ def test_a_silent_feed_is_compared_after_each_head_check(
     wait_until(lambda: compared.count(second) >= 8, what="the second one is compared", timeout=20)
     # The bus is probed after each `head_check` too.
     assert len(probed) <= 10
+
+
+def test_a_feed_that_was_unknown_and_is_back_where_it_stood_is_read_again(
+    own_server: Server, settings: MakeSettings, open_web: OpenWeb
+) -> None:
+    web = open_web(settings(own_server.url, head_check=0.3))
+    writer = Writer(web.journal)
+    browser = Browser(web, writer.feed)
+    browser.wait()
+    reader = web.relay._feeds[writer.feed].reader
+    wait_until(lambda: not reader.reading and reader.cursor is not None, what="the relay follows")
+    cursor = reader.cursor
+    assert cursor is not None
+    ahead = replace(cursor, seq=cursor.seq + 5, facts=cursor.facts + 1)
+    meta = web.journal._names.feed(writer.feed)[0]
+    with own_server.redis() as client:
+        client.rename(meta, f"{meta}:away")
+        client.publish(
+            web.journal._names.channel(writer.feed), counter_at(writer.feed, ahead, run=1, progress=None).to_text()
+        )
+        wait_until(
+            lambda: reader.reading and not web.relay._feeds[writer.feed].healing, what="it has asked for it in vain"
+        )
+        client.rename(f"{meta}:away", meta)
+    wait_until(lambda: not reader.reading, what="the relay has read it again")
+    assert reader.cursor == cursor
 
 
 def test_a_lost_counter_is_made_good_without_a_fact_after_it(settings: MakeSettings, open_web: OpenWeb) -> None:
