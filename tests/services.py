@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TypeVar
 
 import redis
 
-from petiole.demo.redis_server import bundled_redis_server, free_port, redis_command
+from petiole.demo.redis_server import free_port, redis_command
 
 T = TypeVar("T")
 
@@ -37,19 +36,6 @@ def wait_until(condition: Callable[[], T], timeout: float = 5.0, what: str = "")
             name = what or getattr(condition, "__name__", "the condition")
             raise AssertionError(f"Not within {timeout:g} s: {name}. It last was {value!r}.")
         time.sleep(POLL)
-
-
-def system_redis_server() -> str | None:
-    """Return the `redis-server` (or `valkey-server`) on the PATH that isn't the one of an installed Python package."""
-    own = {Path(sys.prefix).resolve() / "bin", Path(bundled_redis_server() or os.devnull).parent}
-    for folder in os.get_exec_path():
-        if Path(folder).resolve() in own:
-            continue
-        for name in ("redis-server", "valkey-server"):
-            found = shutil.which(name, path=folder)
-            if found:
-                return found
-    return None
 
 
 class RedisServer:

