@@ -3,7 +3,8 @@
 #
 # SUITE is a release of Debian or Ubuntu. Its minimal root, with nothing but make, git and Python, is made once with debootstrap
 # and kept; each run has a copy of its own, which goes with it. The commands run there one after the other, up to the first that
-# fails, and the time of each is printed. What is committed is tested (HEAD), not the working tree.
+# fails. What is committed is tested (HEAD), not the working tree. All lines begin with the suite's name, because several may
+# run at once; the last ones say how long everything took, and build/bare/SUITE.txt keeps them.
 #
 # The machine's settings for names, apt, pip, npm and certificates are handed in; nothing else of it is to be seen there.
 set -euo pipefail
@@ -54,7 +55,7 @@ fi
 flock -u 9
 
 root=$(mktemp --directory "$ROOTS/run-$suite-XXXXXX")
-trap 'rm -rf --one-file-system "$root"' EXIT
+trap 'rm -rf --one-file-system "$root" "$root.log"' EXIT
 cp --archive --reflink=auto "$base/." "$root"
 
 # What this machine says of names, packages and trust, at the places where the programs look for it.
@@ -112,18 +113,21 @@ pivot_root . .outside
 shift
 exec chroot . /bin/bash -c "umount --lazy /.outside && rmdir /.outside && cd /root/petiole && exec \"\$@\"" bash "$@"
 '
+mkdir -p build/bare
+summary=build/bare/$suite.txt
+: >"$summary"
 failed=0
-times=()
 for command in "$@"; do
-    echo "$suite: $command"
     began=$SECONDS
     unshare --mount --pid --fork --kill-child --propagation private \
-        sh -c "$inside" sh "$root" env --ignore-environment "${environment[@]}" sh -c "$command" </dev/null || failed=$?
-    times+=("$(printf '%s: %4d s  %s' "$suite" $((SECONDS - began)) "$command")")
-    if [ "$failed" != 0 ]; then
-        times+=("$suite: failed with $failed: $command")
-        break
-    fi
+        sh -c "$inside" sh "$root" env --ignore-environment "${environment[@]}" sh -c "$command" </dev/null 2>&1 |
+        tee "$root.log" | sed --unbuffered "s/^/$suite: /" || failed=${PIPESTATUS[0]}
+    {
+        # What pytest counted, and the times of the parts.
+        grep -aE '^(=+ .*(passed|failed|error).* in [0-9.]+s.*|  +[0-9]+ s  .*|  +[a-z-]+ failed)$' "$root.log" || true
+        printf '%6d s  %s\n' $((SECONDS - began)) "$command"
+        [ "$failed" = 0 ] || echo "          failed: $command"
+    } | sed "s/^/$suite: /" | tee -a "$summary"
+    [ "$failed" = 0 ] || break
 done
-printf '%s\n' "${times[@]}"
 exit "$failed"
