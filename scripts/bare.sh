@@ -1,60 +1,26 @@
 #!/usr/bin/env bash
 # Runs commands in a fresh clone of this repository on a bare machine: scripts/bare.sh SUITE COMMAND …
 #
-# SUITE is a release of Debian or Ubuntu. Its minimal root, with nothing but make, git and Python, is made once with debootstrap
-# and kept; each run has a copy of its own, which goes with it. The commands run there one after the other, up to the first that
-# fails. What is committed is tested (HEAD), not the working tree. All lines begin with the suite's name, because several may
-# run at once; the last ones say how long everything took, and build/bare/SUITE.txt keeps them.
+# SUITE is a release of Debian or Ubuntu; scripts/bare_root.sh says which. Its root has nothing but make, git and Python, and each run
+# has a copy of its own, which goes with it. The commands run one after the other, up to the first that fails. What is committed is
+# tested (HEAD), not the working tree. All lines begin with the suite's name, because several may run at once; build/bare/SUITE.txt
+# keeps what was counted and how long it took.
 #
 # The machine's settings for names, apt, pip, npm and certificates are handed in; nothing else of it is to be seen there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-ROOTS=${PETIOLE_ROOTS:-${XDG_CACHE_HOME:-$HOME/.cache}/petiole/roots}
-PACKAGES=make,git,python3,python3-venv,ca-certificates
-DEBIAN=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-UBUNTU=${UBUNTU_MIRROR:-http://archive.ubuntu.com/ubuntu}
 # Names of the environment that tell a program where packages come from and whom it may trust.
 HANDED_IN='^([A-Za-z]+_proxy|[A-Z]+_PROXY|(PIP|UV|NPM_CONFIG|npm_config)_[A-Za-z_]+|[A-Z_]*(CA_BUNDLE|CERT_FILE|CERT_DIR|CA_CERTS|CAINFO))='
 
-unable() {
-    echo "$1"
-    exit 3
-}
-
-[ "$(uname -s)" = Linux ] || unable "A bare machine needs namespaces of Linux, and this is $(uname -s). Run: make test"
-[ "$(id -u)" = 0 ] || unable "A bare machine needs root, for debootstrap and for namespaces. Run it as root, or run: make test"
-[ $# -ge 2 ] || unable "Usage: scripts/bare.sh SUITE COMMAND …, as in: scripts/bare.sh bookworm 'make test'"
+if [ $# -lt 2 ]; then
+    echo "Usage: scripts/bare.sh SUITE COMMAND …, as in: scripts/bare.sh bookworm 'make test'"
+    exit 2
+fi
 suite=$1
 shift
-
-case $suite in
-    bookworm | trixie) mirror=$DEBIAN script=sid keyring=debian-archive-keyring components=main ;;
-    noble) mirror=$UBUNTU script=gutsy keyring=ubuntu-keyring components=main,universe ;;
-    *) unable "There is no bare machine $suite. Choose bookworm (Debian 12), trixie (Debian 13) or noble (Ubuntu 24.04)." ;;
-esac
-
-# The kept root is made anew when what it is made of changes.
-base=$ROOTS/$suite-$(printf '%s' "$PACKAGES $components $mirror" | cksum | cut -d ' ' -f 1)
-mkdir -p "$ROOTS"
-exec 9>"$base.lock"
-flock 9
-if [ ! -d "$base" ]; then
-    if ! command -v debootstrap >/dev/null || ! dpkg --status "$keyring" >/dev/null 2>&1; then
-        { apt-get update -qq && apt-get install -y -qq --no-install-recommends debootstrap "$keyring"; } >/dev/null 2>&1 ||
-            unable "There is no debootstrap here, and apt-get can't install it with $keyring. Install both."
-    fi
-    echo "$suite: making the root with debootstrap"
-    rm -rf "$base.new"
-    debootstrap --variant=minbase --include="$PACKAGES" --components="$components" \
-        --keyring="/usr/share/keyrings/${keyring/ubuntu-keyring/ubuntu-archive-keyring}.gpg" \
-        "$suite" "$base.new" "$mirror" "$script" >"$base.log" 2>&1 ||
-        { tail -n 5 "$base.log"; unable "debootstrap couldn't make $suite; its log is $base.log."; }
-    mv "$base.new" "$base"
-fi
-flock -u 9
-
-root=$(mktemp --directory "$ROOTS/run-$suite-XXXXXX")
+base=$(scripts/bare_root.sh "$suite") || { code=$?; echo "$base"; exit "$code"; }
+root=$(mktemp --directory "$base-run-XXXXXX")
 trap 'rm -rf --one-file-system "$root" "$root.log"' EXIT
 cp --archive --reflink=auto "$base/." "$root"
 
