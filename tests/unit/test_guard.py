@@ -253,6 +253,20 @@ def test_where_the_clock_was_set_back_a_silent_client_is_looked_at_again():
     assert herd.sockets[0].closed
 
 
+def test_an_answer_that_comes_while_its_ping_is_looked_at_is_no_fault():
+    class Answered(engineio.socket.Socket):
+        @property
+        def last_ping(self):
+            at, self._at = self._at, None  # another thread takes the answer as soon as this one has looked
+            return at
+
+        @last_ping.setter
+        def last_ping(self, at):
+            self._at = at
+
+    assert Answered(Herd(0).server.eio, "answered").check_ping_timeout()
+
+
 def test_engine_io_looks_for_silent_clients_itself_where_its_pings_are_its_own():
     class Other(engineio.socket.Socket):
         def __getattribute__(self, name):

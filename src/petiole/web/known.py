@@ -11,8 +11,8 @@ from typing import Any, Final
 
 log = logging.getLogger(__name__)
 
-# The oldest and the newest that the tests about hostile clients were run with.
-KNOWN: Final = {"python-engineio": ("4.11", "4.15"), "python-socketio": ("5.14", "5.18")}
+# The lowest that pyproject.toml allows, and the newest that the tests about hostile clients were run with.
+KNOWN: Final = {"python-engineio": ("4.15.1", "4.15.1"), "python-socketio": ("5.16.2", "5.18.1")}
 
 
 class Off:
@@ -29,7 +29,7 @@ class Off:
         if protection in self._said:
             return
         self._said.add(protection)
-        known = ", ".join(f"{name} {oldest} to {newest}" for name, (oldest, newest) in KNOWN.items())
+        known = " and ".join(f"{name} {_span(*versions)}" for name, versions in KNOWN.items())
         here = ", ".join(f"{name} {_installed(name)}" for name in KNOWN)
         log.warning(
             "Petiole: the protection %s is off: %s is missing in %s. Known are %s; install one of those, or upgrade Petiole.",
@@ -47,6 +47,10 @@ def missing_of(thing: Any, *paths: str) -> str | None:
             except AttributeError:
                 return path
     return None
+
+
+def _span(oldest: str, newest: str) -> str:
+    return oldest if oldest == newest else f"{oldest} to {newest}"
 
 
 def _installed(name: str) -> str:
