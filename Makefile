@@ -70,7 +70,7 @@ test-core: setup
 # One Redis will do: which servers work is not the question here.
 test-oldest: export PATH := $(abspath $(OLDEST)/bin):$(PATH)
 test-oldest: $(OLDEST)/.ready
-	@scripts/require.sh redis-server=redis-server postgres=postgresql
+	@scripts/require.sh redis-server=redis-server postgres=postgresql rabbitmq-server=rabbitmq-server
 	@echo "Testing with: $$($(BIN)/uv pip freeze --quiet --exclude-editable --python $(OLDEST)/bin/python | xargs)"
 	$(OLDEST)/bin/python -m pytest --numprocesses 3 --dist loadfile --durations 10 -k 'not redis-oldest and not redis-embedded' $(CORE) \
 		$(addprefix tests/contract/test_,journal.py bus.py sql.py redis_calls.py) \
