@@ -35,9 +35,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.fail(remedy)
         pytest.skip(remedy)
     folder = tmp_path_factory.mktemp("certificates")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    # Python verifies strictly since 3.13: an authority says what its key is for, and a certificate whose key has signed it.
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
     for command in (
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=petiole-test",
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=petiole-test "
+        "-addext keyUsage=critical,keyCertSign",
         "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=127.0.0.1",
         "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out server.crt -days 2 -extfile names",
     ):
