@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import os
+from collections.abc import Callable, Iterator
 
 import engineio.async_drivers._websocket_wsgi
 import engineio.base_server
@@ -16,6 +17,7 @@ import engineio.socket
 import pytest
 import simple_websocket.ws
 import socketio
+import socketio.admin
 import socketio.base_manager
 import socketio.manager
 import socketio.packet
@@ -25,6 +27,7 @@ from geventwebsocket.websocket import Header, WebSocket
 
 from petiole.web import pings
 from petiole.web.answer import Answer
+from petiole.web.frames import Unsent
 from petiole.web.guard import Guard
 from petiole.web.packets import Malformed
 from petiole.web.websockets import unmask
@@ -35,6 +38,8 @@ READ = {
     engineio.server.Server.handle_request: "79302edd007f",
     engineio.server.Server._trigger_event: "bc536417c304",
     engineio.server.Server._service_task: "9492b7b0d652",
+    engineio.server.Server.shutdown: "65281c2fdcc2",
+    engineio.base_server.BaseServer.on: "7b5457b52dc7",
     engineio.socket.Socket: "275926e45771",
     engineio.payload.Payload: "6b839223a0a7",
     engineio.packet.Packet.decode: "18e27ff7fd56",
@@ -44,6 +49,7 @@ READ = {
     socketio.base_manager.BaseManager.get_participants: "7d78ad681c95",
     socketio.manager.Manager.emit: "566510ea2de3",
     socketio.packet.Packet: "e1660ba64e4e",
+    socketio.admin.InstrumentedServer.instrument: "13a68a5c75c1",
     simple_websocket.ws.Base: "7789d27313e5",
     WebSocket: "701e2200b328",
     Header: "cc3cd52f5d80",
@@ -135,7 +141,14 @@ def test_other_answers_are_the_librarys(server):
 class Herd:
     """So many connections of a guarded server, all of which came at the same moment; its time is set by hand."""
 
-    def __init__(self, size: int, *, monitored: bool = True, pings: float = 25.0) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        monitored: bool = True,
+        pings: float = 25.0,
+        guarded: Callable[[socketio.Server], object] = lambda _server: None,
+    ) -> None:
         self.now = 1000.0
         self.server = socketio.Server(
             async_mode="threading",
@@ -146,6 +159,7 @@ class Herd:
         )
         self.guard = Guard(self.server, text_only="/petiole", events={"watch"}, join_within=1e6, clock=lambda: self.now)
         self.guard._sweeping = True  # its background task isn't wanted: what it does is done by hand
+        guarded(self.server)
         self.sockets = [engineio.socket.Socket(self.server.eio, f"s{number}") for number in range(size)]
         for made in self.sockets:
             self.server.eio.sockets[made.sid] = made
@@ -228,6 +242,56 @@ def test_a_client_that_answers_no_ping_is_closed_in_time_and_taken_out():
     assert herd.sockets[1].poll() == []  # the end of a WebSocket's writer, which closes it
     herd.guard.sweep()
     assert list(eio.sockets) == ["s0"]
+
+
+@pytest.fixture
+def admin_ui() -> Iterator[Callable[[socketio.Server], object]]:
+    """Give a server Socket.IO's admin UI, which registers handlers with Engine.IO and changes its sockets' class."""
+    instrumented = []
+    yield lambda server: instrumented.append(server.instrument(auth=False))
+    for each in instrumented:
+        each.uninstrument()
+        each.shutdown()
+
+
+def test_a_handler_that_is_registered_later_takes_nobody_out_of_the_guards_sight(admin_ui):
+    herd = Herd(1, guarded=admin_ui)
+    [made] = herd.sockets
+    assert made.sid in herd.server.environ
+    herd.now += herd.guard._join_within
+    herd.guard.sweep()
+    assert made.closed
+    assert made.sid not in herd.server.environ
+    assert not herd.guard._unjoined
+
+
+def test_a_handler_is_registered_as_with_engine_io(server):
+    heard = []
+
+    @server.eio.on("message")
+    def hear(_sid, data):
+        heard.append(data)
+
+    made = engineio.socket.Socket(server.eio, "here")
+    server.eio.sockets["here"] = made
+    server.eio._trigger_event("message", "here", '2["x"]', run_async=False)
+    assert heard == ['2["x"]']
+    with pytest.raises(ValueError, match="Invalid event"):
+        server.eio.on("other")
+
+
+def test_the_servers_shutdown_ends_the_guards_task_and_the_next_connection_starts_it_again(server):
+    for sid in ("first", "next"):
+        server.eio.sockets[sid] = engineio.socket.Socket(server.eio, sid)
+        server.eio._trigger_event("connect", sid, {}, run_async=False)
+        task = server.eio.service_task_handle
+        assert task.is_alive()
+        server.shutdown()
+        assert not task.is_alive()
+
+
+def test_what_is_left_of_a_frame_says_its_size_as_other_messages_do():
+    assert len(Unsent(memoryview(b"left"))) == 4
 
 
 def test_however_many_are_silent_each_is_closed_in_time():

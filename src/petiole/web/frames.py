@@ -57,6 +57,10 @@ class Unsent:
     def encode(self) -> Unsent:
         return self
 
+    def __len__(self) -> int:
+        # Socket.IO's admin UI counts what goes out.
+        return len(self.frame)
+
 
 def write_text(connection: Any, text: str) -> Unsent | None:
     """Write what a connection's buffer takes of a text without waiting, and return what it doesn't take.

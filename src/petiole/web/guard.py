@@ -8,6 +8,7 @@ its connections, but for gevent-websocket's unmasking.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -100,12 +101,19 @@ class Guard:
         if lacking is not None:
             self._off.say(CONNECTIONS, lacking)
             return False
-        self._connected, self._disconnected = handlers["connect"], handlers["disconnect"]
-        self._handle = handlers["message"]
-        self._eio.on("connect", self._on_connect)
-        self._eio.on("message", self._on_message)
-        self._eio.on("disconnect", self._on_disconnect)
+        self._beneath = {event: handlers[event] for event in ("connect", "message", "disconnect")}
+        handlers |= {"connect": self._on_connect, "message": self._on_message, "disconnect": self._on_disconnect}
+        self._eio.on = self._on
         return True
+
+    def _on(self, event: str, handler: Callable[..., Any] | None = None) -> Any:
+        """Take the place of Engine.IO's `on`: a handler that comes later, as those of Socket.IO's admin UI, is called by us."""
+        if event not in self._beneath:
+            raise ValueError("Invalid event")
+        if handler is None:
+            return functools.partial(self._on, event)
+        self._beneath[event] = handler
+        return handler
 
     def _check_packets(self, *, text_only: str, events: Collection[str]) -> None:
         lacking = missing_of(self._server, *(f"packet_class.{name}" for name in NEEDED))
@@ -211,11 +219,19 @@ class Guard:
 
     def _on_connect(self, eio_sid: str, environ: dict[str, Any]) -> Any:
         with self._lock:
-            starts, self._sweeping = not self._sweeping, True
-        if starts:
-            self._server.start_background_task(self._run)
+            if not self._sweeping:
+                self._sweeping = True
+                # In the place of Engine.IO's own task, so that the server's `shutdown` ends this one.
+                self._eio.service_task_event = self._eio.create_event()
+                self._eio.service_task_handle = self._server.start_background_task(
+                    self._run, self._eio.service_task_event
+                )
         self._unjoined[eio_sid] = self._clock()
-        socket = self._eio.sockets[eio_sid]
+        self.look_after(self._eio.sockets[eio_sid])
+        return self._beneath["connect"](eio_sid, environ)
+
+    def look_after(self, socket: Any) -> None:
+        """Take over what comes in by long polling, what goes out, and the pings of one Engine.IO socket."""
         lacking = missing_of(socket, "handle_post_request", "sid")
         if lacking is None:
             take = take_in_parts(socket.handle_post_request, max_size=self._eio.max_http_buffer_size)
@@ -234,11 +250,10 @@ class Guard:
         else:
             self._off.say("against a thread for each socket's pings", f"socket.{lacking}")
             self._eio.start_service_task = self._looked_after
-        return self._connected(eio_sid, environ)
 
     def _on_disconnect(self, eio_sid: str, reason: str) -> None:
         try:
-            self._disconnected(eio_sid, reason)
+            self._beneath["disconnect"](eio_sid, reason)
         finally:
             self._ended[eio_sid] = False
             self._server._binary_packet.pop(eio_sid, None)
@@ -270,7 +285,7 @@ class Guard:
                 self._check_first(eio_sid, data)
             else:
                 self._hold(eio_sid, data)
-            self._handle(eio_sid, data)
+            self._beneath["message"](eio_sid, data)
             if eio_sid not in self._server._binary_packet:
                 self._held.pop(eio_sid, None)
             elif pending is None:
@@ -312,14 +327,15 @@ class Guard:
         log.warning("connection_closed", extra={"reason": reason, "unsaid_before": self._unsaid})
         self._unsaid = 0
 
-    def _run(self) -> None:
+    def _run(self, ended: Any) -> None:
         sweeps_at = self._clock() + TICK
-        while True:
+        while not ended.is_set():
             self._server.sleep(pings.TICK)
             self._do(self.pings.send)
             if self._clock() >= sweeps_at:
                 sweeps_at = self._clock() + TICK
                 self._do(self.sweep)
+        self._sweeping = False
 
     def _do(self, part: Callable[[], None]) -> None:
         try:
