@@ -13,6 +13,7 @@ from celery import Celery
 from flask import Flask, Response
 from flask.testing import FlaskClient
 from flask_socketio import SocketIO
+from socketio.packet import Packet
 
 from petiole import Petiole, init_celery
 from petiole.demo.processes import Processes
@@ -213,6 +214,17 @@ def test_an_application_that_means_it_may_let_everybody_in(redis_url: str, confi
     socketio = SocketIO(app, async_mode="threading", cors_allowed_origins="*")
     Petiole(app, socketio, celery_app=Celery("plain", broker=redis_url))
     assert app.extensions["petiole"].settings.allow_any_origin is True
+
+
+def test_a_server_whose_packets_no_page_of_ours_understands_is_refused(redis_url: str) -> None:
+    class Packed(Packet):  # type: ignore[misc]
+        uses_binary_events = False  # as in socketio.msgpack_packet, which needs msgpack
+
+    socketio = SocketIO(async_mode="threading", serializer=Packed)
+    app = plain_app()
+    Petiole(app, socketio, celery_app=Celery("plain", broker=redis_url))
+    with pytest.raises(SetupError, match=r"Make the server without serializer=\."):
+        socketio.init_app(app)
 
 
 def test_named_origins_are_taken(redis_url: str) -> None:
