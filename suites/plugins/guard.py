@@ -1,0 +1,15 @@
+"""Petiole's guard, as `Petiole.init_app` installs it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from petiole.web.guard import Guard
+from petiole.web.packets import RESERVED
+from petiole.web.socket import NAMESPACE, PetioleNamespace
+
+EVENTS: Final = {name.removeprefix("on_") for name in dir(PetioleNamespace) if name.startswith("on_")}
+
+
+def install(server: Any) -> Guard:
+    return Guard(server, text_only=NAMESPACE, events=EVENTS.difference(RESERVED))

@@ -1,0 +1,44 @@
+"""A pytest plugin: every server that a test of python-socketio makes has Petiole's guard.
+
+Where a test has replaced the Engine.IO server below by a mock, the mock gets what the guard looks at, and the test's calls come
+by way of the guard, as Engine.IO's do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import socketio
+
+from suites.plugins.construction import after
+from suites.plugins.guard import install
+
+
+class AnySocket(dict[str, Any]):
+    """The sockets of an Engine.IO server that is a mock: any id is that of an open one."""
+
+    def get(self, eio_sid: str, default: object = None) -> Any:  # noqa: ARG002 (a dictionary's)
+        return self.setdefault(eio_sid, mock.MagicMock(closed=False, closing=False, upgraded=False, sid=eio_sid))
+
+    def __missing__(self, eio_sid: str) -> Any:
+        return self.get(eio_sid)
+
+
+def guard_server(server: Any) -> None:
+    eio = server.eio
+    if not isinstance(eio, mock.NonCallableMock):
+        install(server)
+        return
+    on = eio.on
+    eio.handlers = {call.args[0]: call.args[1] for call in on.call_args_list}
+    eio.sockets = AnySocket()
+    eio.max_http_buffer_size = 1_000_000
+    install(server)
+    # The mock's own stays: tests read its calls.
+    eio.on = on
+    for event, handler in eio.handlers.items():
+        setattr(server, f"_handle_eio_{event}", handler)
+
+
+after(socketio.Server, guard_server)
