@@ -98,7 +98,7 @@ test-bare:
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going bare-bookworm bare-trixie bare-noble; failed=$$?; cat build/bare/*.txt; exit $$failed
 
 bare-bookworm:
-	@scripts/bare.sh bookworm 'make demo DEMO_OPTIONS=--once' 'make test'
+	@scripts/bare.sh bookworm 'make demo DEMO_OPTIONS=--once' 'make test' 'make test-oldest'
 
 bare-trixie:
 	@scripts/bare.sh trixie 'make demo DEMO_OPTIONS=--once' 'make test'
