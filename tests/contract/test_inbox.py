@@ -8,7 +8,8 @@ import pytest
 
 from petiole.errors import InvalidEvent, InvalidName, PetioleError
 from petiole.events import fold, inbox_feed, task_feed
-from petiole.journal.contract import INBOX_KEPT, INBOX_SHOWN, MAX_NOTICE_BYTES, Duplicate
+from petiole.feed import Reading
+from petiole.journal.contract import INBOX_KEPT, INBOX_SHOWN, INBOX_START, MAX_NOTICE_BYTES, Duplicate, empty_inbox
 from tests.contract.backends import (
     FEED,
     LONG,
@@ -37,6 +38,32 @@ def notify(journal, number, owner=OWNER):
 
 def shown(journal):
     return sorted(name for name in document(journal, INBOX) if name.startswith("task:"))
+
+
+class TestUnmade:
+    def test_an_inbox_that_nothing_has_come_into_is_empty_and_takes_no_room(self, journal):
+        assert journal.read(INBOX, None, limit=10) == Reading(INBOX, empty_inbox(), (), INBOX_START, recovered=True)
+        assert journal.read(INBOX, INBOX_START, limit=10).recovered
+        assert journal.snapshot(INBOX) is None
+        assert journal.heads([INBOX]) == {}
+        assert journal.moved({INBOX: INBOX_START}) == {}
+        assert journal.read("task:unknown", None, limit=10) is None
+
+    def test_who_has_read_an_empty_inbox_goes_on_from_there(self, journal):
+        cursor = journal.read(INBOX, None, limit=10).cursor
+        stored(notify(journal, 1))
+        after = journal.read(INBOX, cursor, limit=10)
+        assert after.recovered
+        assert [event.kind for event in after.events] == ["notice"]
+        assert journal.moved({INBOX: cursor}) == {INBOX: after.cursor}
+
+    def test_an_inbox_that_was_forgotten_is_empty_and_not_recovered(self, journal):
+        cursor = stored(notify(journal, 1)).cursor
+        journal.forget(INBOX)
+        assert journal.read(INBOX, cursor, limit=10) == Reading(INBOX, empty_inbox(), (), INBOX_START, recovered=False)
+        # Made once more in the same epoch: the chain tells them apart.
+        assert stored(notify(journal, 2)).cursor.epoch == cursor.epoch
+        assert not journal.read(INBOX, cursor, limit=10).recovered
 
 
 class TestPending:

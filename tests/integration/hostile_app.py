@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from celery import Celery
-from flask import Flask, request
+from flask import Flask, Response, request
 from flask_socketio import Namespace, SocketIO
 
 from petiole import Petiole
@@ -37,6 +37,11 @@ def create_app() -> Flask:
     petiole.init_app(app, socketio)
     socketio.init_app(app)
     socketio.on_namespace(Echo("/own"))
+
+    @app.post("/start")
+    def start() -> Response:
+        # Nobody runs it, so it waits.
+        return petiole.accepted(petiole.start("nobody.runs.this"))
 
     @app.get("/")
     def index() -> str:

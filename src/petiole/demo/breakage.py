@@ -10,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
 from petiole.web.access import refuse_foreign_origin
+from petiole.web.bodies import read_json
 from petiole.web.problems import Problem
 
 PROCESS: Final = "process"
@@ -31,7 +32,7 @@ def breakage_blueprint(directory: Path) -> Blueprint:
     @blueprint.post("/breakage")
     def kill() -> tuple[Response, int]:
         refuse_foreign_origin()
-        body: Any = request.get_json(silent=True)
+        body: Any = read_json()
         what = body.get("kill") if isinstance(body, dict) else None
         if what not in BREAKABLE:
             raise Problem(422, "This can't be killed", f"Send kill as one of: {', '.join(BREAKABLE)}.")

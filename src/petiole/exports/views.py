@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from flask import Blueprint, Response, jsonify, request, send_file, url_for
-from werkzeug.exceptions import BadRequest, RequestedRangeNotSatisfiable, RequestEntityTooLarge
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import http_date
 
 from petiole.database import Database
@@ -21,12 +21,11 @@ from petiole.exports.selection import OPERATORS, TASK_NAME, InvalidSelection, Se
 from petiole.exports.sources import SourceUnavailable, open_source
 from petiole.exports.storage import FileExpired, FileMissing, LocalStorage
 from petiole.web.access import refuse_foreign_origin
+from petiole.web.bodies import read_json
 from petiole.web.problems import Problem, not_found
 
 if TYPE_CHECKING:
     from petiole.web.extension import Petiole
-
-MAX_BODY: Final = 64 * 1024
 
 _WITHOUT_FILE: Final = {"failed": "has failed", "cancelled": "was cancelled", "lost": "was lost with its worker"}
 
@@ -151,14 +150,7 @@ def _read_catalog(database: Database, tables: Collection[str] | None) -> Catalog
 def _read_body() -> Any:
     if request.mimetype != "application/json":
         raise Problem(415, "This is not JSON", "Send the selection as application/json.")
-    # Set before anything is read, so that a body without a length is bounded as well.
-    request.max_content_length = MAX_BODY
-    try:
-        return request.get_json()
-    except RequestEntityTooLarge:
-        raise Problem(413, "This is too large", f"Send a selection of at most {MAX_BODY // 1024} KiB.") from None
-    except (BadRequest, RecursionError):
-        raise Problem(400, "This is not JSON", "The body isn't valid JSON. Send one object.") from None
+    return read_json(required=True)
 
 
 def _authorize(petiole: Petiole, task_id: str) -> Mapping[str, Any]:

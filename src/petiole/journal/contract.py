@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeAlias
 
 from petiole.encoding import to_json
 from petiole.errors import InvalidEvent
-from petiole.events import Cursor, Document, Draft
+from petiole.events import ZERO_CHAIN, Cursor, Document, Draft
 from petiole.feed import Reading
 
 
@@ -120,6 +120,8 @@ MAX_SILENT_ENDS: Final = 3
 # A notice is at most 512 bytes, so that a document of the newest ones stays within 16 KiB.
 MAX_NOTICE_BYTES: Final = 512
 INBOX_SHOWN: Final = 30
+# Where an inbox stands that nothing has come into: nobody has made it, so its epoch can't be random.
+INBOX_START: Final = Cursor("0" * 8, 0, 0, ZERO_CHAIN)
 INBOX_KEPT: Final = 1000
 
 Appended: TypeAlias = Stored | Duplicate | Conflict | Fenced | Closed | Missing
@@ -200,6 +202,8 @@ class Journal(Protocol):
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
         """Return the document and up to `limit` facts after `cursor`, of one instant; `None` for an unknown feed.
+
+        An inbox is never unknown: one that nothing has come into is empty, stands at `INBOX_START` and takes no room.
 
         Not recovered: the cursor's epoch, numbers or chain aren't this feed's, or the facts after it were trimmed.
         """
@@ -325,7 +329,8 @@ class Journal(Protocol):
         """Put a notice into an owner's inbox, as the fact `notice`; once for each `key` (a feed's name).
 
         The inbox's document has the newest `INBOX_SHOWN` unread notices by their keys, how many are `unread`, and how many
-        of those are `earlier` than the shown ones. It remembers `INBOX_KEPT` keys.
+        of those are `earlier` than the shown ones. It remembers `INBOX_KEPT` keys. The first one makes the inbox, in the
+        epoch of `INBOX_START`: who has read it while it was empty goes on from there.
 
         Raises:
             InvalidEvent: the notice isn't JSON, or is over `MAX_NOTICE_BYTES`.
@@ -362,6 +367,18 @@ class Journal(Protocol):
     def close(self) -> None:
         """Give back connections."""
         ...
+
+
+def empty_inbox() -> Document:
+    """Return the document of an inbox that nothing has come into."""
+    return {"unread": 0, "earlier": 0}
+
+
+def read_unknown(feed: str, cursor: Cursor | None) -> Reading | None:
+    """Return what `read` does of a feed that isn't there: an inbox is empty, all else is unknown."""
+    if not feed.startswith("user:"):
+        return None
+    return Reading(feed, empty_inbox(), (), INBOX_START, recovered=cursor in (None, INBOX_START))
 
 
 def encode_notice(notice: Document) -> str:

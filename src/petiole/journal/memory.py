@@ -27,6 +27,7 @@ from petiole.feed import Reading
 from petiole.journal.contract import (
     INBOX_KEPT,
     INBOX_SHOWN,
+    INBOX_START,
     MAX_SILENT_ENDS,
     Appended,
     Busy,
@@ -42,6 +43,7 @@ from petiole.journal.contract import (
     Snapshot,
     Stored,
     encode_notice,
+    read_unknown,
 )
 from petiole.settings import Settings
 
@@ -159,7 +161,7 @@ class MemoryJournal:
         with self._lock:
             kept = self._feeds.get(feed)
             if kept is None or kept.removed:
-                return None
+                return read_unknown(feed, cursor)
             held = cursor or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
             first = kept.facts - len(kept.kept) + 1
             after = [event for event, _ in kept.kept if event.facts > held.facts][:limit]
@@ -418,7 +420,7 @@ class MemoryJournal:
         feed = inbox_feed(owner)
         if feed not in self._feeds:
             self._opened += 1
-            self._feeds[feed] = _Feed(owner, mint_epoch(), self._opened)
+            self._feeds[feed] = _Feed(owner, INBOX_START.epoch, self._opened)
         return feed, self._feeds[feed]
 
     def _pend(self, feed: str) -> None:

@@ -31,6 +31,7 @@ from petiole.feed import Reading
 from petiole.journal.contract import (
     INBOX_KEPT,
     INBOX_SHOWN,
+    INBOX_START,
     MAX_SILENT_ENDS,
     Appended,
     Begun,
@@ -46,6 +47,7 @@ from petiole.journal.contract import (
     Snapshot,
     Stored,
     encode_notice,
+    read_unknown,
 )
 from petiole.journal.inspection import inspect
 from petiole.journal.redis_replies import BegunAppend, appended_of, cursor_of, document_of, held_of
@@ -140,7 +142,7 @@ class RedisJournal:
         place = [cursor.epoch, cursor.seq, cursor.facts, cursor.chain] if cursor else ["", 0, 0, ZERO_CHAIN]
         reply = self._run("read", [meta, document, facts], [*map(str, place), str(limit), feed])
         if not reply:
-            return None
+            return read_unknown(feed, cursor)
         head = cursor_of(reply)
         recovered = reply[4] == 1
         try:
@@ -325,7 +327,7 @@ class RedisJournal:
 
     def _write_inbox(self, name: str, owner: str, what: list[str], keys: Sequence[str] = ()) -> Stored | Duplicate:
         feed = inbox_feed(owner)
-        arguments = [mint_epoch(), owner, *what, str(INBOX_KEPT), self._names.channel(feed), feed]
+        arguments = [INBOX_START.epoch, owner, *what, str(INBOX_KEPT), self._names.channel(feed), feed]
         reply = appended_of(self._run(name, self._names.inbox(feed), [*arguments, mint_id(), *keys]))
         assert isinstance(reply, Stored | Duplicate)
         return reply

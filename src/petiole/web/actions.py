@@ -17,6 +17,19 @@ from petiole.web.problems import Problem, not_found
 REPEATABLE: Final = (states.FAILED, states.CANCELLED, states.LOST)
 
 
+def wants_force(message: object) -> bool:
+    """Say whether a call to cancel, over HTTP or the socket, asks for force; without a message it doesn't.
+
+    Raises:
+        Problem: 422, it says neither.
+    """
+    force = message.get("force") if isinstance(message, dict) else message
+    if force is not None and not isinstance(force, bool):
+        detail = 'Send {"force": true} to end the process that runs the task, or no body to ask it to stop.'
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", detail)
+    return force is True
+
+
 def cancel(journal: Journal, snapshot: Snapshot, *, force: bool, grace: float) -> tuple[int, Snapshot]:
     """Ask a task to stop; returns the status (202, or 200 if that was asked before) and the newest snapshot.
 

@@ -28,7 +28,7 @@ from petiole.web.courier import Courier
 from petiole.web.departure import Departure
 from petiole.web.guard import check_origins
 from petiole.web.idempotency import Asked, Idempotency, asked_by_request, key_of
-from petiole.web.inbox import add_inbox
+from petiole.web.inbox import add_inbox, unmade_inbox
 from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
 from petiole.web.origins import answer_other_sites, named_origins
 from petiole.web.page import problem_page, see, wants_page
@@ -309,7 +309,8 @@ class Petiole:
         feed = subject.feed if isinstance(subject, Handle) else subject
         try:
             if feed is not None:
-                snapshot = self.journal.snapshot(feed)
+                asking = owner or (self.user(create=False) if has_request_context() else None)
+                snapshot = self.journal.snapshot(feed) or unmade_inbox(feed, asking)
                 if snapshot is None or owner not in (None, snapshot.owner):
                     raise not_found()
                 if isinstance(subject, str) and owner is None and has_request_context():
@@ -387,7 +388,7 @@ class Petiole:
         if asking.token is not None:
             self._check_token(asking.token)
         try:
-            snapshot = self.relay.snapshot(feed)
+            snapshot = self.relay.snapshot(feed) or unmade_inbox(feed, asking.user)
         except Unavailable as error:
             raise unavailable(error) from error
         except PetioleError as error:

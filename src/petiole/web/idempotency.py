@@ -13,9 +13,10 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from flask import g, has_request_context, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from petiole.dispatch.message import now_ms
 from petiole.dispatch.tracking import Handle
@@ -25,6 +26,7 @@ from petiole.events import Cursor, task_feed
 from petiole.journal import Journal
 from petiole.settings import Settings
 from petiole.state import QUEUED
+from petiole.web.bodies import read_all
 from petiole.web.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -32,11 +34,15 @@ log = logging.getLogger(__name__)
 HEADER: Final = "Idempotency-Key"
 KEPT_FOR: Final = 86400.0
 MOST_KEY: Final = 255
+# Of a body that is read for its fingerprint only, where the application has no limit of its own.
+MOST_COMPARED: Final = 16 * 1024**2
+BLOCK: Final = 64 * 1024
+FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked for: by its key on its route, and the fingerprint of its body."""
+    """What was asked for: by its key on its route, and the fingerprint of its query string and body."""
 
     key: str
     route: str
@@ -61,7 +67,7 @@ def asked_by_request(arguments: object, *, key: str | None) -> Asked | None:
     if found is None:
         return None
     g.petiole_starts = g.get("petiole_starts", 0) + 1
-    return Asked(found, f"{request.method} {request.path} {g.petiole_starts}", _digest(_body()))
+    return Asked(found, f"{request.method} {request.path} {g.petiole_starts}", _fingerprint())
 
 
 def key_of(key: object) -> str | None:
@@ -129,7 +135,7 @@ class Idempotency:
     def _first(self, noted: dict[str, Any], asked: Asked) -> Handle | None:
         """Return the first start's answer; `None` if it died before it started anything."""
         if noted["body"] != asked.fingerprint:
-            detail = f"This {HEADER} was used with another body. Send the same one, or a new key."
+            detail = f"This {HEADER} was used with another body or query string. Send the same ones, or a new key."
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Key used already", detail)
         feed = task_feed(noted["id"])
         if "cursor" in noted:
@@ -151,11 +157,42 @@ class Idempotency:
         )
 
 
-def _body() -> bytes:
-    if request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        files = [(name, file.filename) for name, file in request.files.items(multi=True)]
-        return repr((sorted(request.form.items(multi=True)), sorted(files, key=repr))).encode()
-    return request.get_data(cache=True)
+def _fingerprint() -> str:
+    """Return a digest of what makes a request to one route another one: its query string, its body, its files.
+
+    Raises:
+        Problem: 413, the application has set no limit, and the body is over ours.
+    """
+    if request.max_content_length is None:
+        # Of what the view has read before nothing is refused.
+        request.max_content_length = MOST_COMPARED
+    try:
+        body = _form() if request.mimetype in FORMS else read_all()
+    except RequestEntityTooLarge:
+        detail = (
+            f"With an {HEADER} the body is read as a whole, and this one is too large. Send a smaller one, or no key."
+        )
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "This is too large", detail) from None
+    query = request.query_string
+    return _digest(b"?%b\0%b" % (query, body) if query else body)
+
+
+def _form() -> bytes:
+    files = [(name, file.filename, _content(file.stream)) for name, file in request.files.items(multi=True)]
+    return repr((sorted(request.form.items(multi=True)), sorted(files, key=repr))).encode()
+
+
+def _content(stream: IO[bytes]) -> str:
+    """Return the digest of a file, and leave it where the view has read to; of one that was closed it can't be had."""
+    if stream.closed:
+        return ""
+    at = stream.tell()
+    stream.seek(0)
+    digest = hashlib.sha256()
+    while block := stream.read(BLOCK):
+        digest.update(block)
+    stream.seek(at)
+    return digest.hexdigest()
 
 
 def _digest(content: bytes) -> str:

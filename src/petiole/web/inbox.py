@@ -5,15 +5,17 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Blueprint, Response, jsonify, request, url_for
+from flask import Blueprint, Response, jsonify, url_for
 
 from petiole.dispatch.message import NOBODY
 from petiole.errors import InvalidName
-from petiole.events import Draft, feed_id, inbox_feed, task_feed
-from petiole.journal.contract import Snapshot
+from petiole.events import feed_id, inbox_feed, task_feed
+from petiole.journal import Journal
+from petiole.journal.contract import INBOX_START, Snapshot, empty_inbox
 from petiole.web.access import refuse_foreign_origin
+from petiole.web.bodies import read_json
 from petiole.web.monitor import answer_events, answer_snapshot
-from petiole.web.problems import Problem, not_found
+from petiole.web.problems import Problem
 
 if TYPE_CHECKING:
     from petiole.web.extension import Petiole
@@ -21,20 +23,23 @@ if TYPE_CHECKING:
 MOST_AT_ONCE: Final = 100
 
 
-def inbox_of(petiole: Petiole, owner: str) -> Snapshot:
-    """Return a person's inbox, made if there is none yet, so that it can be watched."""
-    feed = inbox_feed(owner)
-    found = petiole.journal.snapshot(feed)
-    if found is None:
-        petiole.journal.open(feed, owner=owner, draft=Draft("inbox", {"unread": 0, "earlier": 0}))
-        found = petiole.journal.snapshot(feed)
-    if found is None:
-        raise not_found()
-    return found
+def inbox_of(journal: Journal, owner: str) -> Snapshot:
+    """Return a person's inbox. Nothing is made where nothing has come into it: it is empty, and can be watched."""
+    return journal.snapshot(inbox_feed(owner)) or Snapshot(inbox_feed(owner), owner, INBOX_START, empty_inbox())
+
+
+def unmade_inbox(feed: str, user: str | None) -> Snapshot | None:
+    """Return the inbox of somebody for whom nothing has come, if `feed`, which isn't there, is that."""
+    if user is None or feed != inbox_feed(user):
+        return None
+    return Snapshot(feed, user, INBOX_START, empty_inbox())
 
 
 def acknowledge(petiole: Petiole, owner: str | None, message: object) -> None:
     """Acknowledge what a message names: `{"tasks": [id, …]}`, or `{"all": true}`; of somebody unknown there is nothing to.
+
+    A notice that hasn't come yet never will. Where no notice has come at all that is kept of one's own tasks only: who has
+    started nothing leaves nothing behind.
 
     Raises:
         Problem: 422, the message is neither.
@@ -42,22 +47,37 @@ def acknowledge(petiole: Petiole, owner: str | None, message: object) -> None:
     chosen = message if isinstance(message, dict) else {}
     tasks = chosen.get("tasks")
     everything = chosen.get("all") is True and tasks is None
-    if not everything and not (isinstance(tasks, list) and len(tasks) <= MOST_AT_ONCE):
-        detail = f'Send {{"tasks": [id, …]}} with at most {MOST_AT_ONCE} ids, or {{"all": true}}.'
+    named = [] if everything else _named(tasks)
+    if named is None:
+        detail = f'Send {{"tasks": [id, …]}} with at most {MOST_AT_ONCE} ids of tasks, or {{"all": true}}.'
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", detail)
+    if owner is None:
+        return
+    inbox = inbox_feed(owner)
+    heads = petiole.journal.heads([inbox, *named])
+    if inbox in heads:
+        petiole.journal.acknowledge(owner, None if everything else named)
+        return
+    own = [task for task in named if task in heads and heads[task].owner == owner]
+    if own:
+        petiole.journal.acknowledge(owner, own)
+
+
+def _named(tasks: object) -> list[str] | None:
+    """Return the feeds of a list of tasks' ids; of anything else `None`: no other JSON is taken for an id."""
+    if not isinstance(tasks, list) or len(tasks) > MOST_AT_ONCE or not all(isinstance(task, str) for task in tasks):
+        return None
     try:
-        keys = None if everything else [task_feed(str(task)) for task in tasks or ()]
-    except InvalidName as error:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", str(error)) from None
-    if owner is not None:
-        petiole.journal.acknowledge(owner, keys)
+        return [task_feed(task) for task in tasks]
+    except InvalidName:
+        return None
 
 
 def add_inbox(blueprint: Blueprint, petiole: Petiole) -> None:
     """Add the routes of the inbox of who is asking."""
 
     def own() -> Snapshot:
-        return inbox_of(petiole, petiole.owner_asking() or petiole.user(create=True) or NOBODY)
+        return inbox_of(petiole.journal, petiole.owner_asking() or petiole.user(create=True) or NOBODY)
 
     @blueprint.get("/inbox")
     def inbox() -> Response:
@@ -71,7 +91,7 @@ def add_inbox(blueprint: Blueprint, petiole: Petiole) -> None:
     @blueprint.post("/inbox/acknowledge")
     def inbox_acknowledge() -> Response:
         refuse_foreign_origin()
-        acknowledge(petiole, petiole.owner_asking(), request.get_json(silent=True))
+        acknowledge(petiole, petiole.owner_asking(), read_json())
         return jsonify(_wire(own()))
 
 

@@ -14,7 +14,8 @@ from petiole.events import Cursor, feed_id, task_feed
 from petiole.journal import Journal
 from petiole.journal.contract import Snapshot
 from petiole.web.access import refuse_foreign_origin
-from petiole.web.actions import REPEATABLE
+from petiole.web.actions import REPEATABLE, wants_force
+from petiole.web.bodies import bound_body, read_json
 from petiole.web.openapi import describe
 from petiole.web.page import see, task_page, wants_page
 from petiole.web.problems import Problem, not_found, unavailable
@@ -71,9 +72,8 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
     @blueprint.post("/tasks/<task_id>/cancel")
     def cancel(task_id: str) -> Response:
         refuse_foreign_origin()
-        body = request.get_json(silent=True)
-        force = isinstance(body, dict) and body.get("force") is True
-        status, snapshot = petiole.cancel(authorized("cancel", task_id), force=force)
+        found = authorized("cancel", task_id)
+        status, snapshot = petiole.cancel(found, force=wants_force(read_json()))
         wire = petiole.to_wire(snapshot)
         if wants_page():
             return see(wire["links"]["self"])
@@ -90,6 +90,7 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
     def openapi() -> Response:
         return jsonify(describe(url_for("petiole.openapi").removesuffix("/openapi.json")))
 
+    blueprint.before_request(bound_body)
     blueprint.register_error_handler(InvalidName, _malformed)
     blueprint.register_error_handler(Unavailable, _away)
     return blueprint
@@ -98,7 +99,8 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
 def answer_snapshot(snapshot: Snapshot, wire: dict[str, Any]) -> Response:
     """Return a document with its ETag; 304 to who has it already."""
     response = jsonify(wire)
-    response.set_etag(str(snapshot.cursor))
+    # With the feed: all inboxes begin at one cursor, and at one address.
+    response.set_etag(f"{feed_id(snapshot.feed)}.{snapshot.cursor}")
     response.vary.add("Accept")
     response.headers["Cache-Control"] = "private, no-cache"
     if not states.is_terminal(snapshot.document.get("state")):
@@ -142,6 +144,7 @@ def _streamed(petiole: Petiole, snapshot: Snapshot, cursor: Cursor | None) -> Re
         petiole.journal,
         snapshot.feed,
         cursor,
+        owner=snapshot.owner,
         limit=petiole.settings.read_limit,
         sleep=petiole.socketio.sleep,
         may_watch=petiole.still_may("watch", snapshot.feed),
@@ -171,7 +174,9 @@ def _own_tasks(petiole: Petiole) -> Response:
     state = request.args.get("state")
     if state is not None and state not in (*states.ACTIVE, *states.TERMINAL):
         known = ", ".join((*states.ACTIVE, *states.TERMINAL))
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", f"There is no state {state!r}. Use one of {known}.")
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", f"There is no state {state[:40]!r}. Use one of {known}."
+        )
     owner = petiole.owner_asking() or petiole.user(create=True) or ""
     listed, mark = _list(petiole.journal, owner, state=state, before=before)
     response = jsonify({"tasks": [petiole.to_wire(snapshot) for snapshot in listed]})

@@ -12,6 +12,11 @@ _PROBLEM: Final = "application/problem+json"
 _HTML: Final = "text/html"
 _STREAM: Final = "text/event-stream"
 
+_BODIES: Final[dict[int, tuple[str, str | None]]] = {
+    400: ("not JSON", None),
+    411: ("in parts, which this server doesn't read", None),
+    413: ("over 64 KiB", None),
+}
 _STATES: Final = [*states.ACTIVE, *states.TERMINAL]
 
 
@@ -71,6 +76,8 @@ def _paths() -> dict[str, Any]:
                     200: ("asked before", "Snapshot"),
                     303: ("a form's way to the page", None),
                     409: ("it has ended, or can't be forced yet", None),
+                    422: ("force is neither true nor false", None),
+                    **_BODIES,
                     **_refusals(changes=True),
                 },
                 body={"type": "object", "properties": {"force": {"type": "boolean"}}},
@@ -104,7 +111,12 @@ def _paths() -> dict[str, Any]:
         "/inbox/acknowledge": {
             "post": _call(
                 "Take notices out",
-                {200: ("what is left", "Snapshot"), 403: ("another site's page", None), 422: ("neither", None)},
+                {
+                    200: ("what is left", "Snapshot"),
+                    403: ("another site's page", None),
+                    422: ("neither", None),
+                    **_BODIES,
+                },
                 body={
                     "oneOf": [
                         {

@@ -20,6 +20,7 @@ from petiole.events import Cursor, check_feed
 from petiole.feed import Reading
 from petiole.journal.contract import Snapshot
 from petiole.settings import Settings
+from petiole.web.actions import wants_force
 from petiole.web.answer import Answer
 from petiole.web.budget import Bucket, Tally
 from petiole.web.departure import spread
@@ -224,7 +225,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
     def _cancel(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
         feed = check_feed(message.get("feed"))
         snapshot = self._petiole.authorize("cancel", feed, asker=self._asker(connection, message))
-        status, snapshot = self._petiole.cancel(snapshot, force=message.get("force") is True)
+        status, snapshot = self._petiole.cancel(snapshot, force=wants_force(message))
         return {"status": status, "document": snapshot.document}
 
     def _retry(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:

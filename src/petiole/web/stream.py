@@ -24,6 +24,7 @@ def stream(
     feed: str,
     cursor: Cursor | None,
     *,
+    owner: str,
     limit: int,
     sleep: Callable[[float], object],
     may_watch: Callable[[str], bool],
@@ -32,7 +33,7 @@ def stream(
 ) -> Iterator[str]:
     """Yield what follows `cursor` until the task has ended; looks into the journal every second.
 
-    Every `rights_check` seconds `may_watch(owner)` is asked again; refused, the stream ends.
+    Every `rights_check` seconds `may_watch(owner)` is asked again; refused, the stream ends. `owner`: whose feed it is.
 
     Each event's id is a cursor, so that an `EventSource` that reconnects goes on from there. A cursor that can't be continued
     from is answered by the event `reset` with a reading.
@@ -43,7 +44,9 @@ def stream(
         try:
             if clock() - checked >= rights_check:
                 head = journal.heads([feed]).get(feed)
-                if head is None or not head.owner or not may_watch(head.owner):
+                # An inbox that nothing has come into is no feed yet, and whose it is can't change.
+                found = owner if head is None and feed.startswith("user:") else head.owner if head else ""
+                if not found or not may_watch(found):
                     return
                 checked = clock()
             reading = journal.read(feed, cursor, limit=limit)

@@ -17,6 +17,7 @@ from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, Event, check_fee
 from petiole.feed import Reading
 from petiole.journal.contract import (
     INBOX_SHOWN,
+    INBOX_START,
     MAX_SILENT_ENDS,
     Appended,
     Busy,
@@ -32,6 +33,7 @@ from petiole.journal.contract import (
     Snapshot,
     Stored,
     encode_notice,
+    read_unknown,
 )
 from petiole.journal.sql import schema
 from petiole.journal.sql.schema import feeds, now_ms
@@ -144,7 +146,7 @@ class SqlJournal:
 
         answer = self._server.run(instant, mode=Mode.INSTANT)
         if answer is None:
-            return None
+            return read_unknown(feed, cursor)
         kept, found = answer
         held = cursor or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
         recovered = (
@@ -371,7 +373,7 @@ class SqlJournal:
         encode_notice(notice)
 
         def step(step: Step) -> Stored | Duplicate:
-            kept, _ = step.load_or_make(inbox_feed(owner), owner=owner, epoch=mint_epoch())
+            kept, _ = step.load_or_make(inbox_feed(owner), owner=owner, epoch=INBOX_START.epoch)
             if step.has(schema.seen, kept, key):
                 return self._again(step, kept)
             step.remember(schema.seen, kept, [key])
@@ -389,7 +391,7 @@ class SqlJournal:
         chosen = list(dict.fromkeys(check_feed(key) for key in keys or ()))
 
         def step(step: Step) -> Stored | Duplicate:
-            kept, _ = step.load_or_make(inbox_feed(owner), owner=owner, epoch=mint_epoch())
+            kept, _ = step.load_or_make(inbox_feed(owner), owner=owner, epoch=INBOX_START.epoch)
             taken = step.take(schema.unread, kept, None if keys is None else chosen)
             step.remember(schema.seen, kept, chosen)
             if not taken:
