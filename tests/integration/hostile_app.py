@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from celery import Celery
 from flask import Flask, Response, request
@@ -15,6 +16,20 @@ from petiole import Petiole
 class Echo(Namespace):
     def on_echo(self, *values: object) -> tuple[object, ...]:
         return values
+
+
+def put_in_place(server: Any, what: str) -> None:
+    """Replace Engine.IO's handlers by Socket.IO's own, as a monitor does that doesn't know who else is there."""
+    own = {
+        "connect": server._handle_eio_connect,
+        "message": server._handle_eio_message,
+        "disconnect": server._handle_eio_disconnect,
+    }
+    if what == "table":
+        server.eio.handlers = own
+    else:
+        for event, handler in own.items():
+            server.eio.on(event, handler)
 
 
 def create_app() -> Flask:
@@ -37,11 +52,20 @@ def create_app() -> Flask:
     petiole.init_app(app, socketio)
     socketio.init_app(app)
     socketio.on_namespace(Echo("/own"))
+    monitored = os.environ.get("MONITORED")
+    if monitored in ("development", "production"):
+        socketio.server.instrument(auth=False, mode=monitored)
+    elif monitored is not None:
+        put_in_place(socketio.server, monitored)
 
     @app.post("/start")
     def start() -> Response:
         # Nobody runs it, so it waits.
         return petiole.accepted(petiole.start("nobody.runs.this"))
+
+    @app.get("/sockets")
+    def sockets() -> dict[str, int]:
+        return {"open": len(socketio.server.eio.sockets)}
 
     @app.get("/")
     def index() -> str:

@@ -53,6 +53,9 @@ class Site:
         self.journal.open(feed, owner=owner, draft=Draft("state", {"state": "queued", "title": "A task"}))
         return feed
 
+    def say(self, feed: str, message: str) -> None:
+        self.journal.append(feed, Draft("log", data={"level": "info", "message": message}))
+
     def browser(self, person: str | None = "ann", **options: Any) -> Browser:
         return Browser(self.port, person, **options)
 

@@ -25,11 +25,12 @@ from engineio.exceptions import QueueEmpty
 from engineio.packet import PING, PONG, Packet
 from geventwebsocket.websocket import Header, WebSocket
 
+from petiole.errors import SetupError
 from petiole.web import pings
 from petiole.web.answer import Answer
 from petiole.web.frames import Unsent
 from petiole.web.guard import Guard
-from petiole.web.packets import Malformed
+from petiole.web.packets import Malformed, check_serializer, checked_packet
 from petiole.web.websockets import unmask
 
 # The guard was written with these in view. When one changes: read it, mend what it names if it has to be, write the new
@@ -331,7 +332,7 @@ def test_an_answer_that_comes_while_its_ping_is_looked_at_is_no_fault():
     assert Answered(Herd(0).server.eio, "answered").check_ping_timeout()
 
 
-def test_engine_io_looks_for_silent_clients_itself_where_its_pings_are_its_own():
+def test_engine_io_goes_on_looking_for_silent_clients_itself():
     class Other(engineio.socket.Socket):
         def __getattribute__(self, name):
             if name == "check_ping_timeout":
@@ -339,10 +340,73 @@ def test_engine_io_looks_for_silent_clients_itself_where_its_pings_are_its_own()
             return super().__getattribute__(name)
 
     herd = Herd(0)
-    assert herd.server.eio.start_service_task is False
+    assert herd.server.eio.start_service_task is True
     herd.server.eio.sockets["other"] = Other(herd.server.eio, "other")
     herd.server.eio._trigger_event("connect", "other", {}, run_async=False)
     assert herd.server.eio.start_service_task is True
+
+
+class TestHandlersOfOthers:
+    """What is registered with Engine.IO after Petiole, as monitors do."""
+
+    def test_another_handler_is_called_through_the_guard(self):
+        herd = Herd(0)
+        eio, seen = herd.server.eio, []
+        eio.on("message", lambda eio_sid, data: seen.append(data))
+        eio.on("disconnect", lambda eio_sid: seen.insert(1, eio_sid))  # without the reason, as in older versions
+        eio.sockets["other"] = engineio.socket.Socket(eio, "other")
+        eio._trigger_event("connect", "other", {}, run_async=False)
+        eio._trigger_event("message", "other", "2/petiole,[]", run_async=False)
+        eio._trigger_event("message", "other", "", run_async=False)
+        assert seen == ["2/petiole,[]"]
+        assert herd.guard._faults == {"other": 1}
+        eio._trigger_event("disconnect", "other", "transport close", run_async=False)
+        assert seen[1:] == ["other"]
+        assert herd.guard._faults == {}
+
+    def test_one_that_calls_the_handler_before_it_counts_once(self):
+        herd = Herd(0)
+        eio = herd.server.eio
+        for event in ("connect", "message", "disconnect"):
+            eio.on(event, lambda *values, before=eio.handlers[event]: before(*values))
+        made = eio.sockets["other"] = engineio.socket.Socket(eio, "other")
+        eio._trigger_event("connect", "other", {}, run_async=False)
+        assert type(made.send.__self__._enqueue.__self__) is engineio.socket.Socket
+        eio._trigger_event("message", "other", "4x", run_async=False)
+        assert herd.guard._faults == {"other": 1}
+        for _ in range(10):
+            eio._trigger_event("message", "other", "0/nowhere,", run_async=False)
+        assert herd.guard._faults == {"other": 1}
+
+    def test_a_socket_whose_handler_is_a_function_gets_the_librarys_websocket(self):
+        made = Herd(0).server.eio._async["websocket"](lambda ws: None, Herd(0).server.eio)
+        assert type(made) is engineio.async_drivers._websocket_wsgi.SimpleWebSocketWSGI
+
+
+class Text(socketio.packet.Packet):
+    """A serializer of an application's own that sends what the default one does."""
+
+
+class Packed(socketio.packet.Packet):
+    """Bytes, as of msgpack."""
+
+    def encode(self):
+        return json.dumps(self._to_dict()).encode()
+
+
+class Bare(socketio.packet.Packet):
+    """Text, and another one."""
+
+    def encode(self):
+        return json.dumps(self._to_dict())
+
+
+def test_a_serializer_that_sends_anything_but_the_protocols_text_is_refused():
+    for taken in (socketio.packet.Packet, Text, checked_packet(Text, text_only="/petiole", events=()), None):
+        check_serializer(taken)
+    for refused in (Packed, Bare):
+        with pytest.raises(SetupError, match=rf"{refused.__name__} here, .* without serializer="):
+            check_serializer(refused)
 
 
 def test_a_wait_has_its_own_end_where_nobody_looks_after_silent_clients():

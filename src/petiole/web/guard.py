@@ -1,14 +1,13 @@
 """The fence around python-engineio and python-socketio: bounds what one connection can make this process hold, do or log.
 
-What Petiole needs of these libraries beyond their documentation is here, in `packets.py`, `websockets.py`, `polling.py`,
-`outgoing.py`, `pings.py` and `window.py`; `tests/unit/test_guard.py` names it, and fails when they change. Where one of these
-things is missing its protection is off, which is said once, and sockets go on. Everything is set on the one server object and
-its connections, but for gevent-websocket's unmasking.
+What Petiole needs of these libraries beyond their documentation is here, in `fence.py`, `packets.py`, `websockets.py`,
+`polling.py`, `outgoing.py`, `pings.py` and `window.py`; `tests/unit/test_guard.py` names it, and fails when they change. Where
+one of these things is missing its protection is off, which is said once, and sockets go on. The libraries' own protections stay
+on. Everything is set on the one server object and its connections, but for gevent-websocket's unmasking.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
@@ -20,6 +19,7 @@ from engineio.exceptions import ContentTooLongError, SocketIsClosedError
 from petiole.errors import SetupError
 from petiole.web import outgoing, pings
 from petiole.web.budget import Bucket
+from petiole.web.fence import Around, Fence, Handler
 from petiole.web.known import Off, missing_of
 from petiole.web.outgoing import Outgoing
 from petiole.web.packets import NEEDED, Malformed, checked_packet
@@ -35,6 +35,7 @@ JOIN_WITHIN: Final = 8.0
 # All connections are looked at only so often, in seconds.
 LOOK_AT_ALL_EVERY: Final = 4.0
 FAULTS: Final = 3
+HANDLERS: Final = ("connect", "message", "disconnect")
 # Undelivered attachments, in units of `max_http_buffer_size`: of one connection, and of all of them.
 HELD_BY_ONE: Final = 4
 HELD_BY_ALL: Final = 16
@@ -82,38 +83,27 @@ class Guard:
         self._off = Off()
         # Whether a handler's answer may be an `Answer`.
         self.takes_answers = False
-        looked_after = False
         if self._fence_connections():
             self._check_packets(text_only=text_only, events=events)
             self._bound_frames()
-            # Engine.IO's task that looks at one socket after the other isn't needed: who has a ping to answer is known here.
-            looked_after, self._eio.start_service_task = getattr(self._eio, "start_service_task", False), False
-        self._looked_after = looked_after
-        self.pings = Pings(self._eio, answers=looked_after, clock=clock, sleep=server.sleep)
+        # Whether silent clients are to be closed. Engine.IO's own task does that too, and stays on: it closes them later, and
+        # also those that nothing here has heard of.
+        self._looked_after = bool(getattr(self._eio, "start_service_task", False))
+        self.pings = Pings(self._eio, answers=self._looked_after, clock=clock, sleep=server.sleep)
 
     def _fence_connections(self) -> bool:
         """Stand between Engine.IO and Socket.IO; without that nothing else of this could act on what it finds."""
-        needed = ("eio.handlers", "eio.on", "eio.sockets", "eio.max_http_buffer_size", "_binary_packet", *_MANAGER)
+        needed = ("eio.handlers", "eio.sockets", "eio.max_http_buffer_size", "_binary_packet", *_MANAGER)
         lacking = missing_of(self._server, *needed)
         handlers = {} if lacking else self._eio.handlers
-        if lacking is None and not {"connect", "message", "disconnect"} <= set(handlers):
+        if lacking is None and not set(HANDLERS) <= set(handlers):
             lacking = "eio.handlers['message']"
         if lacking is not None:
             self._off.say(CONNECTIONS, lacking)
             return False
-        self._beneath = {event: handlers[event] for event in ("connect", "message", "disconnect")}
-        handlers |= {"connect": self._on_connect, "message": self._on_message, "disconnect": self._on_disconnect}
-        self._eio.on = self._on
+        around: tuple[Around, ...] = (self._on_connect, self._on_message, self._on_disconnect)
+        self._eio.handlers = Fence(handlers, dict(zip(HANDLERS, around, strict=True)))
         return True
-
-    def _on(self, event: str, handler: Callable[..., Any] | None = None) -> Any:
-        """Take the place of Engine.IO's `on`: a handler that comes later, as those of Socket.IO's admin UI, is called by us."""
-        if event not in self._beneath:
-            raise ValueError("Invalid event")
-        if handler is None:
-            return functools.partial(self._on, event)
-        self._beneath[event] = handler
-        return handler
 
     def _check_packets(self, *, text_only: str, events: Collection[str]) -> None:
         lacking = missing_of(self._server, *(f"packet_class.{name}" for name in NEEDED))
@@ -153,8 +143,11 @@ class Guard:
             self._server.disconnect(sid, namespace=namespace)
             return
         eio_sid = self._server.manager.eio_sid_from_sid(sid, namespace)
-        if eio_sid is not None:
+        if eio_sid in self._eio.sockets:
             self.close(eio_sid, reason)
+        elif eio_sid is not None:
+            # Flask-SocketIO's test client, which has no Engine.IO below it.
+            self._server.disconnect(sid, namespace=namespace)
 
     def malformed(self, eio_sid: str) -> None:
         """Count what can't be understood; so many of it close the connection."""
@@ -217,18 +210,16 @@ class Guard:
             case _:
                 return False
 
-    def _on_connect(self, eio_sid: str, environ: dict[str, Any]) -> Any:
+    def _on_connect(self, handler: Handler, eio_sid: str, environ: dict[str, Any]) -> Any:
         with self._lock:
             if not self._sweeping:
                 self._sweeping = True
-                # In the place of Engine.IO's own task, so that the server's `shutdown` ends this one.
+                # Beside Engine.IO's own task, and known to the server's `shutdown` as that: it ends both.
                 self._eio.service_task_event = self._eio.create_event()
-                self._eio.service_task_handle = self._server.start_background_task(
-                    self._run, self._eio.service_task_event
-                )
+                self._eio.service_task_handle = self._server.start_background_task(self._run)
         self._unjoined[eio_sid] = self._clock()
         self.look_after(self._eio.sockets[eio_sid])
-        return self._beneath["connect"](eio_sid, environ)
+        return handler(eio_sid, environ)
 
     def look_after(self, socket: Any) -> None:
         """Take over what comes in by long polling, what goes out, and the pings of one Engine.IO socket."""
@@ -249,11 +240,10 @@ class Guard:
             self.pings.take_over(socket)
         else:
             self._off.say("against a thread for each socket's pings", f"socket.{lacking}")
-            self._eio.start_service_task = self._looked_after
 
-    def _on_disconnect(self, eio_sid: str, reason: str) -> None:
+    def _on_disconnect(self, handler: Handler, eio_sid: str, *reason: str) -> None:
         try:
-            self._beneath["disconnect"](eio_sid, reason)
+            handler(eio_sid, *reason)
         finally:
             self._ended[eio_sid] = False
             self._server._binary_packet.pop(eio_sid, None)
@@ -275,7 +265,7 @@ class Guard:
         except Exception:  # noqa: BLE001 (decoders raise what they like; a client's mistake gets no traceback)
             self.malformed(socket.sid)
 
-    def _on_message(self, eio_sid: str, data: Any) -> None:
+    def _on_message(self, handler: Handler, eio_sid: str, data: Any) -> None:
         socket = self._eio.sockets.get(eio_sid)
         if socket is None or socket.closed:
             return
@@ -285,7 +275,7 @@ class Guard:
                 self._check_first(eio_sid, data)
             else:
                 self._hold(eio_sid, data)
-            self._beneath["message"](eio_sid, data)
+            handler(eio_sid, data)
             if eio_sid not in self._server._binary_packet:
                 self._held.pop(eio_sid, None)
             elif pending is None:
@@ -327,9 +317,10 @@ class Guard:
         log.warning("connection_closed", extra={"reason": reason, "unsaid_before": self._unsaid})
         self._unsaid = 0
 
-    def _run(self, ended: Any) -> None:
+    def _run(self) -> None:
         sweeps_at = self._clock() + TICK
-        while not ended.is_set():
+        # Engine.IO's task may put an event of its own there, for both.
+        while not self._eio.service_task_event.is_set():
             self._server.sleep(pings.TICK)
             self._do(self.pings.send)
             if self._clock() >= sweeps_at:

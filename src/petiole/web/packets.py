@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Any, Final
 
+from petiole.errors import SetupError
 from petiole.web.answer import text_of
 
 ATTACHMENTS: Final = 32
@@ -50,6 +52,27 @@ def checked_packet(base: Any, *, text_only: str, events: Collection[str]) -> Any
                 raise Malformed(str(error)) from None
 
     return CheckedPacket
+
+
+def check_serializer(packet_class: Any) -> None:
+    """Refuse a Socket.IO server whose packets aren't the text of Socket.IO's default serializer.
+
+    Petiole's clients read nothing else, and what goes out to many is encoded once, without the server.
+
+    Raises:
+        SetupError: they are something else, as msgpack.
+    """
+    if packet_class is None:
+        return
+    values = ["event", {"text": "ü", "number": 1}]
+    encoded = packet_class(_EVENT, data=values, namespace="/petiole", id=7).encode()
+    begins = "2/petiole,7"
+    is_text = isinstance(encoded, str) and encoded.startswith(begins) and json.loads(encoded[len(begins) :]) == values
+    if not is_text or not getattr(packet_class, "uses_binary_events", True):
+        raise SetupError(
+            f"Socket.IO's serializer is {packet_class.__name__} here, whose packets Petiole's clients can't read. "
+            "Make the server without serializer=."
+        )
 
 
 def _check_shape(packet: Any, attachments: int, *, text_only: str, events: Collection[str]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from flask import request
 from flask_socketio import ConnectionRefusedError, Namespace, join_room
 
-from petiole.errors import InvalidName, SetupError, Unavailable
+from petiole.errors import InvalidName, Unavailable
 from petiole.events import Cursor, check_feed
 from petiole.feed import Reading
 from petiole.journal.contract import Snapshot
@@ -26,7 +26,7 @@ from petiole.web.budget import Bucket, Tally
 from petiole.web.departure import spread
 from petiole.web.guard import Guard, check_origins
 from petiole.web.inbox import acknowledge
-from petiole.web.packets import RESERVED
+from petiole.web.packets import RESERVED, check_serializer
 from petiole.web.problems import Problem, not_found, too_many, unavailable
 from petiole.web.rights import Watched
 from petiole.web.tokens import Asker
@@ -80,11 +80,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         # Called when there is a server, whether it was made before or after Petiole was set up.
         if not self._settings.allow_any_origin:
             check_origins(getattr(server.eio, "cors_allowed_origins", None))
-        if not getattr(server.packet_class, "uses_binary_events", True):
-            raise SetupError(
-                "This Socket.IO server has binary packets (serializer='msgpack' or alike), and Petiole's pages speak text: "
-                "none of them could connect. Make the server without serializer=."
-            )
+        check_serializer(getattr(server, "packet_class", None))
         super()._set_server(server)
         events = {name.removeprefix("on_") for name in dir(self) if name.startswith("on_")}
         self._guard = Guard(server, text_only=NAMESPACE, events=events.difference(RESERVED))

@@ -106,7 +106,11 @@ def checked_websocket(base: Any, guard: Watcher) -> Any:
                 raise Malformed("A message over the limit.")
             return read(size)
 
-    return WebSocket
+    def websocket(handler: Any, server: Any) -> Any:
+        # Whose method it is says whose WebSocket this is. Who has put a function of their own there gets the library's.
+        return WebSocket(handler, server) if hasattr(handler, "__self__") else base(handler, server)
+
+    return websocket
 
 
 class _Decoded:

@@ -58,9 +58,12 @@ class Window:
         server = self._socketio.server
         for sid, eio_sid in server.manager.get_participants(self._namespace, feed):
             connection = server.eio.sockets.get(eio_sid)
-            if connection is None or connection.closed:
+            if connection is None:
+                # Gone just now; or Flask-SocketIO's test client, which takes packets where Socket.IO hands them on.
+                server._send_eio_packet(eio_sid, packet)
+            elif connection.closed:
                 continue
-            if self._keeps_up(connection):
+            elif self._keeps_up(connection):
                 connection.send(packet)
             else:
                 server.manager.leave_room(sid, self._namespace, feed)
