@@ -76,6 +76,19 @@ def test_it_runs_without_redis_serves_exports_and_leaves_nothing_behind(director
         )
 
 
+def test_a_demo_that_is_killed_leaves_neither_of_its_servers_and_starts_again_on_their_data(directory: Path) -> None:
+    options = ("--backbone", "rabbitmq", "--port", 0, "--directory", directory)
+    with running(*options) as demo:
+        session = browser(demo)
+        task = export(demo, session, table="airlines")
+        finish(demo, session, task)
+        demo.popen.kill()
+        demo.wait_ended()
+        with running(*options) as again:
+            demo.assert_no_child_is_left()
+            assert session.get(again.url + task["links"]["self"], timeout=5).json()["document"]["state"] == "succeeded"
+
+
 def test_a_redis_url_beside_it_is_refused() -> None:
     sentence = refused("--backbone", "rabbitmq", "--redis-url", "redis://127.0.0.1:1/0")
     assert sentence == "The backbone rabbitmq has no Redis. Leave --redis-url out, or choose --backbone redis."

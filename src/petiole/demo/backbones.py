@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from petiole.demo.postgres_server import PostgresCluster, find_postgres
 from petiole.demo.processes import Processes
 from petiole.demo.rabbitmq_server import RabbitNode, find_rabbitmq
 from petiole.demo.redis_server import find_redis_server, free_port, redis_command
+from petiole.demo.secret import kept_secret
 from petiole.errors import PetioleError, SetupError
 from petiole.redis_url import address
 from petiole.settings import Settings
@@ -136,22 +136,16 @@ def _need_sql() -> None:
 def _start_postgres(processes: Processes, directory: Path, started: list[str]) -> str:
     from petiole.journal.sql.server import upgrade
 
-    password = _kept_password(directory.with_name("postgres-password"))
+    password = kept_secret(directory.with_name("postgres-password"))
     cluster = PostgresCluster(find_postgres(), directory, free_port(), password=password)
     cluster.prepare()
+    cluster.forget_dead()
     server = processes.start("postgres", cluster.command, is_base=True)
     processes.wait_ready(server, timeout=READY_TIMEOUT, condition=cluster.answers)
     url = cluster.create("petiole")
     upgrade(url)
     started.append(f"postgresql: {cluster.binaries}, port {cluster.port}, the journal")
     return url
-
-
-def _kept_password(path: Path) -> str:
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(24))
-    return path.read_text()
 
 
 def _start_rabbitmq(processes: Processes, directory: Path, started: list[str]) -> str:

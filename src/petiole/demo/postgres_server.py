@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -89,6 +90,17 @@ class PostgresCluster:
                 f"{self.directory} can't be made ({error.strerror}). Choose another with --directory."
             ) from error
 
+    def forget_dead(self) -> None:
+        """Take away what a server left that was cut off: where another process has its id by now, PostgreSQL takes that for it.
+
+        For a caller that knows that no server of its own is at this data.
+        """
+        note = self._data / "postmaster.pid"
+        with suppress(FileNotFoundError):
+            pid = note.read_text().partition("\n")[0].strip()
+            if not pid.isdecimal() or str(self._data) not in command_of(int(pid)):
+                note.unlink()
+
     def answers(self) -> bool:
         """Say whether it takes connections; false while it starts or recovers."""
         try:
@@ -121,8 +133,11 @@ class PostgresCluster:
             )
 
     def _make(self) -> None:
+        # Data that was cut short while it was made looks whole to PostgreSQL: it gets its name at the end.
+        draft = self.directory / "data.draft"
+        shutil.rmtree(draft, ignore_errors=True)
         command = [
-            *(*_unprivileged(), str(self.binaries / "initdb"), "--pgdata", str(self._data), "--username", self.user),
+            *(*_unprivileged(), str(self.binaries / "initdb"), "--pgdata", str(draft), "--username", self.user),
             *("--encoding", "UTF8", "--locale", "C", "--no-sync"),
         ]
         said = self.directory / "password"
@@ -140,6 +155,17 @@ class PostgresCluster:
             said.unlink(missing_ok=True)
         if done.returncode != 0:
             raise SetupError(f"initdb failed: {done.stderr.strip()}")
+        draft.rename(self._data)
+
+
+def command_of(pid: int) -> str:
+    """Return the command of a process, empty if there is none."""
+    listed = Path(f"/proc/{pid}/cmdline")
+    if Path("/proc/self/cmdline").exists():
+        with suppress(OSError):
+            return listed.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return ""
+    return subprocess.run(["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False).stdout
 
 
 def _servant() -> pwd.struct_passwd:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
+from petiole.demo.leash import Leash
 from petiole.errors import SetupError
 
 STOP_TIMEOUT: Final = 10.0
@@ -41,14 +42,19 @@ class Process:
 
 
 class Processes:
-    """Children that live and die together. `say(name, line)` takes their output.
+    """Children that live and die together, and with this process, however that ends. `say(name, line)` takes their output.
+
+    `servers`: an open file in which those processes are listed that others need, and which each of them has open, too.
 
     If `say` fails, as when nobody reads a pipe any more, the children's output is still taken in, so that none of them
     stands still; `check` raises what `say` raised.
     """
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, *, servers: int | None = None) -> None:
         self._say = say
+        self._servers = servers
+        self._leash: Leash | None = None
+        self._lock = threading.Lock()
         self._children: list[Process] = []
         self._readers: list[threading.Thread] = []
         self._unsaid: Exception | None = None
@@ -68,11 +74,14 @@ class Processes:
         `ready_line`: text in its output that says that it is ready. `is_base`: others need it, so it is stopped last.
         """
         with _undisturbed():
+            with self._lock:
+                leash = self._leash = self._leash or Leash()
             popen = subprocess.Popen(
-                command,
+                leash.written_down(command, is_base=is_base),
                 env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
                 cwd=directory,
-                stdin=subprocess.DEVNULL,
+                stdin=leash.descriptor,
+                pass_fds=(self._servers,) if is_base and self._servers is not None else (),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -81,6 +90,8 @@ class Processes:
             )
             process = Process(name, command, popen, ready_line, is_base)
             self._children.append(process)
+            if is_base and self._servers is not None:
+                os.write(self._servers, f"{name} {popen.pid}\n".encode())
         if popen.stdout is not None:
             reader = threading.Thread(target=self._read, args=(process, popen.stdout), daemon=True)
             reader.start()
@@ -103,11 +114,13 @@ class Processes:
     def forget(self, process: Process) -> None:
         """Leave a process out that has ended as it should."""
         self._children.remove(process)
+        if self._leash is not None:
+            self._leash.forget(process.popen.pid)
 
     def kill(self, process: Process) -> None:
         """End a process for good, with all that it has started, and leave it out: that it ends is no accident."""
-        self.forget(process)
         _end_group(process)
+        self.forget(process)
 
     def check(self) -> None:
         """Look whether all are alive.
@@ -125,6 +138,8 @@ class Processes:
                     f"{process.name} (process {process.popen.pid}) ended with code {process.popen.returncode}. "
                     f"{_tail(process)}"
                 )
+        if self._leash is not None:
+            self._leash.check()
 
     def stop(self) -> None:
         """Stop all, those that others need last (or the one that was started first): politely, then for good.
@@ -145,8 +160,16 @@ class Processes:
         finally:
             for process in self._children:
                 _end_group(process)
+            self._let_go()
         for reader in self._readers:
             reader.join(1.0)
+
+    def _let_go(self) -> None:
+        if self._leash is not None:
+            for process in self._children:
+                self._leash.forget(process.popen.pid)
+            self._leash.close()
+            self._leash = None
 
     def _read(self, process: Process, output: IO[str]) -> None:
         for line in output:

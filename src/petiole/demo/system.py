@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
-import secrets
 import socket
 import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +19,9 @@ import requests
 from petiole.database import Database
 from petiole.demo.backbones import READY_TIMEOUT, Backbone, choose_backbone
 from petiole.demo.data import build_database
+from petiole.demo.lock import locked
 from petiole.demo.processes import Process, Processes, Say
+from petiole.demo.secret import kept_secret
 from petiole.demo.workers import Workers
 from petiole.errors import SetupError
 from petiole.exports.sources import open_source
@@ -69,8 +68,8 @@ def running(options: Options, say: Say) -> Iterator[System]:
     backbone = choose_backbone(options.backbone, redis_url=options.redis_url)
     backbone.check()
     given = _read_database_url(options.database_url)
-    with _prepared(options.directory, given) as database:
-        processes = Processes(say)
+    with _prepared(options.directory, given) as (database, lock):
+        processes = Processes(say, servers=lock)
         try:
             yield _start(options, backbone, processes, database, port)
         finally:
@@ -125,23 +124,13 @@ def _start(options: Options, backbone: Backbone, processes: Processes, database:
 
 
 @contextmanager
-def _prepared(directory: Path, given: Database | None) -> Iterator[Database]:
-    """Make the directory with its secret and the database, and keep other demos out: two servers would spoil their data."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / "lock").open("w")
-    except OSError as error:
-        raise _unusable(directory, error.strerror or str(error)) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SetupError(
-                f"Another petiole demo runs in {directory}. Stop it, or choose another directory with --directory."
-            ) from None
+def _prepared(directory: Path, given: Database | None) -> Iterator[tuple[Database, int]]:
+    """Make the directory with its secret and the database, and keep other demos out; yields also the servers' lock."""
+    with ExitStack() as stack:
         path = directory / "nycflights13.sqlite"
         try:
-            _make_secret(directory / "secret")
+            lock = stack.enter_context(locked(directory))
+            kept_secret(directory / "secret")
             if given is None:
                 build_database(path)
             else:
@@ -152,7 +141,7 @@ def _prepared(directory: Path, given: Database | None) -> Iterator[Database]:
             raise _unusable(directory, error.strerror or str(error)) from error
         except sqlite3.Error as error:
             raise _unusable(directory, str(error)) from error
-        yield given or Database(path=path)
+        yield given or Database(path=path), lock
 
 
 def _read_database_url(url: str | None) -> Database | None:
@@ -175,19 +164,11 @@ def _unusable(directory: Path, reason: str) -> SetupError:
 def _environment(options: Options, database: Database) -> dict[str, str]:
     return {
         "FLASK_DEMO_DIRECTORY": str(options.directory),
-        "FLASK_SECRET_KEY": (options.directory / "secret").read_text(),
+        "FLASK_SECRET_KEY": kept_secret(options.directory / "secret"),
         "PETIOLE_EXPORTS_DATABASE": database.url or str(database),
         "PETIOLE_EXPORTS_DIRECTORY": str(options.directory / "exports"),
         "PETIOLE_EXPORTS_ROWS_PER_SECOND": str(options.rows_per_second),
     }
-
-
-def _make_secret(path: Path) -> None:
-    # Kept, so that a page that stays open over a restart is still the same person's.
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
 
 
 def _claim_port(host: str, port: int) -> int:

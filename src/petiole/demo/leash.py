@@ -1,0 +1,70 @@
+"""The parent's end of the pipe to its guardian, which ends the parent's processes if the parent is killed."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from petiole.errors import SetupError
+
+_GUARDIAN: Final = Path(__file__).with_name("guardian.py")
+# A process writes itself down, and becomes the command after that: the pipe doesn't end before it has.
+_WRITTEN_DOWN: Final = ("/bin/sh", "-c", 'echo "$$ $0" >&0 && exec "$@" </dev/null')
+_FOR_PYTHON: Final = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+STARTS_WITHIN: Final = 30.0
+ENDS_WITHIN: Final = 10.0
+
+
+class Leash:
+    """Starts the guardian and tells it who has ended. Thread-safe, but for `close`."""
+
+    def __init__(self) -> None:
+        ended, says = os.pipe()
+        reads, self._writes = os.pipe()
+        try:
+            # Without this process's environment and packages: it needs only what Python itself is found by.
+            environment = {name: os.environ[name] for name in _FOR_PYTHON if name in os.environ}
+            command = [sys.executable, "-I", "-S", str(_GUARDIAN)]
+            subprocess.run(command, stdin=reads, stdout=says, env=environment, check=True, timeout=STARTS_WITHIN)
+        finally:
+            os.close(reads)
+            os.close(says)
+        self._ended = ended
+
+    @property
+    def descriptor(self) -> int:
+        """What a command of `written_down` has to have as its standard input."""
+        return self._writes
+
+    @staticmethod
+    def written_down(command: Sequence[str], *, is_base: bool) -> list[str]:
+        """Return the command of a process that writes itself down first, under the id that it keeps."""
+        return [*_WRITTEN_DOWN, "base" if is_base else "other", *command]
+
+    def forget(self, pid: int) -> None:
+        """Say that a process has ended, and its group: its id may be another's next."""
+        with suppress(BrokenPipeError):  # `check` says so
+            os.write(self._writes, b"-%d\n" % pid)
+
+    def check(self) -> None:
+        """Look whether the guardian is there.
+
+        Raises:
+            SetupError: it isn't.
+        """
+        if select.select([self._ended], [], [], 0)[0]:
+            raise SetupError(
+                "The process that ends the others if this one is killed has ended itself. Start this again."
+            )
+
+    def close(self) -> None:
+        """End the guardian, and with it whoever it has not been told of."""
+        os.close(self._writes)
+        select.select([self._ended], [], [], ENDS_WITHIN)
+        os.close(self._ended)
