@@ -372,6 +372,16 @@ def test_a_body_that_is_no_selection_is_refused(demo: Demo, body: bytes, media_t
     assert "Traceback" not in response.text
 
 
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"[" * 50_000, 400), (b'{"kill": ["worker"]}', 422), (b"null", 422), (b" " * 70_000, 413)]
+)
+def test_a_request_to_kill_that_is_none_kills_nothing(demo: Demo, body: bytes, status: int) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = browser(demo).post(f"{demo.url}/breakage", data=body, headers=headers, timeout=5)
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
 def test_a_filtered_export_has_exactly_the_rows_of_the_database(demo: Demo, once: Once) -> None:
     session = browser(demo)
     columns = ["dest", "carrier", "dep_delay", "time_hour"]

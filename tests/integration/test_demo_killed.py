@@ -250,7 +250,7 @@ def cluster() -> Iterator[PostgresCluster]:
 
 
 def test_data_of_postgresql_that_was_cut_short_while_it_was_made_is_made_anew(cluster: PostgresCluster) -> None:
-    draft = cluster.directory / "data.draft"
+    draft = cluster.directory / "data.draft-1"
     draft.mkdir()
     (draft / "PG_VERSION").write_text("15\n")
     cluster.prepare()

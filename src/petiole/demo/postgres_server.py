@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import secrets
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -134,8 +135,10 @@ class PostgresCluster:
 
     def _make(self) -> None:
         # Data that was cut short while it was made looks whole to PostgreSQL: it gets its name at the end.
-        draft = self.directory / "data.draft"
-        shutil.rmtree(draft, ignore_errors=True)
+        for cut_short in self.directory.glob("data.draft-*"):
+            shutil.rmtree(cut_short, ignore_errors=True)
+        # A name of its own: an initdb whose parent was killed goes on for a moment, and takes away what it has made.
+        draft = self.directory / f"data.draft-{secrets.token_hex(4)}"
         command = [
             *(*_unprivileged(), str(self.binaries / "initdb"), "--pgdata", str(draft), "--username", self.user),
             *("--encoding", "UTF8", "--locale", "C", "--no-sync"),
