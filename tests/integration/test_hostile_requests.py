@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -133,6 +134,34 @@ def test_an_acknowledgement_of_another_shape_is_invalid_over_http_and_on_the_soc
     browser = site.browser("ann")
     assert browser.ask("acknowledge", message)["error"]["status"] in (400, 422)
     browser.close()
+
+
+CHUNKED = "Transfer-Encoding: chunked"
+FORM = "Content-Type: multipart/form-data; boundary=b"
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [("Content-Length: 50", b'{"all":true}'), ("Content-Length: -5", b"x"), ("Content-Length: abc", b"x"),
+     (CHUNKED, b"ZZ\r\n{}\r\n0\r\n\r\n"), (CHUNKED, b"50\r\n{}"), (CHUNKED, b"c\r\n{\"all\":true}x\r\n0\r\n\r\n"),
+     (f"{FORM}\r\n{CHUNKED}", b"ZZ\r\n--b")],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/petiole/inbox/acknowledge", "/start"])
+def test_a_body_that_is_not_what_its_head_says_is_a_mistake_of_its_sender(
+    site: Site, path: str, head: str, body: bytes
+) -> None:
+    kind = "" if "Content-Type" in head else "Content-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", site.port), timeout=5) as connection:
+        connection.sendall(
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nX-Person: ann\r\nConnection: close\r\n"
+            f"Idempotency-Key: {uuid.uuid4()}\r\n{kind}{head}\r\n\r\n".encode()
+            + body
+        )
+        connection.shutdown(socket.SHUT_WR)
+        status = connection.recv(65536).split(b" ")[1]
+    # Of a form an acknowledgement reads nothing: it is none.
+    assert status == (b"422" if kind == "" and path != "/start" else b"400")
 
 
 @pytest.mark.parametrize("force", [1, "true", [], {}, 0, [True]])

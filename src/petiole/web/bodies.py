@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final, NoReturn
 
 from flask import request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from petiole.web.problems import Problem
 
@@ -58,11 +60,27 @@ def read_all() -> bytes:
 
     Raises:
         RequestEntityTooLarge: it is over the limit; Werkzeug returns the beginning of one that comes without a length.
+        BadRequest: it ended before its length, or can't be read.
     """
-    body, limit = request.get_data(cache=True), request.max_content_length
-    if limit is not None and request.content_length is None and len(body) >= limit:
+    with malformed_at_worst():
+        body, limit = request.get_data(cache=True), request.max_content_length
+    length = request.content_length
+    if limit is not None and length is None and len(body) >= limit:
         raise RequestEntityTooLarge
+    if length is not None and len(body) < length:
+        raise ClientDisconnected
     return body
+
+
+@contextmanager
+def malformed_at_worst() -> Iterator[None]:
+    """Raise `BadRequest` for what a server raises while it reads a body: each has its own words for a chunk that is none."""
+    try:
+        yield
+    except HTTPException:
+        raise
+    except Exception as error:
+        raise BadRequest from error
 
 
 def _too_large() -> Problem:

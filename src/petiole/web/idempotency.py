@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import IO, Any, Final
 
 from flask import g, has_request_context, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from petiole.dispatch.message import now_ms
 from petiole.dispatch.tracking import Handle
@@ -26,7 +26,7 @@ from petiole.events import Cursor, task_feed
 from petiole.journal import Journal
 from petiole.settings import Settings
 from petiole.state import QUEUED
-from petiole.web.bodies import read_all
+from petiole.web.bodies import malformed_at_worst, read_all
 from petiole.web.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -161,18 +161,22 @@ def _fingerprint() -> str:
     """Return a digest of what makes a request to one route another one: its query string, its body, its files.
 
     Raises:
-        Problem: 413, the application has set no limit, and the body is over ours.
+        Problem: 413, the body is over the application's limit, or over ours where there is none; 400, it can't be read.
     """
     if request.max_content_length is None:
         # Of what the view has read before nothing is refused.
         request.max_content_length = MOST_COMPARED
     try:
-        body = _form() if request.mimetype in FORMS else read_all()
+        with malformed_at_worst():
+            body = _form() if request.mimetype in FORMS else read_all()
     except RequestEntityTooLarge:
         detail = (
             f"With an {HEADER} the body is read as a whole, and this one is too large. Send a smaller one, or no key."
         )
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "This is too large", detail) from None
+    except BadRequest:
+        detail = "The body can't be read, or ended before its length. Send it again, whole."
+        raise Problem(HTTPStatus.BAD_REQUEST, "Bad request", detail) from None
     query = request.query_string
     return _digest(b"?%b\0%b" % (query, body) if query else body)
 
