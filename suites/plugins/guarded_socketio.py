@@ -30,15 +30,16 @@ def guard_server(server: Any) -> None:
     if not isinstance(eio, mock.NonCallableMock):
         install(server)
         return
-    on = eio.on
-    eio.handlers = {call.args[0]: call.args[1] for call in on.call_args_list}
+    shutdown = eio.shutdown
+    eio.handlers = {call.args[0]: call.args[1] for call in eio.on.call_args_list}
     eio.sockets = AnySocket()
     eio.max_http_buffer_size = 1_000_000
     install(server)
     # The mock's own stays: tests read its calls.
-    eio.on = on
-    for event, handler in eio.handlers.items():
-        setattr(server, f"_handle_eio_{event}", handler)
+    eio.shutdown = shutdown
+    for event in eio.handlers:
+        # As Engine.IO takes them out of its table.
+        setattr(server, f"_handle_eio_{event}", eio.handlers[event])
 
 
 after(socketio.Server, guard_server)

@@ -282,11 +282,13 @@ def test_a_handler_is_registered_as_with_engine_io(server):
         server.eio.on("other")
 
 
-def test_the_servers_shutdown_ends_the_guards_task_and_the_next_connection_starts_it_again(server):
+def test_the_servers_shutdown_ends_the_guards_task_and_the_next_connection_starts_it_again():
+    server = socketio.Server(async_mode="threading", namespaces=["/petiole"])
+    guard = Guard(server, text_only="/petiole", events={"watch"})
     for sid in ("first", "next"):
         server.eio.sockets[sid] = engineio.socket.Socket(server.eio, sid)
         server.eio._trigger_event("connect", sid, {}, run_async=False)
-        task = server.eio.service_task_handle
+        task = guard.task
         assert task.is_alive()
         server.shutdown()
         assert not task.is_alive()

@@ -70,6 +70,8 @@ class Guard:
         self._clock = clock
         self._lock = threading.Lock()
         self._sweeping = False
+        # The background task, while there is one.
+        self.task: Any = None
         self.wires: dict[str, Any] = {}
         self._unjoined: dict[str, float] = {}
         self._look_at_all = 0.0
@@ -93,7 +95,14 @@ class Guard:
 
     def _fence_connections(self) -> bool:
         """Stand between Engine.IO and Socket.IO; without that nothing else of this could act on what it finds."""
-        needed = ("eio.handlers", "eio.sockets", "eio.max_http_buffer_size", "_binary_packet", *_MANAGER)
+        needed = (
+            "eio.handlers",
+            "eio.sockets",
+            "eio.shutdown",
+            "eio.max_http_buffer_size",
+            "_binary_packet",
+            *_MANAGER,
+        )
         lacking = missing_of(self._server, *needed)
         handlers = {} if lacking else self._eio.handlers
         if lacking is None and not set(HANDLERS) <= set(handlers):
@@ -103,6 +112,7 @@ class Guard:
             return False
         around: tuple[Around, ...] = (self._on_connect, self._on_message, self._on_disconnect)
         self._eio.handlers = Fence(handlers, dict(zip(HANDLERS, around, strict=True)))
+        self._shut_down, self._eio.shutdown = self._eio.shutdown, self._end
         return True
 
     def _check_packets(self, *, text_only: str, events: Collection[str]) -> None:
@@ -214,9 +224,8 @@ class Guard:
         with self._lock:
             if not self._sweeping:
                 self._sweeping = True
-                # Beside Engine.IO's own task, and known to the server's `shutdown` as that: it ends both.
-                self._eio.service_task_event = self._eio.create_event()
-                self._eio.service_task_handle = self._server.start_background_task(self._run)
+                self._ends = self._eio.create_event()
+                self.task = self._server.start_background_task(self._run, self._ends)
         self._unjoined[eio_sid] = self._clock()
         self.look_after(self._eio.sockets[eio_sid])
         return handler(eio_sid, environ)
@@ -317,10 +326,17 @@ class Guard:
         log.warning("connection_closed", extra={"reason": reason, "unsaid_before": self._unsaid})
         self._unsaid = 0
 
-    def _run(self) -> None:
+    def _end(self) -> None:
+        """Take the place of Engine.IO's `shutdown`, which ends its own task: end the guard's, and then that."""
+        if self.task is not None:
+            self._ends.set()
+            self.task.join()
+            self.task = None
+        self._shut_down()
+
+    def _run(self, ended: Any) -> None:
         sweeps_at = self._clock() + TICK
-        # Engine.IO's task may put an event of its own there, for both.
-        while not self._eio.service_task_event.is_set():
+        while not ended.is_set():
             self._server.sleep(pings.TICK)
             self._do(self.pings.send)
             if self._clock() >= sweeps_at:
