@@ -65,12 +65,12 @@ def variants() -> Iterator[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start a server as `server`, for `make test-fast` to leave out."""
+    """Mark the tests that start a server, or keep a journal on disk, as `server`: `make test-fast` leaves them out."""
     for item in items:
         values = (
             item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
         )
-        if SERVERS & set(getattr(item, "fixturenames", ())) and not {"memory", "sqlite"} & {*map(str, values)}:
+        if SERVERS & set(getattr(item, "fixturenames", ())) and "memory" not in values:
             item.add_marker("server")
 
 
