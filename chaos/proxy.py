@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on command: refuse, reset, swallow, delay, or lose single rings."""
+"""A TCP proxy that misbehaves on command: refuse, reset, swallow, delay, answer in the server's place, or lose single rings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+
+import hiredis
 
 Pair: TypeAlias = tuple[socket.socket, socket.socket]
 
@@ -25,12 +27,14 @@ class Faults:
 
     `swallow`: every connection that says something now stays open and passes nothing any more, for good. `lose`, `double` and
     `swap` (with the next) are asked for every ring on its way to a subscriber. `cut` is asked for every reply on
-    its way to a writer: true resets the connection in its place.
+    its way to a writer: true resets the connection in its place. `answer` is what Redis' clients are told in its place, a RESP
+    reply for each of their commands, of which none goes on.
     """
 
     refuse: bool = False
     swallow: bool = False
     delay: float = 0.0
+    answer: bytes | None = None
     lose: Callable[[bytes], bool] | None = None
     double: Callable[[bytes], bool] | None = None
     swap: Callable[[bytes], bool] | None = None
@@ -163,6 +167,7 @@ class FaultProxy:
 
     def _pass(self, source: socket.socket, sink: socket.socket, pair: Pair, to_client: bool) -> None:
         rings = self.rings(self.faults)
+        commands = hiredis.Reader()
         try:
             while data := source.recv(CHUNK):
                 if self.faults.swallow:
@@ -173,6 +178,11 @@ class FaultProxy:
                 if to_client and self.faults.cut is not None and self.faults.cut():
                     self.faults.lost += 1
                     break
+                if self.faults.answer is not None and not to_client:
+                    commands.feed(data)
+                    while commands.gets() is not False:
+                        source.sendall(self.faults.answer)
+                    continue
                 if self.faults.delay:
                     time.sleep(self.faults.delay)
                 sink.sendall(rings.edit(data) if to_client else data)

@@ -11,7 +11,7 @@ from typing import Any
 
 from petiole import connection, feed
 from petiole.bus.ringer import Ringer
-from petiole.errors import Cancelled, Unavailable
+from petiole.errors import Cancelled, InvalidEvent, Unavailable
 from petiole.events import Cursor, Document, Draft, Event, Rung, advance_chain
 from petiole.exports.manifest import Manifest
 from petiole.exports.storage import LocalStorage
@@ -184,9 +184,8 @@ def _trust() -> None:
 
 
 def _passing() -> None:
-    """A server that can't write just now counts as one that refuses for good."""
-    _put(connection, "_PASSING", ())
-    _put(connection, "_PASSING_ERRORS", ())
+    """A server that can't write just now counts as one that refuses the event for good."""
+    _put(connection, "Refusal", InvalidEvent)
 
 
 def _on_failure() -> None:

@@ -6,6 +6,7 @@ once, within its timeout, and the caller decides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -13,19 +14,10 @@ from typing import Any, Final, TypeAlias
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    ClusterDownError,
-    MovedError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import AuthenticationError, MovedError, RedisError, ResponseError
 from redis.retry import Retry
 
-from petiole.errors import PetioleError, SetupError, Unavailable
+from petiole.errors import PetioleError, Refusal, SetupError, Unavailable
 from petiole.events import partition
 from petiole.redis_cluster import Cluster
 from petiole.redis_sentinel import UnknownMaster, connect_by_sentinel
@@ -34,20 +26,8 @@ from petiole.settings import Settings
 
 Client: TypeAlias = redis.Redis | Cluster
 
-# Replies of a server that is there but can't do its work just now; they pass, as an outage passes. redis-py takes the
-# first word off the replies that it has a class for; Redis 6.2 says them in the middle of a script's error.
-_PASSING_ERRORS: Final = (ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
-_PASSING: Final = (
-    "OOM",
-    "MISCONF",
-    "READONLY",
-    "LOADING",
-    "BUSY",
-    "NOREPLICAS",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-)
+# What the journal's own scripts say of a feed in another layout (`_fact.lua`).
+_OTHER_LAYOUT: Final = re.compile(r"\bLAYOUT (newer|older)\b")
 
 
 def connect(settings: Settings, *, url: str | None = None) -> Client:
@@ -115,17 +95,18 @@ def speaking(url: str) -> Iterator[None]:
 
 
 def explained(error: Exception, url: str) -> PetioleError:
-    """Return what redis-py has raised as `Unavailable` where it passes, and as another `PetioleError` where it doesn't."""
+    """Return what redis-py has raised as `Unavailable`, with what to do about it.
+
+    A `Refusal` where the server has answered; another `PetioleError` only where the journal's own check has refused a feed.
+    """
     place = f"Redis at {address(url)}"
     match error:
         case MovedError():
-            return SetupError(
-                f"{place} is a node of a cluster. Set PETIOLE_JOURNAL_URL to redis+cluster://{hosts(url)}."
-            )
+            return Refusal(f"{place} is a node of a cluster. Set PETIOLE_JOURNAL_URL to redis+cluster://{hosts(url)}.")
         case AuthenticationError():
-            return Unavailable(f"{place} refused us ({error}). Correct user and password in PETIOLE_JOURNAL_URL.")
+            return Refusal(f"{place} refused us ({error}). Correct user and password in PETIOLE_JOURNAL_URL.")
         case UnknownMaster():
-            return SetupError(str(error))
+            return Refusal(str(error))
         case ResponseError():
             return _explained_reply(error, place)
         case _:
@@ -135,15 +116,13 @@ def explained(error: Exception, url: str) -> PetioleError:
 def _explained_reply(error: ResponseError, place: str) -> PetioleError:
     said = str(error)
     if "cluster support disabled" in said:
-        return SetupError(f"{place} isn't a cluster. Set PETIOLE_JOURNAL_URL to redis://host:6379/0.")
-    if isinstance(error, _PASSING_ERRORS) or any(word in said for word in _PASSING):
-        return Unavailable(f"{place} can't work just now: {error}")
-    if "LAYOUT" in said:
-        age, remedy = ("newer", "Upgrade this one") if "newer" in said else ("older", "Let its tasks end there")
+        return Refusal(f"{place} isn't a cluster. Set PETIOLE_JOURNAL_URL to redis://host:6379/0.")
+    if layout := _OTHER_LAYOUT.search(said):
+        remedy = "Upgrade this one" if layout[1] == "newer" else "Let its tasks end there"
         return PetioleError(
-            f"A feed in {place} was written by a {age} Petiole. {remedy}, or set another PETIOLE_KEY_PREFIX."
+            f"A feed in {place} was written by a {layout[1]} Petiole. {remedy}, or set another PETIOLE_KEY_PREFIX."
         )
-    return PetioleError(f"{place} refused a command: {error}")
+    return Refusal(f"{place} can't work just now: {error}")
 
 
 # Of so many feeds a process keeps the names of their keys; it speaks of the same ones again and again.

@@ -13,6 +13,14 @@ class Unavailable(PetioleError):
     """The journal, the bus or the broker did not answer in time; nothing was changed that matters."""
 
 
+class Refusal(Unavailable):
+    """The journal is there and refused this call. That may pass as an outage passes, so it is treated as one.
+
+    What it says isn't looked at: providers answer with texts that are on no list. An event is refused for good only by what
+    Petiole checks itself, which is an `InvalidEvent`.
+    """
+
+
 class InvalidEvent(PetioleError):
     """A value cannot become an event: it isn't JSON, or it is too large."""
 

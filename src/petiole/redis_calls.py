@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import hiredis
 import redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from petiole.connection import Client
 from petiole.redis_cluster import Cluster
@@ -142,7 +142,14 @@ class Calls:
             # Replies may be owed on it, which the next call would take for its own.
             self._drop(connection)
             raise
-        self._kept.append((connection, time.monotonic(), 0))
+        if refused is None or isinstance(refused, NoScriptError):
+            self._kept.append((connection, time.monotonic(), 0))
+        else:
+            # A new one may lead elsewhere: to the new master where this server has become a replica, to a user with other
+            # rights. On this one the server would say the same for ever.
+            self._drop(connection)
+            if "READONLY" in str(refused) or isinstance(refused, ReadOnlyError):
+                self._drop_kept()
         if refused is not None:
             raise refused
         return replies
@@ -150,6 +157,12 @@ class Calls:
     def _drop(self, connection: Any) -> None:
         connection.disconnect()
         self._client.connection_pool.release(connection)
+
+    def _drop_kept(self) -> None:
+        """Close what is kept: it leads to the same server."""
+        kept, self._kept = self._kept, []
+        for connection, *_ in kept:
+            self._drop(connection)
 
     def close(self) -> None:
         """Give the connections back to the client."""
@@ -182,15 +195,17 @@ class Calls:
 
 
 def _answered(connection: Any, owed: int) -> bool:
-    """Read replies that nobody has waited for; says whether they all came."""
+    """Read replies that nobody has waited for; says whether they all came, and none was an error."""
+    answered = True
     for _ in range(owed):
         try:
             connection.read_response()
         except ResponseError as error:
             log.warning("command_refused", extra={"error": str(error)})
+            answered = False
         except (RedisError, OSError):
             return False
-    return True
+    return answered
 
 
 def _stands(connection: Any) -> bool:

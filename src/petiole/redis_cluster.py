@@ -18,7 +18,7 @@ import redis
 from redis.commands import CoreCommands
 from redis.connection import parse_url
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, TryAgainError
+from redis.exceptions import AskError, ClusterDownError, MovedError, ReadOnlyError, RedisError, TryAgainError
 
 from petiole.redis_url import RedisUrl
 
@@ -103,6 +103,9 @@ class Cluster(CoreCommands):
             except (redis.ConnectionError, redis.TimeoutError, ClusterDownError, OSError):
                 self.suspect(node)
                 raise
+            except ReadOnlyError:
+                self._leave(node)
+                raise
         raise TryAgainError("The nodes of the cluster send us from one to the other.")
 
     def pipeline(self, *, transaction: Literal[False]) -> ClusterPipeline:
@@ -156,6 +159,11 @@ class Cluster(CoreCommands):
     def suspect(self, node: Node) -> None:
         """Have the layout read from another node before this one is asked again."""
         self._failed |= {node}
+
+    def _leave(self, node: Node) -> None:
+        """Close the connections to a node that has become a replica: it would refuse on them for ever."""
+        self.suspect(node)
+        self.client(node).connection_pool.disconnect(inuse_connections=False)
 
     def look(self, *, first: Node | None = None) -> Layout:
         """Read the layout: from `first`, then from the nodes that are known, last from those that failed.
@@ -263,8 +271,8 @@ class ClusterPipeline(CoreCommands):
                 args, options = waiting[at]
                 replies[at] = self._cluster.execute_command(*args, **options)
             elif isinstance(answer, Exception):
-                if isinstance(answer, ClusterDownError):
-                    self._cluster.suspect(self._cluster.owner(_key_of(waiting[at][0])))
+                if isinstance(answer, ClusterDownError | ReadOnlyError):
+                    self._cluster._leave(self._cluster.owner(_key_of(waiting[at][0])))
                 raise answer
         return replies
 

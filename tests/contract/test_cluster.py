@@ -12,7 +12,7 @@ import redis
 
 from petiole.bus import open_bus, open_ring
 from petiole.bus.sharded import ShardedBus
-from petiole.errors import SetupError, Unavailable
+from petiole.errors import Refusal, Unavailable
 from petiole.events import PARTITIONS, Draft, partition, task_feed
 from petiole.journal.redis import RedisJournal
 from petiole.redis_cluster import Cluster
@@ -272,13 +272,13 @@ class TestWrongSetUps:
     def test_a_server_that_is_no_cluster(self, redis_servers, make_settings):
         server = redis_servers(VARIANTS[0])
         journal = RedisJournal(make_settings(f"redis+cluster://127.0.0.1:{server.port}"))
-        with pytest.raises(SetupError, match=r"isn't a cluster\. Set PETIOLE_JOURNAL_URL to redis://"):
+        with pytest.raises(Refusal, match=r"isn't a cluster\. Set PETIOLE_JOURNAL_URL to redis://"):
             journal.ping()
         assert "isn't a cluster" in journal.inspect()[0]
 
     def test_a_cluster_that_is_taken_for_a_server(self, cluster, make_settings):
         journal = RedisJournal(make_settings(cluster.nodes[0].url))
-        with pytest.raises(SetupError, match=r"is a node of a cluster.*PETIOLE_JOURNAL_URL to redis\+cluster://127"):
+        with pytest.raises(Refusal, match=r"is a node of a cluster.*PETIOLE_JOURNAL_URL to redis\+cluster://127"):
             journal.heads(FEEDS)
         assert "is a node of a cluster" in journal.inspect()[0]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from petiole.bus import open_bus
-from petiole.errors import SetupError, Unavailable
+from petiole.errors import Refusal, Unavailable
 from petiole.journal.redis import RedisJournal
 from petiole.settings import Settings
 from tests.conftest import VARIANTS, redis_binary
@@ -129,7 +129,7 @@ def test_two_databases_of_a_master_share_neither_keys_nor_rings(redis_sentinels,
 class TestWrongSetUps:
     def test_a_master_that_nobody_knows(self, redis_sentinels, make_settings):
         journal = RedisJournal(make_settings(redis_sentinels.url.replace(MASTER, "another")))
-        with pytest.raises(SetupError, match=f"'another', but these: {MASTER}.*PETIOLE_JOURNAL_URL"):
+        with pytest.raises(Refusal, match=f"'another', but these: {MASTER}.*PETIOLE_JOURNAL_URL"):
             journal.ping()
         # The relay's thread probes: it mustn't end by what it hears.
         assert not open_bus(make_settings(redis_sentinels.url.replace(MASTER, "another"))).probe(timeout=0.1)
@@ -143,7 +143,7 @@ class TestWrongSetUps:
     def test_a_server_that_is_no_sentinel(self, redis_servers, make_settings):
         port = redis_servers(VARIANTS[0]).port
         journal = RedisJournal(make_settings(f"redis+sentinel://127.0.0.1:{port}/{MASTER}"))
-        with pytest.raises(SetupError, match=f"127.0.0.1:{port} isn't a Sentinel. Set PETIOLE_JOURNAL_URL"):
+        with pytest.raises(Refusal, match=f"127.0.0.1:{port} isn't a Sentinel. Set PETIOLE_JOURNAL_URL"):
             journal.ping()
 
     def test_a_sentinel_that_is_taken_for_a_server(self, redis_sentinels, make_settings):

@@ -124,3 +124,51 @@ def test_a_task_ends_without_a_watcher(system: System) -> None:
         return answer["document"]["state"] == "succeeded"
 
     wait_until(ended, what="the task has ended without a watcher")
+
+
+def test_a_journal_that_refuses_everything_for_3_s_fails_no_task_and_loses_nothing(own_system: System) -> None:
+    system = own_system
+    client, events = system.client("ann"), list[Event]()
+    gates = [system.gate(f"refused-{number}") for number in range(2)]
+    first = client.start("/start/count", {"args": [200, {"100": str(gates[0])}]}, on_event=events.append)
+    second = client.start("/start/count", {"args": [200, {"100": str(gates[1])}]})
+    for view in (first, second):
+        view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 100, timeout=15)
+    # Both places of the worker are taken, so this one is claimed while it is refused.
+    third = client.start("/start/count", {"args": [20, {}]})
+    system.redis().execute_command("ACL", "SETUSER", "default", "-evalsha", "-eval")
+    for gate in gates:
+        gate.touch()
+    wait_until(lambda: system.said("claim_waits") and system.said("journal_away"), what="all were refused")
+    ready = f"{system.url}/petiole/ready"
+    wait_until(lambda: requests.get(ready, timeout=5).status_code == 503, what="readiness says it")
+    time.sleep(3)  # as long as the fault lasts
+    system.redis().execute_command("ACL", "SETUSER", "default", "+@all")
+    for view in (first, second, third):
+        assert view.wait(timeout=40)["state"] == "succeeded"
+        assert view.receipt.complete
+    lines = [event.data["message"] for event in events if event.kind == "log"]
+    assert lines == [f"item {number}" for number in range(200)]
+    wait_until(lambda: requests.get(ready, timeout=5).status_code == 200, what="it is ready again")
+
+
+def test_a_claim_of_a_feed_whose_key_is_spoiled_is_waited_for_and_the_others_go_on(own_system: System) -> None:
+    system = own_system
+    client = system.client("ann")
+    gates = [system.gate(f"spoiled-{number}") for number in range(2)]
+    busy = [client.start("/start/count", {"args": [20, {"10": str(gate)}]}) for gate in gates]
+    for view in busy:
+        view.wait_until(lambda document: document["state"] == "running", timeout=15)
+    queued = client.start("/start/count", {"args": [20, {}]})
+    redis = system.redis()
+    [meta] = redis.keys(f"*{queued.feed}:meta")
+    redis.rename(meta, "aside")
+    redis.set(meta, "spoiled")
+    gates[0].touch()
+    wait_until(lambda: system.said("claim_waits"), what="the claim was refused")
+    assert client.start("/start/count", {"args": [20, {}]})
+    gates[1].touch()
+    for view in busy:
+        assert view.wait(timeout=20)["state"] == "succeeded"
+    redis.rename("aside", meta)
+    assert queued.wait(timeout=20)["state"] == "succeeded"

@@ -84,8 +84,8 @@ def test_a_process_that_ends_sends_its_browsers_away_each_to_its_own_time(tmp_pa
         wait_until(lambda: site.server() != ends, 10, "the process has ended")
 
 
-class Ping:
-    """A journal of which only `ping` is asked; counts it."""
+class Trial:
+    """A journal of which only whether it takes something is asked; counts it."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -93,12 +93,16 @@ class Ping:
 
     def ping(self) -> None:
         self.asked += 1
+
+    def open(self, *_args: object, **_more: object) -> None:
         if self.away:
             raise Unavailable("away")
 
+    def forget(self, _feed: str) -> None: ...
+
 
 def test_readiness_asks_the_journal_at_most_once_a_second() -> None:
-    journal, now, deaf = Ping(), [0.0], [False]
+    journal, now, deaf = Trial(), [0.0], [False]
     readiness = Readiness(journal, deaf=lambda: deaf[0], clock=lambda: now[0])  # type: ignore[arg-type]
     assert [readiness.closed() for _ in range(100)] == [None] * 100
     assert journal.asked == 1

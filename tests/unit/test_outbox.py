@@ -45,6 +45,7 @@ from tests.unit.runs import (
     thread_ended,
 )
 
+TOO_FAST = "events were dropped, because they came faster than the journal takes them."
 RARELY = 0.01  # counters a second: the next one is due in 100 s
 
 
@@ -218,7 +219,12 @@ class TestFacts:
             outbox.put(line("1"))
             outbox.put(line("x" * 10_000))
             outbox.put(line("2"))
-        assert messages(journal) == ["1", "2"]
+        assert messages(journal) == [
+            "1",
+            "1 event was set aside. An event of 10,060 bytes is over the limit of 8,192. Send less, or send a link to it.",
+            "2",
+        ]
+        assert facts(journal)[-2].data["dropped"] == 1
 
     def test_after_close_nothing_more_is_taken(self, memory, make_settings):
         with started(memory, make_settings()) as outbox:
@@ -272,6 +278,33 @@ class TestBound:
         kept = [int(data["message"]) for data in said if "dropped" not in data]
         assert kept == sorted(set(kept))
         assert len(kept) + sum(data["dropped"] for data in said if "dropped" in data) == 2000
+
+    def test_what_comes_too_fast_is_said_so_and_once_a_second_at_most(self, memory, make_settings):
+        memory.begins = False
+        with started(memory, make_settings(outbox_limit=5)) as outbox:
+            began = time.monotonic()
+            for number in range(1500):
+                outbox.put(line(str(number)))
+            took = time.monotonic() - began
+        said = [event.data for event in facts(memory) if event.kind == "log" and "dropped" in event.data]
+        kept = [event for event in facts(memory) if event.kind == "log" and "dropped" not in event.data]
+        assert all(data["message"] == f"{data['dropped']:,} {TOO_FAST}" for data in said)
+        assert len(kept) + sum(data["dropped"] for data in said) == 1500
+        # The first at once, and the last before the end.
+        assert 1 <= len(said) <= took + 3
+
+    def test_what_was_dropped_is_said_before_the_end(self, memory, make_settings):
+        memory.away = True
+        with started(memory, make_settings(outbox_limit=3)) as outbox:
+            outbox.put(line("0"))
+            wait_until(lambda: outbox.signals.away, what="the first line is on its way")
+            for number in range(1, 10):
+                outbox.put(line(str(number)))
+            outbox.put(Draft("state", {"state": "succeeded"}))
+            outbox.close()
+            memory.away = False
+        assert facts(memory)[-1].patch == {"state": "succeeded"}
+        assert sum((event.data or {}).get("dropped", 0) for event in facts(memory)) == 7
 
     def test_lines_are_dropped_before_events_and_events_before_stages_and_a_state_never(self, memory, make_settings):
         memory.away = True
@@ -804,9 +837,9 @@ class TestBegun:
         outbox.close()
         assert outbox.flush(SOON)
         if memory.begins:
-            assert messages(memory) == ["0", "7 events were dropped while the journal was away.", "8", "9"]
+            assert messages(memory) == ["0", f"7 {TOO_FAST}", "8", "9"]
         else:
-            assert messages(memory) == ["7 events were dropped while the journal was away.", "7", "8", "9"]
+            assert messages(memory) == [f"7 {TOO_FAST}", "7", "8", "9"]
 
     def test_a_large_fact_is_left_to_the_sending_thread(self, begins, make_settings):
         with started(begins, make_settings()) as outbox:

@@ -234,7 +234,10 @@ class Journal(Protocol):
         ...
 
     def renew(self, worker: str, feeds: Sequence[str], *, lease: float) -> dict[str, Held]:
-        """Prolong the leases of those feeds that `worker` has claimed; says of each whether it is still held."""
+        """Prolong the leases of those feeds that `worker` has claimed; says of each whether it is still held.
+
+        What can't be prolonged alone among others, because its keys are spoiled, is left out.
+        """
         ...
 
     def check(self, feed: str, run: int, *, delivery: str = "") -> Held:

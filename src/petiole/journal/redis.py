@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ from redis.exceptions import NoScriptError, RedisError
 from petiole import state as states
 from petiole.connection import FEED_KEYS, Names, connect, explained, speaking
 from petiole.encoding import to_json
-from petiole.errors import InvalidEvent, PetioleError, Unavailable
+from petiole.errors import InvalidEvent, PetioleError, Refusal, Unavailable
 from petiole.events import (
     PARTITIONS,
     ZERO_CHAIN,
@@ -196,13 +197,19 @@ class RedisJournal:
 
     def renew(self, worker: str, feeds: Sequence[str], *, lease: float) -> dict[str, Held]:
         held: dict[str, Held] = {}
+        refused: Refusal | None = None
         for index, group in _by_partition(feeds):
             keys = [self._names.leases(index)]
             for feed in group:
                 keys += self._names.feed(feed)[: len(FEED_KEYS)]
             arguments = [worker, _ms(lease), _ms(self._settings.live_kept_for), *group]
-            for feed, reply in zip(group, self._run("renew", keys, arguments), strict=True):
-                held[feed] = held_of(reply)
+            try:
+                for feed, reply in zip(group, self._run("renew", keys, arguments), strict=True):
+                    held[feed] = held_of(reply)
+            except Refusal as error:
+                refused = error  # the other partitions' tasks are alive all the same
+        if refused is not None and not held:
+            raise refused
         return held
 
     def check(self, feed: str, run: int, *, delivery: str = "") -> Held:
@@ -270,9 +277,12 @@ class RedisJournal:
         replies = [reply for answer in self._together(*steps) for reply in answer]
         heads: dict[str, Head] = {}
         for feed, reply in zip(order, replies, strict=True):
-            if reply:
-                left = None if reply[7] == b"" else int(reply[7]) / 1000
-                heads[feed] = Head(cursor_of(reply), reply[4].decode() or None, reply[5].decode(), int(reply[6]), left)
+            # As with a key that isn't a hash: what is spoiled hides its own feed only.
+            with suppress(Refusal, TypeError, AttributeError, ValueError):
+                if reply:
+                    left = None if reply[7] == b"" else int(reply[7]) / 1000
+                    head = Head(cursor_of(reply), reply[4].decode() or None, reply[5].decode(), int(reply[6]), left)
+                    heads[feed] = head
         return heads
 
     def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | None]:
@@ -283,11 +293,12 @@ class RedisJournal:
             ("moved", [self._names.feed(feed)[0] for feed in group], [str(known[feed] or "") for feed in group])
             for group in groups
         ]
-        return {
-            group[number - 1]: cursor_of(values) if values[4] else None
-            for group, answer in zip(groups, self._together(*steps), strict=True)
-            for number, *values in answer
-        }
+        moved: dict[str, Cursor | None] = {}
+        for group, answer in zip(groups, self._together(*steps), strict=True):
+            for number, *values in answer:
+                with suppress(Refusal):  # as in `heads`
+                    moved[group[number - 1]] = cursor_of(values) if values[4] else None
+        return moved
 
     def snapshot(self, feed: str) -> Snapshot | None:
         return self._snapshots([feed])[0]
@@ -428,9 +439,9 @@ class RedisJournal:
         """Return the snapshots of those feeds that can be read."""
         try:
             return dict(zip(feeds, self._snapshots(feeds), strict=True)) if feeds else {}
-        except Unavailable:
-            raise
         except PetioleError as error:
+            if isinstance(error, Unavailable) and not isinstance(error, Refusal):
+                raise
             if len(feeds) == 1:
                 log.error("feed_unreadable", extra={"feed": feeds[0], "error": str(error)})
                 return {}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from petiole.errors import PetioleError
+from petiole.errors import PetioleError, Refusal
 from petiole.events import Cursor, Document
 from petiole.journal.contract import Appended, Closed, Conflict, Duplicate, Fenced, Held, Missing, Stored
 from petiole.redis_calls import Awaited
@@ -28,11 +28,27 @@ class BegunAppend:
 
 
 def cursor_of(values: Sequence[bytes]) -> Cursor:
-    return Cursor(values[0].decode(), int(values[1]), int(values[2]), values[3].decode())
+    """Read a feed's place.
+
+    Raises:
+        Refusal: somebody else has written over it.
+    """
+    try:
+        return Cursor(values[0].decode(), int(values[1]), int(values[2]), values[3].decode())
+    except (AttributeError, TypeError, ValueError) as error:
+        raise Refusal(f"A feed's numbers in Redis can't be read ({error}). Look for what else writes there.") from error
 
 
 def document_of(values: Sequence[bytes]) -> Document:
-    return {name.decode(): json.loads(value) for name, value in zip(values[::2], values[1::2], strict=True)}
+    """Read a feed's document.
+
+    Raises:
+        Refusal: somebody else has written over it.
+    """
+    try:
+        return {name.decode(): json.loads(value) for name, value in zip(values[::2], values[1::2], strict=True)}
+    except (ValueError, RecursionError) as error:
+        raise Refusal(f"A document in Redis can't be read ({error}). Look for what else writes there.") from error
 
 
 def held_of(reply: Sequence[int]) -> Held:

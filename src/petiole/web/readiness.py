@@ -9,16 +9,17 @@ from typing import Final
 
 from petiole.errors import PetioleError
 from petiole.journal import Journal
+from petiole.journal.trial import try_write
 
 FRESH_FOR: Final = 1.0
 
 LEAVING: Final = "This process is shutting down."
-AWAY: Final = "The journal doesn't answer."
+AWAY: Final = "The journal doesn't answer, or takes nothing."
 DEAF: Final = "The bus doesn't ring; events arrive late."
 
 
 class Readiness:
-    """Asks the journal at most once a second, whoever wants to know. `deaf` says whether the bus has been found deaf."""
+    """Writes to the journal at most once a second, whoever wants to know. `deaf` says whether the bus has been found deaf."""
 
     def __init__(
         self, journal: Journal, *, deaf: Callable[[], bool], clock: Callable[[], float] = time.monotonic
@@ -58,7 +59,7 @@ class Readiness:
 
     def _answers(self) -> bool:
         try:
-            self._journal.ping()
+            try_write(self._journal)
         except PetioleError:
             return False
         return True

@@ -37,10 +37,11 @@ from petiole.settings import Settings
 from petiole.worker.adoption import adopt_update_state
 from petiole.worker.afterwards import Afterwards
 from petiole.worker.heartbeat import Heartbeat
+from petiole.worker.patience import Patience
 from petiole.worker.publishing import Publishing
 from petiole.worker.run import Run, current_run
 from petiole.worker.standing import Standing
-from petiole.worker.verdicts import Verdicts, cancelled, shut_down
+from petiole.worker.verdicts import Verdicts, cancelled, say_not_begun, shut_down
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +181,12 @@ class Lifecycle:
         request = task.request
         retries = int(request.retries or 0)
         delivery = uuid.uuid4().hex
-        claim = self._claim(task, header, delivery=delivery, retries=retries)
+        try:
+            claim = self._claim(task, header, delivery=delivery, retries=retries)
+        except PetioleError as error:
+            # Celery will call it a failure, so its page has to as well.
+            say_not_begun(self._tracking.journal, header.feed, error)
+            raise
         standing = Standing(
             feed=header.feed,
             owner=header.owner,
@@ -229,7 +235,7 @@ class Lifecycle:
         }
         progress = {"completed": 0, "total": None, "rate": None, "time_left": None, "fraction": None}
         draft = Draft("state", patch, {**progress, "stage": None, "description": None, "unit": None})
-        pause = FIRST_PAUSE
+        pause, patience = FIRST_PAUSE, Patience(self._tracking.journal)
         while True:
             try:
                 reply = self._tracking.journal.claim(
@@ -258,6 +264,8 @@ class Lifecycle:
             except Unavailable as error:
                 # Without the journal nobody can say whether the task runs elsewhere, so it waits.
                 log.warning("claim_waits", extra={"feed": header.feed, "error": str(error)})
+                if patience.is_over(error):
+                    patience.begin_anew(header.feed, error)
                 time.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
 

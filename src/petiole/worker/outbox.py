@@ -4,7 +4,8 @@ Facts go out in order, each under its run's number, until the journal has said t
 the task's thread sends a fact itself; it hears the answer with its next fact, unless the sending thread has heard it before.
 Counters are coalesced: the first goes out at once, then at most so many a second, and the last always. While the journal is
 away the outbox keeps what fits; what it must drop (oldest log lines first) it counts and says in a fact, before a number is
-given.
+given. What the journal refuses it sends again, as if the journal were away: only an event that Petiole's own checks refuse, or
+one that alone is refused for a minute, is set aside, and a fact under its number says so.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from petiole.errors import PetioleError, Unavailable
+from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.events import COUNTER, Cursor, Document, Draft, fold_draft
 from petiole.journal.contract import Appended, Begun, Closed, Conflict, Duplicate, Fenced, Journal, Missing, Stored
 from petiole.settings import Settings
 from petiole.state import is_terminal
+from petiole.worker.dropped import Dropped, stand_in
+from petiole.worker.patience import Patience
 from petiole.worker.standing import Signals, Standing, Steps
 
 T = TypeVar("T")
@@ -89,7 +92,9 @@ class Outbox:
         self._acknowledged: deque[tuple[int, Draft]] = deque(maxlen=ACKNOWLEDGED_KEPT)
         self._queue: deque[_Fact] = deque()
         self._sending: _Fact | Draft | None = None
-        self._dropped = 0
+        self._dropped = Dropped()
+        self._patience = Patience(journal, clock=clock)
+        self._given_up = False
         self._closed = False
         self._stopped = False
         self._next_counter = 0.0
@@ -152,7 +157,7 @@ class Outbox:
         """Wait until the journal has everything, at most `timeout` seconds; says whether it has."""
         with self._lock:
             self._changed.notify_all()
-            return self._changed.wait_for(self._is_empty, timeout)
+            return self._changed.wait_for(self._is_empty, timeout) and not self._given_up
 
     @property
     def feed(self) -> str:
@@ -229,7 +234,7 @@ class Outbox:
             for at, fact in enumerate(self._queue):
                 if fact.draft.kind == kind and not fact.number:
                     del self._queue[at]
-                    self._dropped += 1
+                    self._dropped.count(away=self.signals.away)
                     return
 
     def _send_all(self) -> None:
@@ -239,9 +244,12 @@ class Outbox:
                     self._deliver(draft)
                 else:
                     self._count(draft)
-            except PetioleError:
-                # The journal refuses this event for good: it is set aside, and the rest goes on.
-                log.exception("event_refused", extra={"feed": self._standing.feed})
+            except Exception:
+                # The top of the thread: whatever it is, the rest goes on.
+                log.exception("event_lost", extra={"feed": self._standing.feed})
+                if isinstance(draft, _Fact):
+                    with self._lock:
+                        self._dropped.count(away=False)
             finally:
                 with self._lock:
                     self._sending = None
@@ -261,10 +269,8 @@ class Outbox:
                 now = self._clock()
                 if self._stopped or (self._closed and self._is_empty()):
                     return None
-                if self._dropped and not (self._queue and self._queue[0].number):
-                    said, self._dropped = self._dropped, 0
-                    message = f"{said:,} events were dropped while the journal was away."
-                    self._sending = _Fact(Draft("log", data={"level": "warning", "message": message, "dropped": said}))
+                if self._says_dropped(now):
+                    self._sending = _Fact(self._dropped.say(now))
                     return self._sending
                 if self._queue:
                     self._sending = self._queue.popleft()
@@ -276,11 +282,18 @@ class Outbox:
                     self._sending = Draft(COUNTER)
                     return self._sending
                 due = self._next_counter if self.steps.dirty else self._next_ask
+                due = min(due, self._dropped.due) if self._dropped else due
                 self._looks = self._often and now - self._begun_at < OFTEN
                 self._changed.wait(max(min(due - now, LOOK) if self._looks else due - now, 0.0))
             if not self.steps.dirty and not self._queue and (now := self._clock()) >= self._next_ask:
                 self._next_ask = now + self._settings.heartbeat
                 self._ask()
+
+    def _says_dropped(self, now: float) -> bool:
+        """Whether it is time to say what was dropped: before the next number is given, and before the last in any case."""
+        if not self._dropped or (self._queue and self._queue[0].number):
+            return False
+        return now >= self._dropped.due or (self._closed and len(self._queue) <= 1)
 
     def _ask(self) -> None:
         """Hear of cancel and fence although there is nothing to send."""
@@ -289,7 +302,8 @@ class Outbox:
             held = self._journal.check(standing.feed, standing.run, delivery=standing.delivery)
         except Unavailable:
             return
-        except PetioleError:
+        except Exception:
+            # Asked by a thread that mustn't end: the next question may be answered.
             log.exception("run_not_checked", extra={"feed": self._standing.feed})
             return
         self._hear(held.cancel)
@@ -311,19 +325,24 @@ class Outbox:
         try:
             if not self._take(draft, self._append(draft, fact=self._fact, counter=self._counter)):
                 self.touch()
-        except Unavailable:
-            self.signals.away = True
+        except InvalidEvent:
+            log.exception("counter_set_aside", extra={"feed": self._standing.feed})
+        except Exception as error:  # noqa: BLE001 (the top of the thread: what isn't known to last may pass)
+            self._note_away(error)
             with self._lock:
                 self.steps.dirty = True
                 self._next_counter = self._clock() + LONGEST_PAUSE / 2
                 if self._closed:
                     self._changed.wait(FIRST_PAUSE)
+            if self._patience.is_over(error) and not self._heal(error):
+                self._give_up(error)
 
     def _deliver(self, fact: _Fact) -> None:
         """Send a fact until the journal has it, or has said that it never will."""
         pause = FIRST_PAUSE
         draft, otherwise, begun = fact.draft, fact.otherwise, fact.begun
         number = fact.number or self._fact + 1
+        set_aside = False
         while not self._stopped:
             try:
                 answer, begun = begun, None
@@ -332,12 +351,25 @@ class Outbox:
                     draft, otherwise = otherwise, None
                     continue
                 settled = self._take(draft, reply)
-            except Unavailable as error:
-                if not self.signals.away:
-                    log.warning("journal_away", extra={"feed": self._standing.feed, "error": str(error)})
-                self.signals.away = True
-                time.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(2 * pause, LONGEST_PAUSE)
+            except InvalidEvent as error:
+                if set_aside:
+                    raise
+                log.exception("event_set_aside", extra={"feed": self._standing.feed})
+                draft, set_aside = stand_in(draft, str(error)), True
+                continue
+            except Exception as error:  # noqa: BLE001 (the top of the thread: what isn't known to last may pass)
+                self._note_away(error)
+                if not self._patience.is_over(error):
+                    time.sleep(pause * random.uniform(0.5, 1.0))
+                    pause = min(2 * pause, LONGEST_PAUSE)
+                elif not set_aside:
+                    # Either this event is what the journal can't take, or its feed is.
+                    reason = "The journal refused it for a minute; the worker's log says why."
+                    draft, set_aside = stand_in(draft, reason), True
+                elif self._heal(error):
+                    draft, otherwise, set_aside = fact.draft, fact.otherwise, False
+                else:
+                    self._give_up(error)
                 continue
             if isinstance(reply, Stored | Duplicate):
                 self._note_kept(number, draft)
@@ -360,6 +392,7 @@ class Outbox:
 
     def _take(self, draft: Draft, reply: Appended) -> bool:
         """Act on a reply; true when the journal has the event, or it is settled that it won't."""
+        self._patience.reset()
         if self.signals.away:
             log.info("journal_returned", extra={"feed": self._standing.feed})
             self.signals.away = False
@@ -383,6 +416,27 @@ class Outbox:
                 if is_terminal(state):
                     self._stop()
                 return True
+
+    def _note_away(self, error: Exception) -> None:
+        if not self.signals.away:
+            log.warning("journal_away", extra={"feed": self._standing.feed, "error": str(error)})
+        self.signals.away = True
+
+    def _heal(self, error: Exception) -> bool:
+        """Write over a feed that alone is refused, with this writer's document; once in a run. Says whether that was taken."""
+        try:
+            self._patience.begin_anew(self.feed, error)
+            self._rebase()
+        except PetioleError:
+            log.exception("feed_not_begun_anew", extra={"feed": self.feed})
+            return False
+        return True
+
+    def _give_up(self, error: Exception) -> None:
+        """End the feed here, and not the task: nobody can write what the journal takes from nobody."""
+        log.error("feed_given_up", extra={"feed": self._standing.feed, "error": str(error), "events": len(self._queue)})
+        self._given_up = True
+        self._end()
 
     def _hear(self, cancel: bool) -> None:
         if cancel and not self.signals.cancel:
@@ -423,8 +477,11 @@ class Outbox:
             self._stop()
 
     def _stop(self) -> None:
+        self.signals.fenced = True
+        self._end()
+
+    def _end(self) -> None:
         with self._lock:
-            self.signals.fenced = True
             self._stopped = True
             self.steps.dirty = False  # as in `_hear`
             self._queue.clear()

@@ -10,7 +10,9 @@ from celery import Celery, Task, signals
 
 from petiole import state as states
 from petiole.dispatch.message import Header, now_ms
-from petiole.events import Draft, task_feed
+from petiole.errors import PetioleError
+from petiole.events import Draft, feed_id, task_feed
+from petiole.journal import Journal
 from petiole.outcome import failed
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,14 @@ class Verdicts:
         patch = failed(None, task_id=id, now=now_ms())
         patch |= {"reason": reason, "error": {**patch["error"], "message": reason, "type": "NotRegistered"}}
         self._conclude(header.feed, Draft("state", patch))
+
+
+def say_not_begun(journal: Journal, feed: str, error: PetioleError) -> None:
+    """Say of a task that it has failed before it began; if the journal doesn't take that either, it is a line in the log."""
+    try:
+        journal.append(feed, Draft("state", failed(error, task_id=feed_id(feed), now=now_ms())))
+    except PetioleError as refused:
+        log.error("end_not_said", extra={"feed": feed, "error": str(refused)})
 
 
 def cancelled() -> Draft:

@@ -8,8 +8,12 @@ local answers = {}
 for i = 1, #ARGV do
   -- Protected: a key that was spoiled by somebody else hides its own feed only.
   local values = redis.pcall('HMGET', KEYS[i + 1], 'epoch', 'seq', 'facts', 'chain', 'state', 'owner', 'run')
+  if values.err and not string.find(values.err, 'WRONGTYPE', 1, true) then
+    return values
+  end
   if not values.err and values[1] then
-    local ends = redis.call('ZSCORE', KEYS[1], ARGV[i])
+    local ends = redis.pcall('ZSCORE', KEYS[1], ARGV[i])
+    ends = type(ends) ~= 'table' and ends or false
     values[5] = values[5] or ''
     values[8] = ends and string.format('%.0f', tonumber(ends) - now) or ''
     answers[i] = values

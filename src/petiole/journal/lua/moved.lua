@@ -6,6 +6,9 @@ local answers = {}
 for i = 1, #KEYS do
   -- Protected: a key that was spoiled by somebody else hides its own feed only.
   local values = redis.pcall('HMGET', KEYS[i], 'epoch', 'seq', 'facts', 'chain', 'owner')
+  if values.err and not string.find(values.err, 'WRONGTYPE', 1, true) then
+    return values
+  end
   if not values.err and values[1] then
     if values[5] == '' or table.concat(values, '.', 1, 4) ~= ARGV[i] then
       answers[#answers + 1] = {i, unpack(values)}

@@ -3,6 +3,11 @@
 -- ARGV: 1 limit, of each partition
 local answers = {}
 for i, pending in ipairs(KEYS) do
-  answers[i] = redis.call('ZRANGE', pending, 0, ARGV[1] - 1)
+  -- Protected: a key that was spoiled by somebody else hides its own partition only.
+  local found = redis.pcall('ZRANGE', pending, 0, ARGV[1] - 1)
+  if found.err and not string.find(found.err, 'WRONGTYPE', 1, true) then
+    return found
+  end
+  answers[i] = found.err and {} or found
 end
 return answers

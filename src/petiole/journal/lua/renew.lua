@@ -7,8 +7,12 @@ local ends = string.format('%.0f', tonumber(now[1]) * 1000 + math.floor(tonumber
 local answers = {}
 for i = 4, #ARGV do
   local at = 2 + (i - 4) * 4
-  local values = redis.call('HMGET', KEYS[at], 'worker', 'live', 'cancel', 'state')
-  local held = values[1] == ARGV[1] and values[2] == '1'
+  -- Protected: a key that was spoiled by somebody else takes nobody else's lease.
+  local values = redis.pcall('HMGET', KEYS[at], 'worker', 'live', 'cancel', 'state')
+  if values.err and not string.find(values.err, 'WRONGTYPE', 1, true) then
+    return values
+  end
+  local held = not values.err and values[1] == ARGV[1] and values[2] == '1'
   if held then
     redis.call('ZADD', KEYS[1], ends, ARGV[i])
     for key = at, at + 3 do

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, text, tuple_, update
@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, text, tu
 from petiole import state as states
 from petiole.bus.contract import Ring
 from petiole.encoding import to_json
-from petiole.errors import InvalidEvent, PetioleError
+from petiole.errors import InvalidEvent, PetioleError, Refusal
 from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, Event, check_feed, inbox_feed, mint_epoch
 from petiole.feed import Reading
 from petiole.journal.contract import (
@@ -531,7 +531,16 @@ class SqlJournal:
         page = own.order_by(feeds.c.id.desc()).limit(limit)
         rows = self._server.run(lambda connection: connection.execute(page).all(), mode=Mode.QUERY)
         found = [Feed(**row._mapping) for row in rows]
-        return [_snapshot(kept) for kept in found], found[-1].id if found and len(found) == limit else None
+        return list(_readable(found)), found[-1].id if found and len(found) == limit else None
+
+
+def _readable(found: Sequence[Feed]) -> Iterator[Snapshot]:
+    """Yield the snapshots of those feeds that can be read."""
+    for kept in found:
+        try:
+            yield _snapshot(kept)
+        except Refusal as error:
+            log.error("feed_unreadable", extra={"feed": kept.name, "error": str(error)})
 
 
 def _snapshot(kept: Feed) -> Snapshot:

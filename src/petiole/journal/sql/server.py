@@ -13,7 +13,8 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
 from pathlib import Path
@@ -21,10 +22,10 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from petiole.errors import PetioleError, SetupError, Unavailable
+from petiole.errors import PetioleError, Refusal, SetupError, Unavailable
 from petiole.journal.sql import schema
 from petiole.settings import SQL_SCHEMES, Settings
 
@@ -38,30 +39,20 @@ _LONGEST_WAIT: Final = 600.0
 
 # The server gives a statement up a little earlier than the client gives up the connection.
 _SERVERS_SHARE: Final = 0.8
-# Classes of SQLSTATE that pass as an outage passes: connection, resources (a full disk among them), operator, system.
-_PASSING_CLASSES: Final = ("08", "53", "57", "58")
-_PASSING_STATES: Final = (
-    "25006",  # read only: a standby, or a server that is switched over
-    "25P03",  # idle in transaction: this process was frozen
+# What says something of others who work there, and nothing of the connection.
+_BUSY_STATES: Final = (
     "40001",  # serialization failure
     "40P01",  # deadlock
     "55P03",  # lock not available
+    "57014",  # it took longer than it may
 )
 # libpq gives no SQLSTATE where a connection is refused, only the server's text; in another language it counts as an outage.
 _REFUSALS: Final = re.compile(
     r'authentication failed|(database|role) ".*" does not exist|no pg_hba\.conf entry|no password supplied'
     r"|permission denied for database|SSL was required|certificate verify failed|root certificate file"
 )
-_PASSING_IN_SQLITE: Final = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_NOMEM,
-}
+_BUSY_IN_SQLITE: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGED_IN_SQLITE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 # When the call that is under way in this thread (or greenlet) has to be over, on `time.monotonic`.
 _deadline: ContextVar[float] = ContextVar("petiole_deadline", default=float("inf"))
@@ -182,8 +173,7 @@ class Server:
         """Return what `action` returns, after its transaction was committed.
 
         Raises:
-            Unavailable: not within the timeout, or the server can't work just now.
-            PetioleError: the server refused, or the tables aren't Petiole's.
+            Unavailable: not within the timeout, or the server refused (`Refusal`); its tables may be gone, or another's.
         """
         before = _deadline.set(time.monotonic() + self._timeout)
         try:
@@ -195,7 +185,10 @@ class Server:
         except DBAPIError as error:
             raise self._meaning(error) from error
         except SQLAlchemyError as error:
-            raise PetioleError(f"{self.where} could not be used: {error}") from error
+            raise Refusal(f"{self.where} could not be used: {error}") from error
+        except SetupError as error:
+            # As it was right at the start, it may come right again: somebody restores the tables, or upgrades them.
+            raise Refusal(str(error)) from error
         finally:
             _deadline.reset(before)
 
@@ -208,7 +201,11 @@ class Server:
         for last in (False, True):
             committing = False
             try:
-                with engine.connect() as connection, connection.begin() as transaction:
+                with (
+                    engine.connect() as connection,
+                    _replaced_if_refused(connection),
+                    connection.begin() as transaction,
+                ):
                     value = action(connection)
                     committing = mode is Mode.WRITE
                     transaction.commit()
@@ -244,6 +241,8 @@ class Server:
 
     def _at_start(self, error: Unavailable) -> PetioleError:
         """Return what it means at start: what is refused then won't come right by waiting. Later it may, as it was right."""
+        if isinstance(error.__cause__, SetupError):
+            return error.__cause__
         said = " ".join(str(getattr(error.__cause__, "orig", "")).split())
         if not _REFUSALS.search(said):
             return error
@@ -259,19 +258,22 @@ class Server:
         code = getattr(cause, "sqlite_errorcode", None)
         if isinstance(cause, psycopg.OperationalError) and state is None:
             return Unavailable(f"{self.where} doesn't answer ({said}). Start it, or set PETIOLE_JOURNAL_URL.")
-        passing = state is not None and (state[:2] in _PASSING_CLASSES or state in _PASSING_STATES)
-        if passing or (code is not None and code & 0xFF in _PASSING_IN_SQLITE):
-            return Unavailable(f"{self.where} can't work just now: {said}")
         if _is_missing(error):
             self._checked = False
-            return SetupError(f"The tables of Petiole at {self.where} aren't as they should be. Run: {schema.COMMAND}")
-        return PetioleError(f"{self.where} refused a statement: {said}")
+            return Refusal(f"The tables of Petiole at {self.where} aren't as they should be. Run: {schema.COMMAND}")
+        if code is not None and code & 0xFF in _DAMAGED_IN_SQLITE:
+            return Refusal(f"{self.where} is damaged ({said}). Put a copy of it back, or take the file away.")
+        if _is_busy(cause):
+            return Unavailable(f"{self.where} can't work just now: {said}")
+        return Refusal(f"{self.where} can't work just now: {said}")
 
     def _make_engine(self) -> Engine:
         pool = {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": self._timeout}
         if self.is_sqlite:
             engine = create_engine(self._url, connect_args={"timeout": self._timeout}, pool_use_lifo=True, **pool)
             event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "connect", lambda _, record: record.info.update(file=self._file()))
+            event.listen(engine, "checkout", self._check_file)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
         arguments, options = self._connect_arguments()
@@ -284,6 +286,20 @@ class Server:
         )
         event.listen(engine, "connect", lambda connection, _: _prepare_postgresql(connection, options))
         return engine
+
+    def _file(self) -> tuple[int, int] | None:
+        """Return which file lies at SQLite's path; `None`: there is none."""
+        try:
+            found = os.stat(str(self._url.database))
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_file(self, _connection: object, record: Any, _proxy: object) -> None:
+        """Have a connection made anew whose file was deleted or replaced: what is written there nobody else would read."""
+        if record.info.get("file") != self._file():
+            self._checked = False
+            raise DisconnectionError(f"{self.where} isn't the file that it was.")
 
     def _connect_arguments(self) -> tuple[dict[str, Any], dict[str, str]]:
         url = self._url
@@ -311,6 +327,26 @@ class Server:
             server._inherited.append(server._engine.pool)
             server._engine.dispose(close=False)
             server._checking = threading.Lock()
+
+
+@contextmanager
+def _replaced_if_refused(connection: Connection) -> Iterator[None]:
+    """Close a connection on which the server has refused something, and don't use it again.
+
+    A new one may lead elsewhere: to the new primary where this server has become a standby, to a user with other rights.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        if not _is_busy(error.orig) and not connection.invalidated:
+            connection.invalidate(error)
+        raise
+
+
+def _is_busy(cause: object) -> bool:
+    """Say whether an error tells of others who work there, so that the same may be asked again on the same connection."""
+    code = getattr(cause, "sqlite_errorcode", None)
+    return getattr(cause, "sqlstate", None) in _BUSY_STATES or (code is not None and code & 0xFF in _BUSY_IN_SQLITE)
 
 
 def _is_missing(error: DBAPIError) -> bool:

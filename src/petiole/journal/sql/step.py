@@ -26,7 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from petiole import state as states
 from petiole.encoding import to_json
-from petiole.errors import SetupError
+from petiole.errors import Refusal, SetupError
 from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, advance_chain, fold_draft
 from petiole.journal.contract import INBOX_KEPT, Held, Stored
 from petiole.journal.sql import schema
@@ -74,8 +74,17 @@ class Feed:
 
     @property
     def fields(self) -> Document:
-        """The document, read anew each time."""
-        document: Document = json.loads(self.document)
+        """The document, read anew each time.
+
+        Raises:
+            Refusal: somebody else has written over it.
+        """
+        try:
+            document: Document = json.loads(self.document)
+        except (ValueError, RecursionError) as error:
+            raise Refusal(
+                f"The document of {self.name} can't be read ({error}). Look for what else writes there."
+            ) from error
         return document
 
     def held(self, *, valid: bool) -> Held:
