@@ -73,7 +73,7 @@ def sentence(error: Any) -> str:
     """Say why, without an exception's own text unless its author meant it to be shown."""
     match error:
         case TaskFailure():
-            return str(error)
+            return _own_words(error)
         case TimeLimitExceeded() | SoftTimeLimitExceeded():
             return "The task took longer than it may and was stopped."
         case WorkerLostError():
@@ -82,6 +82,13 @@ def sentence(error: Any) -> str:
             return f"The task stopped on an unexpected error ({type(error).__name__})."
         case _:
             return "The task stopped on an unexpected error."
+
+
+def _own_words(error: TaskFailure) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 (the `__str__` of somebody's class: what ended the task is said all the same)
+        return f"The task stopped on an error that can't be shown ({type(error).__name__})."
 
 
 def retrying(cause: BaseException | None, *, eta: str | None) -> Document:

@@ -22,6 +22,7 @@ from petiole.errors import Unavailable
 from petiole.events import Draft, Event, task_feed
 from petiole.feed import Reader, Reading
 from petiole.journal.redis import RedisJournal
+from petiole.loop import Loop
 from petiole.settings import Settings
 from petiole.web.readiness import AWAY, DEAF, LEAVING, Readiness
 from petiole.web.relay import Relay
@@ -116,6 +117,18 @@ def test_readiness_asks_the_journal_at_most_once_a_second() -> None:
     assert readiness.closed() is None
     readiness.leave()
     assert readiness.closed() == LEAVING
+
+
+def test_readiness_says_which_work_in_the_background_does_not_run() -> None:
+    def fails() -> float:
+        raise ValueError
+
+    loop = Loop("reaper", fails, wait=lambda _seconds: said.append(readiness.degraded()) or loop.close())
+    said: list[str | None] = []
+    readiness = Readiness(Trial(), deaf=lambda: True, loops=[loop])  # type: ignore[arg-type]
+    assert readiness.degraded() == DEAF
+    loop.run()
+    assert said == [f"{DEAF} The reaper fails; the log says why."]
 
 
 class Counting:

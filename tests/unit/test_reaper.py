@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from celery import Celery
 
 from petiole import state as states
 from petiole.dispatch.tracking import Tracking
+from petiole.errors import PetioleError, Refusal, Unavailable
 from petiole.events import Draft, task_feed
 from petiole.journal.memory import MemoryJournal
-from petiole.web.reaper import Reaper, verdict
+from petiole.web.reaper import AT_ONCE, Reaper, verdict
 
 ID = "11111111-2222-4333-8444-555555555555"
 FEED = task_feed(ID)
@@ -170,3 +173,170 @@ def test_every_state_has_a_verdict_that_may_follow_it(make_settings, state, reru
     said = verdict({"state": state, "rerun": rerun}, settings=make_settings(), now=1).draft.state
     if not states.is_terminal(state):
         assert said is None or states.may_follow(said, state)
+
+
+def lease_ended(tracking: Tracking, clock: Clock, name: str, **more: object) -> str:
+    """A task whose lease has ended and whose worker is gone."""
+    feed = task_feed(name)
+    tracking.journal.open(feed, owner="ann", draft=Draft("state", {"state": "queued"}))
+    draft = Draft("state", {"state": "running", "worker": "w@host", "acknowledged": "early", **more})
+    message = '{"task":"say"}' if more.get("rerun") else ""
+    tracking.journal.claim(feed, draft, worker="w", delivery=name, retries=0, lease=1, message=message)
+    clock.now += 2
+    return feed
+
+
+def state_of(tracking: Tracking, feed: str) -> str:
+    snapshot = tracking.journal.snapshot(feed)
+    assert snapshot is not None
+    return str(snapshot.document["state"])
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), Unprintable(), Refusal("WRONGTYPE"), PetioleError("LAYOUT"), KeyError()]
+)
+def test_whatever_one_feed_raises_the_others_are_spoken_for(tracking, clock, monkeypatch, error):
+    bad, good = lease_ended(tracking, clock, "bad"), lease_ended(tracking, clock, "good")
+    snapshot = tracking.journal.snapshot
+
+    def spoiled(feed: str) -> object:
+        if feed == bad:
+            raise error
+        return snapshot(feed)
+
+    monkeypatch.setattr(tracking.journal, "snapshot", spoiled)
+    reaper = Reaper(tracking, clock=clock)
+    reaper.look()
+    assert snapshot(good).document["state"] == "stalled"
+    clock.now += tracking.settings.lost_after + 1
+    reaper.look()
+    assert snapshot(good).document["state"] == "lost"
+
+
+def test_so_many_bad_feeds_do_not_take_the_places_of_the_good_ones(tracking, clock, monkeypatch):
+    bad = {lease_ended(tracking, clock, f"bad-{number}") for number in range(AT_ONCE + 20)}
+    good = lease_ended(tracking, clock, "good")
+    snapshot = tracking.journal.snapshot
+
+    def spoiled(feed: str) -> object:
+        if feed in bad:
+            raise ValueError(feed)
+        return snapshot(feed)
+
+    monkeypatch.setattr(tracking.journal, "snapshot", spoiled)
+    reaper = Reaper(tracking, clock=clock)
+    for _ in range(3):
+        reaper.look()
+    assert snapshot(good).document["state"] == "stalled"
+
+
+def test_a_feed_that_alone_cannot_be_read_for_a_minute_is_ended(tracking, clock, monkeypatch):
+    bad = lease_ended(tracking, clock, "bad")
+    snapshot = tracking.journal.snapshot
+
+    def spoiled(feed: str) -> object:
+        if feed == bad:
+            raise Refusal("A document can't be read.")
+        return snapshot(feed)
+
+    monkeypatch.setattr(tracking.journal, "snapshot", spoiled)
+    reaper = Reaper(tracking, clock=clock)
+    for _ in range(40):
+        reaper.look()
+        clock.now += 2
+    ended = snapshot(bad).document
+    assert (ended["state"], ended["reason"]) == (
+        "lost",
+        "The worker disappeared, and what is known of the task can't be read.",
+    )
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "redis://127.0.0.1:1/0",  # away
+        "nowhere+installed://",  # not there
+        "cache+memory://",  # what is in it can't be read
+    ],
+)
+def test_a_result_that_cannot_be_read_is_waited_for_a_minute_and_then_the_verdict_is_given(
+    tracking, clock, backend, caplog
+):
+    app = Celery("reaper-test", broker="memory://", backend=backend)
+    app.conf.result_backend_transport_options = {"retry_policy": {"max_retries": 0}}
+    tracking.celery_app = app
+    if backend.startswith("cache"):
+        app.backend.forget(ID)
+        app.backend.store_result(ID, {"words": "of its own"}, "FAILURE")
+    stalled(tracking, clock, acknowledged="early")
+    reaper = Reaper(tracking, clock=clock)
+    reaper.look()
+    clock.now += tracking.settings.lost_after + 1
+    for _ in range(28):
+        reaper.look()
+        assert document(tracking)["state"] == "stalled"
+        clock.now += 2
+    for _ in range(20):
+        reaper.look()
+        clock.now += 2
+    assert document(tracking)["state"] == "lost"
+    assert document(tracking)["reason"].startswith("The worker disappeared. ")
+    assert len([record for record in caplog.records if record.message == "verdict_postponed"]) == 1
+    if backend.startswith("cache"):
+        app.backend.forget(ID)
+
+
+def test_what_lost_its_message_with_the_data_is_not_sent_and_ends_as_lost(tracking, clock):
+    sent: list[str] = []
+    tracking.send_again = sent.append
+    feed = lease_ended(tracking, clock, "rerun", rerun=True)
+    tracking.journal._feeds[feed].message = ""
+    reaper = Reaper(tracking, clock=clock)
+    reaper.look()
+    assert tracking.journal.snapshot(feed).document["reason"] == "No news from the worker w@host."
+    clock.now += tracking.settings.lost_after + 1
+    reaper.look()
+    assert state_of(tracking, feed) == "lost"
+    assert sent == []
+
+
+def test_a_task_class_that_raises_when_it_is_sent_again_is_lost_after_a_minute_and_says_so_once(tracking, clock):
+    def raises(_message: str) -> None:
+        raise TypeError("a task class of somebody's own")
+
+    tracking.send_again = raises
+    feed = lease_ended(tracking, clock, "rerun", rerun=True)
+    reaper = Reaper(tracking, clock=clock)
+    for _ in range(100):
+        reaper.look()
+        clock.now += 2
+    reading = tracking.journal.read(feed, None, limit=100)
+    assert [event.patch.get("state") for event in reading.events] == ["queued", "running", "stalled", "lost"]
+
+
+def test_a_broker_that_is_away_for_an_hour_adds_no_line_and_the_task_is_sent_when_it_is_back(tracking, clock):
+    sent: list[str] = []
+    away = [True]
+
+    def send(message: str) -> None:
+        if away[0]:
+            raise Unavailable("The broker is away.")
+        sent.append(message)
+
+    tracking.send_again = send
+    feed = lease_ended(tracking, clock, "rerun", rerun=True)
+    reaper = Reaper(tracking, clock=clock)
+    for _ in range(120):
+        with suppress(Unavailable):
+            reaper.look()
+        clock.now += tracking.settings.dispatch_lease + 1
+    before = tracking.journal.snapshot(feed).cursor.facts
+    away[0] = False
+    reaper.look()
+    assert len(sent) == 1
+    assert before == tracking.journal.snapshot(feed).cursor.facts == 3

@@ -22,6 +22,7 @@ from petiole.bus.redis import FIRST_PAUSE, RedisBus
 from petiole.bus.ringer import Publish
 from petiole.connection import Names, connect_cluster, speaking
 from petiole.events import PARTITIONS, mint_id
+from petiole.loop import Loop
 from petiole.redis_cluster import Cluster, Node
 from petiole.settings import Settings
 
@@ -192,9 +193,15 @@ class _Line(RedisBus):
 
     def begin(self, ring: Ring, *, on_return: Callable[[], None]) -> None:
         """Listen in a thread of its own until `close`."""
-        threading.Thread(
-            target=self.listen, args=(ring,), kwargs={"on_return": on_return}, name="petiole-bus", daemon=True
-        ).start()
+
+        def listen() -> float:
+            # Returns when it is closed.
+            self.listen(ring, on_return=on_return)
+            loop.close()
+            return 0.0
+
+        loop = Loop("listening to a node", listen, longest=LONGEST_PAUSE)
+        threading.Thread(target=loop.run, name="petiole-bus", daemon=True).start()
 
     def connected(self) -> bool:
         """Say whether it has a connection on which it listens."""

@@ -44,7 +44,10 @@ class Header:
         if header.get("v") != VERSION:
             log.error("header_version", extra={"version": header.get("v"), "known": VERSION})
             return None
-        return cls(header["feed"], header["epoch"], header["owner"], header["title"])
+        read = [header.get(name) for name in ("feed", "epoch", "owner", "title")]
+        if not all(isinstance(text, str) for text in read):
+            return None  # somebody else's
+        return cls(*map(str, read))
 
 
 def text_of(message: Mapping[str, Any], *, level: int = logging.INFO) -> str:

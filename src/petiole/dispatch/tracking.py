@@ -109,6 +109,16 @@ class Tracking:
             raise PetioleError(
                 f"The arguments of {name} can't be sent ({error}). Pass what the task serializer can carry."
             ) from error
+        except Unavailable:
+            raise  # the journal: it hasn't opened the feed, or its lease ends by itself
+        except Exception as error:
+            # The result backend is told before the broker, and a task's class publishes as it likes.
+            self._take_back(feed, self.journal.remove)
+            if isinstance(error, getattr(self.celery_app.backend, "connection_errors", ())):
+                raise Unavailable(
+                    f"The result backend didn't answer ({error}). Nothing was started; try again."
+                ) from error
+            raise
         self._confirm(feed)
         return Handle(task_id, feed, cursor, document)
 

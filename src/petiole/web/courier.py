@@ -7,17 +7,16 @@ one notice for each task, and a task whose notice was acknowledged before it cam
 from __future__ import annotations
 
 import logging
-import random
-import threading
 from collections.abc import Callable
 from typing import Final
 
 from petiole.dispatch.message import NOBODY, now_ms
 from petiole.encoding import to_json
-from petiole.errors import InvalidEvent, PetioleError, Unavailable
+from petiole.errors import InvalidEvent
 from petiole.events import Document
 from petiole.journal import Journal
 from petiole.journal.contract import Snapshot, encode_notice
+from petiole.loop import Delays, Loop, is_outage
 
 log = logging.getLogger(__name__)
 
@@ -59,20 +58,16 @@ class Courier:
 
     def __init__(self, journal: Journal, *, wait: Callable[[float], bool] | None = None) -> None:
         self._journal = journal
-        self._closed = threading.Event()
-        self._wait = wait or self._closed.wait
-        self._set_aside: set[str] = set()
+        self._delays = Delays()
+        self.loop = Loop("courier", self._turn, away=PAUSE, wait=wait)
 
     def run(self) -> None:
         """Deliver, and deliver again, until `close`."""
-        while not self._closed.is_set():
-            try:
-                self.deliver()
-                pause = TICK
-            except Unavailable as error:
-                log.warning("courier_waits", extra={"error": str(error)})
-                pause = PAUSE
-            self._wait(pause * random.uniform(0.8, 1.2))
+        self.loop.run()
+
+    def _turn(self) -> float:
+        self.deliver()
+        return TICK
 
     def deliver(self) -> None:
         """Deliver every notice that waits.
@@ -80,21 +75,23 @@ class Courier:
         Raises:
             Unavailable: the journal is away; what wasn't delivered still waits.
         """
-        for feed in self._journal.pending(limit=AT_ONCE):
-            if feed in self._set_aside:
+        # What is put off stands first: it mustn't take the others' places.
+        for feed in self._journal.pending(limit=AT_ONCE + len(self._delays)):
+            if self._delays.waits(feed):
                 continue
             try:
                 snapshot = self._journal.snapshot(feed)
                 if snapshot is not None and snapshot.owner != NOBODY:
                     self._journal.notify(snapshot.owner, key=feed, notice=notice_of(snapshot))
                 self._journal.settle(feed)
-            except Unavailable:
-                raise
-            except PetioleError:
-                # It keeps its place for somebody who can read it, and the others go on.
-                log.exception("notice_set_aside", extra={"feed": feed})
-                self._set_aside.add(feed)
+                self._delays.clear(feed)
+            except Exception as error:
+                if is_outage(error):
+                    raise
+                # It keeps its place, for later or for somebody who can read it, and the others go on.
+                log.exception("notice_put_off", extra={"feed": feed})
+                self._delays.put_off(feed)
 
     def close(self) -> None:
         """End `run`."""
-        self._closed.set()
+        self.loop.close()

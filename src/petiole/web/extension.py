@@ -139,7 +139,9 @@ class Petiole:
             catch_up=window.catch_up,
             removed=rights.end,
         )
-        readiness = Readiness(tracking.journal, deaf=lambda: relay.deaf)
+        reaper, courier = Reaper(tracking), Courier(tracking.journal)
+        loops = (reaper.loop, courier.loop, rights.loop, *relay.loops)
+        readiness = Readiness(tracking.journal, deaf=lambda: relay.deaf, loops=loops)
         departure = Departure(namespace.depart, spawn=socketio.start_background_task, before=readiness.leave)
         app.extensions[EXTENSION] = State(
             settings,
@@ -147,8 +149,8 @@ class Petiole:
             tracking,
             relay,
             window,
-            Reaper(tracking),
-            Courier(tracking.journal),
+            reaper,
+            courier,
             readiness,
             rights,
             tokens,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from petiole.errors import PetioleError
 from petiole.journal import Journal
 from petiole.journal.trial import try_write
+from petiole.loop import Loop
 
 FRESH_FOR: Final = 1.0
 
@@ -19,13 +20,22 @@ DEAF: Final = "The bus doesn't ring; events arrive late."
 
 
 class Readiness:
-    """Writes to the journal at most once a second, whoever wants to know. `deaf` says whether the bus has been found deaf."""
+    """Writes to the journal at most once a second, whoever wants to know. `deaf` says whether the bus has been found deaf.
+
+    `loops` is the process's work in the background, which is looked at as well.
+    """
 
     def __init__(
-        self, journal: Journal, *, deaf: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+        self,
+        journal: Journal,
+        *,
+        deaf: Callable[[], bool],
+        loops: Sequence[Loop] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
         self._deaf = deaf
+        self._loops = loops
         self._clock = clock
         self._asking = threading.Lock()
         self._asked_at: float | None = None
@@ -38,7 +48,8 @@ class Readiness:
 
     def degraded(self) -> str | None:
         """Return in a sentence what is worse than it should be, or `None`: it serves all the same, for all may be so."""
-        return DEAF if self._deaf() else None
+        troubles = [trouble for loop in self._loops if (trouble := loop.trouble()) is not None]
+        return " ".join([DEAF] * self._deaf() + troubles) or None
 
     def closed(self) -> str | None:
         """Return in a sentence why this process isn't ready, so that no new connection is let in, or `None`."""

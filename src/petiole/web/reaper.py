@@ -8,24 +8,29 @@ and the workers are alive.
 from __future__ import annotations
 
 import logging
-import random
-import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from petiole import state as states
 from petiole.dispatch.message import now_ms
 from petiole.dispatch.tracking import Tracking
-from petiole.errors import PetioleError, Unavailable
-from petiole.events import Document, Draft
+from petiole.errors import PetioleError, Refusal, Unavailable
+from petiole.events import COUNTER, Document, Draft
 from petiole.journal.contract import Expired, Snapshot, Stored
+from petiole.journal.trial import try_write
+from petiole.loop import Delays, Loop, is_outage
 from petiole.settings import Settings
 
 log = logging.getLogger(__name__)
 
 TICK: Final = 1.0
 AT_ONCE: Final = 100
+# So long a verdict waits for what may still come right: Celery's record, a broker that takes the task again, a feed's keys.
+BOUND: Final = 60.0
+# A result backend that has let us wait for so long isn't asked again in the same look.
+SLOW: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,8 @@ def verdict(document: Document, *, settings: Settings, now: int) -> Verdict:
         case states.CANCELLING:
             return _ended(states.CANCELLED, now, "The worker disappeared while it was stopping the task.")
         case states.STALLED if rerun:
-            draft = Draft("log", data={"level": "warning", "message": "The task is sent again."})
-            return Verdict(draft, settings.dispatch_lease, resend=True)
+            # It was said when it was stalled: what follows is no news.
+            return Verdict(Draft(COUNTER), settings.dispatch_lease, resend=True)
         case states.STALLED:
             return _ended(states.LOST, now, "The worker disappeared.")
         case _ if rerun:
@@ -70,62 +75,125 @@ def _ended(state: str, now: int, reason: str) -> Verdict:
 class Reaper:
     """Looks every second for leases that have ended. `run` blocks until `close`."""
 
-    def __init__(self, tracking: Tracking, *, wait: Callable[[float], bool] | None = None) -> None:
+    def __init__(
+        self,
+        tracking: Tracking,
+        *,
+        wait: Callable[[float], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._tracking = tracking
         self._journal = tracking.journal
         self._settings = tracking.settings
-        self._closed = threading.Event()
-        self._wait = wait or self._closed.wait
+        self._clock = clock
+        # Feeds of which something went wrong, those whose result couldn't be read, and those that couldn't be sent again.
+        self._failed, self._unread, self._unsent = Delays(clock=clock), Delays(clock=clock), Delays(clock=clock)
+        self._backend_is_slow = False
+        # While the journal is away the workers can't renew either: they are given time to before anybody is called stalled.
+        self.loop = Loop("reaper", self._turn, away=self._settings.lease, wait=wait)
 
     def run(self) -> None:
         """Look, and look again, until `close`."""
-        while not self._closed.is_set():
-            try:
-                self.look()
-                pause = TICK
-            except Unavailable as error:
-                log.warning("reaper_waits", extra={"error": str(error)})
-                # The workers couldn't renew either: they are given time to before anybody is called stalled.
-                pause = self._settings.lease
-            self._wait(pause * random.uniform(0.8, 1.2))
+        self.loop.run()
+
+    def _turn(self) -> float:
+        self.look()
+        return TICK
 
     def look(self) -> None:
-        """Speak for every run whose lease has ended.
+        """Speak for every run whose lease has ended; what goes wrong with one of them is put off, and keeps no other waiting.
 
         Raises:
             Unavailable: the journal is away; what was said stays said.
         """
-        for expired in self._journal.expired(limit=AT_ONCE):
+        self._backend_is_slow = False
+        put_off = len(self._failed) + len(self._unread)
+        for expired in self._journal.expired(limit=AT_ONCE + put_off):
+            feed = expired.feed
+            if self._failed.waits(feed) or self._unread.waits(feed):
+                continue
             try:
-                snapshot = self._journal.snapshot(expired.feed)
+                snapshot = self._journal.snapshot(feed)
                 if snapshot is None:
-                    self._journal.forget(expired.feed)
+                    self._journal.forget(feed)
                 else:
                     self._speak_for(expired, snapshot)
-            except Unavailable:
-                raise
-            except PetioleError:
-                log.exception("not_concluded", extra={"feed": expired.feed})
+                self._failed.clear(feed)
+            except Exception as error:
+                if is_outage(error):
+                    raise
+                log.exception("not_concluded", extra={"feed": feed})
+                if self._failed.put_off(feed) >= BOUND and isinstance(error, Refusal):
+                    self._end_unreadable(expired)
 
     def _speak_for(self, expired: Expired, snapshot: Snapshot) -> None:
         feed = expired.feed
-        decided = verdict(snapshot.document, settings=self._settings, now=now_ms())
+        document = snapshot.document
+        message = self._journal.message(feed) if document.get("rerun") else ""
+        if not message or self._unsent.lasts(feed) >= BOUND:
+            # There is nothing to send again, or nobody takes it: then it is a task like others.
+            document = {**document, "rerun": None}
+        decided = verdict(document, settings=self._settings, now=now_ms())
         draft = decided.draft
         if draft.state in (states.LOST, states.CANCELLED):
-            # Its last fact may have been lost with the journal's newest second; Celery's result is another record of it.
-            try:
-                ended = self._tracking.result_of(feed)
-            except Unavailable as error:
-                log.warning("verdict_postponed", extra={"feed": feed, "error": str(error)})
+            ended = self._by_celerys_record(feed, draft)
+            if ended is None:
                 return
-            draft = draft if ended is None else Draft("state", ended)
+            draft = ended
         reply = self._journal.conclude(feed, expired.run, draft, lease=decided.again)
         log.info("concluded", extra={"feed": feed, "state": draft.state, "reply": type(reply).__name__})
         if decided.resend and isinstance(reply, Stored):
             # Until it is confirmed the lease stands, so that another reaper does it if this one dies here.
-            self._tracking.send_again(self._journal.message(feed))
+            self._send_again(feed, message)
             self._journal.confirm(feed, run=expired.run)
+
+    def _send_again(self, feed: str, message: str) -> None:
+        try:
+            self._tracking.send_again(message)
+        except Unavailable:
+            raise  # the broker is away, and the lease that stands brings us back here
+        except Exception:
+            self._unsent.put_off(feed)
+            raise
+        self._unsent.clear(feed)
+
+    def _by_celerys_record(self, feed: str, draft: Draft) -> Draft | None:
+        """Return the end that Celery's result tells of, else `draft`; `None`: its backend is to be asked again.
+
+        A run's last fact may have been lost with the journal's newest second; the result is another record of it.
+        """
+        began = self._clock()
+        try:
+            if self._backend_is_slow:
+                raise Unavailable("Celery's result backend has just let another verdict wait.")
+            ended = self._tracking.result_of(feed)
+        except Exception as error:  # noqa: BLE001 (a backend raises what it likes, and the verdict is given all the same)
+            self._backend_is_slow = self._backend_is_slow or self._clock() - began > SLOW
+            if self._unread.lasts(feed) == 0:
+                log.warning("verdict_postponed", extra={"feed": feed, "error": repr(error)})
+            if self._unread.put_off(feed) < BOUND:
+                return None
+            log.error("verdict_without_result", extra={"feed": feed, "error": repr(error)})
+            self._unread.clear(feed)
+            reason = f"{draft.patch['reason']} What Celery's result backend has of it can't be read."
+            return replace(draft, patch={**draft.patch, "reason": reason})
+        self._unread.clear(feed)
+        return draft if ended is None else Draft("state", ended)
+
+    def _end_unreadable(self, expired: Expired) -> None:
+        """End a feed that alone can't be read: by a verdict where that is taken, else it is forgotten, as pages are told."""
+        feed = expired.feed
+        try:
+            try_write(self._journal)
+            log.error("feed_ended_unread", extra={"feed": feed})
+            reason = "The worker disappeared, and what is known of the task can't be read."
+            try:
+                self._journal.conclude(feed, expired.run, _ended(states.LOST, now_ms(), reason).draft)
+            except Refusal:
+                self._journal.forget(feed)
+        except PetioleError:
+            log.exception("feed_not_ended", extra={"feed": feed})
 
     def close(self) -> None:
         """End `run`."""
-        self._closed.set()
+        self.loop.close()

@@ -21,6 +21,7 @@ from petiole.events import COUNTER, Cursor, Draft, Event, Rung, partition
 from petiole.feed import Action, Read, Reader, Reading, Reset, Show
 from petiole.journal import Journal
 from petiole.journal.contract import Snapshot
+from petiole.loop import Loop
 from petiole.settings import Settings
 from petiole.web.reads import SharedReads
 from petiole.web.silence import Silence
@@ -96,6 +97,12 @@ class Relay:
         self._reads = SharedReads()
         self._deaf = 0
         self._away = False
+        # Both wait within their turns.
+        self.loops = (
+            Loop("listening to the bus", self._listen, hangs_after=math.inf, longest=LONGEST_PAUSE),
+            Loop("comparison with the journal", self._look_after, longest=LONGEST_PAUSE, clock=clock),
+        )
+        self._next_probe = self._next_turn = 0.0
 
     @property
     def deaf(self) -> bool:
@@ -108,7 +115,7 @@ class Relay:
         The caller has joined the room already: what happens from here on reaches it as events.
 
         Raises:
-            Unavailable: the journal didn't answer. The feed isn't watched.
+            PetioleError: the journal didn't answer, or can't read it. The feed isn't watched.
         """
         self._start()
         with self._lock:
@@ -124,7 +131,7 @@ class Relay:
             reading = self.read(feed, cursor)
             if reading is not None and followed.reader.cursor is None:
                 self._begin(followed, reading)
-        except Unavailable:
+        except BaseException:
             self.unwatch(feed)
             raise
         if reading is None:
@@ -156,6 +163,8 @@ class Relay:
     def close(self) -> None:
         """Stop following and end the background tasks."""
         self._closed.set()
+        for loop in self.loops:
+            loop.close()
         self._check_now.set()
         self._bus.close()
 
@@ -164,8 +173,14 @@ class Relay:
             if self._started:
                 return
             self._started = True
-        self._spawn(self._bus.listen, self._ring, on_return=self._check_now.set)
-        self._spawn(self._look_after)
+        for loop in self.loops:
+            self._spawn(loop.run)
+
+    def _listen(self) -> float:
+        # Blocks until it is closed, or fails.
+        self._bus.listen(self._ring, on_return=self._check_now.set)
+        self.loops[0].close()
+        return 0.0
 
     def _begin(self, followed: _Followed, reading: Reading) -> None:
         """Put the relay's own reader at the feed's head."""
@@ -221,20 +236,20 @@ class Relay:
                 asked = followed.reader.cursor
             try:
                 reading = self.read(feed, asked)
-            except PetioleError as error:
+                with followed.lock:
+                    # Somebody may have put the reader at the head meanwhile: then this answer is older than what it knows.
+                    if reading is not None and followed.reader.reading and followed.reader.cursor == asked:
+                        self._heal_with(followed, reading, asked)
+                    if reading is None or not followed.reader.reading:
+                        # An unknown feed is asked for again at the next head check: its writer may open it anew.
+                        followed.healing = False
+                        return
+            except Exception as error:
+                # Whatever it was: nobody else heals this feed.
                 if not isinstance(error, Unavailable):
-                    log.error("feed_unreadable", extra={"feed": feed, "error": str(error)})
+                    log.exception("feed_unreadable", extra={"feed": feed})
                 self._closed.wait(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
-                continue
-            with followed.lock:
-                # Somebody may have put the reader at the head meanwhile: then this answer is older than what it knows.
-                if reading is not None and followed.reader.reading and followed.reader.cursor == asked:
-                    self._heal_with(followed, reading, asked)
-                if reading is None or not followed.reader.reading:
-                    # An unknown feed is asked for again at the next head check: its writer may open it anew.
-                    followed.healing = False
-                    return
         followed.healing = False
 
     def _heal_with(self, followed: _Followed, reading: Reading, asked: Cursor | None) -> None:
@@ -251,37 +266,36 @@ class Relay:
             actions.insert(at, Show(counter_at(feed, reading.cursor, run=run, progress=progress)))
         self._act(followed, actions, reading=reading)
 
-    def _look_after(self) -> None:
+    def _look_after(self) -> float:
         """Compare watched feeds with the journal, probe the bus, and let go of feeds that nobody watches."""
-        next_probe = self._clock()
-        next_turn = next_probe + self._tick
-        while not self._closed.is_set():
-            self._check_now.wait(max(next_turn - self._clock(), 0.0))
-            if self._closed.is_set():
-                return
-            now = self._clock()
-            self._let_go(now)
-            self._catch_up(self._standing)
-            if now >= next_turn:
-                self._due |= self._silence.turn()
-                next_turn = now + self._tick
-            with self._lock:
-                if self._check_now.is_set():
-                    # Before they are compared: the bus may return once more meanwhile.
-                    self._check_now.clear()
-                    self._due.update(self._feeds)
-                self._due &= self._feeds.keys()
-                probes = now >= next_probe and bool(self._feeds)
-                if probes and not self._due:
-                    # Only a bus that is silent while the journal answers is deaf, so the journal is asked in any case.
-                    self._due.add(next(iter(self._feeds)))
-            if probes:
-                next_probe = now + self._settings.head_check
-            if self._check_heads(sorted(self._due, key=partition)) and probes:
-                self._deaf = 0 if self._bus.probe(timeout=PROBE_TIMEOUT) else self._deaf + 1
-                if self._deaf and self._deaf % 2 == 0:
-                    log.warning("bus_deaf", extra={"feeds": len(self._feeds)})
-                    self._bus.restart()
+        self._check_now.wait(max(self._next_turn - self._clock(), 0.0))
+        if self._closed.is_set():
+            return 0.0
+        now = self._clock()
+        self._let_go(now)
+        if now >= self._next_turn:
+            self._due |= self._silence.turn()
+            self._next_turn = now + self._tick
+        with self._lock:
+            if self._check_now.is_set():
+                # Before they are compared: the bus may return once more meanwhile.
+                self._check_now.clear()
+                self._due.update(self._feeds)
+            self._due &= self._feeds.keys()
+            probes = now >= self._next_probe and bool(self._feeds)
+            if probes and not self._due:
+                # Only a bus that is silent while the journal answers is deaf, so the journal is asked in any case.
+                self._due.add(next(iter(self._feeds)))
+        if probes:
+            self._next_probe = now + self._settings.head_check
+        if self._check_heads(sorted(self._due, key=partition)) and probes:
+            self._deaf = 0 if self._bus.probe(timeout=PROBE_TIMEOUT) else self._deaf + 1
+            if self._deaf and self._deaf % 2 == 0:
+                log.warning("bus_deaf", extra={"feeds": len(self._feeds)})
+                self._bus.restart()
+        # Last: it is the one part that calls what isn't ours.
+        self._catch_up(self._standing)
+        return 0.0
 
     def _standing(self, feed: str) -> dict[str, Any] | None:
         """Return a counter of where the feed stands, by which a reader that is behind sees that it must read."""

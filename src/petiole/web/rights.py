@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from flask import Flask
 
 from petiole.errors import Unavailable
+from petiole.loop import Loop
 from petiole.web.problems import Problem, not_found, unavailable
 from petiole.web.tokens import Asker, Tokens
 
@@ -66,18 +67,17 @@ class Rights:
         self._tokens = tokens
         self._every = every
         self._sleep = sleep
+        # While the journal is away nothing new is shown either.
+        self.loop = Loop("check of rights", self._turn, away=every, jitter=0.0, wait=sleep)
 
     def run(self) -> None:
         """Look, and look again."""
-        while True:
-            self._sleep(self._every)
-            try:
-                self.look()
-            except Unavailable as error:
-                # Nothing new is shown meanwhile either.
-                log.info("rights_wait", extra={"error": str(error)})
-            except Exception:
-                log.exception("rights_unchecked")
+        self._sleep(self._every)
+        self.loop.run()
+
+    def _turn(self) -> float:
+        self.look()
+        return self._every
 
     def look(self) -> None:
         """Ask again for every watch, some at a time, so that events go on meanwhile.

@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from petiole.errors import PetioleError, Unavailable
+from petiole.errors import Unavailable
 from petiole.journal import Journal
+from petiole.loop import Loop
 from petiole.worker.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -40,23 +41,27 @@ class Afterwards:
         with self._changed:
             self._waiting.append((self._clock() + SYNCED_WITHIN, outbox))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="petiole-afterwards", daemon=True)
+                loop = Loop("look at what has ended", self._turn)
+                self._thread = threading.Thread(target=loop.run, name="petiole-afterwards", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
-    def _run(self) -> None:
-        while True:
+    def _turn(self) -> float:
+        with self._changed:
+            while not self._waiting or self._waiting[0][0] > self._clock():
+                left = self._waiting[0][0] - self._clock() if self._waiting else None
+                self._changed.wait(left)
+            now = self._clock()
+            due: list[Outbox] = []
+            while self._waiting and self._waiting[0][0] <= now and len(due) < AT_ONCE:
+                due.append(self._waiting.popleft()[1])
+        left_over = due
+        try:
+            left_over = self._unsettled(due)
+        finally:
             with self._changed:
-                while not self._waiting or self._waiting[0][0] > self._clock():
-                    left = self._waiting[0][0] - self._clock() if self._waiting else None
-                    self._changed.wait(left)
-                now = self._clock()
-                due: list[Outbox] = []
-                while self._waiting and self._waiting[0][0] <= now and len(due) < AT_ONCE:
-                    due.append(self._waiting.popleft()[1])
-            for outbox in self._unsettled(due):
-                with self._changed:
-                    self._waiting.append((self._clock() + SYNCED_WITHIN, outbox))
+                self._waiting.extend((self._clock() + SYNCED_WITHIN, outbox) for outbox in left_over)
+        return 0.0
 
     def _unsettled(self, due: list[Outbox]) -> list[Outbox]:
         """Have what the journal has lost sent again; returns those that couldn't be told yet."""
@@ -64,9 +69,6 @@ class Afterwards:
             heads = self._journal.heads([outbox.feed for outbox in due])
         except Unavailable:
             return due
-        except PetioleError:
-            log.exception("ends_not_checked")
-            return []
         left = []
         for outbox in due:
             head = heads.get(outbox.feed)
@@ -75,6 +77,7 @@ class Afterwards:
                     outbox.send_end_again()
                 except Unavailable:
                     left.append(outbox)
-                except PetioleError:
+                except Exception:
+                    # One that can't be sent mustn't keep the others.
                     log.exception("end_not_sent_again", extra={"feed": outbox.feed})
         return left

@@ -6,15 +6,21 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from petiole.errors import PetioleError, Unavailable
+from petiole.errors import Unavailable
 from petiole.events import Draft
 from petiole.journal import Journal
+from petiole.loop import Loop
 from petiole.settings import Settings
 from petiole.state import RUNNING
 
 log = logging.getLogger(__name__)
+
+# So many verdicts wait while the journal is away; then the oldest are left to the reaper.
+WAITING: Final = 1000
 
 
 class Heartbeat:
@@ -38,9 +44,13 @@ class Heartbeat:
         self._running = running
         self._end_process = end_process
         self._verdicts: queue.SimpleQueue[tuple[str, Draft] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._beat, name="petiole-heartbeat", daemon=True)
+        self._waiting: deque[tuple[str, Draft]] = deque(maxlen=WAITING)
+        self._due = 0.0
+        self.loop = Loop("heartbeat", self._beat, longest=settings.heartbeat)
+        self._thread = threading.Thread(target=self.loop.run, name="petiole-heartbeat", daemon=True)
 
     def start(self) -> None:
+        self._due = time.monotonic() + self._settings.heartbeat
         self._thread.start()
 
     def stop(self) -> None:
@@ -52,43 +62,49 @@ class Heartbeat:
         """Have a verdict written over a task whose own process can't speak any more."""
         self._verdicts.put((feed, draft))
 
-    def _beat(self) -> None:
-        waiting: list[tuple[str, Draft]] = []
-        due = time.monotonic() + self._settings.heartbeat
-        while True:
-            try:
-                verdict = self._verdicts.get(timeout=max(due - time.monotonic(), 0.0))
-                if verdict is None:
-                    return
-                waiting.append(verdict)
-            except queue.Empty:
-                pass
-            if time.monotonic() >= due:
-                due = time.monotonic() + self._settings.heartbeat
+    def _beat(self) -> float:
+        try:
+            verdict = self._verdicts.get(timeout=max(self._due - time.monotonic(), 0.0))
+            if verdict is None:
+                self.loop.close()
+                return 0.0
+            self._waiting.append(verdict)
+        except queue.Empty:
+            pass
+        try:
+            if time.monotonic() >= self._due:
+                self._due = time.monotonic() + self._settings.heartbeat
                 self._renew()
-            waiting = [verdict for verdict in waiting if not self._write(*verdict)]
+        finally:
+            for _ in range(len(self._waiting)):
+                waiting = self._waiting.popleft()
+                if not self._write(*waiting):
+                    self._waiting.append(waiting)
+        return 0.0
 
     def _renew(self) -> None:
         feeds = list(self._running())
         if not feeds:
             return
-        try:
-            held = self._journal.renew(self._worker, feeds, lease=self._settings.lease)
-            for feed in (feed for feed, standing in held.items() if standing.valid and standing.stalled):
-                # The reaper was early: this worker was slow, or the journal was away.
-                self._journal.append(feed, Draft("state", {"state": RUNNING, "reason": None}))
-            for feed in (feed for feed, standing in held.items() if standing.valid and standing.force):
-                self._end_process(feed)
-        except Unavailable as error:
-            log.warning("leases_not_renewed", extra={"error": str(error)})
-        except PetioleError:
-            log.exception("leases_refused")
+        held = self._journal.renew(self._worker, feeds, lease=self._settings.lease)
+        for feed, standing in held.items():
+            try:
+                if standing.valid and standing.stalled:
+                    # The reaper was early: this worker was slow, or the journal was away.
+                    self._journal.append(feed, Draft("state", {"state": RUNNING, "reason": None}))
+                if standing.valid and standing.force:
+                    self._end_process(feed)
+            except Exception:
+                # Each task's own affair: the leases of the others are renewed all the same.
+                log.exception("task_not_looked_after", extra={"feed": feed})
 
     def _write(self, feed: str, draft: Draft) -> bool:
+        """Write a verdict; says whether it is settled."""
         try:
             self._journal.append(feed, draft)
         except Unavailable:
             return False
-        except PetioleError:
+        except Exception:
+            # Nothing that lasts: the reaper speaks for whom nobody speaks.
             log.exception("verdict_refused", extra={"feed": feed})
         return True
