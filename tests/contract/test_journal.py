@@ -31,6 +31,7 @@ from petiole.journal.contract import (
     Duplicate,
     Expired,
     Fenced,
+    Gone,
     Held,
     Journal,
     Missing,
@@ -949,6 +950,12 @@ class TestRebase:
         assert snapshot.owner == OWNER
         assert snapshot.document == {"state": "running", "title": "Export", "run": 1, "progress": {"completed": 5}}
 
+    def test_what_the_task_is_started_by_again_is_back_too(self, journal):
+        last = self.written(journal)
+        journal.forget(FEED)
+        self.rebase(journal, last, message='{"task":"say"}')
+        assert journal.message(FEED) == '{"task":"say"}'
+
     def test_no_key_of_a_feed_is_ever_without_a_lifetime(self, redis_backend):
         journal = redis_backend.make()
         prefix = journal._names._prefix
@@ -1312,7 +1319,8 @@ class TestHeadsAndLists:
     def test_feeds_that_stand_elsewhere_than_is_known_come_at_once_and_no_others(self, journal):
         feeds = [task_feed(f"t{number}") for number in range(100)]
         known: dict[str, Any] = {feed: opened(journal, feed) for feed in feeds}
-        assert journal.moved({**known, task_feed("unknown"): None, task_feed("forgotten"): known[feeds[0]]}) == {}
+        unknown = dict.fromkeys((task_feed("unknown"), task_feed("forgotten")), Gone.UNKNOWN)
+        assert journal.moved({**known, task_feed("unknown"): None, task_feed("forgotten"): known[feeds[0]]}) == unknown
         for feed in feeds[:3]:
             assert journal.append(feed, line()) == Stored(journal.heads([feed])[feed].cursor)
         journal.remove(feeds[3])
@@ -1322,7 +1330,7 @@ class TestHeadsAndLists:
         moved = journal.moved(asked)
         assert moved == {
             **{feed: journal.heads([feed])[feed].cursor for feed in feeds[:3]},
-            feeds[3]: None,
+            feeds[3]: Gone.REMOVED,
             **{feed: known[feed] for feed in feeds[4:9]},
         }
         assert all(moved[feed] != known[feed] for feed in feeds[:3])
@@ -1597,5 +1605,5 @@ class TestUnavailable:
         with server.client() as client:
             client.set(journal._names.feed(spoiled)[0], "not a hash")
         assert journal.heads(feeds).keys() == whole
-        assert journal.moved(dict.fromkeys(feeds)) == {feed: cursors[feed] for feed in whole}
-        assert journal.moved(cursors) == {}
+        assert journal.moved(dict.fromkeys(feeds)) == {feed: cursors[feed] for feed in whole} | {spoiled: Gone.UNKNOWN}
+        assert journal.moved(cursors) == {spoiled: Gone.UNKNOWN}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import requests
 
 from petiole.bus.redis import RedisBus
@@ -21,6 +22,7 @@ from petiole.client import Refused
 from petiole.errors import Unavailable
 from petiole.events import Draft, Event, task_feed
 from petiole.feed import Reader, Reading
+from petiole.journal.contract import Gone
 from petiole.journal.redis import RedisJournal
 from petiole.loop import Loop
 from petiole.settings import Settings
@@ -217,3 +219,53 @@ def test_a_client_raises_refused_when_its_right_ends(tmp_path: Path) -> None:
         with pytest.raises(Refused) as refused:
             view.wait(timeout=5)
         assert refused.value.problem["status"] == 404
+
+
+def test_pages_are_told_of_tasks_that_the_journal_has_lost_and_nobody_opens_again(tmp_path: Path) -> None:
+    with serving(tmp_path) as site:
+        feeds = [site.open(f"task:{number}") for number in range(30)]
+        page, client = site.browser("ann"), site.client("ann")
+        for feed in feeds:
+            assert "error" not in page.ask("watch", {"feed": feed})
+        views = [client.watch(feed) for feed in feeds[:3]]
+        for view in views:
+            view.wait_until(lambda document: document["state"] == "queued", timeout=5)
+        with redis.Redis(port=site.redis_port) as server:
+            server.flushall()
+        began = time.monotonic()
+        said = [page.next("refused") for _ in feeds]
+        assert time.monotonic() - began <= 12
+        assert {wire["feed"] for wire in said} == set(feeds)
+        assert {(wire["error"]["status"], wire["error"]["title"]) for wire in said} == {(404, "Unknown")}
+        for view in views:
+            with pytest.raises(Refused, match="Nothing is known of this task any more"):
+                view.wait(timeout=5)
+        assert ready(site)[0] == 200
+
+
+def test_a_task_that_its_writer_opens_again_is_not_called_unknown(
+    own_redis: RedisServer, make_settings: Callable[..., Settings]
+) -> None:
+    settings = make_settings(own_redis.url, head_check=0.2, heartbeat=1.0)
+    journal = RedisJournal(settings)
+    gone: list[tuple[str, Gone]] = []
+    relay = Relay(
+        journal,
+        RedisBus(settings),
+        settings,
+        emit=lambda name, text, *, feed: None,
+        spawn=lambda target, *args: threading.Thread(target=target, args=args, daemon=True).start(),
+        gone=lambda feed, why: gone.append((feed, why)),
+    )
+    kept, lost = task_feed("kept"), task_feed("lost")
+    for feed in (kept, lost):
+        journal.open(feed, owner="user:ann", draft=Draft("state", {"state": "queued"}))
+        relay.watch(feed, None)
+    with own_redis.client() as client:
+        client.flushall()
+    wait_until(lambda: len(relay._unknown_since) == 2, 5, "both are found to be unknown")
+    journal.open(kept, owner="user:ann", draft=Draft("state", {"state": "queued"}))
+    wait_until(lambda: gone, 5, "the other one is said to be unknown")
+    wait_until(lambda: not relay._unknown_since, 5, "nobody is waited for")
+    assert gone == [(lost, Gone.UNKNOWN)]
+    relay.close()

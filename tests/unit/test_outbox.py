@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count, cycle, islice
 
 import pytest
@@ -532,6 +533,17 @@ class TestLostData:
         }  # fmt: skip
         assert snapshot.cursor.epoch != last.epoch
         assert (snapshot.cursor.seq, snapshot.cursor.facts) == (last.seq + 1, last.facts + 1)
+
+    def test_a_feed_that_was_forgotten_has_its_message_again(self, journal, make_settings):
+        standing = replace(begin(journal), message=lambda: '{"task":"say"}')
+        outbox = Outbox(journal, standing, make_settings(), newest=Counted())
+        outbox.start()
+        journal.forget(FEED)
+        outbox.put(line("after"))
+        assert outbox.flush(SOON)
+        assert journal.message(FEED) == '{"task":"say"}'
+        outbox.close()
+        thread_ended(outbox)
 
     def test_a_counter_that_finds_its_feed_forgotten_is_kept(self, journal, make_settings):
         newest = Counted()

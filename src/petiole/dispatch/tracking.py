@@ -143,10 +143,18 @@ class Tracking:
         except Unavailable as error:
             log.warning("feed_opened_later", extra={"feed": feed, "error": str(error)})
 
-    def message_of(self, task: Task) -> str:
-        """Return the message that a task is executing as JSON text, to be sent again; empty if it can't be kept."""
-        request = task.request
-        return text_of(dict(task.signature_from_request(request, retries=request.retries)), level=logging.ERROR)
+    def message_of(self, task: Task, request: Any = None) -> str:
+        """Return the message that a task is executing as JSON text, to be sent again; empty if it can't be kept.
+
+        `request`: the task's, for a caller in another thread than the one that executes it.
+        """
+        request = request or task.request
+        try:
+            return text_of(dict(task.signature_from_request(request, retries=request.retries)), level=logging.ERROR)
+        except Exception:
+            # A task's class may have made a signature of its own; without it the task is as one that isn't sent again.
+            log.exception("message_not_kept", extra={"task": task.name})
+            return ""
 
     def send_again(self, message: str) -> None:
         """Publish what `message_of` returned.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final, Protocol, TypeAlias
 
 from petiole.encoding import to_json
@@ -95,6 +96,13 @@ class Head:
     owner: str
     run: int
     lease_left: float | None
+
+
+class Gone(Enum):
+    """Why a feed stands nowhere."""
+
+    REMOVED = "removed"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,8 +280,11 @@ class Journal(Protocol):
         document: Document,
         worker: str,
         lease: float,
+        message: str = "",
     ) -> Cursor | Fenced | Closed:
         """Open a feed again, in a new epoch, after the journal has lost it: the writer's document, at its numbers.
+
+        `message` takes the place of the one that is kept outside the document, as in `claim`.
 
         `Fenced`: somebody else has begun meanwhile, by a later run or by the same number under another `delivery`.
         """
@@ -291,10 +302,10 @@ class Journal(Protocol):
         """Return the heads of many feeds in one round trip; unknown feeds are left out."""
         ...
 
-    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | None]:
+    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
         """Return where those of many feeds stand that don't stand at the known cursor, in one round trip.
 
-        `None` for a feed that was removed; unknown feeds are left out.
+        `Gone` for a feed that isn't there: somebody has removed it, or the journal doesn't know it (any more).
         """
         ...
 

@@ -37,6 +37,7 @@ from petiole.journal.contract import (
     Duplicate,
     Expired,
     Fenced,
+    Gone,
     Head,
     Held,
     Missing,
@@ -271,6 +272,7 @@ class MemoryJournal:
         document: Document,
         worker: str,
         lease: float,
+        message: str = "",
     ) -> Cursor | Fenced | Closed:
         with self._lock:
             kept = self._feeds.get(feed)
@@ -297,6 +299,7 @@ class MemoryJournal:
                 live=not ended,
                 cancel=document.get("state") == states.CANCELLING,
                 worker=worker,
+                message=message or ("" if kept is None else kept.message),
                 lease_ends=None if ended else self._clock() + lease,
             )
             return self._feeds[feed].cursor
@@ -332,13 +335,10 @@ class MemoryJournal:
                 if (kept := self._feeds.get(feed)) is not None
             }
 
-    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | None]:
+    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
         with self._lock:
-            return {
-                feed: None if kept.removed else kept.cursor
-                for feed, cursor in known.items()
-                if (kept := self._feeds.get(feed)) is not None and (kept.removed or kept.cursor != cursor)
-            }
+            found = {feed: _standing(self._feeds.get(feed)) for feed in known}
+            return {feed: standing for feed, standing in found.items() if standing != known[feed]}
 
     def snapshot(self, feed: str) -> Snapshot | None:
         with self._lock:
@@ -499,6 +499,12 @@ def _held(kept: _Feed | None, *, valid: bool) -> Held:
     if kept is None:
         return Held(valid=False, cancel=False)
     return Held(valid, kept.cancel, kept.state == states.STALLED, kept.force)
+
+
+def _standing(kept: _Feed | None) -> Cursor | Gone:
+    if kept is None:
+        return Gone.UNKNOWN
+    return Gone.REMOVED if kept.removed else kept.cursor
 
 
 def _admits(kept: _Feed, draft: Draft) -> bool:

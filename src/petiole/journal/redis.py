@@ -42,6 +42,7 @@ from petiole.journal.contract import (
     Duplicate,
     Expired,
     Fenced,
+    Gone,
     Head,
     Held,
     Missing,
@@ -245,10 +246,11 @@ class RedisJournal:
         document: Document,
         worker: str,
         lease: float,
+        message: str = "",
     ) -> Cursor | Fenced | Closed:
         execution = [mint_epoch(), owner, str(run), delivery, str(retries), str(fact)]
         numbers = [str(last.seq), str(last.facts), last.chain, document.get("state") or ""]
-        arguments = [*execution, *numbers, worker, _ms(lease), _ms(self._settings.live_kept_for), feed]
+        arguments = [*execution, *numbers, worker, _ms(lease), _ms(self._settings.live_kept_for), feed, message]
         for name, value in document.items():
             arguments += [name, to_json(value)]
         reply = self._run("rebase", self._names.feed(feed), arguments)
@@ -285,7 +287,7 @@ class RedisJournal:
                     heads[feed] = head
         return heads
 
-    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | None]:
+    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
         if not known:
             return {}
         groups = [group for _, group in _by_partition(known)]
@@ -293,11 +295,14 @@ class RedisJournal:
             ("moved", [self._names.feed(feed)[0] for feed in group], [str(known[feed] or "") for feed in group])
             for group in groups
         ]
-        moved: dict[str, Cursor | None] = {}
+        moved: dict[str, Cursor | Gone] = {}
         for group, answer in zip(groups, self._together(*steps), strict=True):
             for number, *values in answer:
-                with suppress(Refusal):  # as in `heads`
-                    moved[group[number - 1]] = cursor_of(values) if values[4] else None
+                try:
+                    standing = (cursor_of(values) if values[4] else Gone.REMOVED) if values else Gone.UNKNOWN
+                except Refusal:
+                    standing = Gone.UNKNOWN  # as in `heads`
+                moved[group[number - 1]] = standing
         return moved
 
     def snapshot(self, feed: str) -> Snapshot | None:

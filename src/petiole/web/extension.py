@@ -20,7 +20,7 @@ from petiole.dispatch.tracking import Handle, Tracking, track_app
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.events import feed_id
 from petiole.journal import Journal
-from petiole.journal.contract import Snapshot
+from petiole.journal.contract import Gone, Snapshot
 from petiole.settings import Settings
 from petiole.web import actions
 from petiole.web.access import Authorize, Identify, allows, current_user, may, owner_only
@@ -137,7 +137,7 @@ class Petiole:
             emit=window.emit,
             spawn=socketio.start_background_task,
             catch_up=window.catch_up,
-            removed=rights.end,
+            gone=rights.end,
         )
         reaper, courier = Reaper(tracking), Courier(tracking.journal)
         loops = (reaper.loop, courier.loop, rights.loop, *relay.loops)
@@ -462,7 +462,7 @@ class Petiole:
             actions.remove(self.journal, snapshot)
         except Unavailable as error:
             raise unavailable(error) from error
-        self._state().rights.end(snapshot.feed)
+        self._state().rights.end(snapshot.feed, Gone.REMOVED)
 
     def on_delete(self, function: Deletion) -> Deletion:
         """Have `function(snapshot)` take away what a task has made, when it is deleted. Usable as decorator."""

@@ -67,6 +67,12 @@ def not_found() -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, "Not found", "There is no such task here, or it isn't yours.")
 
 
+def unknown() -> Problem:
+    """Return the answer to who has watched a task that the journal has lost."""
+    detail = "Nothing is known of this task any more: what was kept of it is gone. It may still run; load this page again later."
+    return Problem(HTTPStatus.NOT_FOUND, "Unknown", detail)
+
+
 def unavailable(error: Unavailable) -> Problem:
     """Return the answer while journal or broker are away."""
     return Problem(

@@ -11,7 +11,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -20,7 +20,7 @@ from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.events import COUNTER, Cursor, Draft, Event, Rung, partition
 from petiole.feed import Action, Read, Reader, Reading, Reset, Show
 from petiole.journal import Journal
-from petiole.journal.contract import Snapshot
+from petiole.journal.contract import Gone, Snapshot
 from petiole.loop import Loop
 from petiole.settings import Settings
 from petiole.web.reads import SharedReads
@@ -35,6 +35,9 @@ PROBE_TIMEOUT: Final = 2.0
 # Heads are compared so many at a time, with a pause in which events go on: a thousand in one go would hold them up.
 HEADS_AT_ONCE: Final = 100
 BETWEEN_HEADS: Final = 0.02
+# A feed that the journal doesn't know any more is opened again by its writer, which asks each heartbeat. After so many of them
+# nobody has.
+UNKNOWN_FOR: Final = 1.5
 
 
 # Given a feed, the event that says where it stands.
@@ -59,7 +62,7 @@ class _Followed:
 class Relay:
     """`spawn` starts a background task of the server's own kind (thread or greenlet).
 
-    `removed` is called with a watched feed that was taken away, in a task of its own.
+    `gone` is called with a watched feed that was taken away, or that the journal doesn't know any more, in a task of its own.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Relay:
         emit: Emit,
         spawn: Callable[..., object],
         catch_up: Callable[[Standing], None] = lambda _standing: None,
-        removed: Callable[[str], None] = lambda _feed: None,
+        gone: Callable[[str, Gone], None] = lambda _feed, _why: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
@@ -80,7 +83,7 @@ class Relay:
         self._emit = emit
         self._spawn = spawn
         self._catch_up = catch_up
-        self._removed = removed
+        self._gone = gone
         self._clock = clock
         self._feeds: dict[str, _Followed] = {}
         self._tick = min(TICK, settings.head_check)
@@ -97,6 +100,7 @@ class Relay:
         self._reads = SharedReads()
         self._deaf = 0
         self._away = False
+        self._unknown_since: dict[str, float] = {}
         # Both wait within their turns.
         self.loops = (
             Loop("listening to the bus", self._listen, hangs_after=math.inf, longest=LONGEST_PAUSE),
@@ -337,11 +341,13 @@ class Relay:
         for feed in watched:
             self._silence.ask(feed)
         self._due.difference_update(watched)
+        self._say_unknown({feed for feed in watched if moved.get(feed) is Gone.UNKNOWN}, among=watched)
         for feed, head in moved.items():
             followed = watched[feed]
             asked = known[feed]
-            if head is None:
-                self._spawn(self._removed, feed)
+            if head is Gone.REMOVED:
+                self._spawn(self._gone, feed, head)
+            if isinstance(head, Gone):
                 continue
             with followed.lock:
                 if followed.reader.reading:
@@ -350,11 +356,25 @@ class Relay:
                     self._act(followed, followed.reader.head(head, asked=asked), reading=None)
         return True
 
+    def _say_unknown(self, unknown: set[str], *, among: Collection[str]) -> None:
+        """Tell who watches a feed that the journal has lost, unless its writer opens it again soon."""
+        now = self._clock()
+        for feed in among:
+            if feed not in unknown:
+                self._unknown_since.pop(feed, None)
+            elif now - self._unknown_since.setdefault(feed, now) >= UNKNOWN_FOR * self._settings.heartbeat:
+                del self._unknown_since[feed]
+                if self._feeds[feed].watchers > 0:
+                    self._spawn(self._gone, feed, Gone.UNKNOWN)
+            else:
+                self._due.add(feed)  # looked at again with the next turn
+
     def _let_go(self, now: float) -> None:
         with self._lock:
             left = [feed for feed, at in self._left.items() if now - at >= self._settings.linger]
             for feed in left:
                 del self._left[feed], self._feeds[feed]
+                self._unknown_since.pop(feed, None)
                 self._bus.unfollow(feed)
 
 

@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple, Protocol
 from flask import Flask
 
 from petiole.errors import Unavailable
+from petiole.journal.contract import Gone
 from petiole.loop import Loop
-from petiole.web.problems import Problem, not_found, unavailable
+from petiole.web.problems import Problem, not_found, unavailable, unknown
 from petiole.web.tokens import Asker, Tokens
 
 log = logging.getLogger(__name__)
@@ -93,12 +94,13 @@ class Rights:
             self._look_at(found)
             self._sleep(BETWEEN)
 
-    def end(self, feed: str) -> None:
-        """End every watch of a feed that was removed."""
+    def end(self, feed: str, why: Gone) -> None:
+        """End every watch of a feed that isn't there any more."""
+        problem = not_found() if why is Gone.REMOVED else unknown()
         with self._app.app_context():
             for watch in self._watches.watches():
                 if watch.feed == feed:
-                    self._watches.refuse(watch.sid, feed, not_found())
+                    self._watches.refuse(watch.sid, feed, problem)
 
     def _look_at(self, found: Sequence[Watched]) -> None:
         ended = self._tokens.ended({watch.asker.token for watch in found if watch.asker.token is not None})

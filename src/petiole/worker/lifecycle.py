@@ -197,6 +197,7 @@ class Lifecycle:
             facts_written=claim.facts_written,
             cursor=claim.cursor,
             document=claim.document,
+            message=functools.partial(self._tracking.message_of, task, request),
         )
         run = Run(self._tracking.journal, standing, self._settings, on_end=self._afterwards.add)
         run.returns = bool(task.acks_late or getattr(task, "rerun_on_loss", False))

@@ -469,6 +469,7 @@ class Outbox:
             document=self._document,
             worker=self._standing.worker,
             lease=self._settings.lease,
+            message=self._standing.message(),
         )
         if isinstance(reply, Cursor):
             log.warning("feed_opened_again", extra={"feed": self._standing.feed, "epoch": reply.epoch})

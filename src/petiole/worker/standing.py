@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from petiole.events import Cursor, Document
@@ -9,7 +10,10 @@ from petiole.events import Cursor, Document
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where the outbox's run begins: what `claim` answered."""
+    """Where the outbox's run begins: what `claim` answered.
+
+    `message` returns what the task is started by again, as the journal keeps it; empty if that can't be kept.
+    """
 
     feed: str
     owner: str
@@ -20,6 +24,7 @@ class Standing:
     facts_written: int
     cursor: Cursor
     document: Document
+    message: Callable[[], str] = lambda: ""
 
 
 @dataclass(slots=True)

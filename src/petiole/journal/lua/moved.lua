@@ -1,7 +1,8 @@
 -- Returns where those feeds of one partition stand that don't stand where they are known to.
 -- KEYS: the meta key of each feed
 -- ARGV: for each feed the cursor where it is known to stand, or ''
--- Reply: {number of the key, epoch, seq, facts, chain, owner} of each that stands elsewhere, or was taken away (no owner)
+-- Reply: {number of the key, epoch, seq, facts, chain, owner} of each that stands elsewhere, or was taken away (no owner);
+--        {number of the key} of each that is unknown
 local answers = {}
 for i = 1, #KEYS do
   -- Protected: a key that was spoiled by somebody else hides its own feed only.
@@ -13,6 +14,8 @@ for i = 1, #KEYS do
     if values[5] == '' or table.concat(values, '.', 1, 4) ~= ARGV[i] then
       answers[#answers + 1] = {i, unpack(values)}
     end
+  else
+    answers[#answers + 1] = {i}
   end
 end
 return answers

@@ -27,6 +27,7 @@ from petiole.journal.contract import (
     Duplicate,
     Expired,
     Fenced,
+    Gone,
     Head,
     Held,
     Missing,
@@ -272,6 +273,7 @@ class SqlJournal:
         document: Document,
         worker: str,
         lease: float,
+        message: str = "",
     ) -> Cursor | Fenced | Closed:
         def step(step: Step) -> Cursor | Fenced | Closed:
             kept, made = step.load_or_make(feed, owner=owner, epoch=mint_epoch())
@@ -291,7 +293,7 @@ class SqlJournal:
             kept.lease_ends = step.now + _ms(lease) if kept.live else None
             if not kept.live:
                 step.pend(kept)
-            step.save(kept)
+            step.save(kept, **({"message": message} if message else {}))
             return kept.cursor
 
         return self._write(step)
@@ -335,12 +337,10 @@ class SqlJournal:
             for row in rows
         }
 
-    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | None]:
-        return {
-            name: head.cursor if head.owner else None
-            for name, head in self.heads(list(known)).items()
-            if not head.owner or head.cursor != known[name]
-        }
+    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
+        heads = self.heads(list(known))
+        found = {name: _standing(heads.get(name)) for name in known}
+        return {name: standing for name, standing in found.items() if standing != known[name]}
 
     def snapshot(self, feed: str) -> Snapshot | None:
         kept = self._find(feed)
@@ -532,6 +532,12 @@ class SqlJournal:
         rows = self._server.run(lambda connection: connection.execute(page).all(), mode=Mode.QUERY)
         found = [Feed(**row._mapping) for row in rows]
         return list(_readable(found)), found[-1].id if found and len(found) == limit else None
+
+
+def _standing(head: Head | None) -> Cursor | Gone:
+    if head is None:
+        return Gone.UNKNOWN
+    return head.cursor if head.owner else Gone.REMOVED
 
 
 def _readable(found: Sequence[Feed]) -> Iterator[Snapshot]:
