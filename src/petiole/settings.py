@@ -113,6 +113,11 @@ class Settings:
     )
     exports_url_template: str = _setting("/exports/{id}/file", "path", "the download address of the task `{id}`")
 
+    @property
+    def longest_lease(self) -> float:
+        """After how many seconds each lease that is given now has ended, with room for others' settings."""
+        return 2 * max(self.lease, self.dispatch_lease, self.lost_after)
+
     @classmethod
     def load(
         cls,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from petiole.errors import InvalidEvent, PetioleError, Unavailable
+from petiole.errors import InvalidEvent, Refusal, Unavailable
 from petiole.events import (
     MAX_EVENT_BYTES,
     MAX_NUMBER,
@@ -810,6 +810,57 @@ class TestLeases:
         assert journal.check(FEED, 1) == Held(True, False, stalled=False)
         assert journal.renew(WORKER, [FEED], lease=LONG) == {FEED: Held(True, False, stalled=False)}
 
+    def test_what_a_run_says_prolongs_its_lease_and_what_others_say_does_not(self, backend):
+        journal = backend.make(lease=LONG)
+        claimed(journal, lease=SHORT)
+        backend.end_lease(journal, FEED)
+        stored(journal.append(FEED, line("of the web")))
+        assert journal.expired(limit=10) == [Expired(FEED, 1)]
+        stored(journal.append(FEED, line(), run=1, fact=2))
+        assert journal.expired(limit=10) == []
+        assert journal.conclude(FEED, 1, state("stalled")) == Closed("running")
+
+    @pytest.mark.parametrize("say", ["fact", "counter", "check"])
+    def test_a_stalled_run_that_says_something_is_told_so_and_has_a_lease_again(self, backend, say):
+        journal = backend.make(lease=LONG)
+        claimed(journal, lease=SHORT)
+        backend.end_lease(journal, FEED)
+        stored(journal.conclude(FEED, 1, state("stalled")))
+        assert journal.heads([FEED])[FEED].lease_left is None
+        match say:
+            case "fact":
+                assert stored(journal.append(FEED, line(), run=1, fact=2)).stalled
+            case "counter":
+                assert stored(journal.append(FEED, counter(1), run=1, fact=1, counter=1)).stalled
+            case _:
+                assert journal.check(FEED, 1, delivery="delivery-1", lease=LONG).stalled
+        assert journal.heads([FEED])[FEED].lease_left > 0
+        stored(journal.append(FEED, state("running")))
+        assert not stored(journal.append(FEED, line(), run=1, fact=3 if say == "fact" else 2)).stalled
+
+    def test_who_only_looks_prolongs_nothing_and_neither_does_another_run(self, backend, journal):
+        claimed(journal, lease=SHORT)
+        backend.end_lease(journal, FEED)
+        assert journal.check(FEED, 1).valid
+        assert not journal.check(FEED, 1, delivery="another", lease=LONG).valid
+        assert not journal.check(FEED, 2, lease=LONG).valid
+        assert journal.expired(limit=10) == [Expired(FEED, 1)]
+
+    def test_the_last_word_of_a_run_ends_its_lease(self, journal):
+        claimed(journal)
+        stored(journal.append(FEED, state("succeeded"), run=1, fact=2))
+        assert journal.heads([FEED])[FEED].lease_left is None
+
+    def test_leases_from_before_the_clock_was_set_back_are_cut(self, backend):
+        journal = backend.make()
+        # An hour more than any lease: as the server's clock sees it that has been set back by an hour.
+        claimed(journal, lease=3600.0)
+        claimed(journal, task_feed("b"), lease=5.0)
+        journal.expired(limit=10)
+        heads = journal.heads([FEED, task_feed("b")])
+        assert 0 < heads[FEED].lease_left <= 8.0
+        assert heads[task_feed("b")].lease_left <= 5.0
+
     def test_check_tells_of_a_cancel(self, journal):
         claimed(journal)
         journal.cancel(FEED, cancelling=state("cancelling"), cancelled=state("cancelled"))
@@ -1567,15 +1618,15 @@ class TestUnavailable:
         assert journal.snapshot(FEED).cursor == before
         stored(journal.append(FEED, line()))
 
-    def test_a_command_that_the_server_refuses_for_good_is_not_called_an_outage(self, redis_servers, make_settings):
+    def test_a_command_that_the_server_refuses_counts_as_an_outage_of_its_own_kind(self, redis_servers, make_settings):
         server = redis_servers(VARIANTS[0])
         journal = RedisJournal(make_settings(server.url))
         opened(journal)
         with server.client() as client:
             client.set(journal._names.feed(FEED)[2], "not a list", keepttl=False)
-        with pytest.raises(PetioleError, match="refused a command") as caught:
+        with pytest.raises(Refusal, match=r"can't work just now.*WRONGTYPE") as caught:
             journal.append(FEED, line())
-        assert not isinstance(caught.value, Unavailable)
+        assert isinstance(caught.value, Unavailable)
 
     @pytest.mark.parametrize(
         "spoiled", [b"", b"short", b"0" * 16 + b'{"v":1,"id":7}', b"\xff" * 14, b"\x00" * 13 + b"\xd9"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +72,28 @@ def test_a_frozen_worker_is_stalled_and_runs_on_when_it_thaws(system: System) ->
     gate.touch()
     assert view.wait(timeout=15)["state"] == "succeeded"
     assert states == ["running", "stalled", "running", "succeeded"]
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+def test_a_task_whose_workers_main_process_is_frozen_is_alive(quick: System, speaks: bool) -> None:
+    gate = quick.gate("main-frozen")
+    states: list[str] = []
+    gates = {} if speaks else {"5": str(gate)}
+    view = quick.client("ann").start(
+        "/start/count_slowly" if speaks else "/start/count",
+        {"args": [100] if speaks else [10, gates]},
+        on_event=lambda event: states.append(event.patch["state"]) if "state" in event.patch else None,
+    )
+    view.wait_until(done(5), timeout=15)
+    os.kill(quick.worker.popen.pid, signal.SIGSTOP)
+    try:
+        time.sleep(8)  # as long as the fault lasts: more than two leases
+        gate.touch()
+        assert view.wait(timeout=20)["state"] == "succeeded"
+    finally:
+        os.kill(quick.worker.popen.pid, signal.SIGCONT)
+    assert states == ["running", "succeeded"]
+    assert view.receipt.complete
 
 
 def test_a_worker_that_is_asked_to_stop_keeps_its_lease_until_its_task_has_ended(tmp_path: Path) -> None:

@@ -58,6 +58,16 @@ def count(total: int, gates: dict[str, str] | None = None) -> int:
     return total
 
 
+@celery_app.task
+def count_slowly(total: int) -> int:
+    """Log a line every 0.1 s."""
+    for number in range(total):
+        time.sleep(0.1)
+        progress.log(f"item {number}")
+        progress.advance()
+    return total
+
+
 @celery_app.task(acks_late=True, reject_on_worker_lost=True)
 def count_late(total: int, gates: dict[str, str], file: str) -> int:
     """As `count`, acknowledged late; writes its run into a file at the end, if it may."""

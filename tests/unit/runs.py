@@ -80,10 +80,10 @@ class Faults:
             return Lost(begun)
         return begun
 
-    def check(self, feed: str, run: int, *, delivery: str = "") -> Any:
+    def check(self, feed: str, run: int, **more: Any) -> Any:
         self.checks += 1
         self._fail_if(self.away)
-        return self.target.check(feed, run, delivery=delivery)
+        return self.target.check(feed, run, **more)
 
     def heads(self, feeds: Sequence[str]) -> Any:
         self.heads_asked += 1

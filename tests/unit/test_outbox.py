@@ -411,6 +411,20 @@ class TestSignals:
         assert messages(memory) == []
 
 
+class TestLife:
+    def test_a_run_that_is_called_stalled_and_speaks_is_running_again(self, journal, make_settings):
+        with started(journal, make_settings(heartbeat=60.0)) as outbox:
+            journal.target.append(FEED, Draft("state", {"state": "stalled", "reason": "No news."}))
+            outbox.put(line("alive"))
+            wait_until(lambda: document(journal)["state"] == "running", what="it is running again")
+        assert "reason" not in document(journal)
+
+    def test_a_run_that_is_called_stalled_and_has_nothing_to_say_is_running_again(self, journal, make_settings):
+        with started(journal, make_settings(heartbeat=0.02)):
+            journal.target.append(FEED, Draft("state", {"state": "stalled", "reason": "No news."}))
+            wait_until(lambda: document(journal)["state"] == "running", what="it is running again")
+
+
 class TestStates:
     def test_what_the_state_does_not_admit_is_replaced_by_the_other_draft(self, journal, make_settings):
         with started(journal, make_settings()) as outbox:

@@ -154,7 +154,10 @@ class StateMachine(RuleBasedStateMachine):
         assert answer.cancel == self.cancel
         if expected is Stored:
             run.fact, run.counter = fact, 0 if draft.is_fact else counter
+            assert answer.stalled == (self.state == states.STALLED and draft.state is None)
             self.took(draft)
+            if not run.over and (self.ends or 0.0) - self.now < LEASE / 2:
+                self.ends = self.now + LEASE
 
     @precondition(lambda self: self.runs)
     @rule(

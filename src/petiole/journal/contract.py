@@ -15,10 +15,14 @@ from petiole.feed import Reading
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The event was kept and rung; the feed stands at `cursor`. `cancel`: somebody asked the task to stop."""
+    """The event was kept and rung; the feed stands at `cursor`. `cancel`: somebody asked the task to stop.
+
+    `stalled`: a reaper has said of the run that there is no news of it.
+    """
 
     cursor: Cursor
     cancel: bool = False
+    stalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +201,9 @@ class Journal(Protocol):
         A run numbers its facts 1, 2, 3, …; a counter carries the last fact's number and its own since then. Older than the
         run's last pair: `Duplicate`; a skipped fact: `Conflict`; a later run, or the same number claimed under another
         `delivery` (numbers begin again after a loss of all data): `Fenced`. Web and reaper have no run (`run=0`)
-        and are guarded by state alone. Order within a run is the order of the numbers; a fact that is `Stored` is lost only
-        with the journal's own data, which the writer learns from the next `Conflict` or `Missing`.
+        and are guarded by state alone. What a run says is a sign of its life, and prolongs its lease. Order within a run is
+        the order of the numbers; a fact that is `Stored` is lost only with the journal's own data, which the writer learns
+        from the next `Conflict` or `Missing`.
         """
         ...
 
@@ -248,8 +253,8 @@ class Journal(Protocol):
         """
         ...
 
-    def check(self, feed: str, run: int, *, delivery: str = "") -> Held:
-        """Say how a run stands. Nothing is changed."""
+    def check(self, feed: str, run: int, *, delivery: str = "", lease: float | None = None) -> Held:
+        """Say how a run stands. With `lease` (seconds) who asks is that run, and its lease is prolonged while it is valid."""
         ...
 
     def message(self, feed: str) -> str:
@@ -257,7 +262,10 @@ class Journal(Protocol):
         ...
 
     def expired(self, *, limit: int) -> list[Expired]:
-        """List feeds whose lease has ended, at most `limit` a partition."""
+        """List feeds whose lease has ended, at most `limit` a partition.
+
+        A lease that ends later than any can was given before the server's clock was set back: it is cut to that of a run.
+        """
         ...
 
     def conclude(self, feed: str, run: int, draft: Draft, *, lease: float | None = None) -> Appended:

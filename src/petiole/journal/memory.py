@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from petiole import state as states
 from petiole.bus.contract import Ring
@@ -151,8 +151,11 @@ class MemoryJournal:
                 return Closed(kept.state or "")
             if run > 0:
                 kept.fact, kept.counter = fact, 0 if draft.is_fact else counter
+            stalled = kept.state == states.STALLED and draft.state is None
             self._end_run(kept, draft)
-            return self._write(feed, kept, draft, run=run)
+            if run > 0 and kept.live and (kept.lease_ends or 0.0) - self._clock() < self._settings.lease / 2:
+                kept.lease_ends = self._clock() + self._settings.lease
+            return replace(self._write(feed, kept, draft, run=run), stalled=stalled)
 
     def begin_append(self, *_event: object, **_numbers: object) -> None:
         # Here nothing waits, so nothing has to be begun.
@@ -226,11 +229,13 @@ class MemoryJournal:
                 answers[feed] = _held(kept, valid=held)
             return answers
 
-    def check(self, feed: str, run: int, *, delivery: str = "") -> Held:
+    def check(self, feed: str, run: int, *, delivery: str = "", lease: float | None = None) -> Held:
         with self._lock:
             kept = self._feeds.get(feed)
-            same = kept is not None and kept.run == run and delivery in ("", kept.delivery)
-            return _held(kept, valid=kept is not None and kept.live and same)
+            valid = kept is not None and kept.live and kept.run == run and delivery in ("", kept.delivery)
+            if kept is not None and valid and lease is not None:
+                kept.lease_ends = self._clock() + lease
+            return _held(kept, valid=valid)
 
     def message(self, feed: str) -> str:
         with self._lock:
@@ -240,6 +245,9 @@ class MemoryJournal:
     def expired(self, *, limit: int) -> list[Expired]:
         with self._lock:
             now = self._clock()
+            for kept in self._feeds.values():
+                if kept.lease_ends is not None and kept.lease_ends > now + self._settings.longest_lease:
+                    kept.lease_ends = now + self._settings.lease
             ended = [
                 Expired(feed, kept.run)
                 for feed, kept in self._feeds.items()

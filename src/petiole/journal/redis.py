@@ -73,8 +73,8 @@ class RedisJournal:
         self._call = Calls(self._client)
         self._cluster = isinstance(self._client, Cluster)
         self._names = Names(settings.key_prefix, self._client)
-        lifetimes = (round(settings.live_kept_for * 1000), round(settings.kept_for * 1000))
-        limits = Limits(settings.facts_kept, settings.bytes_kept, *lifetimes)
+        times = (round(seconds * 1000) for seconds in (settings.live_kept_for, settings.kept_for, settings.lease))
+        limits = Limits(settings.facts_kept, settings.bytes_kept, *times)
         self._script = Scripts(limits, cluster=self._cluster).get
 
     def open(
@@ -213,8 +213,10 @@ class RedisJournal:
             raise refused
         return held
 
-    def check(self, feed: str, run: int, *, delivery: str = "") -> Held:
-        return held_of(self._run("check", self._names.feed(feed)[:1], [str(run), delivery]))
+    def check(self, feed: str, run: int, *, delivery: str = "", lease: float | None = None) -> Held:
+        meta, *_, leases, _ = self._names.feed(feed)
+        arguments = [str(run), delivery, "" if lease is None else _ms(lease), feed]
+        return held_of(self._run("check", [meta, leases], arguments))
 
     def message(self, feed: str) -> str:
         with speaking(self._settings.journal_url):
@@ -222,7 +224,8 @@ class RedisJournal:
         return (message or b"").decode()
 
     def expired(self, *, limit: int) -> list[Expired]:
-        feeds = self._members("expired", [self._names.leases(index) for index in range(PARTITIONS)], limit)
+        leases = [self._names.leases(index) for index in range(PARTITIONS)]
+        feeds = self._members("expired", leases, limit, _ms(self._settings.longest_lease), _ms(self._settings.lease))
         heads = self.heads(feeds)
         return [Expired(feed, heads[feed].run if feed in heads else 0) for feed in feeds]
 
@@ -324,10 +327,10 @@ class RedisJournal:
     def pending(self, *, limit: int) -> Sequence[str]:
         return self._members("pending", [self._names.pending(index) for index in range(PARTITIONS)], limit)
 
-    def _members(self, name: str, keys: Sequence[str], limit: int) -> list[str]:
+    def _members(self, name: str, keys: Sequence[str], limit: int, *more: str) -> list[str]:
         """Return what a script finds in the keys of all partitions, in one step where one server has them all."""
         groups = [[key] for key in keys] if self._cluster else [keys]
-        answers = self._together(*((name, group, [str(limit)]) for group in groups))
+        answers = self._together(*((name, group, [str(limit), *more]) for group in groups))
         return [member.decode() for answer in answers for members in answer for member in members]
 
     def settle(self, feed: str) -> None:

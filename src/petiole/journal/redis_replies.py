@@ -58,7 +58,7 @@ def held_of(reply: Sequence[int]) -> Held:
 def appended_of(reply: Sequence[Any]) -> Appended:
     match reply[0]:
         case b"stored":
-            return Stored(cursor_of(reply[1:]), cancel=reply[5] > 0)
+            return Stored(cursor_of(reply[1:]), cancel=reply[5] > 0, stalled=reply[6:7] == [1])
         case b"duplicate":
             return Duplicate(cursor_of(reply[1:]), cancel=reply[5] > 0)
         case b"conflict":

@@ -28,12 +28,13 @@ class Script(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How much a feed keeps, and how long its keys live, in ms: while its task lives, and after that has ended."""
+    """How much a feed keeps; and in ms, how long its keys live while its task lives, and after its end, and a run's lease."""
 
     facts: int
     bytes: int
     live_ms: int
     kept_ms: int
+    lease_ms: int
 
 
 class Scripts:

@@ -69,7 +69,7 @@ def not_found() -> Problem:
 
 def unknown() -> Problem:
     """Return the answer to who has watched a task that the journal has lost."""
-    detail = "Nothing is known of this task any more: what was kept of it is gone. It may still run; load this page again later."
+    detail = "Nothing is known of this task any more: what was kept of it is gone. It may still run; load the page again later."
     return Problem(HTTPStatus.NOT_FOUND, "Unknown", detail)
 
 

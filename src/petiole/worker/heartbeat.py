@@ -46,6 +46,8 @@ class Heartbeat:
         self._verdicts: queue.SimpleQueue[tuple[str, Draft] | None] = queue.SimpleQueue()
         self._waiting: deque[tuple[str, Draft]] = deque(maxlen=WAITING)
         self._due = 0.0
+        # What was stalled at the last beat.
+        self._stalled: set[str] = set()
         self.loop = Loop("heartbeat", self._beat, longest=settings.heartbeat)
         self._thread = threading.Thread(target=self.loop.run, name="petiole-heartbeat", daemon=True)
 
@@ -87,10 +89,12 @@ class Heartbeat:
         if not feeds:
             return
         held = self._journal.renew(self._worker, feeds, lease=self._settings.lease)
+        before, self._stalled = self._stalled, {feed for feed, standing in held.items() if standing.stalled}
         for feed, standing in held.items():
             try:
-                if standing.valid and standing.stalled:
-                    # The reaper was early: this worker was slow, or the journal was away.
+                if standing.valid and standing.stalled and feed in before:
+                    # The reaper was early: this worker was slow, or the journal was away. The run says so itself, unless its
+                    # process computes and lets nobody else speak.
                     self._journal.append(feed, Draft("state", {"state": RUNNING, "reason": None}))
                 if standing.valid and standing.force:
                     self._end_process(feed)

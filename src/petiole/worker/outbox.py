@@ -24,7 +24,7 @@ from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.events import COUNTER, Cursor, Document, Draft, fold_draft
 from petiole.journal.contract import Appended, Begun, Closed, Conflict, Duplicate, Fenced, Journal, Missing, Stored
 from petiole.settings import Settings
-from petiole.state import is_terminal
+from petiole.state import RUNNING, is_terminal
 from petiole.worker.dropped import Dropped, stand_in
 from petiole.worker.patience import Patience
 from petiole.worker.standing import Signals, Standing, Steps
@@ -210,7 +210,8 @@ class Outbox:
         """Take the answer to what was begun last, if it has come, so that the sending thread needn't be woken for it."""
         fact = self._queue[0] if self._queue and self._sending is None else None
         reply = fact.begun.heard() if fact is not None and fact.begun is not None else None
-        if fact is not None and isinstance(reply, Stored):
+        # A run that is called stalled has more to say, for which its task mustn't wait.
+        if fact is not None and isinstance(reply, Stored) and not reply.stalled:
             self._take(fact.draft, reply)
             self._note_kept(fact.number, fact.draft)
             self._note_sent(self._clock())
@@ -299,7 +300,9 @@ class Outbox:
         """Hear of cancel and fence although there is nothing to send."""
         try:
             standing = self._standing
-            held = self._journal.check(standing.feed, standing.run, delivery=standing.delivery)
+            held = self._journal.check(
+                standing.feed, standing.run, delivery=standing.delivery, lease=self._settings.lease
+            )
         except Unavailable:
             return
         except Exception:
@@ -307,6 +310,8 @@ class Outbox:
             log.exception("run_not_checked", extra={"feed": self._standing.feed})
             return
         self._hear(held.cancel)
+        if held.valid and held.stalled:
+            self._say_alive()
         if not held.valid:
             # Fenced, or forgotten by the journal: what it answers to a counter says which.
             self.touch()
@@ -401,6 +406,8 @@ class Outbox:
                 self._cursor = cursor
                 self._document = fold_draft(self._document, draft, run=self._standing.run)
                 self._hear(cancel)
+                if isinstance(reply, Stored) and reply.stalled:
+                    self._say_alive()
                 return True
             case Conflict(last):
                 self._send_again(last)
@@ -416,6 +423,13 @@ class Outbox:
                 if is_terminal(state):
                     self._stop()
                 return True
+
+    def _say_alive(self) -> None:
+        """Take back what a reaper has said of this run: its worker's main process doesn't renew, and it goes on."""
+        try:
+            self._journal.append(self.feed, Draft("state", {"state": RUNNING, "reason": None}))
+        except PetioleError as error:
+            log.warning("life_not_said", extra={"feed": self.feed, "error": str(error)})  # with the next word
 
     def _note_away(self, error: Exception) -> None:
         if not self.signals.away:

@@ -2,7 +2,7 @@
 -- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: 1 the fact's number in its run, 2 the counter's since then, 3 the run's delivery or '', 4 whether the event ends the run,
 --       5… the event
--- Reply: {stored|duplicate, epoch, seq, facts, chain, cancel} | {conflict, last} | {fenced, run} | {closed, state} | {missing}
+-- Reply: {stored, epoch, seq, facts, chain, cancel, 1 if it is stalled} | {duplicate, epoch, …, cancel} | {conflict, last} | {fenced, run} | {closed, state} | {missing}
 local meta = load_meta()
 if not meta then
   return { 'missing' }
@@ -43,5 +43,16 @@ if ARGV[4] == '1' then
   redis.call('HSET', keys.meta, 'live', '0')
   redis.call('ZREM', keys.leases, event.feed)
 end
+local was_stalled = meta.state == 'stalled' and event.state == ''
 write(meta, event, is_terminal(event.state), more)
-return reply('stored', meta)
+if event.run > 0 and ARGV[4] ~= '1' then
+  -- What a run says is a sign of its life; written seldom, because its worker renews the lease as well.
+  local now = now_ms()
+  local left = tonumber(redis.call('ZSCORE', keys.leases, event.feed) or '0') - now
+  if left < LIMITS.lease_ms / 2 and redis.call('HGET', keys.meta, 'live') == '1' then
+    redis.call('ZADD', keys.leases, integer(now + LIMITS.lease_ms), event.feed)
+  end
+end
+local answer = reply('stored', meta)
+answer[7] = was_stalled and 1 or 0
+return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, text, tuple_, update
@@ -122,8 +123,13 @@ class SqlJournal:
                 return Closed(kept.state or "")
             if run > 0:
                 kept.fact, kept.counter = fact, 0 if draft.is_fact else counter
+            stalled = kept.state == states.STALLED and draft.state is None
             kept.end_run(draft)
-            return step.write(kept, draft, run=run)
+            lease = _ms(self._settings.lease)
+            # What a run says is a sign of its life; written seldom, because its worker renews the lease as well.
+            if run > 0 and kept.live and (kept.lease_ends or 0) - step.now < lease / 2:
+                kept.lease_ends = step.now + lease
+            return replace(step.write(kept, draft, run=run), stalled=stalled)
 
         return self._write(step)
 
@@ -226,11 +232,16 @@ class SqlJournal:
 
         return self._server.run(step, mode=Mode.WRITE)
 
-    def check(self, feed: str, run: int, *, delivery: str = "") -> Held:
+    def check(self, feed: str, run: int, *, delivery: str = "", lease: float | None = None) -> Held:
         kept = self._find(feed)
         if kept is None:
             return Held(valid=False, cancel=False)
-        return kept.held(valid=kept.live and kept.run == run and delivery in ("", kept.delivery))
+        valid = kept.live and kept.run == run and delivery in ("", kept.delivery)
+        if valid and lease is not None:
+            same = self._named(feed), feeds.c.live, feeds.c.run == run, feeds.c.delivery == kept.delivery
+            renewed = update(feeds).where(*same).values(lease_ends=now_ms() + _ms(lease))
+            self._server.run(lambda connection: connection.execute(renewed), mode=Mode.WRITE)
+        return kept.held(valid=valid)
 
     def message(self, feed: str) -> str:
         found = select(feeds.c.message).where(self._kept(feed))
@@ -238,13 +249,21 @@ class SqlJournal:
 
     def expired(self, *, limit: int) -> list[Expired]:
         self._sweep()
-        ended = select(feeds.c.name, feeds.c.run).where(
-            feeds.c.prefix == self._settings.key_prefix, feeds.c.lease_ends <= _now()
-        )
+        own = feeds.c.prefix == self._settings.key_prefix
+        ended = select(feeds.c.name, feeds.c.run).where(own, feeds.c.lease_ends <= _now())
         found = ended.order_by(feeds.c.lease_ends).limit(limit)
-        return self._server.run(
-            lambda connection: [Expired(name, run) for name, run in connection.execute(found)], mode=Mode.QUERY
-        )
+        # The clock was set back since these were given: nobody would be spoken for until it is as late again.
+        too_late = own & (feeds.c.lease_ends > _now() + _ms(self._settings.longest_lease))
+
+        def ask(connection: Connection) -> tuple[list[Expired], bool]:
+            leases = [Expired(name, run) for name, run in connection.execute(found)]
+            return leases, connection.scalar(select(feeds.c.id).where(too_late).limit(1)) is not None
+
+        leases, set_back = self._server.run(ask, mode=Mode.QUERY)
+        if set_back:
+            cut = update(feeds).where(too_late).values(lease_ends=now_ms() + _ms(self._settings.lease))
+            self._server.run(lambda connection: connection.execute(cut), mode=Mode.WRITE)
+        return leases
 
     def conclude(self, feed: str, run: int, draft: Draft, *, lease: float | None = None) -> Appended:
         def step(step: Step) -> Appended:
