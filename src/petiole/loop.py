@@ -55,6 +55,7 @@ class Loop:
         self._began: float | None = None
         self._runs = self._has_run = False
         self._failures = 0
+        self._waits = False
 
     def run(self) -> None:
         """Take turns until `close`; blocks."""
@@ -88,10 +89,13 @@ class Loop:
         self._began = self._clock()
         try:
             pause = self._turn()
-            self._failures = 0
+            if self._waits or self._failures:
+                log.info("loop_goes_on", extra={"loop": self.name})
+            self._failures, self._waits = 0, False
         except Unavailable as error:
-            self._failures = 0
-            log.warning("loop_waits", extra={"loop": self.name, "error": str(error)})
+            if not self._waits:
+                log.warning("loop_waits", extra={"loop": self.name, "error": str(error)})
+            self._failures, self._waits = 0, True
             pause = self._away
         except Exception:
             log.exception("loop_failed", extra={"loop": self.name})

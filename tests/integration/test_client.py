@@ -10,7 +10,7 @@ import pytest
 import socketio
 from werkzeug.serving import make_server
 
-from petiole.client import TaskClient, connection, view
+from petiole.client import Refused, TaskClient, connection, view
 from petiole.events import ZERO_CHAIN
 from tests.integration.system import wait_until
 
@@ -113,3 +113,61 @@ def test_a_client_that_is_closed_while_it_connects_again_does_not_come_back(monk
             client.close()
         http.shutdown()
         thread.join(5)
+
+
+@pytest.fixture
+def stubborn(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[Any], set[Any]]]:
+    """A server that fails three times, and lets 100 feeds be watched at once; its address, what it refused, what is watched."""
+    refused: list[Any] = []
+    watched: set[Any] = set()
+    server = socketio.Server(async_mode="threading")
+
+    @server.on("watch", namespace="/petiole")
+    def watch(_sid: str, message: Any) -> dict[str, Any]:
+        if len(refused) < 3:
+            refused.append(message)
+            return {"error": {"status": request.param, "title": "A trouble of the server's own"}}
+        feed = message["feed"]
+        watched.add(feed)
+        if len(watched) > 100:
+            return {"error": {"status": 409, "title": "Too many"}}
+        cursor = f"0000000a.1.0.{ZERO_CHAIN}"
+        document = {"state": "succeeded"}
+        return {"feed": feed, "document": document, "events": [], "cursor": cursor, "recovered": True, "more": False}
+
+    @server.on("unwatch", namespace="/petiole")
+    def unwatch(_sid: str, message: Any) -> dict[str, Any]:
+        watched.discard(message["feed"])
+        return {}
+
+    http = make_server("127.0.0.1", 0, socketio.WSGIApp(server), threaded=True)
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{http.server_port}", refused, watched
+    http.shutdown()
+    thread.join(5)
+
+
+@pytest.mark.parametrize("stubborn", [500, 502, 503, 504, 507, 408], indirect=True)
+def test_a_trouble_of_the_servers_own_is_asked_about_again_and_what_has_ended_is_let_go(
+    stubborn: tuple[str, list[Any], set[Any]],
+) -> None:
+    url, refused, watched = stubborn
+    client = TaskClient(url)
+    try:
+        for number in range(120):
+            assert client.watch(f"task:{number}").wait(timeout=15)["state"] == "succeeded"
+        assert len(refused) == 3
+        wait_until(lambda: not watched, what="nothing that has ended is watched")
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("stubborn", [400, 403, 404, 409, 410, 422], indirect=True)
+def test_a_refusal_of_what_was_asked_is_final(stubborn: tuple[str, list[Any], set[Any]]) -> None:
+    client = TaskClient(stubborn[0])
+    try:
+        with pytest.raises(Refused):
+            client.watch("task:1").wait(timeout=15)
+    finally:
+        client.close()

@@ -46,10 +46,12 @@ def test_whatever_a_turn_raises_the_loop_goes_on(caplog: pytest.LogCaptureFixtur
     assert [record.message for record in caplog.records] == ["loop_failed"] * 4
 
 
-def test_while_the_journal_is_away_it_waits_and_nothing_is_wrong_with_it() -> None:
+def test_while_the_journal_is_away_it_waits_and_nothing_is_wrong_with_it(caplog: pytest.LogCaptureFixture) -> None:
     turns = Turns(Unavailable("away"), Unavailable("away"), 1.0)
     turns.loop.run()
     assert turns.waits == [8.0, 8.0, 1.0]
+    # Once, however long it lasts.
+    assert [record.message for record in caplog.records] == ["loop_waits"]
     assert turns.troubles == [None] * 3
 
 

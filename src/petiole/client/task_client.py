@@ -146,6 +146,12 @@ class TaskClient:
             answer = self.call(name, {**message, "token": self.renewal.get()})
         return answer
 
+    def release(self, view: TaskView) -> None:
+        """Stop watching a task that has ended; its document and its receipt stay as they are."""
+        if self._views.get(view.feed) is view:
+            del self._views[view.feed]
+            self._connection.send("unwatch", {"feed": view.feed}, callback=lambda *_answer: None)
+
     def renew_in(self, seconds: object) -> None:
         """Watch everything with a new token before the present one ends in so many seconds."""
         if not self.renewal.renews or not isinstance(seconds, int | float):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from petiole.state import is_terminal
 log = logging.getLogger(__name__)
 
 RETRY_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 10.0
+# Of the client's own errors these pass by themselves.
+PASSING: Final = (408, 425, 429)
 
 OnEvent: TypeAlias = Callable[[Event], None] | None
 OnReset: TypeAlias = Callable[[Cursor], None] | None
@@ -37,6 +41,8 @@ class Asking(Protocol):
     def call_with_token(self, name: str, message: dict[str, Any]) -> dict[str, Any]: ...
 
     def renew_in(self, seconds: object) -> None: ...
+
+    def release(self, view: TaskView) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,9 @@ class TaskView:
         self._timer: threading.Timer | None = None
         self._renewed = False
         self._refused: dict[str, Any] | None = None
+        # How often in a row the server couldn't answer.
+        self._failures = 0
+        self._released = False
         self.resets = 0
 
     @property
@@ -153,9 +162,11 @@ class TaskView:
                 self._renewed = True
                 self._client.renewal.forget(self._client.renewal.held if used is None else used)
                 self.read()
-            elif problem.get("status") in (429, 502, 503):
+            elif _passes(problem.get("status")):
                 asked = float(problem.get("retry_after") or 0) if problem["status"] == 429 else 0.0
-                self._timer = threading.Timer(max(RETRY_PAUSE, asked), self.read)
+                pause = min(RETRY_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
+                self._failures += 1
+                self._timer = threading.Timer(max(pause * random.uniform(0.5, 1.0), asked), self.read)
                 self._timer.daemon = True
                 self._timer.start()
             else:
@@ -210,7 +221,7 @@ class TaskView:
             if self._timer is not None:
                 self._timer.cancel()
             if error is None:
-                self._renewed = False
+                self._renewed, self._failures = False, 0
                 self._client.renew_in(answer.get("token_expires_in"))
                 self._act(self._reader.answer(Reading.from_wire(answer)))
             else:
@@ -228,4 +239,13 @@ class TaskView:
                         self._on_reset(cursor)
                 case Read(cursor):
                     self._ask(cursor)
+        if self.receipt is not None and not self._reader.reading and not self._released:
+            # It has ended, and everything of it was shown: the server counts how much one connection watches.
+            self._released = True
+            self._client.release(self)
         self._changed.notify_all()
+
+
+def _passes(status: object) -> bool:
+    """Say whether a refusal is to be asked about again: the server's own troubles are, as the protocol has it."""
+    return isinstance(status, int) and (status >= 500 or status in PASSING)
