@@ -99,6 +99,8 @@ export interface Reading {
   readonly cursor: Cursor;
   readonly recovered: boolean;
   readonly more: boolean;
+  /** Where a reader without a cursor begins, if the facts up to there aren't kept any more. */
+  readonly start?: Cursor | null;
 }
 
 /** Addresses by what they are for: `self`, `events`, `cancel`, `file`, `retry`; what can't be done has none. */
@@ -216,6 +218,7 @@ export function parseReading(wire: unknown): Reading | null {
     cursor,
     recovered: wire["recovered"] === true,
     more: wire["more"] === true,
+    start: parseCursor(wire["start"]),
   };
 }
 

@@ -107,12 +107,16 @@ export class Reader {
   /** Take the answer to the read that this reader asked for, or a reset that the relay sent. */
   answer(reading: Reading): Action[] {
     const actions: Action[] = [];
-    if (this.#fits(reading)) {
+    let fits = this.#fits(reading);
+    if (!fits) {
+      this.complete = false;
+      const start = this.#startOf(reading);
+      actions.push({ type: "reset", cursor: start ?? reading.cursor });
+      fits = start !== null;
+    }
+    if (fits) {
       this.shown += reading.events.length;
       for (const event of reading.events) actions.push({ type: "show", event });
-    } else {
-      this.complete = false;
-      actions.push({ type: "reset", cursor: reading.cursor });
     }
     this.cursor = reading.cursor;
     this.document = reading.document;
@@ -156,5 +160,11 @@ export class Reader {
     if (!reading.recovered) return false;
     const held = this.cursor ?? { epoch: reading.cursor.epoch, seq: 0, facts: 0, chain: ZERO_CHAIN };
     return !isBehind(reading.cursor, held) && lead(held, reading.events, reading.cursor);
+  }
+
+  /** Where a reader without a cursor begins whose first facts aren't kept any more, if this reading says it. */
+  #startOf({ recovered, start, events, cursor }: Reading): Cursor | null {
+    if (recovered || this.cursor !== null || !start || start.epoch !== cursor.epoch) return null;
+    return lead(start, events, cursor) ? start : null;
   }
 }

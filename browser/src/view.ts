@@ -35,8 +35,8 @@ export interface ViewEvents {
   change: readonly [document: Document];
   /** One event, in order; every fact once. */
   event: readonly [event: Event];
-  /** The document was replaced by a snapshot: facts may have been missed. */
-  reset: readonly [document: Document];
+  /** The document was replaced by a snapshot: facts may have been missed, at most so many. */
+  reset: readonly [document: Document, missed: number];
   /** The server has answered a read: what happened until then has been shown. */
   read: readonly [];
   link: readonly [state: LinkState];
@@ -265,7 +265,7 @@ export class TaskView {
     }
     for (const action of actions) {
       if (action.type === "show") this.#events.emit("event", action.event);
-      if (action.type === "reset") this.#events.emit("reset", document);
+      if (action.type === "reset") this.#events.emit("reset", document, action.cursor.facts);
     }
     if (document !== before) this.#events.emit("change", document);
     if (!this.#closed && !this.#ended && !this.#reader.reading && isTerminal(document)) this.#end();

@@ -40,7 +40,7 @@ class HandView {
   }
 
   lose(): void {
-    this.#events.emit("reset", this.document);
+    this.#events.emit("reset", this.document, 2400);
   }
 
   show(document: Document): void {
@@ -438,7 +438,10 @@ suite("the log", () => {
     history.say({ kind: "log", data: { message: "after" } });
     await settle();
     expect(lines()).toEqual(["after"]);
-    expect(text("log-note")).toContain("not kept any more");
+    expect(text("log-note")).toBe("2,400 earlier lines are not kept any more.");
+    for (let number = 1; number <= 250; number += 1) history.say({ kind: "log", data: { message: `line ${number}` } });
+    await settle();
+    expect(text("log-note")).toBe("2,400 earlier lines are not kept any more. Only the newest 200 lines are shown.");
     element.remove();
     await settle();
     expect(history.close).toHaveBeenCalledOnce();

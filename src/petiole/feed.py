@@ -58,7 +58,8 @@ class Reading:
     """The journal's answer to a read, all of one instant.
 
     `events` are the facts after the cursor, folded into `document` already. Not `recovered`: no events, and the document
-    is a snapshot. `more`: read again from `cursor` at once.
+    is a snapshot. `more`: read again from `cursor` at once. `start`: who asked without a cursor isn't recovered either, because
+    the facts up to there aren't kept any more, and gets those that are: `events` follow from it.
     """
 
     feed: str
@@ -67,6 +68,7 @@ class Reading:
     cursor: Cursor
     recovered: bool
     more: bool = False
+    start: Cursor | None = None
     _text: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def to_text(self) -> str:
@@ -74,9 +76,7 @@ class Reading:
         if self._text is None:
             events = ",".join(event.to_text() for event in self.events)
             before = _dump({"feed": self.feed, "document": self.document}).removesuffix("}")
-            after = _dump({"cursor": str(self.cursor), "recovered": self.recovered, "more": self.more}).removeprefix(
-                "{"
-            )
+            after = _dump(self._place()).removeprefix("{")
             object.__setattr__(self, "_text", f'{before},"events":[{events}],{after}')
         return cast(str, self._text)
 
@@ -85,10 +85,12 @@ class Reading:
             "feed": self.feed,
             "document": self.document,
             "events": [event.to_wire() for event in self.events],
-            "cursor": str(self.cursor),
-            "recovered": self.recovered,
-            "more": self.more,
+            **self._place(),
         }
+
+    def _place(self) -> Document:
+        start = {} if self.start is None else {"start": str(self.start)}
+        return {"cursor": str(self.cursor), "recovered": self.recovered, "more": self.more, **start}
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, JSON]) -> Reading:
@@ -99,6 +101,7 @@ class Reading:
             cursor=Cursor.parse(wire["cursor"]),
             recovered=wire["recovered"],
             more=wire["more"],
+            start=None if wire.get("start") is None else Cursor.parse(wire["start"]),
         )
 
 
@@ -213,13 +216,16 @@ class Reader:
     def answer(self, reading: Reading) -> list[Action]:
         """Take the journal's answer to the read that this reader asked for, or a reset that the relay sent."""
         actions: list[Action] = []
-        if self._fits(reading):
+        fits = self._fits(reading)
+        if not fits:
+            self.complete = False
+            kept = self._start_of(reading)
+            actions.append(Reset(kept or reading.cursor))
+            fits = kept is not None
+        if fits:
             for event in reading.events:
                 self.shown += 1
                 actions.append(Show(event))
-        else:
-            self.complete = False
-            actions.append(Reset(reading.cursor))
         self.cursor = reading.cursor
         if self._keep_document:
             self.document = reading.document
@@ -260,8 +266,18 @@ class Reader:
         if not reading.recovered:
             return False
         held = self.cursor or Cursor(reading.cursor.epoch, 0, 0, ZERO_CHAIN)
-        if reading.cursor.is_behind(held) or not follow(held, reading.events):
-            return False
-        last = reading.events[-1] if reading.events else None
-        facts, chain = (last.facts, last.chain) if last else (held.facts, held.chain)
-        return (facts, chain) == (reading.cursor.facts, reading.cursor.chain)
+        return not reading.cursor.is_behind(held) and _lead(held, reading)
+
+    def _start_of(self, reading: Reading) -> Cursor | None:
+        """Where a reader without a cursor begins whose first facts aren't kept any more, if this reading says it."""
+        start = reading.start if self.cursor is None and not reading.recovered else None
+        return start if start is not None and _lead(start, reading) else None
+
+
+def _lead(start: Cursor, reading: Reading) -> bool:
+    """Say whether a reading's facts lead from one place to its cursor."""
+    if not follow(start, reading.events):
+        return False
+    last = reading.events[-1] if reading.events else None
+    facts, chain = (last.facts, last.chain) if last else (start.facts, start.chain)
+    return start.epoch == reading.cursor.epoch and (facts, chain) == (reading.cursor.facts, reading.cursor.chain)

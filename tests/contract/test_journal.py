@@ -21,7 +21,7 @@ from petiole.events import (
     advance_chain,
     task_feed,
 )
-from petiole.feed import Reading, follow
+from petiole.feed import Read, Reader, Reading, Reset, Show, follow
 from petiole.journal.contract import (
     MAX_SILENT_ENDS,
     Busy,
@@ -388,9 +388,42 @@ class TestRetention:
             journal.append(FEED, line(str(number)))
         answer = reading(journal)
         assert not answer.recovered
-        assert answer.events == ()
         assert answer.cursor.facts == 11
         assert answer.document == {"state": "queued", "title": "Export"}
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 100])
+    def test_a_reader_without_a_cursor_gets_what_is_kept_and_how_many_came_before(self, backend, limit):
+        journal = backend.make(facts_kept=3)
+        opened(journal)
+        for number in range(10):
+            journal.append(FEED, line(str(number)))
+        journal.append(FEED, counter(5))
+        reader, shown, pages = Reader(FEED), [], 0
+        actions = reader.start()
+        while actions and isinstance(actions[-1], Read):
+            answer = reading(journal, reader.cursor, limit=limit)
+            pages += 1
+            actions = reader.answer(answer)
+            if pages == 1:
+                assert answer.start is not None
+                assert (answer.recovered, answer.start.facts) == (False, 8)
+                assert actions[0] == Reset(answer.start)
+                assert Reading.from_wire(json.loads(answer.to_text())) == answer
+            shown += [action.event.data["message"] for action in actions if isinstance(action, Show)]
+        assert shown == ["7", "8", "9"]
+        assert (reader.cursor, reader.shown, reader.complete) == (journal.snapshot(FEED).cursor, 3, False)
+
+    def test_a_reader_without_a_cursor_of_a_feed_that_was_opened_again_gets_how_many_came_before(self, journal):
+        claimed(journal)
+        last = stored(journal.append(FEED, line(), run=1, fact=2)).cursor
+        journal.forget(FEED)
+        execution = {"run": 1, "delivery": "delivery-1", "retries": 0, "fact": 2, "worker": WORKER, "lease": LONG}
+        journal.rebase(FEED, owner=OWNER, last=last, document={"state": "running"}, **execution)
+        answer = reading(journal)
+        assert (answer.recovered, answer.events, answer.start.facts) == (False, (), last.facts)
+        stored(journal.append(FEED, line("after"), run=1, fact=3))
+        answer = reading(journal)
+        assert ([event.facts for event in answer.events], answer.start.chain) == ([last.facts + 1], last.chain)
 
     def test_a_finished_feed_is_forgotten_after_its_time(self, server_backend):
         journal = server_backend.make(kept_for=0.05)

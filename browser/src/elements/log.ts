@@ -2,7 +2,7 @@
 
 import type { Event } from "../events.js";
 import { describeFact, type Line } from "../facts.js";
-import { formatClock } from "../format.js";
+import { formatClock, formatNumber } from "../format.js";
 import type { TaskView } from "../view.js";
 import { fill, make } from "./nodes.js";
 
@@ -22,6 +22,8 @@ export class Log {
   #source: TaskView | null = null;
   #waiting: (Line & { readonly at: number })[] = [];
   #drawing = false;
+  /** How many facts came before the first one that this log could have. */
+  #missed = 0;
   #locale = "en";
 
   constructor() {
@@ -41,6 +43,7 @@ export class Log {
     this.#view?.close();
     this.#view = null;
     this.#source = view;
+    this.#missed = 0;
     this.#clear("Reading…");
     this.#open();
   }
@@ -51,7 +54,10 @@ export class Log {
     const view = this.#source.history();
     this.#view = view;
     view.on("event", (event) => this.#take(event));
-    view.on("reset", () => this.#clear("Earlier lines are not kept any more."));
+    view.on("reset", (_document, missed) => {
+      this.#missed = missed;
+      this.#clear(this.#left(false));
+    });
     view.on("read", () => this.#draw());
     view.on("refused", ({ title, detail }) => this.#say(detail ?? title));
   }
@@ -61,7 +67,7 @@ export class Log {
     this.#waiting.push({ ...describeFact(event, this.#locale), at: event.at });
     if (this.#waiting.length > KEPT) {
       this.#waiting.shift();
-      this.#say(LEFT_OUT);
+      this.#say(this.#left(true));
     }
     this.#draw();
   }
@@ -78,7 +84,7 @@ export class Log {
       this.#waiting = [];
       while (this.#list.childElementCount > KEPT) {
         this.#list.firstElementChild?.remove();
-        this.#say(LEFT_OUT);
+        this.#say(this.#left(true));
       }
       if (atEnd) scroll.scrollTop = scroll.scrollHeight;
     });
@@ -97,6 +103,12 @@ export class Log {
     return row;
   }
 
+  /** What isn't shown: lines that aren't kept any more, and those that would be too many. */
+  #left(many: boolean): string {
+    const missed = this.#missed > 0 ? `${formatNumber(this.#missed, this.#locale)} earlier lines are not kept any more.` : "";
+    return [missed, many ? `Only the newest ${KEPT} lines are shown.` : ""].filter(Boolean).join(" ");
+  }
+
   #clear(note: string): void {
     this.#waiting = [];
     this.#list.replaceChildren();
@@ -108,5 +120,4 @@ export class Log {
   }
 }
 
-const LEFT_OUT = `Only the newest ${KEPT} lines are shown.`;
 const PREFIX = { warning: "⚠ ", error: "✕ " } as const;

@@ -218,7 +218,8 @@ class Journal(Protocol):
 
         An inbox is never unknown: one that nothing has come into is empty, stands at `INBOX_START` and takes no room.
 
-        Not recovered: the cursor's epoch, numbers or chain aren't this feed's, or the facts after it were trimmed.
+        Not recovered: the cursor's epoch, numbers or chain aren't this feed's, or the facts after it were trimmed. Without a
+        cursor the first facts may have been: then the reading has its `start`, and the facts that are kept.
         """
         ...
 

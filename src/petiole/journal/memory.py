@@ -59,6 +59,8 @@ class _Feed:
     chain: str = ZERO_CHAIN
     document: Document = field(default_factory=dict)
     kept: list[tuple[Event, int]] = field(default_factory=list)
+    # The chain before the first of those.
+    before: str = ZERO_CHAIN
     run: int = 0
     fact: int = 0
     counter: int = 0
@@ -166,8 +168,9 @@ class MemoryJournal:
             kept = self._feeds.get(feed)
             if kept is None or kept.removed:
                 return read_unknown(feed, cursor)
-            held = cursor or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
             first = kept.facts - len(kept.kept) + 1
+            start = Cursor(kept.epoch, 0, first - 1, kept.before) if cursor is None and first > 1 else None
+            held = cursor or start or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
             after = [event for event, _ in kept.kept if event.facts > held.facts][:limit]
             recovered = (
                 not kept.cursor.is_behind(held)
@@ -177,7 +180,13 @@ class MemoryJournal:
             events = tuple(after) if recovered else ()
             more = bool(events) and events[-1].facts < kept.facts
             return Reading(
-                feed, _copy(kept.document), events, events[-1].cursor if more else kept.cursor, recovered, more
+                feed,
+                _copy(kept.document),
+                events,
+                events[-1].cursor if more else kept.cursor,
+                recovered and start is None,
+                more,
+                start,
             )
 
     def claim(
@@ -299,6 +308,7 @@ class MemoryJournal:
                 seq=last.seq,
                 facts=last.facts,
                 chain=last.chain,
+                before=last.chain,
                 document=_copy(document),
                 run=run,
                 delivery=delivery,
@@ -491,7 +501,7 @@ class MemoryJournal:
                 len(kept.kept) > self._settings.facts_kept
                 or sum(size for _, size in kept.kept) > self._settings.bytes_kept
             ):
-                kept.kept.pop(0)
+                kept.before = kept.kept.pop(0)[0].chain
         if states.is_terminal(draft.state):
             self._pend(feed)
         self._ring(feed, text)

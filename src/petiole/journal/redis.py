@@ -147,13 +147,14 @@ class RedisJournal:
             return read_unknown(feed, cursor)
         head = cursor_of(reply)
         recovered = reply[4] == 1
+        start = Cursor(head.epoch, 0, int(reply[8][0]), reply[8][1].decode()) if reply[8] else None
         try:
             events = tuple(Event.from_text(text) for text in reply[7])
         except InvalidEvent as error:
             # Set aside as a whole: a reader that can't be told every fact is told so, and gets the document.
             log.error("fact_unreadable", extra={"feed": feed, "error": str(error)})
-            recovered, events = False, ()
-        more = recovered and bool(events) and events[-1].facts < head.facts
+            recovered, events, start = False, (), None
+        more = bool(events) and events[-1].facts < head.facts
         return Reading(
             feed=feed,
             document=document_of(reply[6]),
@@ -161,6 +162,7 @@ class RedisJournal:
             cursor=events[-1].cursor if more else head,
             recovered=recovered,
             more=more,
+            start=start,
         )
 
     def claim(

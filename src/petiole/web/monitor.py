@@ -122,7 +122,7 @@ def answer_events(petiole: Petiole, snapshot: Snapshot, *, gone: str) -> Respons
     reading = petiole.journal.read(snapshot.feed, cursor, limit=petiole.settings.read_limit)
     if reading is None:
         raise not_found()
-    if not reading.recovered:
+    if not reading.recovered and reading.start is None:
         raise Problem(
             HTTPStatus.GONE,
             "Gone",

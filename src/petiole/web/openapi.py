@@ -193,7 +193,8 @@ def _schemas() -> dict[str, Any]:
                 "cursor": cursor,
                 "recovered": {"type": "boolean"},
                 "more": {"type": "boolean"},
-            }
+            },
+            start=cursor,
         ),
         "Event": _object(
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from petiole.errors import Unavailable
@@ -71,10 +72,13 @@ def stream(
 
 
 def _said(reading: Reading, before: Cursor | None) -> Iterator[str]:
-    if not reading.recovered:
-        yield _block("reset", reading.cursor, reading.to_wire())
-        return
     last = before
+    if not reading.recovered:
+        # Without its facts: those that are kept come one by one, as all others.
+        last = reading.start or reading.cursor
+        yield _block("reset", last, replace(reading, events=(), cursor=last, more=False).to_wire())
+        if reading.start is None:
+            return
     for event in reading.events:
         last = event.cursor
         yield _block(event.kind, last, event.to_wire())

@@ -143,7 +143,7 @@ class SqlJournal:
             if row is None or row.removed:
                 return None
             kept = Feed(**row._mapping)
-            after = cursor.facts if cursor else 0
+            after = cursor.facts if cursor else kept.first - 1
             if after >= kept.facts or after + 1 < kept.first:
                 return kept, ()
             facts = schema.facts.c
@@ -155,7 +155,10 @@ class SqlJournal:
         if answer is None:
             return read_unknown(feed, cursor)
         kept, found = answer
-        held = cursor or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
+        start = None
+        if cursor is None and kept.first > 1:
+            start = Cursor(kept.epoch, 0, kept.first - 1, found[0][0] if found else kept.chain)
+        held = cursor or start or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
         recovered = (
             not kept.cursor.is_behind(held)
             and held.facts + 1 >= kept.first
@@ -167,9 +170,10 @@ class SqlJournal:
         except InvalidEvent as error:
             # Set aside as a whole: a reader that can't be told every fact is told so, and gets the document.
             log.error("fact_unreadable", extra={"feed": feed, "error": str(error)})
-            recovered = False
+            recovered, start = False, None
         more = bool(events) and events[-1].facts < kept.facts
-        return Reading(feed, kept.fields, events, events[-1].cursor if more else kept.cursor, recovered, more)
+        place = events[-1].cursor if more else kept.cursor
+        return Reading(feed, kept.fields, events, place, recovered and start is None, more, start)
 
     def claim(
         self,
