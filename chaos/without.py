@@ -19,6 +19,7 @@ from petiole.exports.temporary import TemporaryFile
 from petiole.journal.contract import Busy, Claimed, Closed, Stored
 from petiole.journal.redis import RedisJournal
 from petiole.journal.scripts import Limits, Script, Scripts
+from petiole.loop import Loop
 from petiole.settings import Settings, is_redis
 from petiole.web import monitor, reaper
 from petiole.web.extension import Petiole
@@ -27,9 +28,9 @@ from petiole.web.reaper import Reaper, Verdict
 from petiole.web.relay import Relay
 from petiole.web.rights import Rights
 from petiole.web.window import Window
-from petiole.worker.lifecycle import Lifecycle
 from petiole.worker.outbox import Outbox
 from petiole.worker.run import Run
+from petiole.worker.verdicts import Verdicts
 
 
 def switch_off(names: str | None = None) -> None:
@@ -191,10 +192,10 @@ def _passing() -> None:
 def _on_failure() -> None:
     """Nobody speaks for a pool child that has died."""
 
-    def silent(self: Lifecycle, **_: Any) -> None:
+    def silent(self: Verdicts, **_: Any) -> None:
         pass
 
-    _put(Lifecycle, "_on_failure", silent)
+    _put(Verdicts, "_on_failure", silent)
 
 
 def _reaper() -> None:
@@ -204,6 +205,23 @@ def _reaper() -> None:
         pass
 
     _put(Reaper, "run", sleep_in)
+
+
+def _supervised() -> None:
+    """Whatever a turn raises ends its loop, and what one feed raises ends the look at all of them."""
+
+    def unsupervised(self: Loop) -> None:
+        while not self.closed.is_set():
+            self.closed.wait(self._turn())
+
+    def look(self: Reaper) -> None:
+        for expired in self._journal.expired(limit=reaper.AT_ONCE):
+            snapshot = self._journal.snapshot(expired.feed)
+            if snapshot is not None:
+                self._speak_for(expired, snapshot)
+
+    _put(Loop, "run", unsupervised)
+    _put(Reaper, "look", look)
 
 
 def _mark() -> None:
@@ -423,6 +441,7 @@ SWITCHES = {
     "set_aside": _set_aside,
     "silent_ends": _silent_ends,
     "stays_whole": _stays_whole,
+    "supervised": _supervised,
     "trust": _trust,
     "unlink": _unlink,
     "window": _window,

@@ -6,6 +6,7 @@ import random
 import time
 
 import redis
+import requests
 
 from chaos.backbones import BACKBONES
 from chaos.scenarios.scenario import Load, Scenario
@@ -156,6 +157,46 @@ def was_refused(system: System) -> list[str]:
     return [] if refused == ["OOM", "MISCONF"] else [f"the server refused with {refused}, not with OOM and MISCONF"]
 
 
+# What providers and servers answer for seconds, on no list: of a limit, of a restart, of a fail-over.
+REFUSALS = (
+    b"-ERR max requests limit exceeded. Limit: 500000, Usage: 500000.\r\n",
+    b"-LOADING Redis is loading the dataset in memory\r\n",
+    b"-READONLY You can't write against a read only replica.\r\n",
+)
+
+
+def refuse_all(system: System, _random: random.Random) -> str:
+    """Refuse each side in turn whatever it asks, each time with other words; and then both, by rights that are gone."""
+    refused_for = 5.0 if system.full else 2.0
+    time.sleep(0.5)
+    for words in REFUSALS:
+        for side in (system.worker_side, system.web_side):
+            side.faults.answer = words
+            time.sleep(refused_for / 2)
+            if side is system.web_side:
+                system.noted.setdefault("not_ready", []).append(requests.get(_ready(system), timeout=5).status_code)
+            time.sleep(refused_for / 2)
+            side.faults.answer = None
+    server = system.redis()
+    server.acl_setuser("default", enabled=True, commands=["-evalsha", "-eval"])
+    time.sleep(refused_for)
+    server.acl_setuser("default", enabled=True, categories=["+@all"])
+    return f"each side refused {len(REFUSALS)} times for {refused_for:g} s, both once"
+
+
+def readiness_says_it(system: System) -> list[str]:
+    found = [f"readiness answered {system.noted['not_ready']} while it was refused"]
+    found = found if set(system.noted["not_ready"]) != {503} else []
+    answer = requests.get(_ready(system), timeout=5)
+    if (answer.status_code, answer.json()) != (200, {"ready": True}):
+        found.append(f"readiness answers {answer.status_code} {answer.text} afterwards")
+    return found
+
+
+def _ready(system: System) -> str:
+    return f"{system.url()}/petiole/ready"
+
+
 def lose_replies(system: System, rng: random.Random) -> str:
     system.worker_side.faults.cut = lambda: rng.random() < 0.02
     return "2 % of the writers' replies lost"
@@ -218,6 +259,15 @@ SCENARIOS = (
         required="treated as away; the end arrives",
         check=was_refused,
         load=Load(facts=300),
+    ),
+    Scenario(
+        41,
+        "the journal refuses with words on no list",
+        refuse_all,
+        "passing",
+        required="0 lost, not ready meanwhile, all of it runs afterwards",
+        check=readiness_says_it,
+        load=Load(facts=450),
     ),
     Scenario(
         20, "replies of an append lost", lose_replies, "numbers", required="one entry for each fact", on=BACKBONES

@@ -13,6 +13,7 @@ from typing import Any
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.waiting import wait_until
+from petiole.events import Draft, task_feed
 
 SHOWN_WITHIN = 2.0
 STALLED_WITHIN = 10.0
@@ -48,6 +49,22 @@ def kill_worker(system: System, _random: random.Random) -> str:
     with suppress(TimeoutError):
         wait_until(lambda: all(browser.views[task].receipt for task in victims), what="they are lost", timeout=most + 5)
     return f"one worker with {len(victims)} tasks"
+
+
+def spoil_a_feed_and_kill_a_worker(system: System, random: random.Random) -> str:
+    """Leave feeds of which nothing can be read to the reaper, each spoiled in another way, and kill a worker."""
+    journal = system.backbone.open_journal()
+    for number in range(3):
+        feed = task_feed(f"spoiled-{number}")
+        journal.open(feed, owner="nobody", draft=Draft("state", {"state": "queued"}))
+        journal.claim(feed, Draft("state", {"state": "running"}), worker="w", delivery="d", retries=0, lease=0.1)
+        [key] = system.redis().keys(f"*{feed}:{'meta' if number == 0 else 'document'}")
+        if number == 2:
+            system.redis().hset(key, "state", "{")
+        else:
+            system.redis().set(key, "spoiled")
+    journal.close()
+    return f"3 spoiled feeds, {kill_worker(system, random)}"
 
 
 def death_is_resolved(system: System) -> list[str]:
@@ -188,6 +205,17 @@ SCENARIOS = (
         kill_worker,
         "reaper",
         required=f"stalled within 10 s, lost {LOST_AFTER} s later (`--full`: within 40 s)",
+        check=death_is_resolved,
+        load=Load(facts=250),
+        settings={"PETIOLE_LOST_AFTER": str(LOST_AFTER)},
+        full_settings={"PETIOLE_LOST_AFTER": "30"},
+    ),
+    Scenario(
+        44,
+        "feeds that can't be read, and a worker killed",
+        spoil_a_feed_and_kill_a_worker,
+        "supervised",
+        required="all other tasks resolved in time",
         check=death_is_resolved,
         load=Load(facts=250),
         settings={"PETIOLE_LOST_AFTER": str(LOST_AFTER)},
