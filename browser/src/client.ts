@@ -73,7 +73,8 @@ export class TaskClient {
       prefix: (options.prefix ?? "/petiole").replace(/\/+$/, ""),
       answerWithin: this.#timing.answerWithin,
     });
-    const link = new Link({ origin, path: options.path ?? "/socket.io", timing: this.#timing, random });
+    const expects = (): boolean => [...this.#views].some((view) => view.feed.startsWith("task:") && !view.ended);
+    const link = new Link({ origin, path: options.path ?? "/socket.io", timing: this.#timing, random, expects });
     this.#link = link;
     this.#server = {
       get link() {

@@ -34,8 +34,12 @@ export interface LinkOptions {
   readonly path: string;
   readonly timing: Timing;
   readonly random: () => number;
+  /** Whether news may come at any moment, so that a silence is doubted. */
+  readonly expects: () => boolean;
 }
 
+/** A feed that nobody watches: to stop watching it changes nothing, and any server acknowledges it. */
+const NOTHING = "task:-";
 const NAMESPACE = "/petiole";
 /** Milliseconds that a page may be hidden before the link is doubted when the page is seen again. */
 const HIDDEN_FOR_LONG = 15_000;
@@ -45,6 +49,8 @@ export class Link {
   readonly #events = new Emitter<LinkEvents>();
   readonly #retry = new Timer();
   readonly #away = new Timer();
+  readonly #pulse = new Timer();
+  #heardAt = 0;
   #socket: Socket | null = null;
   #failures = 0;
   /** How many seconds the server wants to be left alone for, once. */
@@ -122,6 +128,7 @@ export class Link {
     this.#socket = null;
     this.#retry.clear();
     this.#away.clear();
+    this.#pulse.clear();
     this.#listen("removeEventListener");
     this.#fallback = this.#polled = this.#doubted = this.#cut = false;
     this.#failures = this.#asked = 0;
@@ -174,6 +181,8 @@ export class Link {
     this.#fallback = this.#polled = this.#doubted = false;
     this.#retry.clear();
     this.#away.clear();
+    this.#heardAt = Date.now();
+    this.#lookAgain();
     this.#update();
     this.#events.emit("connect");
   }
@@ -219,7 +228,33 @@ export class Link {
     this.#events.emit(name, wire);
   }
 
+  #lookAgain(): void {
+    this.#pulse.set(this.#options.timing.silentAfter / 4, () => void this.#look());
+  }
+
+  /**
+   * Doubt a connection on which nothing has come for a while: one that is half open looks like one on which nothing happens, and
+   * Socket.IO's own heartbeat notices only after most of a minute.
+   */
+  async #look(): Promise<void> {
+    const socket = this.#socket;
+    const { silentAfter, aliveWithin } = this.#options.timing;
+    if (!socket?.connected) return;
+    if (Date.now() - this.#heardAt >= silentAfter * 1000 && this.#options.expects()) {
+      try {
+        await socket.timeout(aliveWithin * 1000).emitWithAck("unwatch", { feed: NOTHING });
+      } catch {
+        if (this.#socket === socket && socket.connected) this.restart();
+        return;
+      }
+      if (this.#socket !== socket || !socket.connected) return;
+      this.#believe();
+    }
+    this.#lookAgain();
+  }
+
   #believe(): void {
+    this.#heardAt = Date.now();
     this.#doubted = false;
     this.#update();
   }

@@ -13,6 +13,10 @@ export interface Timing {
   readonly pollEvery: number;
   /** How long an acknowledgement or an HTTP answer may take. */
   readonly answerWithin: number;
+  /** After how long a silence the server is asked for a sign of life while a watched task runs. */
+  readonly silentAfter: number;
+  /** How long that sign may take. */
+  readonly aliveWithin: number;
   /** How long acknowledgements are collected, so that many make one message. */
   readonly collectFor: number;
   /** How long the connection is kept when nothing is watched any more. */
@@ -26,6 +30,8 @@ export const DEFAULT_TIMING: Timing = {
   fallbackAfter: 5,
   pollEvery: 3,
   answerWithin: 5,
+  silentAfter: 4,
+  aliveWithin: 4,
   collectFor: 0.2,
   idleAfter: 5,
 };

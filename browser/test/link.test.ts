@@ -126,3 +126,42 @@ test("waking up mends no cut cable", async () => {
   expect(Date.now() - began).toBeGreaterThan(450);
   expect(states).toEqual(["reconnecting", "live"]);
 });
+
+test("a connection that is half open is noticed while the task runs, and what was missed is read on a new one", async () => {
+  client.close();
+  const timing = { reconnectFirst: 0.05, fallbackAfter: 60, answerWithin: 5, silentAfter: 0.2, aliveWithin: 0.2 };
+  client = new TaskClient({ url: server.url, random: () => 1, timing });
+  const states: string[] = [];
+  client.on("link", (state) => states.push(state));
+  const view = client.watch("1");
+  await vi.waitFor(() => expect(view.cursor).not.toBeNull(), WITHIN);
+  const before = server.connections;
+  server.halfOpen = true;
+  server.ring(server.journal("task:1").fact("log"), server.journal("task:1").fact("log"));
+  const began = Date.now();
+  await vi.waitFor(() => expect(client.link).toBe("reconnecting"), WITHIN);
+  expect(Date.now() - began).toBeLessThan(1500);
+  server.halfOpen = false;
+  await vi.waitFor(() => expect(view.receipt.facts).toBe(3), WITHIN);
+  expect(client.link).toBe("live");
+  expect(states).toEqual(["live", "reconnecting", "live"]);
+  expect(server.connections).toBe(before);
+});
+
+test("a silent connection on which nothing is wrong stays, and who only waits for nothing isn't asked", async () => {
+  client.close();
+  const timing = { reconnectFirst: 0.05, fallbackAfter: 60, answerWithin: 5, silentAfter: 0.1, aliveWithin: 1 };
+  client = new TaskClient({ url: server.url, random: () => 1, timing });
+  const states: string[] = [];
+  client.on("link", (state) => states.push(state));
+  const view = client.watch("1");
+  const questions = (): number => server.unwatched.filter((feed) => feed === "task:-").length;
+  await vi.waitFor(() => expect(questions()).toBeGreaterThan(3), WITHIN);
+  expect(states).toEqual(["live"]);
+  expect(server.watches.length).toBe(2);
+  server.ring(server.journal("task:1").state("running"), server.journal("task:1").state("succeeded"));
+  await vi.waitFor(() => expect(view.ended).toBe(true), WITHIN);
+  const asked = questions();
+  await new Promise((done) => setTimeout(done, 400)); // several silences
+  expect(questions()).toBe(asked);
+});

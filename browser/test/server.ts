@@ -30,6 +30,8 @@ export class TestServer {
   lose = 0;
   /** Lever: watches that stay without an acknowledgement. */
   deaf = 0;
+  /** Lever: nothing goes out any more, and the connections stay open: a cable that was cut further away. */
+  halfOpen = false;
   /** Lever: acknowledgements of notices that are taken, and whose answers are lost. */
   mute = 0;
   /** Lever: what the next acknowledgements of notices are refused with. */
@@ -77,7 +79,7 @@ export class TestServer {
   ring(...events: Event[]): void {
     for (const event of events) {
       if (this.lose > 0) this.lose -= 1;
-      else this.#io.of("/petiole").to(event.feed).emit("event", event);
+      else if (!this.halfOpen) this.#io.of("/petiole").to(event.feed).emit("event", event);
     }
   }
 
@@ -120,6 +122,7 @@ export class TestServer {
   #greet(socket: Socket): void {
     socket.on("watch", (asked: { feed: string; cursor?: string; token?: string }, acknowledge: (answer: object) => void) => {
       this.watches.push(asked);
+      if (this.halfOpen) return;
       if (this.deaf > 0) {
         this.deaf -= 1;
         return;
@@ -136,6 +139,7 @@ export class TestServer {
       setTimeout(() => acknowledge(answer), this.delay);
     });
     socket.on("unwatch", ({ feed }: { feed: string }, acknowledge: (answer: object) => void) => {
+      if (this.halfOpen) return;
       this.unwatched.push(feed);
       void socket.leave(feed);
       acknowledge({});
