@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from celery import Celery
+from celery import Celery, Task
 
 from petiole import state as states
 from petiole.dispatch.tracking import Tracking
-from petiole.errors import PetioleError, Refusal, Unavailable
+from petiole.errors import PetioleError, Refusal, TaskFailure, Unavailable
 from petiole.events import Draft, task_feed
 from petiole.journal.memory import MemoryJournal
+from petiole.outcome import outcome
 from petiole.web.reaper import AT_ONCE, Reaper, verdict
 
 ID = "11111111-2222-4333-8444-555555555555"
@@ -192,6 +193,9 @@ def state_of(tracking: Tracking, feed: str) -> str:
     return str(snapshot.document["state"])
 
 
+def say() -> None: ...
+
+
 class Unprintable(Exception):
     def __str__(self) -> str:
         raise ValueError("no words")
@@ -261,7 +265,7 @@ def test_a_feed_that_alone_cannot_be_read_for_a_minute_is_ended(tracking, clock,
     [
         "redis://127.0.0.1:1/0",  # away
         "nowhere+installed://",  # not there
-        "cache+memory://",  # what is in it can't be read
+        "cache+memory://",  # what is in it is of a serializer that isn't accepted
     ],
 )
 def test_a_result_that_cannot_be_read_is_waited_for_a_minute_and_then_the_verdict_is_given(
@@ -271,8 +275,7 @@ def test_a_result_that_cannot_be_read_is_waited_for_a_minute_and_then_the_verdic
     app.conf.result_backend_transport_options = {"retry_policy": {"max_retries": 0}}
     tracking.celery_app = app
     if backend.startswith("cache"):
-        app.backend.forget(ID)
-        app.backend.store_result(ID, {"words": "of its own"}, "FAILURE")
+        app.backend.set(app.backend.get_key_for_task(ID), "not of any serializer")
     stalled(tracking, clock, acknowledged="early")
     reaper = Reaper(tracking, clock=clock)
     reaper.look()
@@ -289,6 +292,53 @@ def test_a_result_that_cannot_be_read_is_waited_for_a_minute_and_then_the_verdic
     assert len([record for record in caplog.records if record.message == "verdict_postponed"]) == 1
     if backend.startswith("cache"):
         app.backend.forget(ID)
+
+
+def test_a_failure_in_words_of_its_own_is_known_as_a_failure(tracking, clock):
+    stalled(tracking, clock, acknowledged="early")
+    tracking.celery_app.backend.store_result(ID, {"words": "of its own"}, "FAILURE")
+    reaper = Reaper(tracking, clock=clock)
+    reaper.look()
+    clock.now += tracking.settings.lost_after + 1
+    reaper.look()
+    assert document(tracking)["state"] == "failed"
+    assert document(tracking)["reason"] == "The task stopped on an unexpected error."
+    tracking.celery_app.backend.forget(ID)
+
+
+def test_an_error_without_words_has_an_outcome(tracking):
+    class Silent(TaskFailure):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    patch = outcome("FAILURE", Silent(), task_id=ID, now=1)
+    assert patch["reason"] == "The task stopped on an error that can't be shown (Silent)."
+
+
+def test_a_start_whose_result_backend_is_away_is_refused_and_leaves_no_task(make_settings):
+    app = Celery("start-test", broker="memory://", backend="redis://127.0.0.1:1/0")
+    app.conf.result_backend_transport_options = {"retry_policy": {"max_retries": 1, "interval_start": 0}}
+    made = Tracking(app, make_settings())
+    made.journal = MemoryJournal(made.settings)
+    app.task(name="say")(say)
+    with pytest.raises(Unavailable, match="Nothing was started"):
+        made.start("say", owner="ann")
+    assert made.journal.list("ann", limit=10)[0] == []
+    assert made.journal.expired(limit=10) == []
+
+
+def test_a_task_class_that_raises_when_it_is_published_leaves_no_task(make_settings):
+    class Once(Task):
+        def apply_async(self, *_args: object, **_options: object) -> None:
+            raise LookupError("It runs already.")
+
+    app = Celery("start-test", broker="memory://", backend="cache+memory://")
+    made = Tracking(app, make_settings())
+    made.journal = MemoryJournal(made.settings)
+    task = app.task(name="say", base=Once)(say)
+    with pytest.raises(LookupError):
+        made.start(task, owner="ann")
+    assert made.journal.list("ann", limit=10)[0] == []
 
 
 def test_what_lost_its_message_with_the_data_is_not_sent_and_ends_as_lost(tracking, clock):

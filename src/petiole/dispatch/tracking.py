@@ -114,7 +114,7 @@ class Tracking:
         except Exception as error:
             # The result backend is told before the broker, and a task's class publishes as it likes.
             self._take_back(feed, self.journal.remove)
-            if isinstance(error, getattr(self.celery_app.backend, "connection_errors", ())):
+            if _is_of_the_backend(error, self.celery_app.backend):
                 raise Unavailable(
                     f"The result backend didn't answer ({error}). Nothing was started; try again."
                 ) from error
@@ -184,7 +184,13 @@ class Tracking:
         try:
             meta = backend.get_task_meta(task_id)
         except Exception as error:
-            raise Unavailable(f"Celery's result backend doesn't answer ({error}). Start it, or unset it.") from error
+            # `update_state("FAILURE", meta=…)` leaves a record that its own reader can't read; that it failed stands there.
+            status = _status_in(backend, task_id)
+            if status is None:
+                raise Unavailable(
+                    f"Celery's result backend doesn't answer ({error!r}). Start it, or unset it."
+                ) from error
+            return outcome(status, None, task_id=task_id, now=now_ms())
         return outcome(meta.get("status"), meta.get("result"), task_id=task_id, now=now_ms())
 
     def _confirm(self, feed: str) -> None:
@@ -200,6 +206,21 @@ class Tracking:
         except Unavailable as error:
             # Its lease ends by itself, and then it is concluded.
             log.warning("feed_not_forgotten", extra={"feed": feed, "error": str(error)})
+
+
+def _is_of_the_backend(error: Exception, backend: Any) -> bool:
+    """Say whether a publish has failed at the result backend; where Celery gives up reaching it, it says so in words only."""
+    gave_up = isinstance(error, RuntimeError) and "result store" in str(error)
+    return gave_up or isinstance(error, getattr(backend, "connection_errors", ()))
+
+
+def _status_in(backend: Any, task_id: str) -> str | None:
+    """Return the bare status in a result that can't be read as a whole, if the backend keeps results under keys."""
+    try:
+        status = backend.decode(backend.get(backend.get_key_for_task(task_id)))["status"]
+    except Exception:  # noqa: BLE001 (asked after another error, which is the one that is told)
+        return None
+    return str(status)
 
 
 def track_app(celery_app: Celery, settings: Settings | None = None) -> Tracking:
