@@ -244,6 +244,7 @@ class TestRings:
         journal.claim(FEED, Draft("state", {"state": "running"}), worker="w", delivery="d", retries=0, lease=0.001)
         journal.append(FEED, Draft("counter", progress={"completed": 1}), run=1, fact=1, counter=1)
         journal.append(FEED, Draft("log", data={"message": "x"}), run=1, fact=2)
+        journal.renew("w", [FEED], lease=0.001)  # what the run has said has prolonged it
         wait_until(lambda: journal.heads([FEED])[FEED].lease_left < 0, SOON, "the lease has ended")
         journal.conclude(FEED, 1, Draft("state", {"state": "stalled"}), lease=60)
         journal.cancel(

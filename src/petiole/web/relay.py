@@ -177,6 +177,9 @@ class Relay:
             if self._started:
                 return
             self._started = True
+        # The first watcher's own read comes before the first comparison.
+        self._next_probe = self._clock()
+        self._next_turn = self._next_probe + self._tick
         for loop in self.loops:
             self._spawn(loop.run)
 
