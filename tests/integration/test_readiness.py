@@ -20,7 +20,7 @@ import requests
 from petiole.bus.redis import RedisBus
 from petiole.client import Refused
 from petiole.errors import Unavailable
-from petiole.events import Draft, Event, task_feed
+from petiole.events import Draft, Event, inbox_feed, task_feed
 from petiole.feed import Reader, Reading
 from petiole.journal.contract import Gone
 from petiole.journal.redis import RedisJournal
@@ -268,4 +268,29 @@ def test_a_task_that_its_writer_opens_again_is_not_called_unknown(
     wait_until(lambda: gone, 5, "the other one is said to be unknown")
     wait_until(lambda: not relay._unknown_since, 5, "nobody is waited for")
     assert gone == [(lost, Gone.UNKNOWN)]
+    relay.close()
+
+
+def test_an_inbox_that_the_journal_has_lost_is_empty(
+    own_redis: RedisServer, make_settings: Callable[..., Settings]
+) -> None:
+    settings = make_settings(own_redis.url, head_check=0.2, heartbeat=0.2)
+    journal = RedisJournal(settings)
+    said: list[tuple[str, dict[str, Any]]] = []
+    gone: list[str] = []
+    relay = Relay(
+        journal,
+        RedisBus(settings),
+        settings,
+        emit=lambda name, text, *, feed: said.append((name, json.loads(text))),
+        spawn=lambda target, *args: threading.Thread(target=target, args=args, daemon=True).start(),
+        gone=lambda feed, _why: gone.append(feed),
+    )
+    journal.notify("ann", key=task_feed("a"), notice={"title": "A task", "state": "succeeded"})
+    relay.watch(inbox_feed("ann"), None)
+    with own_redis.client() as client:
+        client.flushall()
+    wait_until(lambda: [name for name, _ in said] == ["reset"], 5, "its pages are reset")
+    assert said[0][1]["document"]["unread"] == 0
+    assert gone == []
     relay.close()
