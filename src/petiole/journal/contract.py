@@ -397,6 +397,11 @@ def empty_inbox() -> Document:
     return {"unread": 0, "earlier": 0}
 
 
+def standing_of_unknown(feed: str) -> Cursor | Gone:
+    """Return where a feed stands that a journal doesn't know: an inbox that nothing has come into is empty."""
+    return INBOX_START if feed.startswith("user:") else Gone.UNKNOWN
+
+
 def read_unknown(feed: str, cursor: Cursor | None) -> Reading | None:
     """Return what `read` does of a feed that isn't there: an inbox is empty, all else is unknown."""
     if not feed.startswith("user:"):

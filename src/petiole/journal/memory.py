@@ -45,6 +45,7 @@ from petiole.journal.contract import (
     Stored,
     encode_notice,
     read_unknown,
+    standing_of_unknown,
 )
 from petiole.settings import Settings
 
@@ -355,7 +356,7 @@ class MemoryJournal:
 
     def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
         with self._lock:
-            found = {feed: _standing(self._feeds.get(feed)) for feed in known}
+            found = {feed: _standing(feed, self._feeds.get(feed)) for feed in known}
             return {feed: standing for feed, standing in found.items() if standing != known[feed]}
 
     def snapshot(self, feed: str) -> Snapshot | None:
@@ -519,9 +520,9 @@ def _held(kept: _Feed | None, *, valid: bool) -> Held:
     return Held(valid, kept.cancel, kept.state == states.STALLED, kept.force)
 
 
-def _standing(kept: _Feed | None) -> Cursor | Gone:
+def _standing(feed: str, kept: _Feed | None) -> Cursor | Gone:
     if kept is None:
-        return Gone.UNKNOWN
+        return standing_of_unknown(feed)
     return Gone.REMOVED if kept.removed else kept.cursor
 
 

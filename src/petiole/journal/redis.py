@@ -50,6 +50,7 @@ from petiole.journal.contract import (
     Stored,
     encode_notice,
     read_unknown,
+    standing_of_unknown,
 )
 from petiole.journal.inspection import inspect
 from petiole.journal.redis_replies import BegunAppend, appended_of, cursor_of, document_of, held_of
@@ -303,11 +304,15 @@ class RedisJournal:
         moved: dict[str, Cursor | Gone] = {}
         for group, answer in zip(groups, self._together(*steps), strict=True):
             for number, *values in answer:
+                feed = group[number - 1]
                 try:
-                    standing = (cursor_of(values) if values[4] else Gone.REMOVED) if values else Gone.UNKNOWN
+                    standing = (
+                        (cursor_of(values) if values[4] else Gone.REMOVED) if values else standing_of_unknown(feed)
+                    )
                 except Refusal:
                     standing = Gone.UNKNOWN  # as in `heads`
-                moved[group[number - 1]] = standing
+                if standing != known[feed]:
+                    moved[feed] = standing
         return moved
 
     def snapshot(self, feed: str) -> Snapshot | None:

@@ -20,7 +20,7 @@ from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.events import COUNTER, Cursor, Draft, Event, Rung, partition
 from petiole.feed import Action, Read, Reader, Reading, Reset, Show
 from petiole.journal import Journal
-from petiole.journal.contract import INBOX_START, Gone, Snapshot
+from petiole.journal.contract import Gone, Snapshot
 from petiole.loop import Loop
 from petiole.settings import Settings
 from petiole.web.reads import SharedReads
@@ -344,9 +344,6 @@ class Relay:
         for feed in watched:
             self._silence.ask(feed)
         self._due.difference_update(watched)
-        # An inbox is never unknown: one that was lost is empty.
-        inboxes = {feed for feed, head in moved.items() if head is Gone.UNKNOWN and feed.startswith("user:")}
-        moved |= dict.fromkeys(inboxes, INBOX_START)
         self._say_unknown({feed for feed in watched if moved.get(feed) is Gone.UNKNOWN}, among=watched)
         for feed, head in moved.items():
             followed = watched[feed]

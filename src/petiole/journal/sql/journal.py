@@ -36,6 +36,7 @@ from petiole.journal.contract import (
     Stored,
     encode_notice,
     read_unknown,
+    standing_of_unknown,
 )
 from petiole.journal.sql import schema
 from petiole.journal.sql.schema import feeds, now_ms
@@ -362,7 +363,7 @@ class SqlJournal:
 
     def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
         heads = self.heads(list(known))
-        found = {name: _standing(heads.get(name)) for name in known}
+        found = {name: _standing(name, heads.get(name)) for name in known}
         return {name: standing for name, standing in found.items() if standing != known[name]}
 
     def snapshot(self, feed: str) -> Snapshot | None:
@@ -557,9 +558,9 @@ class SqlJournal:
         return list(_readable(found)), found[-1].id if found and len(found) == limit else None
 
 
-def _standing(head: Head | None) -> Cursor | Gone:
+def _standing(feed: str, head: Head | None) -> Cursor | Gone:
     if head is None:
-        return Gone.UNKNOWN
+        return standing_of_unknown(feed)
     return head.cursor if head.owner else Gone.REMOVED
 
 
