@@ -40,6 +40,11 @@ def mint_id() -> str:
     return os.urandom(8).hex()
 
 
+def mint_publication() -> str:
+    """Return a new name for one publication of a task's message: 8 random hexadecimal digits."""
+    return os.urandom(4).hex()
+
+
 def mint_epoch() -> str:
     """Return a new epoch: 8 random hexadecimal digits."""
     return os.urandom(4).hex()
@@ -260,13 +265,17 @@ class Rung(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event before the journal has numbered it. The writer keeps the id through every resend."""
+    """An event before the journal has numbered it. The writer keeps the id through every resend.
+
+    `successor`: the publication by which the task goes on after this event. It doesn't travel.
+    """
 
     kind: str
     patch: Document = field(default_factory=dict)
     progress: Document | None = None
     data: JSON = None
     id: str = field(default_factory=mint_id)
+    successor: str = ""
     # What `encode` has returned: a draft is sent more than once, and never changes.
     _encoded: EncodedDraft | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -292,7 +301,7 @@ class Draft:
         if not self.patch:
             return self
         patch = {name: json.loads(text) for name, text in encoded.patch.items()}
-        settled = Draft(self.kind, patch, self.progress, self.data, self.id)
+        settled = Draft(self.kind, patch, self.progress, self.data, self.id, self.successor)
         object.__setattr__(settled, "_encoded", encoded)
         return settled
 

@@ -33,6 +33,9 @@ PREDECESSORS: Final[dict[str, tuple[str, ...]]] = {
 # The run is over once one of these is said: its lease ends with it.
 ENDS_RUN: Final = (RETRYING, *TERMINAL)
 
+# What a task that has ended like this did not do: if its message is replayed, it runs.
+REPLAYABLE: Final = (FAILED, LOST)
+
 
 def is_terminal(state: str | None) -> bool:
     """Say whether a task in this state takes no more events."""

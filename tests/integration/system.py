@@ -97,6 +97,10 @@ class System:
         self.processes.wait_ready(worker, timeout=READY)
         return worker
 
+    def log_size(self) -> int:
+        """How many lines the processes have printed so far."""
+        return len(self.log)
+
     def said(self, text: str) -> bool:
         """Whether a process has printed this."""
         return any(text in line for line in self.log)

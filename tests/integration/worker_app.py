@@ -202,4 +202,5 @@ def overrun(gate: str) -> None:
         time.sleep(0.01)
 
 
+import tests.integration.delivery_tasks  # noqa: E402
 import tests.integration.setup_tasks  # noqa: E402, F401 (more tasks of this application)

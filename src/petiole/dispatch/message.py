@@ -5,49 +5,84 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kombu import serialization
 from kombu.exceptions import EncodeError
 
 from petiole.errors import InvalidEvent
-from petiole.events import VERSION, Document
+from petiole.events import VERSION, Document, mint_publication
 from petiole.state import QUEUED
 
 log = logging.getLogger(__name__)
 
 HEADER: Final = "petiole"
+INNER: Final = "headers"
+DEEPEST: Final = 3
 NOBODY: Final = "nobody"
 MESSAGE_LIMIT: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a message says about its feed, so that a worker can open it again after the journal has forgotten it."""
+    """What a message says about its feed, so that a worker can open it again after the journal has forgotten it.
+
+    `publication` is minted for each publish call, and stays through every redelivery. `copied`: Petiole itself has published
+    the same message once more.
+    """
 
     feed: str
     epoch: str
     owner: str
     title: str
+    publication: str = ""
+    copied: bool = False
 
     def to_message(self) -> dict[str, Any]:
         header = {"v": VERSION, "feed": self.feed, "epoch": self.epoch, "owner": self.owner, "title": self.title}
+        if self.publication:
+            header["publication"] = self.publication
+        if self.copied:
+            header["copied"] = True
         return {HEADER: header}
 
+    def anew(self) -> Header:
+        """Return the header of another publication of the same task."""
+        return replace(self, publication=mint_publication(), copied=False)
+
     @classmethod
-    def from_message(cls, headers: Mapping[str, Any] | None) -> Header | None:
-        """Read it from a message's headers; `None` where Petiole didn't start the task, or a newer version did."""
-        header = (headers or {}).get(HEADER)
-        if not isinstance(header, Mapping):
+    def from_message(cls, headers: object, task_id: object) -> Header | None:
+        """Read it from a message's headers, wherever in them it was moved to.
+
+        `None` where Petiole didn't start the task, where a newer version did, or where the header is another task's.
+        """
+        header = _found(headers, DEEPEST)
+        if header is None:
             return None
         if header.get("v") != VERSION:
             log.error("header_version", extra={"version": header.get("v"), "known": VERSION})
             return None
-        read = [header.get(name) for name in ("feed", "epoch", "owner", "title")]
-        if not all(isinstance(text, str) for text in read):
-            return None  # somebody else's
-        return cls(*map(str, read))
+        texts = {name: str(header.get(name)) for name in ("feed", "epoch", "owner", "title")}
+        if texts["feed"] != f"task:{task_id}":
+            return None
+        return cls(**texts, publication=str(header.get("publication") or ""), copied=header.get("copied") is True)
+
+    @classmethod
+    def from_request(cls, request: Any) -> Header | None:
+        """Read it from Celery's request, which has a message's headers as attributes and in `headers`, or only one of these."""
+        given = {HEADER: getattr(request, HEADER, None), INNER: getattr(request, INNER, None)}
+        return cls.from_message(given, getattr(request, "id", None))
+
+
+def _found(headers: object, deepest: int) -> Mapping[str, Any] | None:
+    # Instrumentations (Sentry, Datadog) put headers into a header of that name, and Celery then shows only those.
+    if not isinstance(headers, Mapping):
+        return None
+    header = headers.get(HEADER)
+    if isinstance(header, Mapping):
+        return header
+    return _found(headers.get(INNER), deepest - 1) if deepest else None
 
 
 def text_of(message: Mapping[str, Any], *, level: int = logging.INFO) -> str:

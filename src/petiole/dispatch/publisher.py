@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, Generic, TypeVar, cast
 
 from celery import Celery, Task
@@ -12,8 +13,6 @@ from kombu.connection import Connection
 from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.messaging import Producer
 from kombu.pools import producers
-
-from petiole.errors import PetioleError
 
 T = TypeVar("T")
 
@@ -28,6 +27,26 @@ class Publisher:
         # Called before a task runs in the process that starts it (`task_always_eager`).
         self.before_eager: Callable[[], None] = lambda: None
 
+    @property
+    def is_eager(self) -> bool:
+        return bool(self._celery_app.conf.task_always_eager)
+
+    def known(self, task: Task | str) -> Task | None:
+        """Return a task whose code is here; `None` for a name alone."""
+        return self._celery_app.tasks.get(task) if isinstance(task, str) else task
+
+    def run_here(
+        self,
+        task: Task,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None,
+        task_id: str,
+        headers: Mapping[str, Any],
+    ) -> None:
+        """Run a task in this process; raises what it raises where `task_eager_propagates` says so."""
+        self.before_eager()
+        task.apply_async(args=list(args), kwargs=dict(kwargs or {}), task_id=task_id, headers=dict(headers))
+
     def publish(
         self,
         task: Task | str,
@@ -40,27 +59,26 @@ class Publisher:
         *,
         after: Callable[[], object],
     ) -> None:
-        """Publish a task once `after` has returned."""
+        """Publish a task once `after` has returned.
+
+        Raises:
+            NothingPublished: the task's class has published nothing.
+        """
         # A task that is known here is published with its own options (queue, priority, …); a name alone has none.
-        known = self._celery_app.tasks.get(task) if isinstance(task, str) else task
-        if self._celery_app.conf.task_always_eager:
-            if known is None:
-                raise PetioleError(
-                    f"{task} can't run eagerly, because its code isn't here. Import it, or turn eager off."
-                )
-            after()
-            self.before_eager()
-            known.apply_async(args=list(args), kwargs=dict(kwargs or {}), task_id=task_id, headers=headers)
-            return
+        known = self.known(task)
         chosen = {name: value for name, value in (("queue", queue), ("countdown", countdown)) if value is not None}
         send = functools.partial(self._celery_app.send_task, task) if known is None else known.apply_async
         options: dict[str, Any] = {"task_id": task_id, "headers": headers, "retry": False, **chosen}
         with (
             self.confirming() as confirming,
             self._celery_app.producer_or_acquire(confirming.pop("producer", None)) as producer,
+            as_it_is(),
         ):
-            options |= {**confirming, "producer": _Following(producer, after)}
-            send(args=list(args), kwargs=dict(kwargs or {}), **options)
+            following = _Following(producer, after, task_id)
+            options |= {**confirming, "producer": following}
+            result = send(args=list(args), kwargs=dict(kwargs or {}), **options)
+        if not following.has_published:
+            raise NothingPublished(known, str(getattr(result, "id", None) or ""))
 
     @contextmanager
     def confirming(self) -> Iterator[dict[str, Any]]:
@@ -82,6 +100,12 @@ class Publisher:
                 raise
 
     @functools.cached_property
+    def broker(self) -> str:
+        """The kind of the broker (`amqp`, `redis`, …), as kombu names it."""
+        with self._celery_app.connection_for_write() as connection:
+            return str(connection.transport.driver_type)
+
+    @functools.cached_property
     def _confirmed_by(self) -> Connection | None:
         """Where the broker confirms when it is asked to; it stands for a pool of such connections."""
         connection = self._celery_app.connection_for_write(transport_options={"confirm_publish": True})
@@ -97,6 +121,32 @@ class Publisher:
             yield producer
         finally:
             producer.release()
+
+
+class NothingPublished(Exception):
+    """A task's class has published nothing, and may have named a task that is there already by its id (empty: none)."""
+
+    def __init__(self, task: Task | None, instead: str) -> None:
+        super().__init__(f"{getattr(task, 'name', task)} published nothing.")
+        self.instead = instead
+
+
+_as_it_is: ContextVar[bool] = ContextVar("petiole_as_it_is", default=False)
+
+
+@contextmanager
+def as_it_is() -> Iterator[None]:
+    """Have what is published in this context keep its header: it is minted here, or it is the same publication once more."""
+    token = _as_it_is.set(True)
+    try:
+        yield
+    finally:
+        _as_it_is.reset(token)
+
+
+def keeps_header() -> bool:
+    """Say whether this is within `as_it_is`."""
+    return _as_it_is.get()
 
 
 class Once(Generic[T]):
@@ -120,14 +170,18 @@ class Once(Generic[T]):
 
 
 class _Following:
-    """A producer that publishes once something else is done."""
+    """A producer that publishes one task once something else is done."""
 
-    def __init__(self, producer: Producer, after: Callable[[], object]) -> None:
+    def __init__(self, producer: Producer, after: Callable[[], object], task_id: str) -> None:
         self._producer = producer
         self._after = after
+        self._task_id = task_id
+        self.has_published = False
 
     def publish(self, *args: Any, **kwargs: Any) -> Any:
-        self._after()
+        if (kwargs.get("headers") or {}).get("id", self._task_id) == self._task_id:
+            self._after()
+            self.has_published = True
         return self._producer.publish(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def __getattr__(self, name: str) -> Any:

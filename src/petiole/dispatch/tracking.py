@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from celery import Celery, Signature, Task
@@ -14,12 +14,13 @@ from kombu import serialization
 from kombu.exceptions import EncodeError, OperationalError
 
 from petiole.dispatch.message import Header, message_in, now_ms, queued_document, text_of
-from petiole.dispatch.publisher import Once, Publisher
+from petiole.dispatch.publisher import NothingPublished, Once, Publisher, as_it_is
 from petiole.errors import PetioleError, SetupError, Unavailable
-from petiole.events import Cursor, Document, Draft, feed_id, mint_epoch, task_feed
+from petiole.events import Cursor, Document, Draft, feed_id, mint_epoch, mint_publication, task_feed
 from petiole.journal import Journal, open_journal
 from petiole.outcome import outcome
 from petiole.settings import Settings
+from petiole.state import QUEUED
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +75,16 @@ class Tracking:
 
         Raises:
             Unavailable: journal or broker didn't answer; nothing was started.
-            PetioleError: the arguments can't be sent by the serializer.
+            PetioleError: the arguments can't be sent by the serializer, or it is no task.
         """
+        _refuse_what_is_no_task(task)
         name = task if isinstance(task, str) else cast(str, task.name)
+        known = self.publisher.known(task)
+        if self.publisher.is_eager and known is None:
+            raise PetioleError(f"{name} can't run eagerly, because its code isn't here. Import it, or turn eager off.")
         task_id = task_id or str(uuid.uuid4())
         feed = task_feed(task_id)
-        header = Header(feed=feed, epoch=mint_epoch(), owner=owner, title=title or name)
+        header = Header(feed, mint_epoch(), owner, title or name, mint_publication())
         document = queued_document(title or name, name)
         if retry_of is not None:
             document["retry_of"] = retry_of
@@ -93,8 +98,11 @@ class Tracking:
                 lease=self.settings.dispatch_lease,
                 epoch=header.epoch,
                 message=text_of({"task": name, "args": list(args), "kwargs": dict(kwargs or {}), "options": options}),
+                publication=header.publication,
             )
         )
+        if known is not None and self.publisher.is_eager:
+            return self._run_here(known, args, kwargs, header, Handle(task_id, feed, opened(), document))
         try:
             try:
                 self.publisher.publish(task, args, kwargs, task_id, header.to_message(), queue, countdown, after=opened)
@@ -106,12 +114,13 @@ class Tracking:
             raise Unavailable(f"The broker didn't take the task ({error}). Nothing was started; try again.") from error
         except (EncodeError, TypeError, ValueError) as error:
             self._take_back(feed, self.journal.forget)
-            raise PetioleError(
-                f"The arguments of {name} can't be sent ({error}). Pass what the task serializer can carry."
-            ) from error
+            raise _not_sendable(name, error) from error
         except Unavailable:
             raise  # the journal: it hasn't opened the feed, or its lease ends by itself
-        except Exception as error:
+        except NothingPublished as nothing:
+            self._take_back(feed, self.journal.forget)
+            return self._instead(nothing, name, owner)
+        except BaseException as error:
             # The result backend is told before the broker, and a task's class publishes as it likes.
             self._take_back(feed, self.journal.remove)
             if _is_of_the_backend(error, self.celery_app.backend):
@@ -119,42 +128,77 @@ class Tracking:
                     f"The result backend didn't answer ({error}). Nothing was started; try again."
                 ) from error
             raise
-        self._confirm(feed)
+        self.confirm(feed)
         return Handle(task_id, feed, cursor, document)
 
-    def adopt(self, name: str, headers: MutableMapping[str, Any], *, owner: str, body: object = None) -> None:
-        """Track a message that is about to be published by `.delay()`: write Petiole's header into it, and open its feed.
-
-        `body` has its arguments.
-
-        With the journal away the feed is opened by the worker, from the header.
-        """
-        feed = task_feed(str(headers["id"]))
-        header = Header(feed=feed, epoch=mint_epoch(), owner=owner, title=name)
-        headers.update(header.to_message())
+    def _run_here(
+        self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any] | None, header: Header, handle: Handle
+    ) -> Handle:
+        """Run an eager task, and return its handle; what it raises is its own, and has been said on its page."""
         try:
-            self.journal.open(
-                feed,
-                owner=owner,
-                draft=Draft("state", queued_document(name, name)),
+            self.publisher.run_here(task, args, kwargs, handle.id, header.to_message())
+        except BaseException as error:
+            if not self._has_begun(handle.feed):
+                self._take_back(handle.feed, self.journal.forget)
+                if isinstance(error, EncodeError | TypeError | ValueError):
+                    raise _not_sendable(str(task.name), error) from error
+            raise
+        if not self._has_begun(handle.feed):
+            self._take_back(handle.feed, self.journal.forget)
+            raise _nothing_started(str(task.name))
+        return handle
+
+    def _has_begun(self, feed: str) -> bool:
+        head = self.journal.heads([feed]).get(feed)
+        return head is not None and head.state != QUEUED
+
+    def _instead(self, nothing: NothingPublished, name: str, owner: str) -> Handle:
+        """Return the handle of the task that a task's class has named in place of a new one, if that has the same owner."""
+        found = self.journal.snapshot(task_feed(nothing.instead)) if nothing.instead else None
+        if found is None or found.owner != owner:
+            raise _nothing_started(name)
+        return Handle(nothing.instead, found.feed, found.cursor, found.document)
+
+    def adopt(self, header: Header, name: str, *, body: object = None) -> bool:
+        """Open the feed of a message that is about to be published by `.delay()`; says whether there was none.
+
+        `body` has its arguments. `confirm` or `take_back` it afterwards. With the journal away the feed is opened by the
+        worker, from the header.
+        """
+        try:
+            cursor = self.journal.open(
+                header.feed,
+                owner=header.owner,
+                draft=Draft("state", queued_document(header.title, name)),
+                lease=self.settings.dispatch_lease,
                 epoch=header.epoch,
                 message=message_in(name, body),
+                publication=header.publication,
             )
         except Unavailable as error:
-            log.warning("feed_opened_later", extra={"feed": feed, "error": str(error)})
+            log.warning("feed_opened_later", extra={"feed": header.feed, "error": str(error)})
+            return False
+        return cursor.epoch == header.epoch
 
-    def message_of(self, task: Task, request: Any = None) -> str:
+    def message_of(self, task: Task, header: Header, request: Any = None) -> str:
         """Return the message that a task is executing as JSON text, to be sent again; empty if it can't be kept.
 
         `request`: the task's, for a caller in another thread than the one that executes it.
         """
-        request = request or task.request
         try:
-            return text_of(dict(task.signature_from_request(request, retries=request.retries)), level=logging.ERROR)
+            return text_of(dict(self.copy_of(task, header, request=request or task.request)), level=logging.ERROR)
         except Exception:
             # A task's class may have made a signature of its own; without it the task is as one that isn't sent again.
             log.exception("message_not_kept", extra={"task": task.name})
             return ""
+
+    def copy_of(self, task: Task, header: Header, *, request: Any, **options: Any) -> Signature:
+        """Return what publishes the message that a task is executing once more, as the same publication."""
+        signature: Signature = task.signature_from_request(request, retries=request.retries, **options)
+        given = signature.options.get("headers")
+        copied = replace(header, copied=True).to_message()
+        signature.options["headers"] = {**given, **copied} if isinstance(given, Mapping) else copied
+        return signature
 
     def send_again(self, message: str) -> None:
         """Publish what `message_of` returned.
@@ -165,7 +209,7 @@ class Tracking:
         kept = serialization.loads(message, "application/json", "utf-8")  # type: ignore[no-untyped-call]
         signature: Signature = self.celery_app.signature(kept)
         try:
-            with self.publisher.confirming() as confirming:
+            with self.publisher.confirming() as confirming, as_it_is():
                 signature.apply_async(retry=False, **confirming)
         except (OperationalError, OSError) as error:
             raise Unavailable(f"The broker didn't take a task that is to run again ({error}).") from error
@@ -193,7 +237,14 @@ class Tracking:
             return outcome(status, None, task_id=task_id, now=now_ms())
         return outcome(meta.get("status"), meta.get("result"), task_id=task_id, now=now_ms())
 
-    def _confirm(self, feed: str) -> None:
+    def take_back(self, feed: str, error: BaseException) -> None:
+        """Have a feed go whose task wasn't published."""
+        # A broker that is silent may have the message all the same: removed, it is passed over.
+        doubtful = isinstance(error, OperationalError | OSError)
+        self._take_back(feed, self.journal.remove if doubtful else self.journal.forget)
+
+    def confirm(self, feed: str) -> None:
+        """Say that the broker has a feed's message."""
         try:
             self.journal.confirm(feed, wait=False)
         except Unavailable as error:
@@ -208,7 +259,7 @@ class Tracking:
             log.warning("feed_not_forgotten", extra={"feed": feed, "error": str(error)})
 
 
-def _is_of_the_backend(error: Exception, backend: Any) -> bool:
+def _is_of_the_backend(error: BaseException, backend: Any) -> bool:
     """Say whether a publish has failed at the result backend; where Celery gives up reaching it, it says so in words only."""
     gave_up = isinstance(error, RuntimeError) and "result store" in str(error)
     return gave_up or isinstance(error, getattr(backend, "connection_errors", ()))
@@ -221,6 +272,27 @@ def _status_in(backend: Any, task_id: str) -> str | None:
     except Exception:  # noqa: BLE001 (asked after another error, which is the one that is told)
         return None
     return str(status)
+
+
+def _refuse_what_is_no_task(task: object) -> None:
+    if isinstance(task, Signature):
+        raise PetioleError(
+            f"{type(task).__name__} {task!r:.100} is a signature, and start takes a task or its name. Start a task that "
+            "applies it: what a followed task starts is followed too, where it is declared with progress=True."
+        )
+    if not isinstance(task, str | Task):
+        raise PetioleError(f"{task!r:.100} isn't a task. Pass a Celery task, or its name.")
+
+
+def _not_sendable(name: str, error: BaseException) -> PetioleError:
+    return PetioleError(f"The arguments of {name} can't be sent ({error}). Pass what the task serializer can carry.")
+
+
+def _nothing_started(name: str) -> PetioleError:
+    return PetioleError(
+        f"{name} published nothing, so nothing was started. Its class decides that: one that allows a task only once "
+        "has found it under way."
+    )
 
 
 def track_app(celery_app: Celery, settings: Settings | None = None) -> Tracking:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol, TypeAlias
 
+from petiole import state as states
 from petiole.encoding import to_json
 from petiole.errors import InvalidEvent
 from petiole.events import ZERO_CHAIN, Cursor, Document, Draft
@@ -131,6 +132,8 @@ class Expired:
 MAX_SILENT_ENDS: Final = 3
 # A notice is at most 512 bytes, so that a document of the newest ones stays within 16 KiB.
 MAX_NOTICE_BYTES: Final = 512
+# Of so many publications that have ended a feed knows the names, so that none of them runs twice.
+PUBLICATIONS_KEPT: Final = 32
 INBOX_SHOWN: Final = 30
 # Where an inbox stands that nothing has come into: nobody has made it, so its epoch can't be random.
 INBOX_START: Final = Cursor("0" * 8, 0, 0, ZERO_CHAIN)
@@ -168,8 +171,14 @@ class Journal(Protocol):
         lease: float | None = None,
         epoch: str | None = None,
         message: str = "",
+        publication: str = "",
+        replayed: bool = False,
     ) -> Cursor:
         """Create a feed with `draft` as its first fact and return its cursor; an open feed is left as it is.
+
+        An ended feed begins again, in a new epoch, for a `publication` that it doesn't know: a task's id is used again. One
+        that it knows is a late message of what has ended. `replayed`: the broker says that this isn't a redelivery; then
+        the ended publication itself begins again, if its task ran and has failed or was lost. Run numbers go on.
 
         `message` is kept outside the document, for who starts the task again. `lease` (seconds): somebody must `confirm` or
         `claim` it by then, or it is `expired`. `epoch` is for a caller that learns a lost reply's epoch by choosing it; else
@@ -178,7 +187,15 @@ class Journal(Protocol):
         ...
 
     def begin_open(
-        self, feed: str, *, owner: str, draft: Draft, epoch: str, lease: float | None = None, message: str = ""
+        self,
+        feed: str,
+        *,
+        owner: str,
+        draft: Draft,
+        epoch: str,
+        lease: float | None = None,
+        message: str = "",
+        publication: str = "",
     ) -> Callable[[], Cursor]:
         """As `open`, and the caller has something to do until the answer is there.
 
@@ -201,7 +218,8 @@ class Journal(Protocol):
         A run numbers its facts 1, 2, 3, …; a counter carries the last fact's number and its own since then. Older than the
         run's last pair: `Duplicate`; a skipped fact: `Conflict`; a later run, or the same number claimed under another
         `delivery` (numbers begin again after a loss of all data): `Fenced`. Web and reaper have no run (`run=0`)
-        and are guarded by state alone. What a run says is a sign of its life, and prolongs its lease. Order within a run is
+        and are guarded by state alone. What a run says is a sign of its life, and prolongs its lease. A draft with a
+        `successor` ends the feed's present publication: what is delivered of that afterwards is late. Order within a run is
         the order of the numbers; a fact that is `Stored` is lost only with the journal's own data, which the writer learns
         from the next `Conflict` or `Missing`.
         """
@@ -234,11 +252,17 @@ class Journal(Protocol):
         lease: float,
         failed: Draft | None = None,
         message: str = "",
+        publication: str = "",
+        replayed: bool = False,
     ) -> Claimed | Busy | Closed | Missing:
         """Begin a run, with `draft` (state `running`) as its first fact.
 
         A run that begins while the one before is still live, without a retry, means that the one before ended without a word;
         after `MAX_SILENT_ENDS` of those `failed` is written instead, and the claim is `Closed`.
+
+        `publication` names the message's publication, which it keeps through every redelivery. One that has ended is
+        `Closed`, whatever the feed's state. For one that an ended feed doesn't know, or `replayed` as in `open`, the answer is
+        `Missing`: open the feed again.
 
         `delivery` is minted per execution: the same one again is answered as before. A live run is `Busy`, unless
         `retries` is higher than the one it was claimed with: then it is superseded. When cancelling was asked for, the
@@ -290,6 +314,7 @@ class Journal(Protocol):
         worker: str,
         lease: float,
         message: str = "",
+        publication: str = "",
     ) -> Cursor | Fenced | Closed:
         """Open a feed again, in a new epoch, after the journal has lost it: the writer's document, at its numbers.
 
@@ -407,6 +432,23 @@ def read_unknown(feed: str, cursor: Cursor | None) -> Reading | None:
     if not feed.startswith("user:"):
         return None
     return Reading(feed, empty_inbox(), (), INBOX_START, recovered=cursor in (None, INBOX_START))
+
+
+def spend(spent: str, publication: str) -> str:
+    """Return the names of ended publications, oldest first, with one more."""
+    names = spent.split()
+    if publication and publication not in names:
+        names.append(publication)
+    return " ".join(names[-PUBLICATIONS_KEPT:])
+
+
+def begins_again(
+    *, state: str | None, run: int, removed: bool, current: str, spent: str, publication: str, replayed: bool
+) -> bool:
+    """Say whether an ended feed begins again for a message of `publication`; `open` has the rule."""
+    if not publication or publication in spent.split():
+        return False
+    return publication != current or (replayed and run > 0 and not removed and state in states.REPLAYABLE)
 
 
 def encode_notice(notice: Document) -> str:

@@ -43,8 +43,10 @@ from petiole.journal.contract import (
     Missing,
     Snapshot,
     Stored,
+    begins_again,
     encode_notice,
     read_unknown,
+    spend,
     standing_of_unknown,
 )
 from petiole.settings import Settings
@@ -71,6 +73,8 @@ class _Feed:
     retries: int = 0
     silent: int = 0
     delivery: str = ""
+    publication: str = ""
+    spent: str = ""
     worker: str = ""
     message: str = ""
     removed: bool = False
@@ -111,21 +115,43 @@ class MemoryJournal:
         lease: float | None = None,
         epoch: str | None = None,
         message: str = "",
+        publication: str = "",
+        replayed: bool = False,
     ) -> Cursor:
         with self._lock:
             kept = self._feeds.get(feed)
-            if kept is None:
+            before = kept if kept is not None and _begins_again(kept, publication, replayed) else None
+            if kept is None or before is not None:
                 draft.encode()
                 self._opened += 1
-                kept = self._feeds[feed] = _Feed(owner, epoch or mint_epoch(), self._opened, message=message)
+                kept = self._feeds[feed] = _Feed(
+                    owner, epoch or mint_epoch(), self._opened, message=message, publication=publication
+                )
+                if before is not None:
+                    # The numbers of runs go on, so that what is left of an earlier one is fenced.
+                    kept.run = before.run
+                    kept.spent = before.spent
+                    if before.publication != publication:
+                        kept.spent = spend(before.spent, before.publication)
+                    self.settle(feed)
                 self._write(feed, kept, draft, run=0)
                 kept.lease_ends = None if lease is None else self._clock() + lease
             return kept.cursor
 
     def begin_open(
-        self, feed: str, *, owner: str, draft: Draft, epoch: str, lease: float | None = None, message: str = ""
+        self,
+        feed: str,
+        *,
+        owner: str,
+        draft: Draft,
+        epoch: str,
+        lease: float | None = None,
+        message: str = "",
+        publication: str = "",
     ) -> Callable[[], Cursor]:
-        cursor = self.open(feed, owner=owner, draft=draft, lease=lease, epoch=epoch, message=message)
+        cursor = self.open(
+            feed, owner=owner, draft=draft, lease=lease, epoch=epoch, message=message, publication=publication
+        )
         return lambda: cursor
 
     def confirm(self, feed: str, *, run: int = 0, wait: bool = True) -> None:  # noqa: ARG002
@@ -156,6 +182,8 @@ class MemoryJournal:
                 kept.fact, kept.counter = fact, 0 if draft.is_fact else counter
             stalled = kept.state == states.STALLED and draft.state is None
             self._end_run(kept, draft)
+            if draft.successor:
+                kept.spent, kept.publication = spend(kept.spent, kept.publication), draft.successor
             if run > 0 and kept.live and (kept.lease_ends or 0.0) - self._clock() < self._settings.lease / 2:
                 kept.lease_ends = self._clock() + self._settings.lease
             return replace(self._write(feed, kept, draft, run=run), stalled=stalled)
@@ -201,13 +229,17 @@ class MemoryJournal:
         lease: float,
         failed: Draft | None = None,
         message: str = "",
+        publication: str = "",
+        replayed: bool = False,
     ) -> Claimed | Busy | Closed | Missing:
         with self._lock:
             draft.encode()
             kept = self._feeds.get(feed)
             if kept is None:
                 return Missing()
-            if states.is_terminal(kept.state):
+            if _begins_again(kept, publication, replayed):
+                return Missing()
+            if states.is_terminal(kept.state) or publication in kept.spent.split():
                 return Closed(kept.state or "")
             if not (kept.live and kept.delivery == delivery):
                 left = (kept.lease_ends or 0.0) - self._clock()
@@ -219,6 +251,10 @@ class MemoryJournal:
                         self._end_run(kept, failed)
                         self._write(feed, kept, failed, run=0)
                         return Closed(kept.state or "")
+                if kept.live and retries > kept.retries and publication not in ("", kept.publication):
+                    # It has handed over, though the fact that says so isn't here.
+                    kept.spent = spend(kept.spent, kept.publication)
+                kept.publication = publication or kept.publication
                 kept.run, kept.counter, kept.live = kept.run + 1, 0, True
                 kept.fact = 0 if kept.cancel else 1
                 kept.worker, kept.delivery, kept.retries = worker, delivery, retries
@@ -291,6 +327,7 @@ class MemoryJournal:
         worker: str,
         lease: float,
         message: str = "",
+        publication: str = "",
     ) -> Cursor | Fenced | Closed:
         with self._lock:
             kept = self._feeds.get(feed)
@@ -313,6 +350,8 @@ class MemoryJournal:
                 document=_copy(document),
                 run=run,
                 delivery=delivery,
+                publication=publication,
+                spent="" if kept is None else kept.spent,
                 retries=retries,
                 fact=fact,
                 live=not ended,
@@ -524,6 +563,18 @@ def _standing(feed: str, kept: _Feed | None) -> Cursor | Gone:
     if kept is None:
         return standing_of_unknown(feed)
     return Gone.REMOVED if kept.removed else kept.cursor
+
+
+def _begins_again(kept: _Feed, publication: str, replayed: bool) -> bool:
+    return states.is_terminal(kept.state) and begins_again(
+        state=kept.state,
+        run=kept.run,
+        removed=kept.removed,
+        current=kept.publication,
+        spent=kept.spent,
+        publication=publication,
+        replayed=replayed,
+    )
 
 
 def _admits(kept: _Feed, draft: Draft) -> bool:

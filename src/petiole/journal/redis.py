@@ -34,6 +34,7 @@ from petiole.journal.contract import (
     INBOX_SHOWN,
     INBOX_START,
     MAX_SILENT_ENDS,
+    PUBLICATIONS_KEPT,
     Appended,
     Begun,
     Busy,
@@ -75,7 +76,7 @@ class RedisJournal:
         self._cluster = isinstance(self._client, Cluster)
         self._names = Names(settings.key_prefix, self._client)
         times = (round(seconds * 1000) for seconds in (settings.live_kept_for, settings.kept_for, settings.lease))
-        limits = Limits(settings.facts_kept, settings.bytes_kept, *times)
+        limits = Limits(settings.facts_kept, settings.bytes_kept, *times, publications=PUBLICATIONS_KEPT)
         self._script = Scripts(limits, cluster=self._cluster).get
 
     def open(
@@ -87,18 +88,33 @@ class RedisJournal:
         lease: float | None = None,
         epoch: str | None = None,
         message: str = "",
+        publication: str = "",
+        replayed: bool = False,
     ) -> Cursor:
+        step = self._to_open(feed, owner, draft, lease, epoch or mint_epoch(), message, publication, replayed=replayed)
         if epoch is not None:
-            return self.begin_open(feed, owner=owner, draft=draft, lease=lease, epoch=epoch, message=message)()
-        reply = self._run(*self._to_open(feed, owner, draft, lease, mint_epoch(), message))
+            return self._begin_open(step, owner, feed)()
+        reply = self._run(*step)
         if reply[0] == b"opened":
             self._index(owner, feed)
         return cursor_of(reply[1:])
 
     def begin_open(
-        self, feed: str, *, owner: str, draft: Draft, epoch: str, lease: float | None = None, message: str = ""
+        self,
+        feed: str,
+        *,
+        owner: str,
+        draft: Draft,
+        epoch: str,
+        lease: float | None = None,
+        message: str = "",
+        publication: str = "",
     ) -> Callable[[], Cursor]:
-        steps = [self._to_open(feed, owner, draft, lease, epoch, message)]
+        step = self._to_open(feed, owner, draft, lease, epoch, message, publication, replayed=False)
+        return self._begin_open(step, owner, feed)
+
+    def _begin_open(self, step: Step, owner: str, feed: str) -> Callable[[], Cursor]:
+        steps = [step]
         if feed.startswith("task:"):
             # At once: a caller that chose the epoch has minted the feed, or asks again after a lost reply.
             steps.append(self._to_index(owner, feed))
@@ -106,8 +122,19 @@ class RedisJournal:
             replies = self._call.begin(*(self._command("EVALSHA", *step) for step in steps))
         return lambda: cursor_of(self._answer(replies, *steps)[0][1:])
 
-    def _to_open(self, feed: str, owner: str, draft: Draft, lease: float | None, epoch: str, message: str) -> Step:
-        arguments = [epoch, owner, "" if lease is None else _ms(lease), message]
+    def _to_open(
+        self,
+        feed: str,
+        owner: str,
+        draft: Draft,
+        lease: float | None,
+        epoch: str,
+        message: str,
+        publication: str,
+        *,
+        replayed: bool,
+    ) -> Step:
+        arguments = [epoch, owner, "" if lease is None else _ms(lease), message, publication, "01"[replayed]]
         return "open", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)]
 
     def confirm(self, feed: str, *, run: int = 0, wait: bool = True) -> None:
@@ -137,7 +164,7 @@ class RedisJournal:
 
     def _to_append(self, feed: str, draft: Draft, run: int, fact: int, counter: int, delivery: str) -> Step:
         ends = "1" if draft.state in states.ENDS_RUN else "0"
-        arguments = [str(fact), str(counter), delivery, ends, *self._event(feed, draft, run=run)]
+        arguments = [str(fact), str(counter), delivery, ends, draft.successor, *self._event(feed, draft, run=run)]
         return "append", self._names.feed(feed), arguments
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
@@ -177,8 +204,11 @@ class RedisJournal:
         lease: float,
         failed: Draft | None = None,
         message: str = "",
+        publication: str = "",
+        replayed: bool = False,
     ) -> Claimed | Busy | Closed | Missing:
         arguments = [worker, delivery, str(retries), _ms(lease), str(MAX_SILENT_ENDS), message]
+        arguments += [publication, "01"[replayed]]
         arguments += self._event(feed, draft, run=0)
         if failed is not None:
             arguments += self._event(feed, failed, run=0)
@@ -253,10 +283,12 @@ class RedisJournal:
         worker: str,
         lease: float,
         message: str = "",
+        publication: str = "",
     ) -> Cursor | Fenced | Closed:
         execution = [mint_epoch(), owner, str(run), delivery, str(retries), str(fact)]
         numbers = [str(last.seq), str(last.facts), last.chain, document.get("state") or ""]
         arguments = [*execution, *numbers, worker, _ms(lease), _ms(self._settings.live_kept_for), feed, message]
+        arguments.append(publication)
         for name, value in document.items():
             arguments += [name, to_json(value)]
         reply = self._run("rebase", self._names.feed(feed), arguments)

@@ -28,13 +28,15 @@ class Script(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How much a feed keeps; and in ms, how long its keys live while its task lives, and after its end, and a run's lease."""
+    """How much a feed keeps; in ms, how long its keys live while its task lives, and after its end, and a run's lease; and how
+    many publications that have ended it knows."""
 
     facts: int
     bytes: int
     live_ms: int
     kept_ms: int
     lease_ms: int
+    publications: int
 
 
 class Scripts:

@@ -11,8 +11,6 @@ import atexit
 import functools
 import logging
 import os
-import random
-import sys
 import threading
 import time
 import uuid
@@ -27,27 +25,23 @@ from celery.worker import state as worker_state
 from kombu.exceptions import OperationalError
 
 from petiole import state as states
-from petiole.dispatch.message import Header, now_ms, queued_document
+from petiole.dispatch.message import Header, now_ms
 from petiole.dispatch.tracking import Tracking, track_app
-from petiole.errors import Fenced, PetioleError, RunEnded, Unavailable
+from petiole.errors import Fenced, PetioleError, RunEnded
 from petiole.events import Draft, feed_id
-from petiole.journal.contract import Busy, Claimed, Closed, Missing
-from petiole.outcome import outcome, worn_out
+from petiole.outcome import outcome
 from petiole.settings import Settings
-from petiole.worker.adoption import adopt_update_state
 from petiole.worker.afterwards import Afterwards
+from petiole.worker.claims import Claims
 from petiole.worker.heartbeat import Heartbeat
-from petiole.worker.patience import Patience
-from petiole.worker.publishing import Publishing
-from petiole.worker.run import Run, current_run
+from petiole.worker.publishing import NOT_HANDED_OVER, Publishing
+from petiole.worker.run import Run
 from petiole.worker.standing import Standing
 from petiole.worker.verdicts import Verdicts, cancelled, say_not_begun, shut_down
+from petiole.worker.wrapping import Wrapping
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE: Final = 0.1
-LONGEST_PAUSE: Final = 2.0
-BUSY_COUNTDOWN: Final = 5.0
 SHUTDOWN_FLUSH: Final = 5.0
 POOL_CHECK: Final = 1.0
 BROKEN_OFF_KEPT: Final = 100
@@ -59,7 +53,7 @@ class Lifecycle:
     def __init__(self, tracking: Tracking) -> None:
         self._tracking = tracking
         self._settings = tracking.settings
-        self._worker = f"eager/{uuid.uuid4().hex[:8]}"
+        self._claims = Claims(tracking, worker=f"eager/{uuid.uuid4().hex[:8]}")
         self._hostname = ""
         # The worker's main process; a task in another one can be ended by ending that.
         self._main: int | None = None
@@ -70,6 +64,7 @@ class Lifecycle:
         # Ended from without, in a process that goes on: whoever did it says so, unless the process ends first.
         self._broken_off: deque[Run] = deque(maxlen=BROKEN_OFF_KEPT)
         self._lock = threading.Lock()
+        self._wrapping = Wrapping(tracking.celery_app, self._enter, adopts=tracking.settings.adopt_update_state)
         self._publishing = Publishing(tracking, is_ours=lambda run: run in self._runs)
         self._verdicts = Verdicts(tracking.celery_app, conclude=self._conclude, runs_here=self._runs_here)
 
@@ -81,31 +76,27 @@ class Lifecycle:
             (signals.worker_shutdown, self._on_shutdown),
             (signals.worker_process_init, self._on_process_init),
             (signals.worker_process_shutdown, self._on_shutdown),
+            (signals.task_prerun, self._on_prerun),
             (signals.task_postrun, self._on_postrun),
         ):
             signal.connect(receiver, weak=False)
         self._publishing.connect()
         self._verdicts.connect()
-        self._tracking.publisher.before_eager = self._wrap_all
+        self._tracking.publisher.before_eager = self._wrapping.wrap_all
+        os.register_at_fork(after_in_child=self._on_fork)
 
     def _on_worker_init(self, sender: Any, **_: Any) -> None:
         if sender.app is not self._tracking.celery_app:
             return
         # A worker that starts again under the same name is another worker: it doesn't hold the old one's leases.
-        self._worker = f"{sender.hostname}/{uuid.uuid4().hex[:8]}"
+        self._claims = Claims(self._tracking, worker=f"{sender.hostname}/{uuid.uuid4().hex[:8]}")
         self._hostname, self._main = sender.hostname, os.getpid()
-        self._wrap_all()
+        self._wrapping.wrap_all()
 
     def _on_worker_ready(self, sender: Any, **_: Any) -> None:
         if sender.app is not self._tracking.celery_app:
             return
-        self._heartbeat = Heartbeat(
-            self._tracking.journal,
-            self._settings,
-            worker=self._worker,
-            running=_running_feeds,
-            end_process=self._end_process,
-        )
+        self._heartbeat = self._make_heartbeat(_running_feeds, self._end_process)
         self._heartbeat.start()
         if sender.hub is not None and hasattr(sender.pool, "maintain_pool"):
             # Celery looks after a dead pool child when its pipe closes, which may be before the kernel lets it be waited for;
@@ -115,12 +106,25 @@ class Lifecycle:
         for sentence in self._tracking.journal.inspect():
             log.warning("Petiole: %s", sentence)
 
+    def _make_heartbeat(self, running: Callable[[], Sequence[str]], end_process: Callable[[str], None]) -> Heartbeat:
+        return Heartbeat(
+            self._tracking.journal, self._settings, worker=self._claims.worker, running=running, end_process=end_process
+        )
+
     def _on_process_init(self, **_: Any) -> None:
-        # A pool child that is forked later inherits what belongs to the main process, but not its threads.
+        # What a reload has registered came after the worker began.
+        self._wrapping.wrap_all()
+
+    def _on_fork(self) -> None:
+        """Begin anew in a process that was forked: a pool's child, or what a task has made."""
+        # It inherits what belongs to the process before it, but not its threads, and its locks as they were.
+        self._lock = threading.Lock()
         self._heartbeat = None
         self._afterwards = Afterwards(self._tracking.journal)
-        self._runs.clear()
-        self._unsent.clear()
+        for run in self._runs | self._unsent:
+            run.disown()
+        self._runs, self._unsent = set(), set()
+        self._broken_off.clear()
 
     def _on_shutdown(self, **_: Any) -> None:
         deadline = time.monotonic() + SHUTDOWN_FLUSH
@@ -145,44 +149,41 @@ class Lifecycle:
                 except PetioleError as error:
                     log.warning("end_not_said", extra={"feed": run.feed, "error": str(error)})
 
-    def _wrap_all(self) -> None:
-        for task in self._tracking.celery_app.tasks.values():
-            self._wrap(task)
+    def _enter(self, task: Task, header: Header, call: Callable[[], Any], *, begins: bool) -> Any:
+        """Run a task's own code within the run of its present message; `begins`: its call follows."""
+        run = getattr(task.request, "petiole_run", None) or self._begin(task, header)
+        if run.inside or run.disowned:
+            return call()  # the task calls itself
+        run.inside = True
+        try:
+            run.stop_if_ended()
+            return call()
+        except RunEnded as ended:
+            self._end_early(task, run, ended)
+            raise Ignore() from None
+        except Exception as error:
+            run.raised = error
+            raise
+        finally:
+            run.inside = False
+            # A hook that follows mustn't raise what ends a run: Celery takes it for the end of the process.
+            run.quiet = run.quiet or not begins
 
-    def _wrap(self, task: Task) -> None:
-        original = task.run
-        if hasattr(original, "__petiole__"):
-            return
+    def _begin(self, task: Task, header: Header) -> Run:
+        """Claim a task, and make its run current until Celery is done with the task.
 
-        @functools.wraps(original)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            request = task.request
-            header = None if request.called_directly else Header.from_message(request.headers)
-            if header is None:
-                return original(*args, **kwargs)
-            return self._execute(task, header, functools.partial(original, *args, **kwargs))
-
-        retry = task.retry
-
-        @functools.wraps(retry)
-        def remember_cause(*args: Any, **kwargs: Any) -> Any:
-            current = current_run.get()
-            if current is not None:
-                current.retry_cause = kwargs.get("exc") or (args[2] if len(args) > 2 else None) or sys.exc_info()[1]
-            return retry(*args, **kwargs)
-
-        run.__petiole__ = True  # type: ignore[attr-defined]
-        task.run = run
-        task.retry = remember_cause
-        if self._settings.adopt_update_state:
-            adopt_update_state(task)
-
-    def _execute(self, task: Task, header: Header, body: Callable[[], Any]) -> Any:
+        Raises:
+            Ignore: this delivery is not to run.
+        """
+        if self._main is None and not self._heartbeat:
+            # No worker that says so is around this task: it is eager, or the worker is embedded in a test.
+            self._heartbeat = self._make_heartbeat(self._feeds_here, lambda _feed: None)
+            self._heartbeat.start()
         request = task.request
         retries = int(request.retries or 0)
         delivery = uuid.uuid4().hex
         try:
-            claim = self._claim(task, header, delivery=delivery, retries=retries)
+            claim = self._claims.claim(task, header, delivery=delivery, retries=retries, forcible=self._is_forcible())
         except PetioleError as error:
             # Celery will call it a failure, so its page has to as well.
             say_not_begun(self._tracking.journal, header.feed, error)
@@ -190,16 +191,18 @@ class Lifecycle:
         standing = Standing(
             feed=header.feed,
             owner=header.owner,
-            worker=self._worker,
+            worker=self._claims.worker,
             run=claim.run,
             delivery=delivery,
             retries=retries,
             facts_written=claim.facts_written,
             cursor=claim.cursor,
             document=claim.document,
-            message=functools.partial(self._tracking.message_of, task, request),
+            message=functools.partial(self._tracking.message_of, task, header, request),
+            publication=header.publication,
         )
         run = Run(self._tracking.journal, standing, self._settings, on_end=self._afterwards.add)
+        run.header = header
         run.returns = bool(task.acks_late or getattr(task, "rerun_on_loss", False))
         run.outbox.signals.cancel = claim.cancel
         run.outbox.start()
@@ -207,79 +210,25 @@ class Lifecycle:
             self._runs.add(run)
         # With the request, not under the task's id: in one process a retry's next run may begin before this one has returned.
         request.petiole_run = run
-        with run.current():
-            try:
-                run.stop_if_ended()
-                return body()
-            except RunEnded as ended:
-                self._end_early(task, run, ended)
-                raise Ignore() from None
+        run.enter()
+        return run
 
-    def _claim(self, task: Task, header: Header, *, delivery: str, retries: int) -> Claimed:
-        """Get the task's one execution, or end this delivery.
+    def _is_forcible(self) -> bool:
+        return self._main not in (None, os.getpid())
 
-        Raises:
-            Ignore: the task is finished already, or another execution is alive (then a copy of the message was published).
-        """
+    def _on_prerun(self, task: Task, **_: Any) -> None:
+        if task.app is not self._tracking.celery_app or not self._wrapping.wrap(task):
+            return
+        # Registered after the worker began: this call goes past the wrapper, and what begins here can't be stopped.
         request = task.request
-        message = self._tracking.message_of(task) if getattr(task, "rerun_on_loss", False) else ""
-        # The reason stays: of a later run it says why the task runs again.
-        patch = {
-            "state": states.RUNNING,
-            "acknowledged": "late" if task.acks_late else "early",
-            "started_at": now_ms(),
-            "worker": str(request.hostname),
-            "retries": retries,
-            "retry_at": None,
-            "forcible": True if self._main not in (None, os.getpid()) else None,
-            "rerun": True if message else None,
-        }
-        progress = {"completed": 0, "total": None, "rate": None, "time_left": None, "fraction": None}
-        draft = Draft("state", patch, {**progress, "stage": None, "description": None, "unit": None})
-        pause, patience = FIRST_PAUSE, Patience(self._tracking.journal)
-        while True:
-            try:
-                reply = self._tracking.journal.claim(
-                    header.feed,
-                    draft,
-                    worker=self._worker,
-                    delivery=delivery,
-                    retries=retries,
-                    lease=self._settings.lease,
-                    failed=Draft("state", worn_out(task_id=request.id, now=now_ms())),
-                    message=message,
-                )
-                match reply:
-                    case Claimed():
-                        return reply
-                    case Missing():
-                        self._open_again(task, header)
-                        continue
-                    case Closed(state):
-                        log.info("delivery_of_finished_task", extra={"feed": header.feed, "state": state})
-                        raise Ignore()
-                    case Busy(run):
-                        log.warning("task_runs_already", extra={"feed": header.feed, "run": run})
-                        self._publish_copy(task)
-                        raise Ignore()
-            except Unavailable as error:
-                # Without the journal nobody can say whether the task runs elsewhere, so it waits.
-                log.warning("claim_waits", extra={"feed": header.feed, "error": str(error)})
-                if patience.is_over(error):
-                    patience.begin_anew(header.feed, error)
-                time.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(2 * pause, LONGEST_PAUSE)
-
-    def _open_again(self, task: Task, header: Header) -> None:
-        document = queued_document(header.title, str(task.name))
-        self._tracking.journal.open(header.feed, owner=header.owner, draft=Draft("state", document))
-
-    def _publish_copy(self, task: Task) -> None:
-        # A copy and an acknowledgement, never a requeue: quorum queues drop a message after 20 redeliveries.
-        request = task.request
-        copy = task.signature_from_request(request, countdown=BUSY_COUNTDOWN, retries=request.retries)
-        with self._tracking.publisher.confirming() as confirming:
-            copy.apply_async(**confirming)
+        header = None if request.called_directly else Header.from_request(request)
+        if header is None:
+            return
+        log.warning("task_wrapped_late", extra={"feed": header.feed, "task": task.name})
+        try:
+            self._begin(task, header).quiet = True
+        except Ignore:
+            log.error("task_not_stopped", extra={"feed": header.feed, "task": task.name})
 
     def _end_early(self, task: Task, run: Run, ended: RunEnded) -> None:
         if isinstance(ended, Fenced):
@@ -305,19 +254,24 @@ class Lifecycle:
         run = getattr(task.request, "petiole_run", None)
         if run is None or run not in self._runs:
             return
+        run.leave()
         # `update_state(state="FAILURE")` and then `raise Ignore` is how a task keeps its own words in Celery's record.
         said_failed = state == celery_states.IGNORED and run.celery_state == celery_states.FAILURE
         ended = celery_states.FAILURE if said_failed else state
+        if state is None and run.raised is not None:
+            ended, retval = celery_states.FAILURE, run.raised  # Celery lets an eager task's exception through
         patch = outcome(ended, None if said_failed else retval, task_id=task_id, now=now_ms())
+        if run.stranded and patch is not None and patch["state"] == states.FAILED:
+            patch["reason"] = patch.get("error", {})["message"] = NOT_HANDED_OVER
         with self._lock:
             self._runs.discard(run)
             self._unsent.add(run)
-        if patch is not None:
+        if patch is not None and not run.handed_over:
             # A run that has ended already (cancelled, retrying) takes no more, so that whatever Celery calls it adds nothing.
             run.finish(patch, otherwise=cancelled())
         else:
             run.outbox.close()
-            if state is None:
+            if ended is None:
                 self._broken_off.append(run)
         run.outbox.flush(self._settings.flush_timeout)
         with self._lock:
@@ -328,6 +282,10 @@ class Lifecycle:
         if self._heartbeat is not None:
             self._heartbeat.conclude(feed, draft)
 
+    def _feeds_here(self) -> Sequence[str]:
+        with self._lock:
+            return [run.feed for run in self._runs]
+
     def _runs_here(self, feed: str) -> bool:
         with self._lock:
             return any(run.feed == feed for run in self._runs)
@@ -336,7 +294,7 @@ class Lifecycle:
 def _running_feeds() -> Sequence[str]:
     feeds = []
     for request in list(worker_state.active_requests):
-        header = Header.from_message(request.request_dict)
+        header = Header.from_message(request.request_dict, request.id)
         if header is not None:
             feeds.append(header.feed)
     return feeds

@@ -45,6 +45,10 @@ COMPUTES: Final = 0.2
 # run beside the very processes that bring the fact to its browser. It looks for the answers by itself every LOOK seconds.
 OFTEN: Final = 0.25
 LOOK: Final = 0.1
+FORKED: Final = (
+    "Petiole: progress was called in a process that the task has forked, and is told to nobody. Count where the results "
+    "arrive, in the task's own process: for row in track(pool.imap_unordered(work, rows))."
+)
 _DROPPED_FIRST: Final = ("log", "custom", "stage", "artifact")
 
 
@@ -97,6 +101,8 @@ class Outbox:
         self._given_up = False
         self._closed = False
         self._stopped = False
+        # Whether a forked process has yet to say that nothing is said here.
+        self._disowned = False
         self._next_counter = 0.0
         self._next_ask = clock() + settings.heartbeat
         # When a fact was last begun, whether that is often, and whether the sending thread looks by itself.
@@ -122,6 +128,9 @@ class Outbox:
         """Queue a fact. `otherwise` is sent in its place if the feed's state doesn't admit it."""
         with self._lock:
             if self._stopped or self._closed:
+                if self._disowned:
+                    self._disowned = False
+                    log.error(FORKED)
                 return
             self._hear_begun()
             if len(self._queue) >= self._settings.outbox_limit:
@@ -152,6 +161,16 @@ class Outbox:
         with self._lock:
             self._closed = True
             self._changed.notify_all()
+
+    def disown(self) -> None:
+        """Take no more, in a forked process: a copy of the parent's locks may be held for ever, and its numbers are taken."""
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._disowned = self._stopped = True
+        self._queue.clear()
+        self._sending, self._dropped = None, Dropped()
+        # Loops tell nothing.
+        self.steps.dirty = True
 
     def flush(self, timeout: float) -> bool:
         """Wait until the journal has everything, at most `timeout` seconds; says whether it has."""
@@ -484,6 +503,7 @@ class Outbox:
             worker=self._standing.worker,
             lease=self._settings.lease,
             message=self._standing.message(),
+            publication=self._standing.publication,
         )
         if isinstance(reply, Cursor):
             log.warning("feed_opened_again", extra={"feed": self._standing.feed, "epoch": reply.epoch})

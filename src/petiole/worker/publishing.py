@@ -1,18 +1,23 @@
-"""What a task or its caller publishes: messages that are to be followed, and a run that hands its task over."""
+"""What a task or its caller publishes: messages that are to be followed, and a run that hands its task over.
+
+Each publish call mints a publication, which the message keeps through every redelivery: by it a redelivery is told from the
+same id used again.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from celery import signals
 from celery._state import get_current_task
 
 from petiole import state as states
-from petiole.dispatch.message import HEADER, NOBODY, Header
+from petiole.dispatch.message import NOBODY, Header
+from petiole.dispatch.publisher import keeps_header
 from petiole.dispatch.tracking import Tracking
-from petiole.events import task_feed
+from petiole.errors import Fenced, InvalidName
+from petiole.events import mint_epoch, mint_publication, task_feed
 from petiole.outcome import retrying
 from petiole.worker.run import Run, current_run
 from petiole.worker.verdicts import cancelled
@@ -20,58 +25,111 @@ from petiole.worker.verdicts import cancelled
 log = logging.getLogger(__name__)
 
 CELERYS_OWN: Final = "celery."
+NOT_HANDED_OVER: Final = "The task couldn't be published again."
 
 
 class Publishing:
-    """Receives Celery's signal of each message before it is published. `is_ours`: whether a run is of this application."""
+    """Stands before a Celery application's sender of messages. `is_ours`: whether a run is of this application."""
 
     def __init__(self, tracking: Tracking, *, is_ours: Callable[[Run], bool]) -> None:
         self._tracking = tracking
         self._settings = tracking.settings
         self._is_ours = is_ours
+        self._send: Callable[..., Any] | None = None
 
     def connect(self) -> None:
-        """Receive the signal: it is the process's, so the receiver looks whose task it is."""
-        signals.before_task_publish.connect(self._on_publish, weak=False)
+        """Take the sender's place. Celery's signals don't say which of a process's applications publishes."""
+        amqp = self._tracking.celery_app.amqp
+        # What Celery has made already, or somebody else has put there. Else it is made with the first message: it reads
+        # the configuration, which isn't complete yet.
+        self._send = vars(amqp).get("send_task_message")
+        amqp.send_task_message = self._publish
 
-    def _on_publish(self, sender: str, headers: dict[str, Any] | None = None, body: object = None, **_: Any) -> None:
-        """Track what `.delay()` publishes if it is to be followed; and end a run that hands its task over."""
-        if not headers or headers.get("id") is None:
-            return
-        run = current_run.get() or _returned_run()
-        if run is not None and not self._is_ours(run):
-            return  # a task of another application of this process
-        if run is not None and task_feed(str(headers["id"])) == run.feed:
-            self._hand_over(run, sender, headers)
-        elif HEADER not in headers and not headers.get("retries"):
-            self._follow(sender, headers, run, body)
+    def _publish(self, producer: Any, name: str, message: Any, *args: Any, **options: Any) -> Any:
+        if self._send is None:
+            self._send = self._tracking.celery_app.amqp._create_task_sender()
+        given = options.get("headers")
+        if not isinstance(message.headers, dict) or not isinstance(given, Mapping | None):
+            return self._send(producer, name, message, *args, **options)
+        headers = {**message.headers, **(given or {})}
+        header, opens = self._header_of(name, headers)
+        if header is not None:
+            options["headers"] = {**(given or {}), **header.to_message()}
+        run = self._handing_over(headers)
+        if run is not None and header is not None:
+            self._hand_over(run, name, headers, header)
+        opened = opens and header is not None and self._tracking.adopt(header, name, body=message.body)
+        try:
+            sent = self._send(producer, name, message, *args, **options)
+        except BaseException as error:
+            if opened and header is not None:
+                self._tracking.take_back(header.feed, error)
+            if run is not None:
+                run.take_over(NOT_HANDED_OVER)
+            raise
+        if opened and header is not None:
+            self._tracking.confirm(header.feed)
+        return sent
 
-    def _follow(self, name: str, headers: dict[str, Any], run: Run | None, body: object) -> None:
-        """Track a message that is being published, if its task says so, or if all are adopted: then by who has an owner."""
+    def _header_of(self, name: str, headers: Mapping[str, Any]) -> tuple[Header | None, bool]:
+        """Return the header of a message that is to be followed, and whether its feed is to be opened."""
+        task_id = headers.get("id")
+        if task_id is None:
+            return None, False
+        header = Header.from_message(headers, task_id)
+        if keeps_header():
+            return header, False
+        run = self._handing_over(headers)
+        if run is not None:
+            return run.header.anew() if run.header is not None else None, False
+        if header is not None:
+            return header.anew(), True
+        if (run := self._run()) is not None and run.header is not None and f"task:{task_id}" == run.feed:
+            return run.header.anew(), True
+        if headers.get("retries"):
+            return None, False
+        owner = self._follower(name)
+        try:
+            feed = task_feed(str(task_id))
+        except InvalidName:
+            return None, False
+        return None if owner is None else Header(feed, mint_epoch(), owner, name, mint_publication()), True
+
+    def _follower(self, name: str) -> str | None:
+        """Return whose a task is that is published, if it says that it is to be followed, or if all are adopted."""
         if name.startswith(CELERYS_OWN):
-            return
+            return None
         declared = getattr(self._tracking.celery_app.tasks.get(name), "progress", None)
-        if declared or (self._settings.adopt_update_state and declared is not False):
-            owner = run.owner if run is not None else self._tracking.asking()
-            if declared or owner is not None:
-                self._tracking.adopt(name, headers, owner=owner or NOBODY, body=body)
+        if not declared and (not self._settings.adopt_update_state or declared is False):
+            return None
+        run = self._run()
+        owner = run.owner if run is not None else self._tracking.asking()
+        return owner or (NOBODY if declared else None)
 
-    def _hand_over(self, run: Run, name: str, headers: dict[str, Any]) -> None:
-        """End a run that publishes what goes on under its task's id: its own retry, or the task that replaces it."""
+    def _run(self) -> Run | None:
+        run = current_run.get() or _returned_run()
+        return run if run is not None and (run.disowned or self._is_ours(run)) else None
+
+    def _handing_over(self, headers: Mapping[str, Any]) -> Run | None:
+        """Return the run that publishes what goes on under its task's id: its own retry, or the task that replaces it."""
+        run = self._run()
+        if run is None or run.disowned or run.handed_over or keeps_header():
+            return None
+        # Any other message under the task's id is one more publication of it: its own time comes once this one has ended.
+        goes_on = run.replacing or int(headers.get("retries") or 0) > run.retries
+        return run if goes_on and f"task:{headers.get('id')}" == run.feed else None
+
+    def _hand_over(self, run: Run, name: str, headers: Mapping[str, Any], header: Header) -> None:
         # Here, not when the task has returned: the next run may begin before that.
         if int(headers.get("retries") or 0) > run.retries:
             patch = retrying(run.retry_cause, eta=headers.get("eta"))
-        elif HEADER not in headers:
-            header = Header.from_message(get_current_task().request.headers)
-            if header is None:
-                return
-            headers.update(header.to_message())
-            patch = {"state": states.RETRYING, "reason": f"The task goes on as {name}.", "retry_at": None}
         else:
-            return
-        run.finish(patch, otherwise=cancelled())
+            patch = {"state": states.RETRYING, "reason": f"The task goes on as {name}.", "retry_at": None}
+        run.hand_over(patch, successor=header.publication, otherwise=cancelled())
         if not run.outbox.flush(self._settings.flush_timeout):
             log.warning("retry_before_events", extra={"feed": run.feed})
+        if run.outbox.signals.fenced:
+            raise Fenced("Another run of this task has begun, or it has ended. This one publishes no other.")
 
 
 def _returned_run() -> Run | None:

@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Final
 from weakref import ReferenceType
 
+from petiole.dispatch.message import Header
 from petiole.encoding import JSON, to_json
 from petiole.errors import Cancelled, Fenced, InvalidEvent, Unavailable
 from petiole.events import MAX_NUMBER, Document, Draft
 from petiole.journal.contract import Journal
 from petiole.settings import Settings
-from petiole.state import SUCCEEDED
+from petiole.state import RUNNING, SUCCEEDED
 from petiole.timing import Estimator
 from petiole.worker.outbox import Outbox
 from petiole.worker.standing import Standing, Steps
@@ -60,6 +62,20 @@ class Run:
         self.returns = False
         # What the task has last told Celery of itself by `update_state`, where that is listened to.
         self.celery_state: object = None
+        # What the task's message says of it, where it was a message that started it.
+        self.header: Header | None = None
+        # Whether the task's call is under way: what calls the task again from within goes on in this run.
+        self.inside = False
+        # What the task's call has raised, which Celery doesn't tell where it lets that through.
+        self.raised: Exception | None = None
+        # Whether the task is replacing itself; whether it goes on by another message; whether that couldn't be published.
+        self.replacing = False
+        self.handed_over = False
+        self.stranded = False
+        # Whether its calls don't end it any more: the task's call has returned, or what calls isn't ready for that.
+        self.quiet = False
+        # Whether this is a copy of the run in a process that was forked while it went on.
+        self.disowned = False
         # The outermost tqdm bar that is open, which speaks for this run.
         self.bar: ReferenceType[object] | None = None
         self.outbox = Outbox(journal, standing, settings, newest=self.progress, on_end=on_end, clock=clock)
@@ -76,7 +92,20 @@ class Run:
         self._set_aside: set[str] = set()
         self._artifacts: list[Document] = list(standing.document.get("artifacts", []))
         self._lock = threading.RLock()
+        self._before: tuple[Run | None, Steps] = None, NOBODYS_STEPS
         self._estimator = Estimator(now=clock())
+
+    def enter(self) -> None:
+        """Have the calls of `progress` speak for this run from now on, until `leave` in the same context."""
+        self._before = current_run.get(), current_steps.get()
+        current_run.set(self)
+        current_steps.set(self.steps)
+
+    def leave(self) -> None:
+        """Give the context back to whom `enter` took it from."""
+        run, steps = self._before
+        current_run.set(run)
+        current_steps.set(steps)
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -145,7 +174,13 @@ class Run:
         self.update(0, total, None)
 
     def say(
-        self, kind: str, *, patch: Document | None = None, data: JSON = None, otherwise: Draft | None = None
+        self,
+        kind: str,
+        *,
+        patch: Document | None = None,
+        data: JSON = None,
+        otherwise: Draft | None = None,
+        successor: str = "",
     ) -> bool:
         """Queue a fact; a value that can't be JSON is set aside, and that is said in its place. Says whether it was taken."""
         # A fact carries the progress as of now, so a counter that waits has nothing left to say.
@@ -153,7 +188,7 @@ class Run:
         progress = self.progress()
         taken = True
         try:
-            draft = Draft(kind, patch or {}, progress, data).settled()
+            draft = replace(Draft(kind, patch or {}, progress, data), successor=successor).settled()
         except InvalidEvent as error:
             taken = False
             message = _cut(f"An event was set aside. {error}", LOG_LIMIT, LOG_BYTES)
@@ -162,6 +197,22 @@ class Run:
         if self.steps.completed != progress["completed"]:
             self.outbox.touch()  # another thread has counted on meanwhile
         return taken
+
+    def hand_over(self, patch: Document, *, successor: str, otherwise: Draft) -> None:
+        """Say that the task goes on by another publication. What this run says until that begins is kept."""
+        self.handed_over = self.quiet = True
+        self.say("state", patch=patch, otherwise=replace(otherwise, successor=successor), successor=successor)
+
+    def take_over(self, reason: str) -> None:
+        """Say that this run goes on after all: the message by which the task was to go on couldn't be published."""
+        self.handed_over, self.stranded = False, True
+        self.say("state", patch={"state": RUNNING, "reason": reason, "retry_at": None})
+
+    def disown(self) -> None:
+        """Say nothing any more, in a forked process: numbers, locks and connections are the parent's."""
+        self.disowned = self.quiet = True
+        self._lock = threading.RLock()
+        self.outbox.disown()
 
     def finish(self, patch: Document, *, otherwise: Draft | None = None) -> None:
         """Queue the run's last fact and take no more. After a success the whole task is done."""
@@ -230,6 +281,8 @@ class Run:
             Cancelled: somebody asked the task to stop.
             Fenced: a later run has begun, or the task was concluded without this run.
         """
+        if self.quiet:
+            return
         signals = self.outbox.signals
         if signals.fenced:
             raise Fenced(

@@ -25,6 +25,7 @@ class Standing:
     cursor: Cursor
     document: Document
     message: Callable[[], str] = lambda: ""
+    publication: str = ""
 
 
 @dataclass(slots=True)

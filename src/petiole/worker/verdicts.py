@@ -70,7 +70,7 @@ class Verdicts:
         self._conclude(task_feed(request.id), shut_down())
 
     def _on_unknown(self, sender: Any, name: str, id: str, message: Any, **_: Any) -> None:
-        header = Header.from_message(getattr(message, "headers", None))
+        header = Header.from_message(getattr(message, "headers", None), id)
         if header is None or sender.app is not self._celery_app:
             return
         log.error("task_unknown", extra={"feed": header.feed, "task": name})

@@ -90,7 +90,7 @@ end
 
 local function load_meta()
   local values = redis.call('HMGET', keys.meta, 'layout', 'epoch', 'seq', 'facts', 'chain', 'bytes', 'run', 'fact', 'counter',
-    'cancel', 'delivery', 'state')
+    'cancel', 'delivery', 'state', 'publication', 'spent', 'removed')
   if not values[2] then
     return nil
   end
@@ -98,8 +98,27 @@ local function load_meta()
   return {
     epoch = values[2], seq = tonumber(values[3]), facts = tonumber(values[4]), chain = values[5], bytes = tonumber(values[6]),
     run = tonumber(values[7]), fact = tonumber(values[8]), counter = tonumber(values[9]), cancel = tonumber(values[10]),
-    delivery = values[11], state = values[12] or '',
+    delivery = values[11], state = values[12] or '', publication = values[13] or '', spent = values[14] or '',
+    removed = values[15],
   }
+end
+
+-- Names of publications that have ended, oldest first, each between spaces.
+local function is_spent(meta, publication)
+  return string.find(meta.spent, ' ' .. publication .. ' ', 1, true) ~= nil
+end
+
+-- Ends the feed's present publication, and goes on with another.
+local function succeed(meta, publication)
+  if meta.publication ~= '' and meta.publication ~= publication and not is_spent(meta, meta.publication) then
+    meta.spent = (meta.spent == '' and ' ' or meta.spent) .. meta.publication .. ' '
+    local _, number = string.gsub(meta.spent, '%w+', '')
+    if number > LIMITS.publications then
+      meta.spent = string.gsub(meta.spent, '^ %w+', '', 1)
+    end
+  end
+  meta.publication = publication
+  redis.call('HSET', keys.meta, 'publication', publication, 'spent', meta.spent)
 end
 
 local function is_terminal(state)
@@ -117,6 +136,17 @@ local function event_at(at)
     event.patch[i] = ARGV[at + 9 + i]
   end
   return event, at + 10 + size
+end
+
+-- Whether an ended feed begins again for this publication: `begins_again` of the contract.
+local function begins_again(meta, publication, replayed)
+  if not is_terminal(meta.state) or publication == '' or is_spent(meta, publication) then
+    return false
+  end
+  if publication ~= meta.publication then
+    return true
+  end
+  return replayed == '1' and meta.run > 0 and not meta.removed and (meta.state == 'failed' or meta.state == 'lost')
 end
 
 local function admits(meta, event)

@@ -1,13 +1,13 @@
 -- Numbers, folds, keeps and rings one event of a run, or of web and reaper (run 0).
 -- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: 1 the fact's number in its run, 2 the counter's since then, 3 the run's delivery or '', 4 whether the event ends the run,
---       5… the event
+--       5 the publication by which the task goes on or '', 6… the event
 -- Reply: {stored, epoch, seq, facts, chain, cancel, 1 if it is stalled} | {duplicate, epoch, …, cancel} | {conflict, last} | {fenced, run} | {closed, state} | {missing}
 local meta = load_meta()
 if not meta then
   return { 'missing' }
 end
-local event = event_at(5)
+local event = event_at(6)
 local fact, counter = tonumber(ARGV[1]), tonumber(ARGV[2])
 if event.run > 0 then
   if event.run < meta.run then
@@ -44,6 +44,9 @@ if ARGV[4] == '1' then
   redis.call('ZREM', keys.leases, event.feed)
 end
 local was_stalled = meta.state == 'stalled' and event.state == ''
+if ARGV[5] ~= '' then
+  succeed(meta, ARGV[5])
+end
 write(meta, event, is_terminal(event.state), more)
 if event.run > 0 and ARGV[4] ~= '1' then
   -- What a run says is a sign of its life; written seldom, because its worker renews the lease as well.

@@ -1,7 +1,7 @@
 -- Begins a run, with the event as its first fact unless cancelling was asked for.
 -- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: 1 worker, 2 delivery, 3 retries, 4 lease in ms, 5 silent ends allowed, 6 the message to send again or '',
---       7… the event (its run is set here), then, if there is one, the event to write when the runs have ended too often without a word
+--       7 publication or '', 8 whether it is replayed, 9… the event (its run is set here), then, if there is one, the event to write when the runs have ended too often without a word
 -- Reply: {claimed, epoch, seq, facts, chain, cancel, run, facts written, document…} | {busy, run, lease left in ms}
 --        | {closed, state} | {missing}
 local meta = load_meta()
@@ -16,13 +16,16 @@ local function claimed(written)
   answer[9] = redis.call('HGETALL', keys.document)
   return answer
 end
-if is_terminal(meta.state) then
+if begins_again(meta, ARGV[7], ARGV[8]) then
+  return { 'missing' }
+end
+if is_terminal(meta.state) or is_spent(meta, ARGV[7]) then
   return { 'closed', meta.state }
 end
 if live and meta.delivery == ARGV[2] then
   return claimed(meta.fact)
 end
-local event, after = event_at(7)
+local event, after = event_at(9)
 local retries = tonumber(ARGV[3])
 if live and retries <= attempts then
   local ends = tonumber(redis.call('ZSCORE', keys.leases, event.feed) or '0')
@@ -39,6 +42,14 @@ if live and retries <= attempts then
     redis.call('ZREM', keys.leases, event.feed)
     write(meta, event_at(after), true)
     return { 'closed', meta.state }
+  end
+end
+if ARGV[7] ~= '' and ARGV[7] ~= meta.publication then
+  if live and retries > attempts then
+    -- The one before has handed over, though the fact that says so isn't here.
+    succeed(meta, ARGV[7])
+  else
+    redis.call('HSET', keys.meta, 'publication', ARGV[7])
   end
 end
 meta.run = meta.run + 1

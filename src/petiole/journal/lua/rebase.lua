@@ -1,7 +1,7 @@
 -- Opens a feed again in a new epoch after the journal has lost it: the writer's document at the writer's numbers.
 -- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: 1 epoch, 2 owner, 3 run, 4 delivery, 5 retries, 6 fact, 7 seq, 8 facts, 9 chain, 10 state, 11 worker, 12 lease in ms,
---       13 lifetime in ms, 14 feed, 15 the message to send again or '', 16… the document as field, JSON text
+--       13 lifetime in ms, 14 feed, 15 the message to send again or '', 16 publication, 17… the document as field, JSON text
 -- Reply: {opened, epoch, seq, facts, chain, cancel} | {fenced, run} | {closed, state}
 local meta = load_meta()
 local run = tonumber(ARGV[3])
@@ -20,9 +20,9 @@ local cancel = ARGV[10] == 'cancelling' and 1 or 0
 create(ARGV[1], ARGV[2])
 redis.call('HSET', keys.meta, 'run', ARGV[3], 'delivery', ARGV[4], 'retries', ARGV[5], 'fact', ARGV[6], 'seq', ARGV[7],
   'facts', ARGV[8], 'chain', ARGV[9], 'state', ARGV[10], 'worker', ARGV[11], 'live', ended and '0' or '1',
-  'cancel', integer(cancel))
-if #ARGV > 15 then
-  redis.call('HSET', keys.document, unpack(ARGV, 16))
+  'cancel', integer(cancel), 'publication', ARGV[16])
+if #ARGV > 16 then
+  redis.call('HSET', keys.document, unpack(ARGV, 17))
 end
 if ARGV[15] ~= '' then
   redis.call('SET', keys.message, ARGV[15], 'PX', ARGV[13])

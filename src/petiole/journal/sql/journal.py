@@ -81,10 +81,18 @@ class SqlJournal:
         lease: float | None = None,
         epoch: str | None = None,
         message: str = "",
+        publication: str = "",
+        replayed: bool = False,
     ) -> Cursor:
         def step(step: Step) -> Cursor:
-            kept, made = step.load_or_make(feed, owner=owner, epoch=epoch or mint_epoch())
+            minted = epoch or mint_epoch()
+            kept, made = step.load_or_make(feed, owner=owner, epoch=minted)
+            if not made and kept.begins_again(publication, replayed=replayed):
+                before, kept, made = kept, step.empty(kept, owner=owner, epoch=minted), True
+                # The numbers of runs go on, so that what is left of an earlier one is fenced.
+                kept.run, kept.publication, kept.spent = before.run, before.publication, before.spent
             if made:
+                kept.succeed(publication)
                 kept.lease_ends = None if lease is None else step.now + _ms(lease)
                 if message:
                     step.save(kept, message=message)
@@ -94,9 +102,19 @@ class SqlJournal:
         return self._write(step)
 
     def begin_open(
-        self, feed: str, *, owner: str, draft: Draft, epoch: str, lease: float | None = None, message: str = ""
+        self,
+        feed: str,
+        *,
+        owner: str,
+        draft: Draft,
+        epoch: str,
+        lease: float | None = None,
+        message: str = "",
+        publication: str = "",
     ) -> Callable[[], Cursor]:
-        cursor = self.open(feed, owner=owner, draft=draft, lease=lease, epoch=epoch, message=message)
+        cursor = self.open(
+            feed, owner=owner, draft=draft, lease=lease, epoch=epoch, message=message, publication=publication
+        )
         return lambda: cursor
 
     def confirm(self, feed: str, *, run: int = 0, wait: bool = True) -> None:  # noqa: ARG002
@@ -126,6 +144,8 @@ class SqlJournal:
                 kept.fact, kept.counter = fact, 0 if draft.is_fact else counter
             stalled = kept.state == states.STALLED and draft.state is None
             kept.end_run(draft)
+            if draft.successor:
+                kept.succeed(draft.successor)
             lease = _ms(self._settings.lease)
             # What a run says is a sign of its life; written seldom, because its worker renews the lease as well.
             if run > 0 and kept.live and (kept.lease_ends or 0) - step.now < lease / 2:
@@ -187,6 +207,8 @@ class SqlJournal:
         lease: float,
         failed: Draft | None = None,
         message: str = "",
+        publication: str = "",
+        replayed: bool = False,
     ) -> Claimed | Busy | Closed | Missing:
         draft.encode()
 
@@ -194,7 +216,9 @@ class SqlJournal:
             kept = step.load(feed)
             if kept is None:
                 return Missing()
-            if states.is_terminal(kept.state):
+            if kept.begins_again(publication, replayed=replayed):
+                return Missing()
+            if states.is_terminal(kept.state) or publication in kept.spent.split():
                 return Closed(kept.state or "")
             if not (kept.live and kept.delivery == delivery):
                 left = (kept.lease_ends or 0) - step.now
@@ -206,6 +230,10 @@ class SqlJournal:
                         kept.end_run(failed)
                         step.write(kept, failed, run=0)
                         return Closed(kept.state or "")
+                if kept.live and retries > kept.retries and publication:
+                    # It has handed over, though the fact that says so isn't here.
+                    kept.succeed(publication)
+                kept.publication = publication or kept.publication
                 kept.run, kept.counter, kept.live = kept.run + 1, 0, True
                 kept.fact = 0 if kept.cancel else 1
                 kept.worker, kept.delivery, kept.retries = worker, delivery, retries
@@ -298,6 +326,7 @@ class SqlJournal:
         worker: str,
         lease: float,
         message: str = "",
+        publication: str = "",
     ) -> Cursor | Fenced | Closed:
         def step(step: Step) -> Cursor | Fenced | Closed:
             kept, made = step.load_or_make(feed, owner=owner, epoch=mint_epoch())
@@ -307,7 +336,10 @@ class SqlJournal:
                     return Fenced(kept.run)
                 if states.is_terminal(kept.state):
                     return Closed(kept.state or "")
+                spent = kept.spent
                 kept = step.empty(kept, owner=owner, epoch=mint_epoch())
+                kept.spent = spent
+            kept.publication = publication
             kept.seq, kept.facts, kept.chain, kept.first = last.seq, last.facts, last.chain, last.facts + 1
             kept.document, kept.state = to_json(document), document.get("state")
             kept.run, kept.delivery, kept.retries, kept.fact, kept.worker = run, delivery, retries, fact, worker

@@ -28,7 +28,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from petiole.encoding import to_json
 
-VERSION: Final = 1
+VERSION: Final = 2
 COMMAND: Final = "petiole db upgrade"
 
 # Any number that is only Petiole's: who upgrades holds this lock of PostgreSQL until the end of its transaction.
@@ -94,6 +94,9 @@ feeds = Table(
     Column("retries", BigInteger, nullable=False, default=0),
     Column("silent", Integer, nullable=False, default=0),
     Column("delivery", AnyText, nullable=False, default=""),
+    # The message's present publication, and those that have ended.
+    Column("publication", Text, nullable=False, default="", server_default=""),
+    Column("spent", Text, nullable=False, default="", server_default=""),
     Column("worker", AnyText, nullable=False, default=""),
     Column("message", AnyText, nullable=False, default=""),
     # Somebody has removed it: what is left says that it was there.
@@ -159,8 +162,14 @@ notes = Table(
     Index("petiole_notes_goes_at", "goes_at"),
 )
 
+
+def _add_publications(connection: Connection) -> None:
+    for name in ("publication", "spent"):
+        connection.execute(text(f"ALTER TABLE {feeds.name} ADD COLUMN {name} TEXT NOT NULL DEFAULT ''"))
+
+
 # What leads from each version to the next; a database without any gets the newest tables at once.
-STEPS: Final[Mapping[int, Callable[[Connection], None]]] = {}
+STEPS: Final[Mapping[int, Callable[[Connection], None]]] = {1: _add_publications}
 
 
 def version_of(connection: Connection) -> int | None:

@@ -28,7 +28,7 @@ from petiole import state as states
 from petiole.encoding import to_json
 from petiole.errors import Refusal, SetupError
 from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, advance_chain, fold_draft
-from petiole.journal.contract import INBOX_KEPT, Held, Stored
+from petiole.journal.contract import INBOX_KEPT, Held, Stored, begins_again, spend
 from petiole.journal.sql import schema
 from petiole.journal.sql.schema import now_ms
 from petiole.settings import Settings
@@ -60,6 +60,8 @@ class Feed:
     retries: int = 0
     silent: int = 0
     delivery: str = ""
+    publication: str = ""
+    spent: str = ""
     worker: str = ""
     first: int = 1
     written: int = 0
@@ -89,6 +91,22 @@ class Feed:
 
     def held(self, *, valid: bool) -> Held:
         return Held(valid, self.cancel > 0, self.state == states.STALLED, self.cancel > 1)
+
+    def begins_again(self, publication: str, *, replayed: bool) -> bool:
+        return states.is_terminal(self.state) and begins_again(
+            state=self.state,
+            run=self.run,
+            removed=self.removed,
+            current=self.publication,
+            spent=self.spent,
+            publication=publication,
+            replayed=replayed,
+        )
+
+    def succeed(self, publication: str) -> None:
+        """End the present publication, and go on with another."""
+        if publication != self.publication:
+            self.spent, self.publication = spend(self.spent, self.publication), publication
 
     def admits(self, draft: Draft) -> bool:
         if states.is_terminal(self.state):

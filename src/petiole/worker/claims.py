@@ -1,0 +1,119 @@
+"""A delivery's claim on its task: one execution at a time, and each publication once."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import Any, Final
+
+from celery import Task
+from celery.exceptions import Ignore
+
+from petiole import state as states
+from petiole.dispatch.message import Header, now_ms, queued_document
+from petiole.dispatch.publisher import as_it_is
+from petiole.dispatch.tracking import Tracking
+from petiole.errors import Unavailable
+from petiole.events import Draft
+from petiole.journal.contract import Busy, Claimed, Closed, Missing
+from petiole.outcome import worn_out
+from petiole.worker.patience import Patience
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 2.0
+BUSY_COUNTDOWN: Final = 5.0
+# Of these brokers a message says whether it comes again.
+MARKS_REDELIVERIES: Final = ("amqp", "redis")
+
+
+class Claims:
+    """Claims tasks for one worker, as `worker` names it."""
+
+    def __init__(self, tracking: Tracking, *, worker: str) -> None:
+        self._tracking = tracking
+        self._settings = tracking.settings
+        self.worker = worker
+
+    def claim(self, task: Task, header: Header, *, delivery: str, retries: int, forcible: bool) -> Claimed:
+        """Get the task's one execution, or end this delivery.
+
+        Raises:
+            Ignore: the publication has ended, or another execution is alive; then a copy of the message was published.
+        """
+        request = task.request
+        message = self._tracking.message_of(task, header) if getattr(task, "rerun_on_loss", False) else ""
+        # The reason stays: of a later run it says why the task runs again.
+        patch = {
+            "state": states.RUNNING,
+            "acknowledged": "late" if task.acks_late else "early",
+            "started_at": now_ms(),
+            "worker": str(request.hostname),
+            "retries": retries,
+            "retry_at": None,
+            "forcible": True if forcible else None,
+            "rerun": True if message else None,
+        }
+        progress = {"completed": 0, "total": None, "rate": None, "time_left": None, "fraction": None}
+        draft = Draft("state", patch, {**progress, "stage": None, "description": None, "unit": None})
+        replayed = self._is_replayed(request, header)
+        pause, patience = FIRST_PAUSE, Patience(self._tracking.journal)
+        while True:
+            try:
+                reply = self._tracking.journal.claim(
+                    header.feed,
+                    draft,
+                    worker=self.worker,
+                    delivery=delivery,
+                    retries=retries,
+                    lease=self._settings.lease,
+                    failed=Draft("state", worn_out(task_id=request.id, now=now_ms())),
+                    message=message,
+                    publication=header.publication,
+                    replayed=replayed,
+                )
+                match reply:
+                    case Claimed():
+                        return reply
+                    case Missing():
+                        self._open_again(task, header, replayed=replayed)
+                        continue
+                    case Closed(state):
+                        late = "delivery_of_finished_task" if states.is_terminal(state) else "delivery_of_finished_run"
+                        log.info(late, extra={"feed": header.feed, "state": state})
+                        raise Ignore()
+                    case Busy(run):
+                        log.warning("task_runs_already", extra={"feed": header.feed, "run": run})
+                        self._publish_copy(task, header)
+                        raise Ignore()
+            except Unavailable as error:
+                # Without the journal nobody can say whether the task runs elsewhere, so it waits.
+                log.warning("claim_waits", extra={"feed": header.feed, "error": str(error)})
+                if patience.is_over(error):
+                    patience.begin_anew(header.feed, error)
+                time.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _open_again(self, task: Task, header: Header, *, replayed: bool) -> None:
+        self._tracking.journal.open(
+            header.feed,
+            owner=header.owner,
+            draft=Draft("state", queued_document(header.title, str(task.name))),
+            publication=header.publication,
+            replayed=replayed,
+        )
+
+    def _is_replayed(self, request: Any, header: Header) -> bool:
+        """Say whether a message that comes again does so because somebody has put it back, byte for byte."""
+        delivered = request.delivery_info or {}
+        if request.is_eager or header.copied or delivered.get("redelivered"):
+            return False
+        return self._tracking.publisher.broker in MARKS_REDELIVERIES
+
+    def _publish_copy(self, task: Task, header: Header) -> None:
+        # A copy and an acknowledgement, never a requeue: quorum queues drop a message after 20 redeliveries.
+        copy = self._tracking.copy_of(task, header, request=task.request, countdown=BUSY_COUNTDOWN)
+        with self._tracking.publisher.confirming() as confirming, as_it_is():
+            copy.apply_async(**confirming)

@@ -1,0 +1,126 @@
+"""Where a Celery task calls its author's code, and what it goes through there to be tracked.
+
+The call itself (`run`, and a `__call__` or a `before_start` of the task's own) is entered by way of `Entering`, because an
+exception in a `task_prerun` receiver is logged and swallowed by Celery: a signal can't stop a task.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+from celery import Celery, Signature, Task
+from celery.app.trace import build_tracer, task_has_custom
+
+from petiole.dispatch.message import Header
+from petiole.worker.adoption import adopt_update_state
+from petiole.worker.run import current_run
+
+MARK: Final = "__petiole__"
+
+
+class Entering(Protocol):
+    """Runs `call`, which is a task's own code, as a part of the run that the task's present message has."""
+
+    def __call__(self, task: Task, header: Header, call: Callable[[], Any], *, begins: bool) -> Any: ...
+
+
+class Wrapping:
+    """Wraps the tasks of one Celery application, those that come later too."""
+
+    def __init__(self, celery_app: Celery, enter: Entering, *, adopts: bool) -> None:
+        self._celery_app = celery_app
+        self._enter = enter
+        self._adopts = adopts
+
+    def wrap_all(self) -> None:
+        """Wrap every task that is registered now."""
+        for task in list(self._celery_app.tasks.values()):
+            self.wrap(task)
+
+    def wrap(self, task: Task) -> bool:
+        """Wrap a task, unless it is; says whether a call that Celery has prepared already goes past it."""
+        if MARK in getattr(task.run, "__dict__", {}):
+            return False
+        task.run = self._entered(task, task.run)
+        if task_has_custom(task, "before_start"):
+            task.before_start = self._entered(task, task.before_start, begins=True)
+        if task_has_custom(task, "__call__"):
+            self._wrap_class(type(task))
+        task.retry = _remembering_cause(task.retry)
+        task.on_replace = _replacing(task.on_replace)
+        if self._adopts:
+            adopt_update_state(task)
+        if task.__trace__ is None:
+            return False
+        # Celery has made what calls it, with the call that it had.
+        task.__trace__ = build_tracer(task.name, task, self._celery_app.loader, app=self._celery_app)
+        return True
+
+    def _entered(self, task: Task, original: Callable[..., Any], *, begins: bool = False) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            request = task.request
+            header = None if request.called_directly else Header.from_request(request)
+            if header is None:
+                return original(*args, **kwargs)
+            return self._enter(task, header, functools.partial(original, *args, **kwargs), begins=begins)
+
+        setattr(call, MARK, True)
+        return call
+
+    def _wrap_class(self, kind: Any) -> None:
+        # Python looks for `__call__` in the class only.
+        original = kind.__call__
+        if MARK in getattr(original, "__dict__", {}):
+            return
+
+        @functools.wraps(original)
+        def call(task: Task, *args: Any, **kwargs: Any) -> Any:
+            return self._entered(task, functools.partial(original, task))(*args, **kwargs)
+
+        setattr(call, MARK, True)
+        kind.__call__ = call
+
+
+def _remembering_cause(retry: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(retry)
+    def remember_cause(*args: Any, **kwargs: Any) -> Any:
+        run = current_run.get()
+        if run is not None:
+            run.retry_cause = kwargs.get("exc") or (args[2] if len(args) > 2 else None) or sys.exc_info()[1]
+        return retry(*args, **kwargs)
+
+    return remember_cause
+
+
+def _replacing(on_replace: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(on_replace)
+    def replace(signature: Signature) -> Any:
+        run = current_run.get()
+        if run is None or run.header is None or run.disowned:
+            return on_replace(signature)
+        # The last link of a chain, or a chord's body, has the task's id, and is published by another task.
+        for last in _with_id(signature, run.feed.removeprefix("task:")):
+            last.options["headers"] = {**(last.options.get("headers") or {}), **run.header.to_message()}
+        run.replacing = True
+        try:
+            return on_replace(signature)
+        finally:
+            run.replacing = False
+
+    return replace
+
+
+def _with_id(signature: Any, task_id: str) -> Iterable[Signature]:
+    """Find the parts of a frozen canvas that are published under a task's id."""
+    for part in getattr(signature, "tasks", None) or ():
+        yield from _with_id(part, task_id)
+    body = getattr(signature, "body", None)
+    if body is not None:
+        yield from _with_id(body, task_id)
+    is_single = isinstance(signature, Signature) and not hasattr(signature, "tasks")
+    if is_single and signature.options.get("task_id") == task_id:
+        yield signature

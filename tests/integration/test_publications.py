@@ -1,0 +1,215 @@
+"""What is published again runs again; what is only delivered again does not. On Redis, and with the journal in a database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from petiole import init_celery
+from petiole.client import TaskView
+from petiole.events import Event
+from petiole.journal.sql.server import upgrade
+from petiole.settings import Settings
+from tests.integration.system import System, running, wait_until
+
+NAMES = "tests.integration.worker_app"
+
+
+@pytest.fixture(scope="module", params=["redis", "sqlite", "postgresql"])
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    directory = tmp_path_factory.mktemp("publications")
+    settings = {"PETIOLE_LEASE": "3", "PETIOLE_HEARTBEAT": "1", "VISIBILITY_TIMEOUT": "3"}
+    if request.param == "sqlite":
+        settings["PETIOLE_JOURNAL_URL"] = f"sqlite:///{directory}/journal.sqlite"
+    elif request.param == "postgresql":
+        settings["PETIOLE_JOURNAL_URL"] = request.getfixturevalue("postgres_server").create("publications")
+    if "PETIOLE_JOURNAL_URL" in settings:
+        upgrade(settings["PETIOLE_JOURNAL_URL"])
+    with running(directory, settings=settings) as system:
+        yield system
+
+
+@pytest.fixture
+def system(shared: System) -> Iterator[System]:
+    began = len(shared.log)
+    yield shared
+    while shared.clients:
+        shared.clients.pop().close()
+    print("\n".join(shared.log[began:][-200:]))
+
+
+def published(file: str, fails: bool = False) -> None:
+    """Stands for a task whose code is in the worker."""
+
+
+@pytest.fixture
+def publisher(system: System) -> Iterator[Celery]:
+    """An application that publishes for ann, as a script of hers would."""
+    app = Celery("publisher", broker=system.redis_url, backend=system.redis_url, set_as_current=False)
+    app.conf.broker_transport_options = {"visibility_timeout": 3}
+    url = system.environment.get("PETIOLE_JOURNAL_URL", system.redis_url)
+    tracking = init_celery(app, Settings(journal_url=url, bus_url=system.redis_url))
+    tracking.asking = lambda: "user:ann"
+    for name in ("sync_account", "publish_itself_again"):
+        app.task(name=f"{NAMES}.{name}", progress=True, shared=False)(published)
+    yield app
+    tracking.journal.close()
+
+
+def lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def ended(system: System, task_id: str, *, after: str = "", events: list[Event] | None = None) -> TaskView:
+    """Follow a task to an end in another epoch than `after`."""
+    heard = events.append if events is not None else None
+    view = system.client("ann").watch(f"task:{task_id}", on_event=heard)
+    view.wait_until(lambda _: str(view.cursor).split(".")[0] != after, timeout=20)
+    view.wait(timeout=20)
+    return view
+
+
+def epoch_of(view: TaskView) -> str:
+    return str(view.cursor).split(".")[0]
+
+
+def messages(events: list[Event]) -> list[str]:
+    return [event.data["message"] for event in events if event.kind == "log"]
+
+
+def test_an_id_that_is_published_again_runs_again(system: System, publisher: Celery, tmp_path: Path) -> None:
+    task, file, epoch = publisher.tasks[f"{NAMES}.sync_account"], tmp_path / "runs", ""
+    for time in (1, 2, 3):
+        result = task.apply_async((str(file),), task_id=f"sync-{tmp_path.name}")
+        # Celery's own record is the one of the first time until the next has ended.
+        wait_until(lambda time=time: len(lines(file)) == time, what=f"it runs for the {time}. time")
+        events: list[Event] = []
+        view = ended(system, result.id, after=epoch, events=events)
+        assert (view.document["state"], view.document["result"]) == ("succeeded", time)
+        assert messages(events) == [f"run {time}"]
+        epoch = epoch_of(view)
+
+
+def test_a_page_that_watches_is_reset_when_its_task_begins_again(
+    system: System, publisher: Celery, tmp_path: Path
+) -> None:
+    task, file = publisher.tasks[f"{NAMES}.sync_account"], tmp_path / "runs"
+    result = task.apply_async((str(file),), task_id=f"watched-{tmp_path.name}")
+    view = ended(system, result.id)
+    before = epoch_of(view)
+    task.apply_async((str(file),), task_id=result.id)
+    view.wait_until(lambda document: document.get("result") == 2, timeout=20)
+    assert epoch_of(view) != before
+    assert view.document["run"] == 2
+
+
+def test_two_messages_of_one_id_that_wait_both_run_one_after_the_other(
+    system: System, publisher: Celery, tmp_path: Path
+) -> None:
+    task, file = publisher.tasks[f"{NAMES}.sync_account"], tmp_path / "runs"
+    for _ in range(2):
+        task.apply_async((str(file),), task_id=f"twice-{tmp_path.name}")
+    wait_until(lambda: len(lines(file)) == 2, what="both have run", timeout=30)
+
+
+def test_a_task_that_publishes_itself_again_under_its_id_runs_each_time(
+    system: System, publisher: Celery, tmp_path: Path
+) -> None:
+    file = tmp_path / "runs"
+    result = publisher.tasks[f"{NAMES}.publish_itself_again"].apply_async((str(file),))
+    wait_until(lambda: len(lines(file)) == 3, what="it has run three times", timeout=40)
+    view = system.client("ann").watch(f"task:{result.id}")
+    view.wait_until(lambda document: document.get("result") == 3, timeout=20)
+
+
+def test_the_last_link_of_a_chain_that_replaces_a_task_runs(system: System, tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    view = system.client("ann").start("/start/be_replaced_by_a_chain", {"args": [str(file)]})
+    view.wait_until(lambda document: document.get("result") == 3, timeout=30)
+    assert lines(file) == ["line"] * 3
+    result = Celery("reader", backend=system.redis_url).AsyncResult(view.feed.removeprefix("task:"))
+    assert result.get(timeout=10) == 3
+
+
+def test_the_body_of_a_chord_that_replaces_a_task_runs(system: System, tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    view = system.client("ann").start("/start/be_replaced_by_a_chord", {"args": [str(file)]})
+    view.wait_until(lambda document: document.get("result") == 3, timeout=30)
+    assert lines(file)[-1] == "body"
+
+
+def stored_message(system: System, publisher: Celery, file: Path, task_id: str, **kwargs: Any) -> bytes:
+    """Publish into a queue that nobody takes from, and take the message out of it."""
+    publisher.tasks[f"{NAMES}.sync_account"].apply_async((str(file),), kwargs, task_id=task_id, queue=f"held-{task_id}")
+    with system.redis() as client:
+        (message,) = client.lrange(f"held-{task_id}", 0, -1)
+        client.delete(f"held-{task_id}")
+    return message
+
+
+def delivered(system: System, message: bytes, *, again: bool = False) -> None:
+    """Put a message into the queue, as a broker would the first time, or once more."""
+    body = json.loads(message)
+    body["properties"]["delivery_info"]["routing_key"] = "celery"
+    if again:
+        body["headers"]["redelivered"] = body["properties"]["delivery_info"]["redelivered"] = True
+    with system.redis() as client:
+        client.lpush("celery", json.dumps(body))
+
+
+def said_of(system: System, text: str, task_id: str) -> int:
+    return sum(text in line and task_id in line for line in system.log)
+
+
+def ignored(system: System, task_id: str, times: int) -> None:
+    wait_until(lambda: said_of(system, "ignored", task_id) == times, what=f"{times} deliveries were passed over")
+
+
+def test_a_late_redelivery_never_runs_also_after_the_id_was_used_again(
+    system: System, publisher: Celery, tmp_path: Path
+) -> None:
+    file, task_id = tmp_path / "runs", f"late-{tmp_path.name}"
+    first = stored_message(system, publisher, file, task_id)
+    delivered(system, first)
+    before = epoch_of(ended(system, task_id))
+    delivered(system, first, again=True)
+    ignored(system, task_id, 1)
+    publisher.tasks[f"{NAMES}.sync_account"].apply_async((str(file),), task_id=task_id)
+    assert ended(system, task_id, after=before).document["result"] == 2
+    delivered(system, first, again=True)
+    ignored(system, task_id, 2)
+    assert lines(file) == ["run", "run"]
+
+
+@pytest.mark.parametrize(("fails", "runs"), [(False, 1), (True, 2)])
+def test_an_operators_replay_runs_what_has_failed_and_no_success(
+    system: System, publisher: Celery, tmp_path: Path, fails: bool, runs: int
+) -> None:
+    file, task_id = tmp_path / "runs", f"replayed-{tmp_path.name}"
+    message = stored_message(system, publisher, file, task_id, fails=fails)
+    delivered(system, message)
+    ended(system, task_id)
+    delivered(system, message, again=True)
+    ignored(system, task_id, 1)
+    delivered(system, message)
+    wait_until(
+        lambda: said_of(system, "ignored", task_id) + len(lines(file)) == 3, what="the replay was answered", timeout=20
+    )
+    assert len(lines(file)) == runs
+
+
+def test_a_retry_that_waits_longer_than_the_visibility_timeout_runs_once(system: System, tmp_path: Path) -> None:
+    file = tmp_path / "attempts"
+    began = system.log_size()
+    view = system.client("ann").start("/start/retry_late", {"args": [str(file), 8]})
+    document = view.wait(timeout=60)
+    assert (document["state"], document["result"], document["run"]) == ("succeeded", "attempt 2", 3)
+    assert lines(file) == ["attempt 0", "attempt 1", "attempt 2"]
+    # The test is one of what comes again, so it has come again.
+    received = [line for line in system.log[began:] if "retry_late" in line and "received" in line]
+    assert len(received) > 3, received
