@@ -286,8 +286,11 @@ def _silent_ends() -> None:
 def _set_aside() -> None:
     """A value that can't be an event goes the way of all others."""
 
-    def unchecked(self: Run, kind: str, *, patch: Any = None, data: Any = None, otherwise: Any = None) -> bool:
-        self.outbox.put(Draft(kind, patch or {}, self.progress(), data), otherwise=otherwise)
+    def unchecked(
+        self: Run, kind: str, *, patch: Any = None, data: Any = None, otherwise: Any = None, successor: str = ""
+    ) -> bool:
+        draft = Draft(kind, patch or {}, self.progress(), data)
+        self.outbox.put(replace(draft, successor=successor), otherwise=otherwise)
         return True
 
     _put(Run, "say", unchecked)

@@ -10,14 +10,11 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from petiole import init_celery
 from petiole.client import TaskView
 from petiole.events import Event
 from petiole.journal.sql.server import upgrade
-from petiole.settings import Settings
+from tests.integration.publisher import NAMES, publishing, stub
 from tests.integration.system import System, running, wait_until
-
-NAMES = "tests.integration.worker_app"
 
 
 @pytest.fixture(scope="module", params=["redis", "sqlite", "postgresql"])
@@ -43,22 +40,12 @@ def system(shared: System) -> Iterator[System]:
     print("\n".join(shared.log[began:][-200:]))
 
 
-def published(file: str, fails: bool = False) -> None:
-    """Stands for a task whose code is in the worker."""
-
-
 @pytest.fixture
 def publisher(system: System) -> Iterator[Celery]:
-    """An application that publishes for ann, as a script of hers would."""
-    app = Celery("publisher", broker=system.redis_url, backend=system.redis_url, set_as_current=False)
-    app.conf.broker_transport_options = {"visibility_timeout": 3}
-    url = system.environment.get("PETIOLE_JOURNAL_URL", system.redis_url)
-    tracking = init_celery(app, Settings(journal_url=url, bus_url=system.redis_url))
-    tracking.asking = lambda: "user:ann"
-    for name in ("sync_account", "publish_itself_again"):
-        app.task(name=f"{NAMES}.{name}", progress=True, shared=False)(published)
-    yield app
-    tracking.journal.close()
+    with publishing(system) as app:
+        for name in ("sync_account", "publish_itself_again"):
+            stub(app, name)
+        yield app
 
 
 def lines(file: Path) -> list[str]:
