@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, Final
 
+from petiole.worker.nobody import nobody
 from petiole.worker.run import Run, current_run, finite
 
 try:
@@ -36,6 +37,8 @@ class tqdm(std.tqdm):  # type: ignore[misc]
 
     def __new__(cls, *_: Any, **__: Any) -> tqdm:
         if current_run.get() is None:
+            if nobody.listens:
+                nobody.hear()
             plain: tqdm = super().__new__(cls)
             return plain
         # Not by tqdm's own: that begins a thread which looks after what is drawn.

@@ -203,4 +203,5 @@ def overrun(gate: str) -> None:
 
 
 import tests.integration.delivery_tasks  # noqa: E402
+import tests.integration.forking_tasks  # noqa: E402
 import tests.integration.setup_tasks  # noqa: E402, F401 (more tasks of this application)

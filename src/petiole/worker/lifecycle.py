@@ -34,6 +34,7 @@ from petiole.settings import Settings
 from petiole.worker.afterwards import Afterwards
 from petiole.worker.claims import Claims
 from petiole.worker.heartbeat import Heartbeat
+from petiole.worker.nobody import nobody
 from petiole.worker.publishing import NOT_HANDED_OVER, Publishing
 from petiole.worker.run import Run
 from petiole.worker.standing import Standing
@@ -119,6 +120,7 @@ class Lifecycle:
         """Begin anew in a process that was forked: a pool's child, or what a task has made."""
         # It inherits what belongs to the process before it, but not its threads, and its locks as they were.
         self._lock = threading.Lock()
+        nobody.fork()
         self._heartbeat = None
         self._afterwards = Afterwards(self._tracking.journal)
         for run in self._runs | self._unsent:
@@ -208,6 +210,7 @@ class Lifecycle:
         run.outbox.start()
         with self._lock:
             self._runs.add(run)
+            nobody.begin()
         # With the request, not under the task's id: in one process a retry's next run may begin before this one has returned.
         request.petiole_run = run
         run.enter()
@@ -265,6 +268,7 @@ class Lifecycle:
             patch["reason"] = patch.get("error", {})["message"] = NOT_HANDED_OVER
         with self._lock:
             self._runs.discard(run)
+            nobody.end()
             self._unsent.add(run)
         if patch is not None and not run.handed_over:
             # A run that has ended already (cancelled, retrying) takes no more, so that whatever Celery calls it adds nothing.

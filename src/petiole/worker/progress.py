@@ -7,16 +7,20 @@ application. Outside one (a test that calls the task as a function, a script) ev
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator, Sized
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Final, ParamSpec, TypeVar
 
 from petiole.encoding import JSON, to_json
 from petiole.events import Document
+from petiole.worker.nobody import nobody
 from petiole.worker.run import Run, current_run, current_steps
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _current: Final = current_run.get
 _current_steps: Final = current_steps.get
@@ -45,9 +49,12 @@ class Progress:
         if amount is ONE:
             steps = _current_steps()
             steps.completed += 1
-            if not steps.dirty and (run := _current()) is not None:
-                run.tell()
-        elif (run := _current()) is not None:
+            if not steps.dirty:
+                if (run := _current()) is not None:
+                    run.tell()
+                else:
+                    nobody.hear()
+        elif (run := _speaker()) is not None:
             run.advance(amount)
 
     def update(
@@ -59,7 +66,7 @@ class Progress:
 
     def log(self, message: str, *, level: str = "info") -> None:
         """Keep a line for the page's log. It never raises, so that cleaning up after a cancel can use it."""
-        if (run := _current()) is not None:
+        if (run := _speaker()) is not None:
             run.log(message, level)
 
     def emit(self, name: str, data: JSON = None) -> None:
@@ -115,8 +122,25 @@ class Progress:
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked the task to stop; for a loop that would rather end by itself than be ended."""
-        run = _current()
+        run = _speaker()
         return run is not None and run.cancelled
+
+    @staticmethod
+    def wrap(function: Callable[P, R]) -> Callable[P, R]:
+        """Return `function` so that it speaks for the task that is current here, in whatever thread or callback it is called.
+
+        In another process it can't.
+        """
+        run = _current()
+        if run is None:
+            return function
+
+        @functools.wraps(function)
+        def speak(*args: P.args, **kwargs: P.kwargs) -> R:
+            with run.current():
+                return function(*args, **kwargs)
+
+        return speak
 
 
 progress = Progress()
@@ -148,8 +172,15 @@ def track(
             run.tell()
 
 
-def _live() -> Run | None:
+def _speaker() -> Run | None:
     run = _current()
+    if run is None and nobody.listens:
+        nobody.hear()
+    return run
+
+
+def _live() -> Run | None:
+    run = _speaker()
     if run is not None:
         run.stop_if_ended()
     return run

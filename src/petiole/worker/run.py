@@ -21,6 +21,7 @@ from petiole.journal.contract import Journal
 from petiole.settings import Settings
 from petiole.state import RUNNING, SUCCEEDED
 from petiole.timing import Estimator
+from petiole.worker.nobody import nobody
 from petiole.worker.outbox import Outbox
 from petiole.worker.standing import Standing, Steps
 
@@ -32,9 +33,8 @@ CUT_MARK: Final = " … [cut]"
 CONFIRM_PAUSE: Final = 0.1
 
 current_run: ContextVar[Run | None] = ContextVar("petiole_current_run", default=None)
-# The same run's steps, for the one call that a loop makes at each step. Where there is no run they are nobody's: never told.
-NOBODYS_STEPS: Final = Steps(dirty=True)
-current_steps: ContextVar[Steps] = ContextVar("petiole_current_steps", default=NOBODYS_STEPS)
+# The same run's steps, for the one call that a loop makes at each step. Where there is no run they are nobody's.
+current_steps: ContextVar[Steps] = ContextVar("petiole_current_steps", default=nobody.steps)
 
 
 class Run:
@@ -92,7 +92,7 @@ class Run:
         self._set_aside: set[str] = set()
         self._artifacts: list[Document] = list(standing.document.get("artifacts", []))
         self._lock = threading.RLock()
-        self._before: tuple[Run | None, Steps] = None, NOBODYS_STEPS
+        self._before: tuple[Run | None, Steps] = None, nobody.steps
         self._estimator = Estimator(now=clock())
 
     def enter(self) -> None:

@@ -47,7 +47,7 @@ class Wrapping:
         task.run = self._entered(task, task.run)
         if task_has_custom(task, "before_start"):
             task.before_start = self._entered(task, task.before_start, begins=True)
-        if task_has_custom(task, "__call__"):
+        if _has_own_call(type(task)):
             self._wrap_class(type(task))
         task.retry = _remembering_cause(task.retry)
         task.on_replace = _replacing(task.on_replace)
@@ -83,6 +83,11 @@ class Wrapping:
 
         setattr(call, MARK, True)
         kind.__call__ = call
+
+
+def _has_own_call(kind: type) -> bool:
+    # `task_has_custom` finds Celery's own protection against this as well.
+    return any("__call__" in vars(base) for base in kind.__mro__[: kind.__mro__.index(Task)])
 
 
 def _remembering_cause(retry: Callable[..., Any]) -> Callable[..., Any]:

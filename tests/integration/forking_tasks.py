@@ -1,0 +1,108 @@
+"""Tasks that start processes and threads, which speak too."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+
+import billiard
+from celery import shared_task
+
+from petiole import progress, track
+
+NAMES = "tests.integration.worker_app"
+METHODS = ("fork", "spawn", "forkserver")
+CHILDREN = 8
+SAID_BY_EACH = 20
+
+
+def speak(name: str) -> int:
+    """Say as much as a task does, from wherever this is called; it ends."""
+    progress.stage(name)
+    for number in track(range(SAID_BY_EACH)):
+        progress.log(f"{name} {number}")
+        progress.advance()
+    progress.emit("done", name)
+    return 7
+
+
+def by_fork() -> int:
+    process = os.fork()
+    if process == 0:
+        speak("child")
+        os._exit(7)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def exit_with_seven() -> None:
+    os._exit(speak("child"))
+
+
+def by_process(context: Any) -> int:
+    process = context.Process(target=exit_with_seven)
+    process.start()
+    process.join(30)
+    return process.exitcode
+
+
+def by_executor(method: str) -> int:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
+        return pool.submit(speak, "child").result(timeout=30)
+
+
+WAYS: dict[str, Callable[[], int]] = {
+    "os.fork": by_fork,
+    "billiard": lambda: by_process(billiard),
+    **{
+        method: lambda method=method: by_process(multiprocessing.get_context(method))
+        for method in ("fork", "spawn", "forkserver")
+    },
+    **{f"executor, {method}": lambda method=method: by_executor(method) for method in ("fork", "spawn", "forkserver")},
+}
+
+
+@shared_task(name=f"{NAMES}.fork_and_speak")
+def fork_and_speak(way: str, children: int) -> list[int]:
+    """Speak while children do, and return how they ended."""
+    # A prefork pool's children are daemons, to which multiprocessing allows no children; this is the way around it.
+    multiprocessing.current_process()._config["daemon"] = False
+    codes = []
+    for child in range(children):
+        for number in range(SAID_BY_EACH):
+            progress.log(f"{child}.{number}")
+            progress.advance()
+        codes.append(WAYS[way]())
+    progress.log("all have ended")
+    return codes
+
+
+@shared_task(name=f"{NAMES}.fork_and_start", progress=True)
+def fork_and_start(file: str) -> int:
+    """Start another task from a child, as one does whose work is spread over processes."""
+    from tests.integration.delivery_tasks import sync_account
+
+    process = os.fork()
+    if process == 0:
+        sync_account.delay(file)
+        os._exit(7)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+@shared_task(name=f"{NAMES}.speak_from_threads")
+def speak_from_threads(wrapped: bool) -> int:
+    work = progress.wrap(speak_shortly) if wrapped else speak_shortly
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(20)))
+    thread = threading.Thread(target=work, args=(20,))
+    thread.start()
+    thread.join()
+    return 21
+
+
+def speak_shortly(number: int) -> None:
+    progress.log(f"thread {number}")
+    progress.advance()
