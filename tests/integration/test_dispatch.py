@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
-from celery import Celery
+from celery import Celery, Task, chain, chord, group
 from flask import Flask
 from flask_socketio import SocketIO
+from kombu.exceptions import EncodeError, OperationalError
 
 from petiole import Petiole, PetioleError, SetupError, TaskFailure, init_celery, progress
 from petiole.demo.processes import Processes
 from petiole.demo.redis_server import free_port
+from petiole.dispatch.tracking import Tracking
 from petiole.errors import Unavailable
 from petiole.settings import Settings
 from tests.conftest import redis_binary
@@ -110,6 +114,93 @@ def test_an_eager_task_is_tracked_to_its_end(redis_url: str) -> None:
     assert (failed.document["state"], failed.document["reason"]) == ("failed", "Not today.")
 
 
+def eager_celery(redis_url: str, name: str, **conf: Any) -> tuple[Celery, Tracking]:
+    app = make_celery(redis_url, name)
+    app.conf.update(task_always_eager=True, **conf)
+    return app, init_celery(app)
+
+
+@pytest.mark.parametrize("error", [ValueError("swordfish"), OSError("swordfish"), TypeError("swordfish")], ids=repr)
+def test_an_eager_task_that_propagates_has_failed_and_raises_its_own_error(redis_url: str, error: Exception) -> None:
+    app, tracking = eager_celery(redis_url, "propagates", task_eager_propagates=True)
+
+    @app.task(name="propagates.work", shared=False)
+    def work() -> None:
+        progress.log("here")
+        raise error
+
+    owner = f"me-{type(error).__name__}"
+    with pytest.raises(type(error)) as raised:
+        tracking.start(work, owner=owner)
+    assert raised.value is error
+    ((found,), _) = tracking.journal.list(owner, limit=5)
+    assert found.document["state"] == "failed"
+    assert found.document["error"]["type"] == type(error).__name__
+    assert "swordfish" not in str(found.document)
+    assert not tracking.journal.heads([found.feed])[found.feed].lease_left
+
+
+def test_an_eager_task_that_propagates_and_fails_in_its_own_words_has_failed_in_them(redis_url: str) -> None:
+    app, tracking = eager_celery(redis_url, "words", task_eager_propagates=True)
+
+    @app.task(name="words.work", shared=False)
+    def work() -> None:
+        raise TaskFailure("Not today.")
+
+    with pytest.raises(TaskFailure):
+        tracking.start(work, owner="me-words")
+    ((found,), _) = tracking.journal.list("me-words", limit=5)
+    assert (found.document["state"], found.document["reason"]) == ("failed", "Not today.")
+
+
+@pytest.mark.parametrize("propagates", [True, False])
+def test_an_eager_task_whose_arguments_do_not_fit_leaves_no_page(redis_url: str, propagates: bool) -> None:
+    app, tracking = eager_celery(redis_url, "fit", task_eager_propagates=propagates)
+
+    @app.task(name="fit.work", shared=False)
+    def work(number: int) -> None: ...
+
+    with pytest.raises(PetioleError, match="can't be sent"):
+        tracking.start(work, [1, 2], owner="me-fit")
+    assert tracking.journal.list("me-fit", limit=5) == ([], None)
+
+
+def test_an_eager_retry_is_the_next_run(redis_url: str) -> None:
+    app, tracking = eager_celery(redis_url, "eager-retry")
+
+    @app.task(name="eager-retry.work", bind=True, shared=False)
+    def work(self: Task) -> str:
+        progress.log(f"attempt {self.request.retries}")
+        if self.request.retries < 2:
+            raise self.retry(countdown=0)
+        return "done"
+
+    handle = tracking.start(work, owner="me")
+    found = tracking.journal.snapshot(handle.feed)
+    assert found is not None
+    assert (found.document["state"], found.document["run"], found.document["result"]) == ("succeeded", 3, "done")
+
+
+def test_an_eager_task_keeps_its_lease_for_as_long_as_it_runs(redis_url: str) -> None:
+    app = make_celery(redis_url, "long")
+    app.conf.update(task_always_eager=True, petiole_lease=0.5, petiole_heartbeat=0.1, petiole_key_prefix="long")
+    tracking = init_celery(app)
+
+    @app.task(name="long.work", bind=True, shared=False)
+    def work(self: Task) -> None:
+        feed = f"task:{self.request.id}"
+        ends = [tracking.journal.heads([feed])[feed].lease_left]
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            ends.append(tracking.journal.heads([feed])[feed].lease_left)
+            time.sleep(0.02)
+        assert min(ends) > 0
+
+    found = tracking.journal.snapshot(tracking.start(work, owner="me").feed)
+    assert found is not None
+    assert found.document["state"] == "succeeded"
+
+
 def test_an_eager_task_whose_code_is_not_here_is_refused(redis_url: str) -> None:
     app = make_celery(redis_url, "absent")
     app.conf.task_always_eager = True
@@ -168,3 +259,113 @@ def test_delay_in_a_request_is_the_askers_if_the_task_says_so(redis_url: str) ->
     assert (snapshot.owner, snapshot.document["state"]) == ("user:ann", "queued")
     assert nobodys is not None
     assert nobodys.owner == "nobody"
+
+
+def do_nothing() -> None: ...
+
+
+def take(value: Any) -> Any:
+    return value
+
+
+def add_up(first: int, second: int) -> int:
+    return first + second
+
+
+class AlreadyQueued(Exception):
+    """As celery-once raises it."""
+
+
+class Once(Task):
+    abstract = True
+
+    def apply_async(self, *_: Any, **__: Any) -> Any:
+        raise AlreadyQueued
+
+
+class Singleton(Task):
+    """As celery-singleton has it: the result of the task that is under way, and nothing is published."""
+
+    abstract = True
+    held = ""
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        return self.AsyncResult(self.held) if self.held else super().apply_async(*args, **options)
+
+
+class Silent(Task):
+    abstract = True
+
+    def apply_async(self, *_: Any, **__: Any) -> Any:
+        return None
+
+
+def test_a_publish_that_a_class_refuses_raises_its_error_and_leaves_no_page(redis_url: str) -> None:
+    tracking = init_celery(app := make_celery(redis_url, "once"))
+    task = app.task(name="once.work", base=Once, shared=False)(do_nothing)
+    with pytest.raises(AlreadyQueued):
+        tracking.start(task, owner="me-once")
+    assert tracking.journal.list("me-once", limit=5) == ([], None)
+
+
+def test_a_publish_that_publishes_nothing_is_refused_and_leaves_no_page(redis_url: str) -> None:
+    tracking = init_celery(app := make_celery(redis_url, "nothing"))
+    task = app.task(name="nothing.work", base=Silent, shared=False)(do_nothing)
+    with pytest.raises(PetioleError, match="published nothing, so nothing was started"):
+        tracking.start(task, owner="me-nothing")
+    assert tracking.journal.list("me-nothing", limit=5) == ([], None)
+
+
+def test_a_publish_that_names_a_task_that_is_under_way_returns_that_to_its_owner_only(redis_url: str) -> None:
+    tracking = init_celery(app := make_celery(redis_url, "singleton"))
+    task = app.task(name="singleton.work", base=Singleton, shared=False, queue="singleton")(do_nothing)
+    first = tracking.start(task, owner="ann-single")
+    task.held = first.id
+    assert tracking.start(task, owner="ann-single").id == first.id
+    assert len(tracking.journal.list("ann-single", limit=5)[0]) == 1
+    with pytest.raises(PetioleError, match="nothing was started"):
+        tracking.start(task, owner="bob-single")
+    assert tracking.journal.list("bob-single", limit=5) == ([], None)
+
+
+def test_a_canvas_is_refused_with_a_sentence(redis_url: str) -> None:
+    tracking = init_celery(app := make_celery(redis_url, "canvas"))
+    add = app.task(name="canvas.add", shared=False)(add_up)
+    for canvas in (add.s(1, 2), chain(add.s(1, 2), add.s(3)), group(add.s(1, 2)), chord([add.s(1, 2)], add.s(3))):
+        with pytest.raises(PetioleError, match="is a signature, and start takes a task or its name"):
+            tracking.start(canvas, owner="me-canvas")
+    with pytest.raises(PetioleError, match="isn't a task"):
+        tracking.start(len, owner="me-canvas")
+    assert tracking.journal.list("me-canvas", limit=5) == ([], None)
+
+
+def test_delay_that_can_not_be_sent_leaves_no_page(redis_url: str) -> None:
+    tracking = init_celery(app := make_celery(redis_url, "unsent"))
+    tracking.asking = lambda: "me-unsent"
+    task = app.task(name="unsent.work", progress=True, shared=False)(take)
+    with pytest.raises(EncodeError):
+        task.delay(object())
+    assert tracking.journal.list("me-unsent", limit=5) == ([], None)
+
+
+def test_delay_without_a_broker_leaves_no_page_and_what_comes_late_never_runs(redis_url: str) -> None:
+    app = Celery("unbrokered", broker="redis://127.0.0.1:1/0", set_as_current=False)
+    tracking = init_celery(app, Settings(journal_url=redis_url))
+    tracking.asking = lambda: "me-unbrokered"
+    task = app.task(name="unbrokered.work", progress=True, shared=False)(do_nothing)
+    with pytest.raises(OperationalError):
+        task.apply_async(task_id="unbrokered", retry=False)
+    assert tracking.journal.list("me-unbrokered", limit=5) == ([], None)
+    assert tracking.journal.snapshot("task:unbrokered") is None
+
+
+def test_delay_that_can_not_be_sent_leaves_the_page_of_the_task_that_has_the_id(redis_url: str) -> None:
+    tracking = init_celery(app := make_celery(redis_url, "kept"))
+    tracking.asking = lambda: "me-kept"
+    task = app.task(name="kept.work", progress=True, shared=False, queue="kept")(take)
+    task.apply_async((1,), task_id="kept")
+    before = tracking.journal.snapshot("task:kept")
+    with pytest.raises(EncodeError):
+        task.apply_async((object(),), task_id="kept")
+    assert tracking.journal.snapshot("task:kept") == before
+    assert tracking.journal.heads(["task:kept"])["task:kept"].lease_left is None
