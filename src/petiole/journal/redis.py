@@ -75,8 +75,10 @@ class RedisJournal:
         self._call = Calls(self._client)
         self._cluster = isinstance(self._client, Cluster)
         self._names = Names(settings.key_prefix, self._client)
-        times = (round(seconds * 1000) for seconds in (settings.live_kept_for, settings.kept_for, settings.lease))
-        limits = Limits(settings.facts_kept, settings.bytes_kept, *times, publications=PUBLICATIONS_KEPT)
+        live, kept, lease = (
+            round(seconds * 1000) for seconds in (settings.live_kept_for, settings.kept_for, settings.lease)
+        )
+        limits = Limits(settings.facts_kept, settings.bytes_kept, live, kept, lease, PUBLICATIONS_KEPT)
         self._script = Scripts(limits, cluster=self._cluster).get
 
     def open(

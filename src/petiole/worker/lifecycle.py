@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from celery import Celery, Task, signals
+from celery import Celery, Task, bootsteps, signals
 from celery import states as celery_states
 from celery.exceptions import Ignore
 from celery.worker import state as worker_state
@@ -73,7 +73,6 @@ class Lifecycle:
         """Receive Celery's signals. They are the process's, so each receiver looks whose task it is."""
         for signal, receiver in (
             (signals.worker_init, self._on_worker_init),
-            (signals.worker_ready, self._on_worker_ready),
             (signals.worker_shutdown, self._on_shutdown),
             (signals.worker_process_init, self._on_process_init),
             (signals.worker_process_shutdown, self._on_shutdown),
@@ -83,6 +82,7 @@ class Lifecycle:
             signal.connect(receiver, weak=False)
         self._publishing.connect()
         self._verdicts.connect()
+        self._tracking.celery_app.steps["consumer"].add(_beginning(self._on_worker_start))
         self._tracking.publisher.before_eager = self._wrapping.wrap_all
         os.register_at_fork(after_in_child=self._on_fork)
 
@@ -92,11 +92,12 @@ class Lifecycle:
         # A worker that starts again under the same name is another worker: it doesn't hold the old one's leases.
         self._claims = Claims(self._tracking, worker=f"{sender.hostname}/{uuid.uuid4().hex[:8]}")
         self._hostname, self._main = sender.hostname, os.getpid()
+        self._stop_heartbeat()
         self._wrapping.wrap_all()
 
-    def _on_worker_ready(self, sender: Any, **_: Any) -> None:
-        if sender.app is not self._tracking.celery_app:
-            return
+    def _on_worker_start(self, sender: Any) -> None:
+        if self._heartbeat is not None:
+            return  # the connection to the broker has been lost and is back
         self._heartbeat = self._make_heartbeat(_running_feeds, self._end_process)
         self._heartbeat.start()
         if sender.hub is not None and hasattr(sender.pool, "maintain_pool"):
@@ -136,7 +137,11 @@ class Lifecycle:
             if not run.outbox.flush(max(deadline - time.monotonic(), 0.0)):
                 log.error("events_unsent", extra={"feed": run.feed})
         # A threads pool that can't end its tasks runs them to their end before the process exits: they are alive.
-        if self._heartbeat is not None and not self._runs:
+        if not self._runs:
+            self._stop_heartbeat()
+
+    def _stop_heartbeat(self) -> None:
+        if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
 
@@ -177,8 +182,8 @@ class Lifecycle:
         Raises:
             Ignore: this delivery is not to run.
         """
-        if self._main is None and not self._heartbeat:
-            # No worker that says so is around this task: it is eager, or the worker is embedded in a test.
+        if self._main is None and self._heartbeat is None:
+            # No worker is around this task: it is eager.
             self._heartbeat = self._make_heartbeat(self._feeds_here, lambda _feed: None)
             self._heartbeat.start()
         request = task.request
@@ -293,6 +298,18 @@ class Lifecycle:
     def _runs_here(self, feed: str) -> bool:
         with self._lock:
             return any(run.feed == feed for run in self._runs)
+
+
+def _beginning(begin: Callable[[Any], None]) -> type[bootsteps.StartStopStep]:
+    """Return a part of a worker that calls `begin` with it once its pool is there: of one embedded in a test, too."""
+
+    class Beginning(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, parent: Any) -> None:
+            begin(parent.controller)
+
+    return Beginning
 
 
 def _running_feeds() -> Sequence[str]:
