@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import redis
-from celery import Celery, Task, chain, chord, group
+from celery import Celery, Task, chain, chord, group, shared_task
+from celery import _state as celery_state
 from flask import Flask
 from flask_socketio import SocketIO
 from kombu.exceptions import EncodeError, OperationalError
@@ -369,3 +370,65 @@ def test_delay_that_can_not_be_sent_leaves_the_page_of_the_task_that_has_the_id(
         task.apply_async((object(),), task_id="kept")
     assert tracking.journal.snapshot("task:kept") == before
     assert tracking.journal.heads(["task:kept"])["task:kept"].lease_left is None
+
+
+def make_flask(name: str, celery_app: Celery) -> tuple[Flask, Petiole]:
+    app = Flask(name)
+    app.testing = True
+    app.secret_key = name
+    petiole = Petiole(app, SocketIO(app, async_mode="threading"), celery_app=celery_app)
+    petiole.identify(lambda: f"ann at {name}")
+    return app, petiole
+
+
+def owner_of(petiole: Petiole, task_id: str) -> str | None:
+    snapshot = petiole.journal.snapshot(f"task:{task_id}")
+    return None if snapshot is None else snapshot.owner
+
+
+def test_two_flask_applications_on_one_celery_application_each_know_who_asks(redis_url: str) -> None:
+    celery_app = make_celery(redis_url, "one for two")
+    init_celery(celery_app)
+    task = celery_app.task(name="two.live", progress=True, shared=False)(do_nothing)
+    for app, petiole in [make_flask("first", celery_app), make_flask("second", celery_app)]:
+        with app.test_request_context():
+            assert owner_of(petiole, task.delay().id) == f"user:ann at {app.name}"
+
+
+@shared_task(name="shared.live", progress=True)
+def shared_live() -> None: ...
+
+
+def test_an_application_that_is_made_twice_knows_who_asks_in_each(redis_url: str) -> None:
+    """The `create_app()` of Flask's documentation on Celery: each has a Celery application, and the last is the default."""
+    made = []
+    before = celery_state.default_app
+    try:
+        for number in range(2):
+            celery_app = Celery(f"made {number}", broker=redis_url, set_as_current=False)
+            celery_app.set_default()
+            init_celery(celery_app)
+            made.append((*make_flask(f"made {number}", celery_app), celery_app))
+        for app, petiole, celery_app in made:
+            with app.test_request_context():
+                asked = f"user:ann at {app.name}"
+                # By the default application, and by this one's own.
+                assert owner_of(petiole, shared_live.delay().id) == asked
+                assert owner_of(petiole, celery_app.tasks["shared.live"].delay().id) == asked
+    finally:
+        celery_state.set_default_app(before)
+
+
+def test_a_shared_task_is_followed_once_and_where_it_is_published(redis_url: str) -> None:
+    apps = [make_celery(redis_url, f"shared {number}") for number in range(2)]
+    journals = []
+    for number, app in enumerate(apps):
+        app.conf.update(petiole_key_prefix=f"shared{number}")
+        tracking = init_celery(app)
+        tracking.asking = lambda number=number: f"user:{number}"
+        journals.append(tracking.journal)
+    for number, app in enumerate(apps):
+        feed = f"task:{app.tasks['shared.live'].delay().id}"
+        found = [journal.snapshot(feed) for journal in journals]
+        assert [snapshot is not None for snapshot in found] == [number == 0, number == 1]
+        assert found[number].owner == f"user:{number}"

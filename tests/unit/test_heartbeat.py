@@ -39,12 +39,12 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
     "header", [{"v": 1}, {"v": 1, "feed": 7, "epoch": "", "owner": "", "title": ""}, {"v": 2}, [], "petiole", None, {}]
 )
 def test_a_header_that_is_not_ours_is_none(header):
-    assert Header.from_message({"petiole": header}) is None
+    assert Header.from_message({"petiole": header}, "a") is None
 
 
 def test_messages_with_headers_of_others_are_passed_over(monkeypatch):
     others = [SimpleNamespace(request_dict={"petiole": {"v": 1}}) for _ in range(3000)]
-    own = SimpleNamespace(request_dict=Header(FEED, "0123abcd", "ann", "Export").to_message())
+    own = SimpleNamespace(request_dict={"id": "a", **Header(FEED, "0123abcd", "ann", "Export").to_message()})
     monkeypatch.setattr(worker_state, "active_requests", [*others, own])
     assert list(_running_feeds()) == [FEED]
 

@@ -53,6 +53,7 @@ Deletion = Callable[[Snapshot], object]
 class State:
     """What one Flask application has of Petiole."""
 
+    petiole: Petiole
     settings: Settings
     socketio: SocketIO
     tracking: Tracking
@@ -112,11 +113,8 @@ class Petiole:
         tracking = track_app(found, settings)
         tracking.warm_up()
 
-        def asking() -> str | None:
-            here = has_request_context() and current_app.extensions.get(EXTENSION) is app.extensions[EXTENSION]
-            return self.user(create=True) if here else None
-
-        tracking.asking = asking
+        # Several applications may have one Celery application between them: who asks is the present one's to say.
+        tracking.asking = _asking
 
         namespace = PetioleNamespace(self, settings)
         window = Window(socketio, NAMESPACE, limit=settings.window, watching=namespace.watching)
@@ -144,6 +142,7 @@ class Petiole:
         readiness = Readiness(tracking.journal, deaf=lambda: relay.deaf, loops=loops)
         departure = Departure(namespace.depart, spawn=socketio.start_background_task, before=readiness.leave)
         app.extensions[EXTENSION] = State(
+            self,
             settings,
             socketio,
             tracking,
@@ -488,6 +487,12 @@ class Petiole:
         if not isinstance(state, State):
             raise SetupError("Petiole isn't set up for this application. Call petiole.init_app(app, socketio).")
         return state
+
+
+def _asking() -> str | None:
+    """Return who is asking, by the application that this request is for."""
+    state = current_app.extensions.get(EXTENSION) if has_request_context() else None
+    return state.petiole.user(create=True) if isinstance(state, State) else None
 
 
 def _answer(problem: Problem) -> Response:

@@ -315,7 +315,7 @@ def _beginning(begin: Callable[[Any], None]) -> type[bootsteps.StartStopStep]:
 def _running_feeds() -> Sequence[str]:
     feeds = []
     for request in list(worker_state.active_requests):
-        header = Header.from_message(request.request_dict, request.id)
+        header = Header.from_message(request.request_dict, request.request_dict.get("id"))
         if header is not None:
             feeds.append(header.feed)
     return feeds
