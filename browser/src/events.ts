@@ -53,6 +53,7 @@ export interface Document {
   readonly worker?: string;
   readonly progress?: Progress;
   readonly reason?: string;
+  readonly unheard?: string;
   readonly retry_at?: number;
   /** Its worker can end the process that runs it. */
   readonly forcible?: boolean;

@@ -155,10 +155,12 @@ class Task {
   }
 
   detail(): string | null {
-    const { state, reason, error, artifacts } = this.#document;
+    const { state, reason, unheard, error, artifacts } = this.#document;
     switch (state) {
       case "running":
         return [this.again(), this.#newStage(), this.#rate()].filter(Boolean).join(" · ") || null;
+      case "queued":
+        return unheard ?? null;
       case "cancelling":
         return this.forcible() ? "It has not stopped by itself yet." : null;
       case "stalled":

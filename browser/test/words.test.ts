@@ -25,6 +25,12 @@ const million = { completed: 451_200, total: 1_000_000, unit: "rows", fraction: 
 suite("the table of states", () => {
   test.each<[string, Document, Partial<Moment>, Record<string, unknown>]>([
     ["queued", { state: "queued" }, {}, { sentence: "Waiting for a worker", bar: "waiting", percent: null }],
+    [
+      "queued, and nobody has reported it",
+      { state: "queued", unheard: "No worker has reported this task yet." },
+      {},
+      { sentence: "Waiting for a worker", detail: "No worker has reported this task yet." },
+    ],
     ["running without progress", { state: "running" }, {}, { sentence: "Running…", bar: "unknown" }],
     [
       "running, total unknown",

@@ -91,11 +91,24 @@ def _own_words(error: TaskFailure) -> str:
         return f"The task stopped on an error that can't be shown ({type(error).__name__})."
 
 
+def is_since(done: object, since: int) -> bool:
+    """Say whether a result's `date_done` (ISO 8601 or a datetime; others say nothing) isn't before an instant in ms."""
+    if isinstance(done, str):
+        try:
+            done = datetime.fromisoformat(done)
+        except ValueError:
+            return True
+    return not isinstance(done, datetime) or _ms(done) >= since
+
+
+def _ms(when: datetime) -> int:
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
 def retrying(cause: BaseException | None, *, eta: str | None) -> Document:
     """Return the patch of a run that has asked to be run again, at `eta` (ISO 8601; `None`: at once)."""
     reason = "The task asked to be run again." if cause is None else sentence(cause)
     retry_at = None
     if eta is not None:
-        when = datetime.fromisoformat(eta)
-        retry_at = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+        retry_at = _ms(datetime.fromisoformat(eta))
     return {"state": states.RETRYING, "reason": reason, "retry_at": retry_at}

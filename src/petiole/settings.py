@@ -62,6 +62,11 @@ class Settings:
         30.0, "seconds", "how long a stalled task waits for its worker before it is lost", zero=True
     )
     dispatch_lease: float = _setting(30.0, "seconds", "how long a task may be queued before its publish is confirmed")
+    unheard_after: float = _setting(
+        30.0,
+        "seconds",
+        "after how long in its queue a task's page says that a worker without Petiole may have taken it",
+    )
     heartbeat: float = _setting(2.5, "seconds", "how often a worker renews its leases and asks for cancel and fence")
     journal_timeout: float = _setting(1.5, "seconds", "how long one call of the journal may take, connecting included")
     counters_per_second: float = _setting(10.0, "per second", "how often a run's counters are sent at most", zero=True)
@@ -116,7 +121,7 @@ class Settings:
     @property
     def longest_lease(self) -> float:
         """After how many seconds each lease that is given now has ended, with room for others' settings."""
-        return 2 * max(self.lease, self.dispatch_lease, self.lost_after)
+        return 2 * max(self.lease, self.dispatch_lease, self.lost_after, self.unheard_after)
 
     @classmethod
     def load(

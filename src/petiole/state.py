@@ -18,13 +18,14 @@ ACTIVE: Final = (QUEUED, RUNNING, RETRYING, STALLED, CANCELLING)
 TERMINAL: Final = (SUCCEEDED, FAILED, CANCELLED, LOST)
 
 # Where a state may come from. A terminal state is final; a task that is being cancelled either ends or was faster.
+# One that waits can end without having begun here: a worker that knows nothing of Petiole has run it.
 PREDECESSORS: Final[dict[str, tuple[str, ...]]] = {
     QUEUED: (),
     RUNNING: (QUEUED, RUNNING, RETRYING, STALLED),
     RETRYING: (RUNNING, STALLED),
     STALLED: (QUEUED, RUNNING, RETRYING),
     CANCELLING: (QUEUED, RUNNING, RETRYING, STALLED),
-    SUCCEEDED: (RUNNING, STALLED, CANCELLING),
+    SUCCEEDED: (RUNNING, STALLED, CANCELLING, QUEUED, RETRYING),
     FAILED: ACTIVE,
     CANCELLED: ACTIVE,
     LOST: (QUEUED, RUNNING, RETRYING, STALLED, CANCELLING),

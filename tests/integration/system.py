@@ -38,7 +38,7 @@ class System:
     redis_port: int
     web_port: int
     redis_process: Process | None
-    worker: Process
+    worker: Process | None
     environment: Mapping[str, str]
     log: list[str] = field(default_factory=list)
     clients: list[TaskClient] = field(default_factory=list)
@@ -143,12 +143,17 @@ def start_redis(processes: Processes, port: int, directory: Path) -> Process:
 
 @contextmanager
 def running(
-    directory: Path, *, pool: str = "prefork", workers: int = 1, settings: Mapping[str, str] | None = None
+    directory: Path,
+    *,
+    pool: str = "prefork",
+    workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+    redis_port: int | None = None,
 ) -> Iterator[System]:
     """Run them all; with another `CELERY_BROKER_URL` in `settings` there is no Redis."""
     log: list[str] = []
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
-    redis_port, web_port = free_port(), free_port()
+    redis_port, web_port = redis_port or free_port(), free_port()
     environment = {
         "CELERY_BROKER_URL": f"redis://127.0.0.1:{redis_port}/0",
         "PETIOLE_HEAD_CHECK": "1",
@@ -170,7 +175,9 @@ def running(
             environment=environment,
             directory=ROOT,
         )
-        system = System(directory, processes, redis_port, web_port, redis_process, started[0], environment, log)
+        system = System(
+            directory, processes, redis_port, web_port, redis_process, next(iter(started), None), environment, log
+        )
 
         def answers() -> bool:
             try:

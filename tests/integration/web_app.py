@@ -15,7 +15,9 @@ def create_app() -> Flask:
     app = Flask(__name__)
     app.config["SECRET_KEY"] = "integration"
     # By name only: this process doesn't have the tasks' code.
-    celery_app = Celery("integration-web", broker=os.environ["CELERY_BROKER_URL"])
+    celery_app = Celery(
+        "integration-web", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ.get("WEB_RESULT_BACKEND")
+    )
     celery_app.conf.task_default_queue_type = os.environ.get("QUEUE_TYPE", "classic")
     if "BROKER_MASTER" in os.environ:
         celery_app.conf.broker_transport_options = {"master_name": os.environ["BROKER_MASTER"]}

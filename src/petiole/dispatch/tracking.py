@@ -18,7 +18,7 @@ from petiole.dispatch.publisher import NothingPublished, Once, Publisher, as_it_
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.events import Cursor, Document, Draft, feed_id, mint_epoch, mint_publication, task_feed
 from petiole.journal import Journal, open_journal
-from petiole.outcome import outcome
+from petiole.outcome import is_since, outcome
 from petiole.settings import Settings
 from petiole.state import QUEUED
 
@@ -214,8 +214,10 @@ class Tracking:
         except (OperationalError, OSError) as error:
             raise Unavailable(f"The broker didn't take a task that is to run again ({error}).") from error
 
-    def result_of(self, feed: str) -> Document | None:
+    def result_of(self, feed: str, *, since: int = 0) -> Document | None:
         """Return how a task ended by Celery's own record, as a patch; `None` if that doesn't know, or keeps no results.
+
+        What it has from before `since` (in milliseconds since 1970) is of an earlier use of the id.
 
         Raises:
             Unavailable: the result backend doesn't answer.
@@ -235,6 +237,8 @@ class Tracking:
                     f"Celery's result backend doesn't answer ({error!r}). Start it, or unset it."
                 ) from error
             return outcome(status, None, task_id=task_id, now=now_ms())
+        if not is_since(meta.get("date_done"), since):
+            return None
         return outcome(meta.get("status"), meta.get("result"), task_id=task_id, now=now_ms())
 
     def take_back(self, feed: str, error: BaseException) -> None:
@@ -243,10 +247,10 @@ class Tracking:
         doubtful = isinstance(error, OperationalError | OSError)
         self._take_back(feed, self.journal.remove if doubtful else self.journal.forget)
 
-    def confirm(self, feed: str) -> None:
-        """Say that the broker has a feed's message."""
+    def confirm(self, feed: str, *, run: int = 0) -> None:
+        """Say that the broker has a feed's message, or that of the run after `run`."""
         try:
-            self.journal.confirm(feed, wait=False)
+            self.journal.confirm(feed, run=run, wait=False, lease=self.settings.unheard_after)
         except Unavailable as error:
             # The message is out; a worker that claims it ends this lease as well.
             log.warning("dispatch_not_confirmed", extra={"feed": feed, "error": str(error)})

@@ -94,13 +94,17 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a feed stands. `lease_left` in seconds, negative after its end, `None` without a lease."""
+    """Where a feed stands. `lease_left` in seconds, negative after its end, `None` without a lease.
+
+    `waits`: the broker has had its message, as `confirm` has said.
+    """
 
     cursor: Cursor
     state: str | None
     owner: str
     run: int
     lease_left: float | None
+    waits: bool = False
 
 
 class Gone(Enum):
@@ -122,10 +126,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """A feed whose lease has ended; `run` is 0 if no worker has begun it."""
+    """A feed whose lease has ended; `run` is 0 if no worker has begun it, `waits` as in `Head`."""
 
     feed: str
     run: int
+    waits: bool = False
 
 
 # A task whose runs end this often without a word is not begun again: it is what kills its workers.
@@ -203,9 +208,11 @@ class Journal(Protocol):
         """
         ...
 
-    def confirm(self, feed: str, *, run: int = 0, wait: bool = True) -> None:
+    def confirm(self, feed: str, *, run: int = 0, wait: bool = True, lease: float | None = None) -> None:
         """End the lease of a feed whose message the broker has: no worker has claimed it, or `run` is to be run again.
 
+        `lease` (seconds): it waits for a worker, and is `expired` after so long; only a feed that is queued, or that `run`
+        has left to be retried.
         Without `wait` it may take place after the return, and a failure may be no more than a line in the log.
         """
         ...

@@ -78,6 +78,7 @@ class _Feed:
     worker: str = ""
     message: str = ""
     removed: bool = False
+    waits: bool = False
     lease_ends: float | None = None
     # Of an inbox: the keys that it remembers, oldest first, and those that are unread.
     seen: list[str] = field(default_factory=list)
@@ -154,11 +155,15 @@ class MemoryJournal:
         )
         return lambda: cursor
 
-    def confirm(self, feed: str, *, run: int = 0, wait: bool = True) -> None:  # noqa: ARG002
+    def confirm(self, feed: str, *, run: int = 0, wait: bool = True, lease: float | None = None) -> None:  # noqa: ARG002
         with self._lock:
             kept = self._feeds.get(feed)
-            if kept is not None and kept.run == run:
-                kept.lease_ends = None
+            if kept is None:
+                return
+            if lease is None:
+                kept.lease_ends = None if kept.run == run else kept.lease_ends
+            elif kept.state == states.QUEUED or (kept.state == states.RETRYING and kept.run == run):
+                kept.waits, kept.lease_ends = True, self._clock() + lease
 
     def append(
         self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
@@ -295,7 +300,7 @@ class MemoryJournal:
                 if kept.lease_ends is not None and kept.lease_ends > now + self._settings.longest_lease:
                     kept.lease_ends = now + self._settings.lease
             ended = [
-                Expired(feed, kept.run)
+                Expired(feed, kept.run, kept.waits)
                 for feed, kept in self._feeds.items()
                 if kept.lease_ends is not None and kept.lease_ends <= now
             ]
@@ -388,6 +393,7 @@ class MemoryJournal:
                     kept.owner,
                     kept.run,
                     None if kept.lease_ends is None else kept.lease_ends - now,
+                    kept.waits,
                 )
                 for feed in feeds
                 if (kept := self._feeds.get(feed)) is not None

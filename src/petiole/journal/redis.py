@@ -139,9 +139,9 @@ class RedisJournal:
         arguments = [epoch, owner, "" if lease is None else _ms(lease), message, publication, "01"[replayed]]
         return "open", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)]
 
-    def confirm(self, feed: str, *, run: int = 0, wait: bool = True) -> None:
+    def confirm(self, feed: str, *, run: int = 0, wait: bool = True, lease: float | None = None) -> None:
         meta, *_, leases, _ = self._names.feed(feed)
-        step = ("confirm", [meta, leases], [feed, str(run)])
+        step = ("confirm", [meta, leases], [feed, str(run), "" if lease is None else _ms(lease)])
         if wait:
             self._run(*step)
             return
@@ -262,7 +262,8 @@ class RedisJournal:
         leases = [self._names.leases(index) for index in range(PARTITIONS)]
         feeds = self._members("expired", leases, limit, _ms(self._settings.longest_lease), _ms(self._settings.lease))
         heads = self.heads(feeds)
-        return [Expired(feed, heads[feed].run if feed in heads else 0) for feed in feeds]
+        found = ((feed, heads.get(feed)) for feed in feeds)
+        return [Expired(feed, head.run if head else 0, head is not None and head.waits) for feed, head in found]
 
     def conclude(self, feed: str, run: int, draft: Draft, *, lease: float | None = None) -> Appended:
         ends = "1" if draft.state in states.ENDS_RUN else "0"
@@ -323,7 +324,14 @@ class RedisJournal:
             with suppress(Refusal, TypeError, AttributeError, ValueError):
                 if reply:
                     left = None if reply[7] == b"" else int(reply[7]) / 1000
-                    head = Head(cursor_of(reply), reply[4].decode() or None, reply[5].decode(), int(reply[6]), left)
+                    head = Head(
+                        cursor_of(reply),
+                        reply[4].decode() or None,
+                        reply[5].decode(),
+                        int(reply[6]),
+                        left,
+                        reply[8] == 1,
+                    )
                     heads[feed] = head
         return heads
 

@@ -31,6 +31,9 @@ AT_ONCE: Final = 100
 BOUND: Final = 60.0
 # A result backend that has let us wait for so long isn't asked again in the same look.
 SLOW: Final = 0.5
+UNHEARD: Final = (
+    "No worker has reported this task yet. It still waits in its queue, or a worker without Petiole has taken it."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,18 @@ def verdict(document: Document, *, settings: Settings, now: int) -> Verdict:
         case _:
             again = None if document.get("acknowledged") == "late" else settings.lost_after
             return Verdict(Draft("state", {"state": states.STALLED, "reason": reason}), again)
+
+
+def waiting(document: Document, *, settings: Settings, now: int) -> Verdict:
+    """Decide what to say of a task whose message the broker has had for a while, and that no worker has begun."""
+    due = int(document.get("retry_at") or 0) - now
+    if due > 0:
+        return Verdict(Draft(COUNTER), min(due / 1000 + settings.unheard_after, settings.longest_lease))
+    if document.get("unheard"):
+        return Verdict(Draft(COUNTER), 2 * settings.unheard_after)
+    return Verdict(
+        Draft("log", {"unheard": UNHEARD}, None, {"level": "warning", "message": UNHEARD}), settings.unheard_after
+    )
 
 
 def _ended(state: str, now: int, reason: str) -> Verdict:
@@ -129,6 +144,9 @@ class Reaper:
     def _speak_for(self, expired: Expired, snapshot: Snapshot) -> None:
         feed = expired.feed
         document = snapshot.document
+        if expired.waits and document.get("state") in (states.QUEUED, states.RETRYING):
+            self._ask_after(expired, document)
+            return
         message = self._journal.message(feed) if document.get("rerun") else ""
         if not message or self._unsent.lasts(feed) >= BOUND:
             # There is nothing to send again, or nobody takes it: then it is a task like others.
@@ -136,7 +154,7 @@ class Reaper:
         decided = verdict(document, settings=self._settings, now=now_ms())
         draft = decided.draft
         if draft.state in (states.LOST, states.CANCELLED):
-            ended = self._by_celerys_record(feed, draft)
+            ended = self._by_celerys_record(feed, draft, since=int(document.get("started_at") or 0))
             if ended is None:
                 return
             draft = ended
@@ -157,7 +175,24 @@ class Reaper:
             raise
         self._unsent.clear(feed)
 
-    def _by_celerys_record(self, feed: str, draft: Draft) -> Draft | None:
+    def _ask_after(self, expired: Expired, document: Document) -> None:
+        """Speak for a task that no worker has begun: perhaps one that knows nothing of Petiole has."""
+        feed, ended = expired.feed, None
+        began = self._clock()
+        try:
+            if not self._backend_is_slow:
+                ended = self._tracking.result_of(feed, since=int(document.get("queued_at") or 0))
+        except Exception as error:  # noqa: BLE001 (a backend raises what it likes, and is asked again)
+            self._backend_is_slow = self._clock() - began > SLOW
+            log.warning("result_not_read", extra={"feed": feed, "error": repr(error)})
+        decided = waiting(document, settings=self._settings, now=now_ms())
+        if ended is not None:
+            decided = Verdict(Draft("state", {**ended, "unheard": None}))
+        reply = self._journal.conclude(feed, expired.run, decided.draft, lease=decided.again)
+        if decided.draft.is_fact:
+            log.info("asked_after", extra={"feed": feed, "state": decided.draft.state, "reply": type(reply).__name__})
+
+    def _by_celerys_record(self, feed: str, draft: Draft, *, since: int) -> Draft | None:
         """Return the end that Celery's result tells of, else `draft`; `None`: its backend is to be asked again.
 
         A run's last fact may have been lost with the journal's newest second; the result is another record of it.
@@ -166,7 +201,7 @@ class Reaper:
         try:
             if self._backend_is_slow:
                 raise Unavailable("Celery's result backend has just let another verdict wait.")
-            ended = self._tracking.result_of(feed)
+            ended = self._tracking.result_of(feed, since=since)
         except Exception as error:  # noqa: BLE001 (a backend raises what it likes, and the verdict is given all the same)
             self._backend_is_slow = self._backend_is_slow or self._clock() - began > SLOW
             if self._unread.lasts(feed) == 0:

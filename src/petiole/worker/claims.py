@@ -55,6 +55,7 @@ class Claims:
             "retry_at": None,
             "forcible": True if forcible else None,
             "rerun": True if message else None,
+            "unheard": None,
         }
         progress = {"completed": 0, "total": None, "rate": None, "time_left": None, "fraction": None}
         draft = Draft("state", patch, {**progress, "stage": None, "description": None, "unit": None})

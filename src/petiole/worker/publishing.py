@@ -69,6 +69,8 @@ class Publishing:
             raise
         if opened and header is not None:
             self._tracking.confirm(header.feed)
+        elif run is not None:
+            self._tracking.confirm(run.feed, run=run.number)
         return sent
 
     def _header_of(self, name: str, headers: Mapping[str, Any]) -> tuple[Header | None, bool]:

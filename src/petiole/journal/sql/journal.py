@@ -117,9 +117,14 @@ class SqlJournal:
         )
         return lambda: cursor
 
-    def confirm(self, feed: str, *, run: int = 0, wait: bool = True) -> None:  # noqa: ARG002
-        named = update(feeds).where(self._named(feed), feeds.c.run == run)
-        self._server.run(lambda connection: connection.execute(named.values(lease_ends=None)), mode=Mode.WRITE)
+    def confirm(self, feed: str, *, run: int = 0, wait: bool = True, lease: float | None = None) -> None:  # noqa: ARG002
+        if lease is None:
+            named = update(feeds).where(self._named(feed), feeds.c.run == run).values(lease_ends=None)
+        else:
+            is_left = (feeds.c.state == states.RETRYING) & (feeds.c.run == run)
+            waiting = update(feeds).where(self._named(feed), (feeds.c.state == states.QUEUED) | is_left)
+            named = waiting.values(waits=True, lease_ends=now_ms() + _ms(lease))
+        self._server.run(lambda connection: connection.execute(named), mode=Mode.WRITE)
 
     def append(
         self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
@@ -283,13 +288,13 @@ class SqlJournal:
     def expired(self, *, limit: int) -> list[Expired]:
         self._sweep()
         own = feeds.c.prefix == self._settings.key_prefix
-        ended = select(feeds.c.name, feeds.c.run).where(own, feeds.c.lease_ends <= _now())
+        ended = select(feeds.c.name, feeds.c.run, feeds.c.waits).where(own, feeds.c.lease_ends <= _now())
         found = ended.order_by(feeds.c.lease_ends).limit(limit)
         # The clock was set back since these were given: nobody would be spoken for until it is as late again.
         too_late = own & (feeds.c.lease_ends > _now() + _ms(self._settings.longest_lease))
 
         def ask(connection: Connection) -> tuple[list[Expired], bool]:
-            leases = [Expired(name, run) for name, run in connection.execute(found)]
+            leases = [Expired(*row) for row in connection.execute(found)]
             return leases, connection.scalar(select(feeds.c.id).where(too_late).limit(1)) is not None
 
         leases, set_back = self._server.run(ask, mode=Mode.QUERY)
@@ -378,7 +383,9 @@ class SqlJournal:
         if not names:
             return {}
         places = (feeds.c.name, feeds.c.epoch, feeds.c.seq, feeds.c.facts, feeds.c.chain)
-        found = select(*places, feeds.c.state, feeds.c.owner, feeds.c.run, feeds.c.lease_ends, now_ms().label("now"))
+        found = select(
+            *places, feeds.c.state, feeds.c.owner, feeds.c.run, feeds.c.waits, feeds.c.lease_ends, now_ms().label("now")
+        )
         rows = self._server.run(
             lambda connection: connection.execute(found.where(self._kept(*names))).all(), mode=Mode.QUERY
         )
@@ -389,6 +396,7 @@ class SqlJournal:
                 row.owner,
                 row.run,
                 None if row.lease_ends is None else (row.lease_ends - row.now) / 1000,
+                row.waits,
             )
             for row in rows
         }

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     inspect,
     select,
     text,
@@ -101,6 +102,8 @@ feeds = Table(
     Column("message", AnyText, nullable=False, default=""),
     # Somebody has removed it: what is left says that it was there.
     Column("removed", Boolean, nullable=False, default=False),
+    # The broker has had its message.
+    Column("waits", Boolean, nullable=False, default=False, server_default=false()),
     # The first fact that is kept, and how many bytes of facts were written and dropped in all.
     Column("first", BigInteger, nullable=False, default=1),
     Column("written", BigInteger, nullable=False, default=0),
@@ -166,6 +169,7 @@ notes = Table(
 def _add_publications(connection: Connection) -> None:
     for name in ("publication", "spent"):
         connection.execute(text(f"ALTER TABLE {feeds.name} ADD COLUMN {name} TEXT NOT NULL DEFAULT ''"))
+    connection.execute(text(f"ALTER TABLE {feeds.name} ADD COLUMN waits BOOLEAN NOT NULL DEFAULT FALSE"))
 
 
 # What leads from each version to the next; a database without any gets the newest tables at once.

@@ -67,6 +67,7 @@ class Feed:
     written: int = 0
     dropped: int = 0
     removed: bool = False
+    waits: bool = False
     lease_ends: int | None = None
     pending_since: int | None = None
 
