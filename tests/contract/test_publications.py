@@ -8,7 +8,7 @@ import pytest
 
 from petiole.events import Cursor
 from petiole.journal import Journal
-from petiole.journal.contract import PUBLICATIONS_KEPT, Busy, Claimed, Closed, Duplicate, Fenced, Missing
+from petiole.journal.contract import PUBLICATIONS_KEPT, Busy, Claimed, Closed, Duplicate, Expired, Fenced, Missing
 from tests.contract.backends import (
     FEED,
     LONG,
@@ -234,3 +234,47 @@ def test_the_first_publication_that_comes_is_the_present_one(journal: Journal) -
     stored(journal.append(FEED, state("succeeded"), run=1, fact=2, delivery="delivery-1"))
     assert claim(journal, publication=SECOND, delivery="late") == Closed("succeeded")
     assert claim(journal, publication=FIRST, delivery="first") == Missing()
+
+
+def test_a_confirmed_feed_that_no_worker_begins_is_expired_as_one_that_waits(backend: Backend) -> None:
+    journal = backend.make()
+    opened(journal, lease=LONG)
+    journal.confirm(FEED, lease=SHORT)
+    backend.end_lease(journal, FEED)
+    assert journal.expired(limit=10) == [Expired(FEED, 0, waits=True)]
+    assert journal.heads([FEED])[FEED].waits
+    stored(journal.conclude(FEED, 0, line(), lease=LONG))
+    assert journal.expired(limit=10) == []
+    claim(journal)
+    # Late: a worker has it.
+    journal.confirm(FEED, lease=SHORT)
+    left = journal.heads([FEED])[FEED].lease_left
+    assert left is not None
+    assert left > LONG / 2
+
+
+def test_a_confirmed_feed_that_begins_again_waits_too_whatever_its_runs_before(backend: Backend) -> None:
+    journal = backend.make()
+    ended(journal)
+    opened(journal, publication=SECOND, lease=LONG)
+    assert not journal.heads([FEED])[FEED].waits
+    journal.confirm(FEED, lease=SHORT)
+    backend.end_lease(journal, FEED)
+    assert journal.expired(limit=10) == [Expired(FEED, 1, waits=True)]
+    stored(journal.conclude(FEED, 1, state("succeeded")))
+    assert document(journal)["state"] == "succeeded"
+
+
+def test_a_retry_that_was_published_waits_unless_its_run_has_begun(backend: Backend) -> None:
+    journal = backend.make()
+    opened(journal, publication=FIRST)
+    claim(journal, publication=FIRST)
+    stored(journal.append(FEED, replace(state("retrying"), successor=SECOND), run=1, fact=2, delivery="delivery-1"))
+    journal.confirm(FEED, run=1, lease=SHORT)
+    backend.end_lease(journal, FEED)
+    assert journal.expired(limit=10) == [Expired(FEED, 1, waits=True)]
+    claim(journal, publication=SECOND, delivery="second", retries=1)
+    journal.confirm(FEED, run=1, lease=SHORT)
+    left = journal.heads([FEED])[FEED].lease_left
+    assert left is not None
+    assert left > LONG / 2
