@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import socketio
 from celery import Celery
 
 from petiole.client import TaskView
@@ -82,17 +84,32 @@ def test_an_id_that_is_published_again_runs_again(system: System, publisher: Cel
         epoch = epoch_of(view)
 
 
-def test_a_page_that_watches_is_reset_when_its_task_begins_again(
-    system: System, publisher: Celery, tmp_path: Path
-) -> None:
+@contextmanager
+def watching(system: System, person: str, feed: str) -> Iterator[socketio.SimpleClient]:
+    """A page that goes on watching after the end."""
+    socket = socketio.SimpleClient()
+    socket.connect(system.url, namespace="/petiole", headers={"X-Person": person}, transports=["websocket"])
+    try:
+        assert socket.call("watch", {"feed": feed}, timeout=5)["document"]["state"] == "succeeded"
+        yield socket
+    finally:
+        socket.disconnect()
+
+
+def test_who_watches_is_reset_when_the_task_begins_again(system: System, publisher: Celery, tmp_path: Path) -> None:
     task, file = publisher.tasks[f"{NAMES}.sync_account"], tmp_path / "runs"
     result = task.apply_async((str(file),), task_id=f"watched-{tmp_path.name}")
-    view = ended(system, result.id)
-    before = epoch_of(view)
-    task.apply_async((str(file),), task_id=result.id)
-    view.wait_until(lambda document: document.get("result") == 2, timeout=20)
-    assert epoch_of(view) != before
-    assert view.document["run"] == 2
+    before = epoch_of(ended(system, result.id))
+    with watching(system, "ann", f"task:{result.id}") as socket:
+        task.apply_async((str(file),), task_id=result.id)
+        name, reading = socket.receive(timeout=10)
+        assert name == "reset"
+        assert reading["cursor"].split(".")[0] != before
+        document = reading["document"]
+        while document.get("result") != 2:
+            name, told = socket.receive(timeout=10)
+            document |= {**told["patch"], "run": told["run"]} if name == "event" else told["document"]
+    assert document["run"] == 2
 
 
 def test_two_messages_of_one_id_that_wait_both_run_one_after_the_other(
@@ -200,3 +217,20 @@ def test_a_retry_that_waits_longer_than_the_visibility_timeout_runs_once(system:
     # The test is one of what comes again, so it has come again.
     received = [line for line in system.log[began:] if "retry_late" in line and "received" in line]
     assert len(received) > 3, received
+
+
+def test_who_watches_a_task_whose_id_another_person_uses_again_sees_nothing_of_theirs(
+    system: System, publisher: Celery, tmp_path: Path
+) -> None:
+    task, task_id = publisher.tasks[f"{NAMES}.sync_account"], f"anothers-{tmp_path.name}"
+    task.apply_async((str(tmp_path / "ann"),), task_id=task_id)
+    ended(system, task_id)
+    with watching(system, "ann", f"task:{task_id}") as socket:
+        publisher.petiole.asking = lambda: "user:bob"
+        task.apply_async((str(tmp_path / "bob"),), task_id=task_id)
+        bob = system.client("bob").watch(f"task:{task_id}")
+        bob.wait_until(lambda document: document.get("result") == 1, timeout=20)
+        name, told = socket.receive(timeout=10)
+        assert (name, told["error"]["status"]) == ("refused", 404)
+        with pytest.raises(socketio.exceptions.TimeoutError):
+            socket.receive(timeout=3)

@@ -136,6 +136,7 @@ class Petiole:
             spawn=socketio.start_background_task,
             catch_up=window.catch_up,
             gone=rights.end,
+            begun_again=rights.ask_again,
         )
         reaper, courier = Reaper(tracking), Courier(tracking.journal)
         loops = (reaper.loop, courier.loop, rights.loop, *relay.loops)

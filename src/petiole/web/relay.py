@@ -63,6 +63,7 @@ class Relay:
     """`spawn` starts a background task of the server's own kind (thread or greenlet).
 
     `gone` is called with a watched feed that was taken away, or that the journal doesn't know any more, in a task of its own.
+    `begun_again` is called with one that is in another epoch, and its owner, before its watchers are told.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Relay:
         spawn: Callable[..., object],
         catch_up: Callable[[Standing], None] = lambda _standing: None,
         gone: Callable[[str, Gone], None] = lambda _feed, _why: None,
+        begun_again: Callable[[str, str], None] = lambda _feed, _owner: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
@@ -84,6 +86,7 @@ class Relay:
         self._spawn = spawn
         self._catch_up = catch_up
         self._gone = gone
+        self._begun_again = begun_again
         self._clock = clock
         self._feeds: dict[str, _Followed] = {}
         self._tick = min(TICK, settings.head_check)
@@ -243,6 +246,11 @@ class Relay:
                 asked = followed.reader.cursor
             try:
                 reading = self.read(feed, asked)
+                if reading is not None and asked is not None and reading.cursor.epoch != asked.epoch:
+                    # Before anybody is told: its id may have been used again, for somebody else.
+                    snapshot = self.snapshot(feed)
+                    if snapshot is not None:
+                        self._begun_again(feed, snapshot.owner)
                 with followed.lock:
                     # Somebody may have put the reader at the head meanwhile: then this answer is older than what it knows.
                     if reading is not None and followed.reader.reading and followed.reader.cursor == asked:

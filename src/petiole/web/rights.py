@@ -102,6 +102,15 @@ class Rights:
                 if watch.feed == feed:
                     self._watches.refuse(watch.sid, feed, problem)
 
+    def ask_again(self, feed: str, owner: str) -> None:
+        """End the watches of a feed that is another owner's by now, of those who may not see it: its id was used again."""
+        with self._app.app_context():
+            for watch in self._watches.watches():
+                if watch.feed == feed and watch.owner != owner:
+                    problem = self._problem(feed, watch.asker.user or "", owner)
+                    if problem is not None:
+                        self._watches.refuse(watch.sid, feed, problem)
+
     def _look_at(self, found: Sequence[Watched]) -> None:
         ended = self._tokens.ended({watch.asker.token for watch in found if watch.asker.token is not None})
         answers: dict[tuple[str, str], Problem | None] = {}
