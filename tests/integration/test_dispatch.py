@@ -369,7 +369,7 @@ def test_delay_that_can_not_be_sent_leaves_the_page_of_the_task_that_has_the_id(
     with pytest.raises(EncodeError):
         task.apply_async((object(),), task_id="kept")
     assert tracking.journal.snapshot("task:kept") == before
-    assert tracking.journal.heads(["task:kept"])["task:kept"].lease_left is None
+    assert tracking.journal.heads(["task:kept"])["task:kept"].waits
 
 
 def make_flask(name: str, celery_app: Celery) -> tuple[Flask, Petiole]:

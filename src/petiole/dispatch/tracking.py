@@ -162,7 +162,7 @@ class Tracking:
     def adopt(self, header: Header, name: str, *, body: object = None) -> bool:
         """Open the feed of a message that is about to be published by `.delay()`; says whether there was none.
 
-        `body` has its arguments. `confirm` or `take_back` it afterwards. With the journal away the feed is opened by the
+        `body` has its arguments. `take_back` it if that fails. With the journal away the feed is opened by the
         worker, from the header.
         """
         try:
@@ -178,7 +178,11 @@ class Tracking:
         except Unavailable as error:
             log.warning("feed_opened_later", extra={"feed": header.feed, "error": str(error)})
             return False
-        return cursor.epoch == header.epoch
+        if cursor.epoch != header.epoch:
+            return False
+        # Before it is published: who publishes with `.delay()` isn't kept waiting once the broker has it.
+        self.confirm(header.feed)
+        return True
 
     def message_of(self, task: Task, header: Header, request: Any = None) -> str:
         """Return the message that a task is executing as JSON text, to be sent again; empty if it can't be kept.

@@ -67,9 +67,7 @@ class Publishing:
             if run is not None:
                 run.take_over(NOT_HANDED_OVER)
             raise
-        if opened and header is not None:
-            self._tracking.confirm(header.feed)
-        elif run is not None:
+        if run is not None:
             self._tracking.confirm(run.feed, run=run.number)
         return sent
 
