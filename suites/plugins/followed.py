@@ -11,12 +11,14 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from celery import Celery, signals
-from celery.contrib.testing.worker import test_worker_started as worker_started
+from celery import Celery
 
+from petiole.dispatch.tracking import Tracking
 from petiole.worker.lifecycle import init_celery
+from petiole.worker.publishing import Publishing
 
 ASKING = "somebody"
+WORKERS: list[Tracking] = []
 
 
 @pytest.hookimpl(wrapper=True)
@@ -24,13 +26,9 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, 
     value = yield
     if fixturedef.argname == "celery_session_app":
         assert isinstance(value, Celery)
-        init_celery(value).asking = lambda: ASKING
+        WORKERS.append(init_celery(value))
+        WORKERS[0].asking = lambda: ASKING
+    elif fixturedef.argname == "celery_app" and WORKERS:
+        assert isinstance(value, Celery)
+        Publishing(WORKERS[0], is_ours=lambda _run: False).connect(value)
     return value
-
-
-def say_ready(consumer: Any, **_: object) -> None:
-    # `celery worker` sends this, and the embedded worker doesn't: without it there is no heartbeat.
-    signals.worker_ready.send(sender=consumer)
-
-
-worker_started.connect(say_ready, weak=False)

@@ -80,7 +80,7 @@ class Lifecycle:
             (signals.task_postrun, self._on_postrun),
         ):
             signal.connect(receiver, weak=False)
-        self._publishing.connect()
+        self._publishing.connect(self._tracking.celery_app)
         self._verdicts.connect()
         self._tracking.celery_app.steps["consumer"].add(_beginning(self._on_worker_start))
         self._tracking.publisher.before_eager = self._wrapping.wrap_all

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from celery import Celery
 from celery._state import get_current_task
 
 from petiole import state as states
@@ -29,17 +30,18 @@ NOT_HANDED_OVER: Final = "The task couldn't be published again."
 
 
 class Publishing:
-    """Stands before a Celery application's sender of messages. `is_ours`: whether a run is of this application."""
+    """Stands before the sender of messages of a Celery application. `is_ours`: whether a run is of this one."""
 
     def __init__(self, tracking: Tracking, *, is_ours: Callable[[Run], bool]) -> None:
         self._tracking = tracking
         self._settings = tracking.settings
         self._is_ours = is_ours
+        self._amqp: Any = None
         self._send: Callable[..., Any] | None = None
 
-    def connect(self) -> None:
+    def connect(self, celery_app: Celery) -> None:
         """Take the sender's place. Celery's signals don't say which of a process's applications publishes."""
-        amqp = self._tracking.celery_app.amqp
+        self._amqp = amqp = celery_app.amqp
         # What Celery has made already, or somebody else has put there. Else it is made with the first message: it reads
         # the configuration, which isn't complete yet.
         self._send = vars(amqp).get("send_task_message")
@@ -47,7 +49,7 @@ class Publishing:
 
     def _publish(self, producer: Any, name: str, message: Any, *args: Any, **options: Any) -> Any:
         if self._send is None:
-            self._send = self._tracking.celery_app.amqp._create_task_sender()
+            self._send = self._amqp._create_task_sender()
         given = options.get("headers")
         if not isinstance(message.headers, dict) or not isinstance(given, Mapping | None):
             return self._send(producer, name, message, *args, **options)
