@@ -18,6 +18,7 @@ from petiole.events import Draft, partition, task_feed
 from petiole.journal import Journal
 from petiole.journal.redis import RedisJournal
 from petiole.journal.sql import SqlJournal
+from petiole.journal.sql.schema import VERSION
 from petiole.journal.sql.server import upgrade
 from petiole.journal.trial import try_write
 from petiole.settings import Settings
@@ -197,7 +198,7 @@ class TestDatabases:
             ("REVOKE ALL ON petiole_feeds FROM writer", "GRANT ALL ON petiole_feeds TO writer"),
             ("ALTER TABLE petiole_facts RENAME TO aside", "ALTER TABLE aside RENAME TO petiole_facts"),
             ("ALTER TABLE petiole_schema RENAME TO aside", "ALTER TABLE aside RENAME TO petiole_schema"),
-            ("UPDATE petiole_schema SET version = 99", "UPDATE petiole_schema SET version = 1"),
+            ("UPDATE petiole_schema SET version = 99", f"UPDATE petiole_schema SET version = {VERSION}"),
             ("ALTER DATABASE kept SET default_transaction_read_only = on; SELECT pg_sleep(0)",
              "ALTER DATABASE kept RESET default_transaction_read_only"),
         ],

@@ -26,7 +26,7 @@ from petiole.errors import Refusal, SetupError, Unavailable
 from petiole.events import ZERO_CHAIN, Cursor, Event, Rung, task_feed
 from petiole.feed import follow
 from petiole.journal import open_journal
-from petiole.journal.contract import Stored
+from petiole.journal.contract import Closed, Missing, Stored
 from petiole.journal.redis import RedisJournal
 from petiole.journal.sql import SqlJournal
 from petiole.journal.sql.schema import VERSION
@@ -138,6 +138,25 @@ class TestTables:
         finally:
             ask(sql_backend.url, "UPDATE petiole_schema SET version = :version", version=VERSION)
         assert sql_backend.make().snapshot(FEED) == before
+
+    @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+    def test_tables_of_version_1_are_upgraded_and_keep_what_they_have(self, kind, request, make_settings, tmp_path):
+        url = f"sqlite:///{tmp_path}/older.sqlite" if kind == "sqlite" else request.getfixturevalue("no_tables")
+        upgrade(url)
+        first = SqlJournal(make_settings(url, journal_timeout=10.0))
+        opened(first)
+        claim(first)
+        first.close()
+        for column in ("publication", "spent", "waits"):
+            ask(url, f"ALTER TABLE petiole_feeds DROP COLUMN {column}")
+        ask(url, "UPDATE petiole_schema SET version = 1")
+        assert upgrade(url)[1:] == (1, VERSION)
+        second = SqlJournal(make_settings(url, journal_timeout=10.0))
+        stored(second.append(FEED, state("succeeded"), run=1, fact=2, delivery="delivery-1"))
+        # Its message is of an older Petiole, and names no publication.
+        assert claim(second, delivery="late") == Closed("succeeded")
+        assert claim(second, delivery="new", publication="00000001") == Missing()
+        second.close()
 
     def test_the_command_does_not_go_back(self, no_tables):
         upgrade(no_tables)
