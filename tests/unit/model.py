@@ -14,6 +14,7 @@ from petiole import state as states
 from petiole.events import COUNTER, ZERO_CHAIN, Cursor, Document, Event
 from petiole.feed import Action, Read, Reader, Reading, Reset, Show
 from tests.unit.world import (
+    AGAIN,
     CUT,
     DOUBLE,
     DROP,
@@ -154,7 +155,7 @@ class Model:
                             raise Violation(f"I2: fact {event.facts} was shown after {since + len(shown)}")
                         shown = (*shown, told)
                 case Reset(cursor):
-                    if not world.faults & (TRIM | LOSS | STALE):
+                    if not world.faults & (TRIM | LOSS | STALE | AGAIN):
                         raise Violation("a reset was said although the journal has lost nothing")
                     since, shown, resets = cursor.facts, (), resets + 1
                 case Read(cursor):
@@ -177,7 +178,7 @@ class Model:
         if reader.complete and reader.shown != len(shown):
             raise Violation("I9: the page has counted other facts than it has shown")
         if page.document is not None and after.document is not None:
-            back_is_said = resets > page.resets and world.faults & (LOSS | STALE)
+            back_is_said = resets > page.resets and world.faults & (LOSS | STALE | AGAIN)
             # A copy that takes over between two pages takes back a document of which not every fact was shown.
             if not back_is_said and not (page.ahead and world.faults & STALE):
                 _check_forward(page.document, after.document)
@@ -234,11 +235,22 @@ class Model:
         assert journal is not None
         if states.is_terminal(journal.document.state):
             yield "claim is closed", _with(world, number, writer._replace(stopped=True)), False
+            if len(world.bus) < self._rules.rings and self._may(world, AGAIN):
+                yield "the id is used again", self._begin_again(_used(world, AGAIN), number), False
         elif len(world.bus) < self._rules.rings:
             written, told = self._write(journal, self._rules.plans[number][0], run=number + 1)
             written = written._replace(run=number + 1, fact=1, counter=0)
             begun = Writer(1, 1, 0, written.cursor, written.document, False)
             yield "run 2 begins", _with(world._replace(journal=written, bus=_rung(world, told)), number, begun), False
+
+    def _begin_again(self, world: World, number: int) -> World:
+        """Return the world in which another publication has begun an ended feed again, in a new epoch."""
+        cursor = Place(_epoch(world.epochs + 1), 0, 0, ZERO_CHAIN)
+        empty = Kept(cursor, Summary("queued", 0, 0), (), 1, number + 1, 1, 0, 0)
+        written, told = self._write(empty, self._rules.plans[number][0], run=number + 1)
+        begun = Writer(1, 1, 0, written.cursor, written.document, False)
+        again = world._replace(journal=written, copy=None, bus=_rung(world, told), epochs=world.epochs + 1)
+        return _with(again, number, begun)
 
     def _taken(self, world: World, number: int, fact: int, counter: int, journal: Kept) -> World:
         writer, planned = world.writers[number], self._rules.plans[number][world.writers[number].at]

@@ -9,6 +9,7 @@ from petiole.events import ZERO_CHAIN
 from petiole.feed import Verdict
 from tests.unit.exploration import explore
 from tests.unit.world import (
+    AGAIN,
     DOUBLE,
     DROP,
     FIRST_RUN,
@@ -66,3 +67,7 @@ def test_a_reader_that_applies_whatever_comes_is_found(monkeypatch, fault):
     monkeypatch.setattr(feed, "judge", lambda cursor, event: Verdict.APPLY)
     with pytest.raises(Violation):
         explore(Rules(faults=fault))
+
+
+def test_an_id_that_is_used_again_is_a_part_of_the_world():
+    assert explore(Rules(faults=AGAIN)).states > explore(Rules(faults=0)).states

@@ -9,8 +9,19 @@ from typing import Final, NamedTuple
 from petiole.events import COUNTER, Document, advance_chain
 
 # The faults, each at most once in a world; `budget` says how many of them together.
-FAULTS: Final = ("drop", "double", "swap", "trim", "lose data", "fall back", "cut", "lose a reply", "slow head")
-DROP, DOUBLE, SWAP, TRIM, LOSS, STALE, CUT, REPLY, SLOW = (1 << at for at in range(len(FAULTS)))
+FAULTS: Final = (
+    "drop",
+    "double",
+    "swap",
+    "trim",
+    "lose data",
+    "fall back",
+    "cut",
+    "lose a reply",
+    "slow head",
+    "again",
+)
+DROP, DOUBLE, SWAP, TRIM, LOSS, STALE, CUT, REPLY, SLOW, AGAIN = (1 << at for at in range(len(FAULTS)))
 
 
 class Violation(AssertionError):
