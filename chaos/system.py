@@ -170,7 +170,7 @@ class System:
             for entry in self.history("acknowledged")
             if entry["feed"] in feeds
         }
-        said: dict[int, list[Said]] = {task: [] for task in feeds.values()}
+        said: dict[int, list[Said]] = {entry["task"]: [] for entry in bodies if "begin" in entry}
         for entry in self.history("said"):
             task, run = entry["task"], entry["run"]
             if (task, run) in whole or (task, run, entry["said"]) in acknowledged:

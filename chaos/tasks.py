@@ -30,7 +30,8 @@ SYNC = 0.12 if os.environ.get("CHAOS_WITHOUT") == "confirm" else 0.03
 shift_clock()
 switch_off()
 celery_app = make_celery("chaos")
-init_celery(celery_app)
+if not os.environ.get("CHAOS_PLAIN"):
+    init_celery(celery_app)
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,32 @@ def talk(number: int, count: int, interval: float, padding: int) -> dict[str, fl
 def say(number: int, count: int, interval: float, padding: int = 0) -> dict[str, float]:
     """Talk; acknowledged early."""
     return talk(number, count, interval, padding)
+
+
+@celery_app.task  # type: ignore[untyped-decorator]
+def say_and_fork(number: int, count: int, interval: float) -> None:
+    """Talk, and have a child of every tenth fact's talk too."""
+    with body(number) as run:
+        for fact in range(count):
+            progress.emit("said", fact)
+            progress.advance()
+            record("said", task=number, run=run, said=fact, at=time.monotonic())
+            if fact % 10 == 0:
+                child = os.fork()
+                if child == 0:
+                    for word in range(5):
+                        progress.emit("said", f"{number}.{fact}.{word}")
+                    os._exit(0)
+                os.waitpid(child, 0)
+                record("forked", task=number, child=child)
+            time.sleep(interval)
+
+
+@celery_app.task  # type: ignore[untyped-decorator]
+def work(seconds: float) -> str:
+    """Say nothing."""
+    time.sleep(seconds)
+    return "done"
 
 
 @celery_app.task(acks_late=True)  # type: ignore[untyped-decorator]

@@ -11,6 +11,7 @@ from typing import Any
 
 from petiole import connection, feed
 from petiole.bus.ringer import Ringer
+from petiole.dispatch import message
 from petiole.errors import Cancelled, InvalidEvent, Unavailable
 from petiole.events import Cursor, Document, Draft, Event, Rung, advance_chain
 from petiole.exports.manifest import Manifest
@@ -28,6 +29,7 @@ from petiole.web.reaper import Reaper, Verdict
 from petiole.web.relay import Relay
 from petiole.web.rights import Rights
 from petiole.web.window import Window
+from petiole.worker.lifecycle import Lifecycle
 from petiole.worker.outbox import Outbox
 from petiole.worker.run import Run
 from petiole.worker.verdicts import Verdicts
@@ -296,6 +298,29 @@ def _set_aside() -> None:
     _put(Run, "say", unchecked)
 
 
+def _disown() -> None:
+    """A forked process goes on with what belongs to the one before it."""
+
+    def keep(self: Lifecycle) -> None:
+        pass
+
+    _put(Lifecycle, "_on_fork", keep)
+
+
+def _headers() -> None:
+    """A message's header is looked for where it was put, and nowhere else."""
+    _put(message, "DEEPEST", 0)
+
+
+def _unheard() -> None:
+    """Nobody asks after tasks that no worker has begun."""
+
+    def ask_nobody(self: Reaper, expired: Any, document: Document) -> None:
+        pass
+
+    _put(Reaper, "_ask_after", ask_nobody)
+
+
 def _server_time() -> None:
     """Leases end by the clock of the machine that writes them."""
 
@@ -442,6 +467,9 @@ SWITCHES = {
     "rule": _rule,
     "server_time": _server_time,
     "set_aside": _set_aside,
+    "disown": _disown,
+    "headers": _headers,
+    "unheard": _unheard,
     "silent_ends": _silent_ends,
     "stays_whole": _stays_whole,
     "supervised": _supervised,

@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from chaos.scenarios.scenario import Scenario
+from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.tables import make_table
 from chaos.waiting import wait_until
@@ -19,6 +19,9 @@ from petiole.state import is_terminal
 
 PERSON = {"X-Person": "somebody"}
 CANCELLERS = 4
+FORKS = 40
+PLAIN_TASKS = 4
+UNHEARD_AFTER = 3.0
 
 
 def deliver_while_running(system: System, _random: random.Random) -> str:
@@ -144,6 +147,43 @@ def files_are_of_successes(system: System) -> list[str]:
     return found
 
 
+def let_both_sides_speak(system: System, _random: random.Random) -> str:
+    """Wait until tasks that fork have forked for a while."""
+    wait_until(lambda: len(system.history("forked")) >= FORKS, what="tasks have forked", timeout=60)
+    return f"{FORKS} children and more"
+
+
+def children_are_refused(system: System) -> list[str]:
+    forked, refused = len(system.history("forked")), system.log_count("in a process that the task has forked")
+    return [] if refused == forked else [f"{forked} children spoke, {refused} were refused"]
+
+
+def take_without_petiole(system: System, _random: random.Random) -> str:
+    """Start tasks on workers that know nothing of Petiole, and look at their pages."""
+    system.wait_for_workers()
+    session = requests.Session()
+    session.headers.update(PERSON)
+    tasks = [system.start_task("work", 2 * UNHEARD_AFTER) for _ in range(PLAIN_TASKS)]
+    began = time.monotonic()
+    said: dict[str, float] = {}
+    while len(said) < len(tasks) and time.monotonic() < began + 3 * UNHEARD_AFTER:
+        for task in tasks:
+            document = session.get(f"{system.url()}/petiole/tasks/{task['id']}", timeout=10).json()["document"]
+            if document.get("unheard"):
+                said.setdefault(task["id"], time.monotonic() - began)
+        time.sleep(0.1)
+    ends = [_end_of(session, f"{system.url()}/petiole/tasks/{task['id']}") for task in tasks]
+    system.noted["plain"] = list(said.values()), ends
+    return f"{len(tasks)} tasks, said of {len(said)}, ends: {', '.join(sorted(set(ends)))}"
+
+
+def plain_workers_are_noticed(system: System) -> list[str]:
+    said, ends = system.noted["plain"]
+    found = [] if len(said) == PLAIN_TASKS else [f"of {PLAIN_TASKS - len(said)} tasks nothing was said"]
+    found += [f"I8 it was said after {after:.1f} s" for after in said if after > UNHEARD_AFTER + 3]
+    return found + [f"I8 a task that was done has {end}" for end in ends if end != "succeeded"]
+
+
 SCENARIOS = (
     Scenario(
         17,
@@ -173,5 +213,32 @@ SCENARIOS = (
         check=files_are_of_successes,
         load=None,
         settings={"PETIOLE_HEARTBEAT": "0.2"},
+    ),
+    Scenario(
+        42,
+        "a task forks and both sides speak",
+        let_both_sides_speak,
+        "disown",
+        required="0 lost of the parent, each child refused once",
+        check=children_are_refused,
+        load=Load(tasks=4, task="say_and_fork"),
+    ),
+    Scenario(
+        43,
+        "other people's message headers",
+        lambda _system, _random: "all headers moved into the header `headers`",
+        "headers",
+        required="every page ends",
+        settings={"CHAOS_HEADERS": "1"},
+    ),
+    Scenario(
+        45,
+        "workers without Petiole",
+        take_without_petiole,
+        "unheard",
+        required="said within its time, resolved by Celery's own record",
+        check=plain_workers_are_noticed,
+        load=None,
+        settings={"CHAOS_PLAIN": "1", "PETIOLE_UNHEARD_AFTER": str(UNHEARD_AFTER)},
     ),
 )
