@@ -160,6 +160,7 @@ class Task {
       case "running":
         return [this.again(), this.#newStage(), this.#rate()].filter(Boolean).join(" · ") || null;
       case "queued":
+      case "retrying":
         return unheard ?? null;
       case "cancelling":
         return this.forcible() ? "It has not stopped by itself yet." : null;
