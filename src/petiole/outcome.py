@@ -13,6 +13,7 @@ from petiole.errors import InvalidEvent, TaskFailure
 from petiole.events import Document
 
 REFERENCE_DIGITS: Final = 8
+GOES_ON: Final = "The task goes on as"
 RESULT_LIMIT: Final = 2048
 
 
@@ -103,6 +104,11 @@ def is_since(done: object, since: int) -> bool:
 
 def _ms(when: datetime) -> int:
     return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def going_on(name: str) -> Document:
+    """Return the patch of a run whose task replaces itself by another."""
+    return {"state": states.RETRYING, "reason": f"{GOES_ON} {name}.", "retry_at": None}
 
 
 def retrying(cause: BaseException | None, *, eta: str | None) -> Document:

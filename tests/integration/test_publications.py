@@ -134,7 +134,9 @@ def test_a_task_that_publishes_itself_again_under_its_id_runs_each_time(
 def test_the_last_link_of_a_chain_that_replaces_a_task_runs(system: System, tmp_path: Path) -> None:
     file = tmp_path / "lines"
     view = system.client("ann").start("/start/be_replaced_by_a_chain", {"args": [str(file)]})
-    view.wait_until(lambda document: document.get("result") == 3, timeout=30)
+    document = view.wait(timeout=30)
+    assert (document["state"], document["result"], document["run"]) == ("succeeded", 3, 2)
+    assert view.receipt.complete
     assert lines(file) == ["line"] * 3
     result = Celery("reader", backend=system.redis_url).AsyncResult(view.feed.removeprefix("task:"))
     assert result.get(timeout=10) == 3
@@ -143,7 +145,9 @@ def test_the_last_link_of_a_chain_that_replaces_a_task_runs(system: System, tmp_
 def test_the_body_of_a_chord_that_replaces_a_task_runs(system: System, tmp_path: Path) -> None:
     file = tmp_path / "lines"
     view = system.client("ann").start("/start/be_replaced_by_a_chord", {"args": [str(file)]})
-    view.wait_until(lambda document: document.get("result") == 3, timeout=30)
+    document = view.wait(timeout=30)
+    assert (document["state"], document["result"], document["run"]) == ("succeeded", 3, 2)
+    assert view.receipt.complete
     assert lines(file)[-1] == "body"
 
 

@@ -21,6 +21,7 @@ from petiole.events import COUNTER, Document, Draft
 from petiole.journal.contract import Expired, Snapshot, Stored
 from petiole.journal.trial import try_write
 from petiole.loop import Delays, Loop, is_outage
+from petiole.outcome import GOES_ON
 from petiole.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,8 @@ def waiting(document: Document, *, settings: Settings, now: int) -> Verdict:
     due = int(document.get("retry_at") or 0) - now
     if due > 0:
         return Verdict(Draft(COUNTER), min(due / 1000 + settings.unheard_after, settings.longest_lease))
-    if document.get("unheard"):
+    # What it goes on as may take its time before it comes to the task's own id.
+    if document.get("unheard") or str(document.get("reason") or "").startswith(GOES_ON):
         return Verdict(Draft(COUNTER), 2 * settings.unheard_after)
     return Verdict(
         Draft("log", {"unheard": UNHEARD}, None, {"level": "warning", "message": UNHEARD}), settings.unheard_after

@@ -65,8 +65,13 @@ class Lifecycle:
         # Ended from without, in a process that goes on: whoever did it says so, unless the process ends first.
         self._broken_off: deque[Run] = deque(maxlen=BROKEN_OFF_KEPT)
         self._lock = threading.Lock()
-        self._wrapping = Wrapping(tracking.celery_app, self._enter, adopts=tracking.settings.adopt_update_state)
         self._publishing = Publishing(tracking, is_ours=lambda run: run in self._runs)
+        self._wrapping = Wrapping(
+            tracking.celery_app,
+            self._enter,
+            hand_over=self._publishing.hand_over_to,
+            adopts=tracking.settings.adopt_update_state,
+        )
         self._verdicts = Verdicts(tracking.celery_app, conclude=self._conclude, runs_here=self._runs_here)
 
     def connect(self) -> None:

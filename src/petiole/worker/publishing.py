@@ -13,13 +13,12 @@ from typing import Any, Final
 from celery import Celery
 from celery._state import get_current_task
 
-from petiole import state as states
 from petiole.dispatch.message import NOBODY, Header
 from petiole.dispatch.publisher import keeps_header
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Fenced, InvalidName
-from petiole.events import mint_epoch, mint_publication, task_feed
-from petiole.outcome import retrying
+from petiole.events import Document, mint_epoch, mint_publication, task_feed
+from petiole.outcome import going_on, retrying
 from petiole.worker.run import Run, current_run
 from petiole.worker.verdicts import cancelled
 
@@ -126,8 +125,16 @@ class Publishing:
         if int(headers.get("retries") or 0) > run.retries:
             patch = retrying(run.retry_cause, eta=headers.get("eta"))
         else:
-            patch = {"state": states.RETRYING, "reason": f"The task goes on as {name}.", "retry_at": None}
-        run.hand_over(patch, successor=header.publication, otherwise=cancelled())
+            patch = going_on(name)
+        self._leave(run, patch, header.publication)
+
+    def hand_over_to(self, run: Run, name: str) -> None:
+        """End a run that is about to publish a canvas, of which another task publishes what has the run's id."""
+        self._leave(run, going_on(name), mint_publication())
+        self._tracking.confirm(run.feed, run=run.number)
+
+    def _leave(self, run: Run, patch: Document, successor: str) -> None:
+        run.hand_over(patch, successor=successor, otherwise=cancelled())
         if not run.outbox.flush(self._settings.flush_timeout):
             log.warning("retry_before_events", extra={"feed": run.feed})
         if run.outbox.signals.fenced:

@@ -9,16 +9,22 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from celery import Celery, Signature, Task
 from celery.app.trace import build_tracer, task_has_custom
+from celery.exceptions import Ignore
 
 from petiole.dispatch.message import Header
 from petiole.worker.adoption import adopt_update_state
-from petiole.worker.run import current_run
+from petiole.worker.publishing import NOT_HANDED_OVER
+from petiole.worker.run import Run, current_run
 
 MARK: Final = "__petiole__"
+
+
+# Given a run, and as what its task goes on.
+HandOver: TypeAlias = Callable[[Run, str], None]
 
 
 class Entering(Protocol):
@@ -30,9 +36,10 @@ class Entering(Protocol):
 class Wrapping:
     """Wraps the tasks of one Celery application, those that come later too."""
 
-    def __init__(self, celery_app: Celery, enter: Entering, *, adopts: bool) -> None:
+    def __init__(self, celery_app: Celery, enter: Entering, *, hand_over: HandOver, adopts: bool) -> None:
         self._celery_app = celery_app
         self._enter = enter
+        self._hand_over = hand_over
         self._adopts = adopts
 
     def wrap_all(self) -> None:
@@ -50,7 +57,7 @@ class Wrapping:
         if _has_own_call(type(task)):
             self._wrap_class(type(task))
         task.retry = _remembering_cause(task.retry)
-        task.on_replace = _replacing(task.on_replace)
+        task.on_replace = _replacing(task, task.on_replace, self._hand_over)
         if self._adopts:
             adopt_update_state(task)
         if task.__trace__ is None:
@@ -101,18 +108,27 @@ def _remembering_cause(retry: Callable[..., Any]) -> Callable[..., Any]:
     return remember_cause
 
 
-def _replacing(on_replace: Callable[..., Any]) -> Callable[..., Any]:
+def _replacing(task: Task, on_replace: Callable[..., Any], hand_over: HandOver) -> Callable[..., Any]:
     @functools.wraps(on_replace)
     def replace(signature: Signature) -> Any:
         run = current_run.get()
-        if run is None or run.header is None or run.disowned:
+        if run is None or run.header is None or run.disowned or task.request.is_eager:
             return on_replace(signature)
         # The last link of a chain, or a chord's body, has the task's id, and is published by another task.
-        for last in _with_id(signature, run.feed.removeprefix("task:")):
+        parts = list(_with_id(signature, run.feed.removeprefix("task:")))
+        for last in parts:
             last.options["headers"] = {**(last.options.get("headers") or {}), **run.header.to_message()}
+        if parts and parts[0] is not signature:
+            hand_over(run, f"a {str(signature.task).rpartition('.')[2]}")
         run.replacing = True
         try:
             return on_replace(signature)
+        except Ignore:
+            raise
+        except BaseException:
+            if run.handed_over:
+                run.take_over(NOT_HANDED_OVER)
+            raise
         finally:
             run.replacing = False
 
