@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from celery import Task, chain, chord, shared_task
+from celery import Task, chain, chord, group, shared_task
 
 from petiole import progress
 
@@ -44,6 +44,16 @@ def add_all(numbers: list[int], file: str) -> int:
 @shared_task(name=f"{NAMES}.be_replaced_by_a_chain", bind=True)
 def be_replaced_by_a_chain(self: Task, file: str) -> None:
     raise self.replace(chain(add_line.s(0, file), add_line.s(file), add_line.s(file)))
+
+
+@shared_task(name=f"{NAMES}.be_replaced_by_a_broken_chain", bind=True)
+def be_replaced_by_a_broken_chain(self: Task, file: str) -> None:
+    raise self.replace(chain(sync_account.si(file, True), add_line.si(0, file)))
+
+
+@shared_task(name=f"{NAMES}.be_replaced_by_a_group", bind=True)
+def be_replaced_by_a_group(self: Task, file: str) -> None:
+    raise self.replace(group(add_line.s(0, file), add_line.s(1, file)))
 
 
 @shared_task(name=f"{NAMES}.be_replaced_by_a_chord", bind=True)

@@ -13,6 +13,7 @@ import socketio
 from celery import Celery
 
 from petiole.client import TaskView
+from petiole.demo.redis_server import free_port
 from petiole.events import Event
 from petiole.journal.sql.server import upgrade
 from tests.integration.publisher import NAMES, publishing, stub
@@ -29,7 +30,9 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         settings["PETIOLE_JOURNAL_URL"] = request.getfixturevalue("postgres_server").create("publications")
     if "PETIOLE_JOURNAL_URL" in settings:
         upgrade(settings["PETIOLE_JOURNAL_URL"])
-    with running(directory, settings=settings) as system:
+    port = free_port()
+    settings |= {"WEB_RESULT_BACKEND": f"redis://127.0.0.1:{port}/0", "PETIOLE_UNHEARD_AFTER": "2"}
+    with running(directory, settings=settings, redis_port=port) as system:
         yield system
 
 
@@ -140,6 +143,19 @@ def test_the_last_link_of_a_chain_that_replaces_a_task_runs(system: System, tmp_
     assert lines(file) == ["line"] * 3
     result = Celery("reader", backend=system.redis_url).AsyncResult(view.feed.removeprefix("task:"))
     assert result.get(timeout=10) == 3
+
+
+def test_a_chain_that_replaces_a_task_and_breaks_is_the_end_of_both(system: System, tmp_path: Path) -> None:
+    view = system.client("ann").start("/start/be_replaced_by_a_broken_chain", {"args": [str(tmp_path / "lines")]})
+    document = view.wait(timeout=30)
+    assert (document["state"], "swordfish" in str(document)) == ("failed", False)
+    assert view.receipt.complete
+
+
+def test_a_group_that_replaces_a_task_ends_its_page(system: System, tmp_path: Path) -> None:
+    view = system.client("ann").start("/start/be_replaced_by_a_group", {"args": [str(tmp_path / "lines")]})
+    document = view.wait(timeout=30)
+    assert (document["state"], document["result"]) == ("succeeded", [1, 2])
 
 
 def test_the_body_of_a_chord_that_replaces_a_task_runs(system: System, tmp_path: Path) -> None:
