@@ -399,8 +399,12 @@ def test_two_flask_applications_on_one_celery_application_each_know_who_asks(red
 def shared_live() -> None: ...
 
 
-def test_an_application_that_is_made_twice_knows_who_asks_in_each(redis_url: str) -> None:
+def test_an_application_that_is_made_twice_knows_who_asks_in_each(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The `create_app()` of Flask's documentation on Celery: each has a Celery application, and the last is the default."""
+    # What an earlier test has made current would come before the default.
+    monkeypatch.setattr(celery_state._tls, "current_app", None)
     made = []
     before = celery_state.default_app
     try:
