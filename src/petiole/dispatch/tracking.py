@@ -235,12 +235,12 @@ class Tracking:
             meta = backend.get_task_meta(task_id)
         except Exception as error:
             # `update_state("FAILURE", meta=…)` leaves a record that its own reader can't read; that it failed stands there.
-            status = _status_in(backend, task_id)
-            if status is None:
+            bare = _bare_record(backend, task_id)
+            if bare is None:
                 raise Unavailable(
                     f"Celery's result backend doesn't answer ({error!r}). Start it, or unset it."
                 ) from error
-            return outcome(status, None, task_id=task_id, now=now_ms())
+            meta = {**bare, "result": None}
         if not is_since(meta.get("date_done"), since):
             return None
         return outcome(meta.get("status"), meta.get("result"), task_id=task_id, now=now_ms())
@@ -273,13 +273,12 @@ def _is_of_the_backend(error: BaseException, backend: Any) -> bool:
     return gave_up or isinstance(error, getattr(backend, "connection_errors", ()))
 
 
-def _status_in(backend: Any, task_id: str) -> str | None:
-    """Return the bare status in a result that can't be read as a whole, if the backend keeps results under keys."""
+def _bare_record(backend: Any, task_id: str) -> dict[str, Any] | None:
+    """Return a record whose result can't be read as it is kept, if the backend keeps results under keys."""
     try:
-        status = backend.decode(backend.get(backend.get_key_for_task(task_id)))["status"]
+        return dict(backend.decode(backend.get(backend.get_key_for_task(task_id))))
     except Exception:  # noqa: BLE001 (asked after another error, which is the one that is told)
         return None
-    return str(status)
 
 
 def _refuse_what_is_no_task(task: object) -> None:
