@@ -290,7 +290,7 @@ def breaks(machine):
 
 
 def test_the_state_machine_finds_a_transition_that_may_not_be(monkeypatch):
-    wrong = {**states.PREDECESSORS, states.SUCCEEDED: states.ACTIVE}
+    wrong = {**states.PREDECESSORS, states.RETRYING: states.ACTIVE}
     monkeypatch.setattr(states, "may_follow", lambda state, before: before is None or before in wrong[state])
 
     class Misled(StateMachine):
