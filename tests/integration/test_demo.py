@@ -277,7 +277,7 @@ def finish(demo: Demo, session: requests.Session, accepted: Mapping[str, Any]) -
     def document() -> dict[str, Any]:
         return session.get(demo.url + accepted["links"]["self"], timeout=5).json()["document"]
 
-    wait_until(lambda: document()["state"] == "succeeded", what="the export has succeeded", timeout=20)
+    wait_until(lambda: document()["state"] == "succeeded", what="the export has succeeded", timeout=60)
     return document()
 
 

@@ -12,7 +12,7 @@ from petiole import state as states
 from petiole.errors import InvalidName, Unavailable
 from petiole.events import Cursor, feed_id, task_feed
 from petiole.journal import Journal
-from petiole.journal.contract import Snapshot
+from petiole.journal.contract import INBOX_START, Snapshot
 from petiole.web.access import refuse_foreign_origin
 from petiole.web.actions import REPEATABLE, wants_force
 from petiole.web.bodies import bound_body, read_json
@@ -99,8 +99,9 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
 def answer_snapshot(snapshot: Snapshot, wire: dict[str, Any]) -> Response:
     """Return a document with its ETag; 304 to who has it already."""
     response = jsonify(wire)
-    # With the feed: all inboxes begin at one cursor, and at one address.
-    response.set_etag(f"{feed_id(snapshot.feed)}.{snapshot.cursor}")
+    # The cursor, which clients know without having been told the tag; but all inboxes begin at one cursor, and at one address.
+    at_start = snapshot.cursor == INBOX_START
+    response.set_etag(f"{feed_id(snapshot.feed)}.{snapshot.cursor}" if at_start else str(snapshot.cursor))
     response.vary.add("Accept")
     response.headers["Cache-Control"] = "private, no-cache"
     if not states.is_terminal(snapshot.document.get("state")):
