@@ -7,6 +7,8 @@ VENV ?= .venv
 DEMO_OPTIONS ?=
 PYTEST_OPTIONS ?=
 CHAOS_OPTIONS ?=
+# How many tests run at once.
+WORKERS ?= 3
 SUITES_OPTIONS ?=
 MINUTES ?= 60
 
@@ -53,7 +55,7 @@ vitest: setup
 	npm --prefix browser test --silent
 
 pytest: setup
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations 20 --ignore tests/chaos
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20 --ignore tests/chaos
 
 # Alone, because faults have deadlines.
 pytest-chaos: setup
@@ -62,14 +64,14 @@ pytest-chaos: setup
 # The inner loop: what needs neither a server nor a system package.
 test-fast: setup
 	npm --prefix browser test --silent
-	$(BIN)/python -m pytest --numprocesses 3 -m 'not server' tests/unit tests/contract
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m 'not server' tests/unit tests/contract
 
 # What shows that a version of Python or of a library will do: the parts, and the whole way.
 CORE := tests/unit $(addprefix tests/integration/test_,whole_way.py http.py relay.py)
 
 test-core: setup
 	@scripts/require.sh redis-server=redis-server postgres=postgresql
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(CORE)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(CORE)
 
 # The same on the lowest versions that pyproject.toml allows, with what the bounds are for: journals, the bus and hostile clients.
 # One Redis will do: which servers work is not the question here.
@@ -77,7 +79,7 @@ test-oldest: export PATH := $(abspath $(OLDEST)/bin):$(PATH)
 test-oldest: $(OLDEST)/.ready
 	@scripts/require.sh redis-server=redis-server postgres=postgresql rabbitmq-server=rabbitmq-server
 	@echo "Testing with: $$($(BIN)/uv pip freeze --quiet --exclude-editable --python $(OLDEST)/bin/python | xargs)"
-	$(OLDEST)/bin/python -m pytest --numprocesses 3 --dist loadfile --durations 10 -k 'not redis-oldest and not redis-embedded' $(CORE) \
+	$(OLDEST)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 10 -k 'not redis-oldest and not redis-embedded' $(CORE) \
 		$(addprefix tests/contract/test_,journal.py bus.py sql.py redis_calls.py) \
 		$(addprefix tests/integration/test_,hostile_clients.py unknown_versions.py)
 
@@ -102,14 +104,14 @@ test-bare:
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going bare-bookworm bare-trixie bare-noble; failed=$$?; cat build/bare/*.txt; exit $$failed
 
 bare-bookworm:
-	@scripts/bare.sh bookworm 'make demo DEMO_OPTIONS=--once' 'make test' 'make test-oldest'
+	@scripts/bare.sh bookworm 'make demo DEMO_OPTIONS=--once' 'make test WORKERS=2' 'make test-oldest WORKERS=2'
 
 bare-trixie:
-	@scripts/bare.sh trixie 'make demo DEMO_OPTIONS=--once' 'make test-everywhere'
+	@scripts/bare.sh trixie 'make demo DEMO_OPTIONS=--once' 'make test-everywhere WORKERS=2'
 
 # Ubuntu's Chromium is a snap, which takes systemd, so a bare root can't have one.
 bare-noble:
-	@scripts/bare.sh noble 'make demo DEMO_OPTIONS=--once' 'make test-core'
+	@scripts/bare.sh noble 'make demo DEMO_OPTIONS=--once' 'make test-core WORKERS=2'
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks chaos suites deploy
