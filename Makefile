@@ -104,14 +104,14 @@ test-bare:
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going bare-bookworm bare-trixie bare-noble; failed=$$?; cat build/bare/*.txt; exit $$failed
 
 bare-bookworm:
-	@scripts/bare.sh bookworm 'make demo DEMO_OPTIONS=--once' 'make test WORKERS=2' 'make test-oldest WORKERS=2'
+	@scripts/bare.sh bookworm 'make demo DEMO_OPTIONS=--once' 'make test' 'make test-oldest'
 
 bare-trixie:
-	@scripts/bare.sh trixie 'make demo DEMO_OPTIONS=--once' 'make test-everywhere WORKERS=2'
+	@scripts/bare.sh trixie 'make demo DEMO_OPTIONS=--once' 'make test-everywhere'
 
 # Ubuntu's Chromium is a snap, which takes systemd, so a bare root can't have one.
 bare-noble:
-	@scripts/bare.sh noble 'make demo DEMO_OPTIONS=--once' 'make test-core WORKERS=2'
+	@scripts/bare.sh noble 'make demo DEMO_OPTIONS=--once' 'make test-core'
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks chaos suites deploy
