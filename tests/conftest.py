@@ -65,12 +65,16 @@ def variants() -> Iterator[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start a server, or keep a journal on disk, as `server`: `make test-fast` leaves them out."""
+    """Mark the tests that start a server, or keep a journal on disk, as `server`: `make test-fast` leaves them out.
+
+    A contract is tried on servers, many of them the test's own, unless a parameter says that it is tried in memory.
+    """
     for item in items:
         values = (
             item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
         )
-        if SERVERS & set(getattr(item, "fixturenames", ())) and "memory" not in values:
+        may_start = "contract" in item.path.parts or SERVERS & set(getattr(item, "fixturenames", ()))
+        if may_start and "memory" not in values:
             item.add_marker("server")
 
 
