@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import signals
 
 from petiole.demo.postgres_server import find_postgres
 from petiole.demo.rabbitmq_server import find_rabbitmq
@@ -62,6 +63,19 @@ def variants() -> Iterator[str]:
     yield "embedded"
     if system_redis_server(["valkey-server"]) or has_package_of_valkey():
         yield "valkey"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def keeps_logging() -> Iterator[None]:
+    """Have a worker that is embedded in a test leave the logging of this process as it is, which is the other tests' too."""
+
+    def leave_it(**_: Any) -> None:
+        pass
+
+    # Where there is a receiver, Celery sets up nothing.
+    signals.setup_logging.connect(leave_it)
+    yield
+    signals.setup_logging.disconnect(leave_it)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 import redis
 
 from petiole.demo.redis_server import free_port, redis_command
@@ -36,6 +39,11 @@ def wait_until(condition: Callable[[], T], timeout: float = 5.0, what: str = "")
             name = what or getattr(condition, "__name__", "the condition")
             raise AssertionError(f"Not within {timeout:g} s: {name}. It last was {value!r}.")
         time.sleep(POLL)
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Return what this thread has logged: threads of other tests may go on in the same process."""
+    return [record for record in caplog.records if record.thread == threading.get_ident()]
 
 
 class RedisServer:

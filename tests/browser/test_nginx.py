@@ -35,7 +35,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
     port, redis_port = free_port(), free_port()
     url = f"redis://127.0.0.1:{redis_port}/0"
-    environment = {"CELERY_BROKER_URL": url, "PYTHONPATH": str(ROOT), "PETIOLE_RECONNECT_SPREAD": "0.5"}
+    settings = {"PETIOLE_RECONNECT_SPREAD": "0.5", "PETIOLE_UNHEARD_AFTER": "600"}
+    environment = {"CELERY_BROKER_URL": url, "PYTHONPATH": str(ROOT), **settings}
     try:
         start_redis(processes, redis_port, tmp_path)
         journal = RedisJournal(Settings(journal_url=url))

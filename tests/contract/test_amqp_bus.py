@@ -29,7 +29,7 @@ from petiole.settings import Settings
 from tests.conftest import found_or_skipped, rabbitmq_scripts
 from tests.contract.test_bus import FEED, NO_DATABASE, OTHER, SOON, Listener, Setup, amqp_setup
 from tests.rabbitmq_server import RabbitServer, new_directory
-from tests.services import wait_until
+from tests.services import logged, wait_until
 
 GREENLETS = """
 from gevent import monkey; monkey.patch_all()
@@ -615,7 +615,7 @@ class TestRefusals:
     def test_a_url_that_is_none_is_refused_with_the_setting(self, make_settings, caplog, url, sentence):
         try:
             open_bus(make_settings(NO_DATABASE, bus_url=url)).close()
-            said = caplog.records[-1].error
+            said = logged(caplog)[-1].error
         except SetupError as error:
             said = str(error)
         assert sentence in said
@@ -626,7 +626,7 @@ class TestRefusals:
             taken.bind(("127.0.0.1", 0))
             url = f"amqp://127.0.0.1:{taken.getsockname()[1]}/"
             bus = open_bus(make_settings(NO_DATABASE, bus_url=url))
-        assert [record.message for record in caplog.records] == ["bus_away"]
+        assert [record.message for record in logged(caplog)] == ["bus_away"]
         bus.close()
 
     @pytest.mark.parametrize(

@@ -189,6 +189,9 @@ def running(
         for worker in started:
             processes.wait_ready(worker, timeout=READY)
         yield system
+    except BaseException:
+        print("\n".join(log[-200:]))
+        raise
     finally:
         for client in system.clients if system else ():
             client.close()

@@ -36,12 +36,14 @@ ENDS = 60.0
 DATABASE = "nycflights13.sqlite"
 STATIC = ROOT / "src" / "petiole" / "demo"
 
-# The installed command; but a test run in the background has Ctrl-C ignored, and its children would inherit that.
+# The installed command; but a test run in the background has Ctrl-C ignored, one under `nohup` a hang-up, and its children
+# would inherit that.
 COMMAND = """
 import signal
 from petiole.cli import main
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 main()
 """
 

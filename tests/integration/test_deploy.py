@@ -70,6 +70,8 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
         "PYTHONPATH": str(ROOT),
         "RIGHTS_ENDED": str(tmp_path / "rights-ended"),
         "PETIOLE_RECONNECT_SPREAD": "0.5",
+        # No worker is there; the tests speak for the tasks.
+        "PETIOLE_UNHEARD_AFTER": "600",
         **({"ASYNC_MODE": "threading"} if request.param == "gthread" else {}),
     }
     try:

@@ -100,6 +100,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
             "PYTHONPATH": str(ROOT),
             "RIGHTS_ENDED": str(directory / "rights-ended"),
             "PETIOLE_RECONNECT_SPREAD": "0.5",
+            # No worker is there; the tests speak for the tasks.
+            "PETIOLE_UNHEARD_AFTER": "600",
         }
         journal = RedisJournal(Settings(journal_url=url))
         made = Logged(

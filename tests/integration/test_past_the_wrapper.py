@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from celery import Celery, Task, signals
+from celery import Celery, Task
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import Reject
 
@@ -62,17 +62,10 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Celery]:
         progress.log("not published")
         return "done"
 
-    # With a receiver Celery leaves the logging of this process as it is, which is the other tests' too.
-    signals.setup_logging.connect(leave_logging)
     with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, shutdown_timeout=30) as worker:
         app.worker = worker
         yield app
-    signals.setup_logging.disconnect(leave_logging)
     processes.stop()
-
-
-def leave_logging(**_: Any) -> None:
-    """Set up nothing."""
 
 
 @pytest.fixture

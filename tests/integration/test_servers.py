@@ -85,6 +85,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
                 "CELERY_BROKER_URL": url,
                 "PYTHONPATH": str(ROOT),
                 "RIGHTS_ENDED": str(directory / "rights-ended"),
+                # No worker is there; the tests speak for the tasks.
+                "PETIOLE_UNHEARD_AFTER": "600",
                 **({} if "gevent" in name else THREADS),
             }
             process = processes.start(name, command(name, port), environment=environment, directory=ROOT)

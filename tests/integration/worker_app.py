@@ -19,6 +19,8 @@ sentinel = {"master_name": os.environ["BROKER_MASTER"]} if "BROKER_MASTER" in os
 celery_app = Celery("integration", broker=BROKER, backend=os.environ.get("CELERY_RESULT_BACKEND", BROKER))
 celery_app.conf.update(
     broker_connection_retry_on_startup=True,
+    # Otherwise what ends while its results have no master is a failure to Celery.
+    result_backend_always_retry=bool(sentinel),
     broker_transport_options={
         "visibility_timeout": float(os.environ.get("VISIBILITY_TIMEOUT", "3600")),
         # Look for abandoned messages each second, not each hundred.
