@@ -61,10 +61,10 @@ pytest: setup
 pytest-chaos: setup
 	$(BIN)/python -m pytest --durations 5 tests/chaos
 
-# The inner loop: what needs neither a server nor a system package.
+# The inner loop: what needs neither a server nor a system package, and doesn't go through a whole world.
 test-fast: setup
 	npm --prefix browser test --silent
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m 'not server' tests/unit tests/contract
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m 'not server and not slow' tests/unit tests/contract
 
 # What shows that a version of Python or of a library will do: the parts, and the whole way.
 CORE := tests/unit $(addprefix tests/integration/test_,whole_way.py http.py relay.py)
@@ -109,9 +109,10 @@ bare-bookworm:
 bare-trixie:
 	@scripts/bare.sh trixie 'make demo DEMO_OPTIONS=--once' 'make test-everywhere'
 
-# Ubuntu's Chromium is a snap, which takes systemd, so a bare root can't have one.
+# Ubuntu's Chromium is a snap, which takes systemd, so a bare root can't have one. test-fast comes first: a server that it would start
+# isn't there yet.
 bare-noble:
-	@scripts/bare.sh noble 'make demo DEMO_OPTIONS=--once' 'make test-core'
+	@scripts/bare.sh noble 'make test-fast' 'make demo DEMO_OPTIONS=--once' 'make test-core'
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks chaos suites deploy

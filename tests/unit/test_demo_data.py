@@ -38,7 +38,9 @@ def source(table: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("table", ROWS)
+@pytest.mark.parametrize(
+    "table", [pytest.param(table, marks=pytest.mark.slow) if table == "flights" else table for table in ROWS]
+)
 def test_every_value_of_the_source_is_in_the_database(database, table):
     def stored(value: object) -> str:
         return "NA" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)

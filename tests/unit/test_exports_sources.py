@@ -256,6 +256,7 @@ def test_a_source_outside_its_block_is_refused(people):
         source.count(selection)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_table(tmp_path):
     path = tmp_path / "big.db"
     with closing(sqlite3.connect(path)) as connection:

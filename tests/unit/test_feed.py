@@ -436,7 +436,7 @@ _PACE = settings(
 )
 TestFeed = FeedMachine.TestCase
 TestFeed.settings = _PACE
-TestFallingFeed = FallingFeedMachine.TestCase
+TestFallingFeed = pytest.mark.slow(FallingFeedMachine.TestCase)
 TestFallingFeed.settings = _PACE
 
 

@@ -29,6 +29,7 @@ WORLDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_guarantee_holds_in_every_state_of_a_small_world(name):
     rules, least = WORLDS[name]

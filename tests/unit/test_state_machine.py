@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -275,7 +276,7 @@ _PACE = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-TestStates = StateMachine.TestCase
+TestStates = pytest.mark.slow(StateMachine.TestCase)
 TestStates.settings = _PACE
 
 
@@ -310,6 +311,7 @@ def test_the_state_machine_finds_a_terminal_state_that_is_not_final(monkeypatch)
     assert breaks(Resumed)
 
 
+@pytest.mark.slow
 def test_the_state_machine_finds_a_task_that_may_kill_its_workers_for_ever(monkeypatch):
     monkeypatch.setattr("petiole.journal.memory.MAX_SILENT_ENDS", contract.MAX_SILENT_ENDS + 1)
 
