@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,9 @@ def start_command(processes: Processes, line: str, environment: dict[str, str], 
     )
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@contextmanager
+def minimal(directory: Path) -> Iterator[str]:
     """The example, started by the commands of its README, on ports of the test's own."""
-    directory = tmp_path_factory.mktemp("minimal")
     log: list[str] = []
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
     redis_port, web_port = free_port(), free_port()
@@ -73,9 +73,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         print("\n".join(log[-200:]))
 
 
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with minimal(tmp_path_factory.mktemp("minimal")) as url:
+        yield url
+
+
 def test_the_readme_shows_the_example_byte_for_byte() -> None:
     shown = code_blocks(ROOT / "README.md", "python", "html")
     assert shown == [(EXAMPLE / name).read_text(encoding="utf-8") for name in FILES]
+    assert code_blocks(ROOT / "README.md", "sh") == code_blocks(EXAMPLE / "README.md", "sh")
 
 
 def test_the_page_has_the_tag_and_its_script_is_served(address: str) -> None:

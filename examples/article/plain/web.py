@@ -7,7 +7,8 @@ from flask import Flask, jsonify, render_template, request, session
 from flask_socketio import SocketIO, join_room
 from tasks import REDIS_URL, export
 
-app = Flask(__name__)
+# static/ has the browser's side of Socket.IO, `dist/socket.io.min.js` of npm's socket.io-client.
+app = Flask(__name__, static_folder="../static")
 app.secret_key = os.environ.get("SECRET_KEY", "a secret of this example")
 socketio = SocketIO(app, message_queue=REDIS_URL)
 

@@ -8,7 +8,8 @@ from flask_socketio import SocketIO, join_room
 from queue_options import BoundedManager
 from tasks import RABBITMQ_URL, export
 
-app = Flask(__name__)
+# static/ has the browser's side of Socket.IO, `dist/socket.io.min.js` of npm's socket.io-client.
+app = Flask(__name__, static_folder="../static")
 app.secret_key = os.environ.get("SECRET_KEY", "a secret of this example")
 socketio = SocketIO(app, client_manager=BoundedManager(RABBITMQ_URL))
 

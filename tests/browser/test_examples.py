@@ -1,0 +1,53 @@
+"""The examples, as a reader of them uses them: click, start again, reload."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.card import Card
+from tests.browser.conftest import Visit
+from tests.integration.test_article_example import example
+from tests.integration.test_minimal_example import minimal
+
+
+# They have no icon, which a browser asks for by itself.
+NO_ICON = ("status of 404",)
+
+
+def only_card(page: Page) -> Card:
+    expect(page.locator("petiole-task")).to_have_count(1)
+    return Card(page.locator("petiole-task"))
+
+
+def test_a_reload_of_the_smallest_application_shows_the_task_that_was_started_again(
+    visit: Visit, tmp_path: Path
+) -> None:
+    with minimal(tmp_path) as url:
+        page = visit(url, expected=NO_ICON).open()
+        page.get_by_role("button", name="Count to 1,000").click()
+        card = only_card(page)
+        card.moves(2)
+        first = page.url
+        card.button("Cancel").click()
+        expect(card.sentence).to_have_text(re.compile("^Cancelled"))
+        card.button("Start again").click()
+        expect(page).not_to_have_url(first)
+        second = page.url
+        page.reload()
+        expect(page).to_have_url(second)
+        card = only_card(page)
+        card.moves(2)
+        expect(card.part("receipt")).to_have_text(re.compile("none missing$"), timeout=30_000)
+
+
+def test_the_button_of_the_plain_pattern_moves_its_bar(visit: Visit, tmp_path: Path) -> None:
+    with example("plain", tmp_path) as url:
+        page = visit(url, expected=NO_ICON).open()
+        # The room is this browser's; what is said before it is joined is lost, which is what the pattern can't do.
+        page.wait_for_function("socket.connected")
+        page.get_by_role("button", name="Export data").click()
+        expect(page.locator("#said")).to_have_text("Your export is ready.")
+        assert page.locator("#bar").evaluate("bar => bar.value") == 100
