@@ -12,7 +12,6 @@ from tests.browser.conftest import Visit
 from tests.integration.test_article_example import example
 from tests.integration.test_minimal_example import minimal
 
-
 # They have no icon, which a browser asks for by itself.
 NO_ICON = ("status of 404",)
 
