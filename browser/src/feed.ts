@@ -104,7 +104,7 @@ export class Reader {
     }
   }
 
-  /** Take the answer to the read that this reader asked for, or a reset that the relay sent. */
+  /** Take the answer to the read that this reader asked for. */
   answer(reading: Reading): Action[] {
     const actions: Action[] = [];
     let fits = this.#fits(reading);
@@ -133,6 +133,15 @@ export class Reader {
       if (this.reading) break; // what is left was rung before this next read is asked for
     }
     return actions;
+  }
+
+  /**
+   * Take a reset that the relay sent; reads that are under way are void. It is about where the relay stood: a reader that may
+   * go on from its own place asks.
+   */
+  reset(reading: Reading): Action[] {
+    if (this.cursor === null || !isBehind(reading.cursor, this.cursor)) return this.start();
+    return this.answer(reading);
   }
 
   /** Compare with the feed's head, asked for while the reader stood at `asked`. */

@@ -218,8 +218,8 @@ export class TaskView {
   takeReset(reading: Reading): void {
     if (this.#closed || this.#ended) return;
     this.#reads.void();
-    this.#do(this.#reader.answer(reading));
-    this.refresh();
+    this.#do(this.#reader.reset(reading));
+    if (!this.#reader.reading) this.refresh();
   }
 
   /** @internal The server has ended this watch. A refusal that passes is asked about again. */

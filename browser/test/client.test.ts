@@ -147,17 +147,33 @@ test("what is trimmed is said: reset, and an incomplete receipt", async () => {
 });
 
 test("a reset that the relay sends is taken, and the feed is asked for again", async () => {
-  const journal = server.journal(FEED);
-  journal.state("queued");
+  server.journal(FEED).state("queued");
   const view = client.watch("1");
-  await vi.waitFor(() => expect(view.cursor).toBe(journal.cursor), WITHIN);
+  await vi.waitFor(() => expect(view.document.state).toBe("queued"), WITHIN);
   const resets = vi.fn();
   view.on("reset", resets);
+  server.journals.delete(FEED);
+  const journal = server.journal(FEED);
   journal.state("running");
   server.reset(FEED);
   await vi.waitFor(() => expect(server.watches).toHaveLength(2), WITHIN);
   expect(resets).toHaveBeenCalledOnce();
   expect(server.watches[1]).toEqual({ feed: FEED, cursor: journal.cursor });
+});
+
+test("a reset of where the relay stood is none for a page that can go on", async () => {
+  const journal = server.journal(FEED);
+  journal.state("queued");
+  const view = client.watch("1");
+  const seen = facts(view);
+  await vi.waitFor(() => expect(view.cursor).toBe(journal.cursor), WITHIN);
+  const resets = vi.fn();
+  view.on("reset", resets);
+  journal.state("running");
+  server.reset(FEED);
+  await vi.waitFor(() => expect(seen).toHaveLength(2), WITHIN);
+  expect(server.watches).toHaveLength(2);
+  expect(resets).not.toHaveBeenCalled();
 });
 
 test("an acknowledgement that does not come is asked for again; two in a row drop the connection", async () => {

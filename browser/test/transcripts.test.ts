@@ -8,6 +8,7 @@ interface Step {
   readonly start?: true;
   readonly event?: unknown;
   readonly reading?: unknown;
+  readonly reset?: unknown;
   readonly head?: Cursor;
   readonly asked?: string;
   readonly do: readonly unknown[];
@@ -39,6 +40,7 @@ function take(reader: Reader, step: Step): Action[] {
   if (step.start) return reader.start();
   if (step.event) return reader.offer(parseEvent(step.event)!);
   if (step.reading) return reader.answer(parseReading(step.reading)!);
+  if (step.reset) return reader.reset(parseReading(step.reset)!);
   return reader.head(step.head!, parseCursor(step.asked)!);
 }
 

@@ -214,7 +214,7 @@ class Reader:
         return True
 
     def answer(self, reading: Reading) -> list[Action]:
-        """Take the journal's answer to the read that this reader asked for, or a reset that the relay sent."""
+        """Take the journal's answer to the read that this reader asked for."""
         actions: list[Action] = []
         fits = self._fits(reading)
         if not fits:
@@ -243,6 +243,15 @@ class Reader:
             if self.reading:
                 break  # what is left was rung before this next read is asked for
         return actions
+
+    def reset(self, reading: Reading) -> list[Action]:
+        """Take a reset that the relay sent.
+
+        It is about where the relay stood: a reader that may go on from its own place asks for a read from there.
+        """
+        if self.cursor is None or not reading.cursor.is_behind(self.cursor):
+            return self.start()
+        return self.answer(reading)
 
     def head(self, head: Cursor, *, asked: Cursor) -> list[Action]:
         """Compare with the feed's head, asked for while the reader stood at `asked`."""

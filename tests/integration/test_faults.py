@@ -161,9 +161,11 @@ def test_a_claim_of_a_feed_whose_key_is_spoiled_is_waited_for_and_the_others_go_
         view.wait_until(lambda document: document["state"] == "running", timeout=15)
     queued = client.start("/start/count", {"args": [20, {}]})
     redis = system.redis()
+    # Who asks for a feed that isn't there is refused for good, so the page has it already, and at no instant is it gone.
+    queued.wait_until(lambda document: document["state"] == "queued", timeout=15)
     [meta] = redis.keys(f"*{queued.feed}:meta")
-    redis.rename(meta, "aside")
-    redis.set(meta, "spoiled")
+    with redis.pipeline(transaction=True) as swap:
+        swap.rename(meta, "aside").set(meta, "spoiled").execute()
     gates[0].touch()
     wait_until(lambda: system.said("claim_waits"), what="the claim was refused")
     assert client.start("/start/count", {"args": [20, {}]})

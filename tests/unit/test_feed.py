@@ -38,6 +38,8 @@ def take(reader, step):
         return reader.offer(Event.from_wire(step["event"]))
     if "reading" in step:
         return reader.answer(Reading.from_wire(step["reading"]))
+    if "reset" in step:
+        return reader.reset(Reading.from_wire(step["reset"]))
     return reader.head(Cursor(**step["head"]), asked=Cursor.parse(step["asked"]))
 
 

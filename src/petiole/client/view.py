@@ -149,7 +149,7 @@ class TaskView:
         with self._changed:
             # The answer to a read that is still under way is older than this.
             self._asking += 1
-            self._act(self._reader.answer(reading))
+            self._act(self._reader.reset(reading))
 
     def refuse(self, problem: dict[str, Any], *, used: str | None = None) -> None:
         """Take a refusal: of a read, or of a watch that is allowed no more; one that passes is asked about again.
