@@ -16,6 +16,7 @@ from chaos.proxy import FaultProxy
 from petiole.errors import Refusal, Unavailable
 from petiole.events import Draft, partition, task_feed
 from petiole.journal import Journal
+from petiole.journal.contract import Stored
 from petiole.journal.redis import RedisJournal
 from petiole.journal.sql import SqlJournal
 from petiole.journal.sql.schema import VERSION
@@ -266,16 +267,35 @@ class TestDatabases:
             assert document(web)["state"] == "running"
             try_write(web)
 
-    def test_a_document_that_somebody_has_spoiled_hides_its_own_feed_only(self, sqlite_path, make_settings):
+    # SQLite keeps what it is given, whatever type a column was declared with.
+    @pytest.mark.parametrize(
+        ("column", "value"),
+        [("document", "{"), ("document", "[]"), ("owner", "ann"), ("worker", "7"), ("delivery", ""), ("seq", "one")],
+    )
+    def test_what_somebody_has_spoiled_hides_its_own_feed_only_and_can_be_forgotten(
+        self, sqlite_path, make_settings, column, value
+    ):
         journal = SqlJournal(make_settings(f"sqlite:///{sqlite_path}"))
-        for name in ("a", "b"):
-            journal.open(task_feed(name), owner="ann", draft=Draft("state", {"state": "queued"}))
+        bad, good = feeds = [task_feed("bad"), task_feed("good")]
+        running = Draft("state", {"state": "running"})
+        for feed in feeds:
+            journal.open(feed, owner="ann", draft=Draft("state", {"state": "queued"}))
+            journal.claim(feed, running, worker="w", delivery=feed, retries=0, lease=0.001)
         with closing(sqlite3.connect(sqlite_path)) as connection:
-            connection.execute("UPDATE petiole_feeds SET document = '{' WHERE name = 'task:a'")
+            connection.execute(f"UPDATE petiole_feeds SET {column} = ? WHERE name = ?", (value, bad))
             connection.commit()
         with pytest.raises(Refusal, match="can't be read"):
-            journal.snapshot(task_feed("a"))
-        assert [snapshot.feed for snapshot in journal.list("ann", limit=9)[0]] == [task_feed("b")]
+            journal.snapshot(bad)
+        assert set(journal.heads(feeds)) == ({good} if column in ("owner", "seq") else set(feeds))
+        assert good in journal.moved(dict.fromkeys(feeds))
+        assert [snapshot.feed for snapshot in journal.list("ann", limit=9)[0]] == [good]
+        wait_until(lambda: len(journal.expired(limit=9)) == 2, SOON, "both leases have ended")
+        lost = Draft("state", {"state": "lost"})
+        with pytest.raises(Refusal, match="can't be read"):
+            journal.conclude(bad, 1, lost)
+        assert isinstance(journal.conclude(good, 1, lost), Stored)
+        journal.forget(bad)
+        assert journal.snapshot(bad) is None
 
 
 class TestOneFeedAlone:

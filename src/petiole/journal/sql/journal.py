@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, text, tuple_, update
 
@@ -39,9 +40,9 @@ from petiole.journal.contract import (
     standing_of_unknown,
 )
 from petiole.journal.sql import schema
-from petiole.journal.sql.schema import feeds, now_ms
+from petiole.journal.sql.schema import feeds, now_ms, read_text
 from petiole.journal.sql.server import Mode, Server
-from petiole.journal.sql.step import COLUMNS, Feed, Step
+from petiole.journal.sql.step import COLUMNS, Feed, Step, as_kept, check_numbers
 from petiole.settings import Settings
 
 T = TypeVar("T")
@@ -168,7 +169,7 @@ class SqlJournal:
             row = connection.execute(select(*COLUMNS).where(self._kept(feed))).one_or_none()
             if row is None or row.removed:
                 return None
-            kept = Feed(**row._mapping)
+            kept = Feed.of(row)
             after = cursor.facts if cursor else kept.first - 1
             if after >= kept.facts or after + 1 < kept.first:
                 return kept, ()
@@ -382,24 +383,22 @@ class SqlJournal:
     def heads(self, names: Sequence[str]) -> dict[str, Head]:
         if not names:
             return {}
-        places = (feeds.c.name, feeds.c.epoch, feeds.c.seq, feeds.c.facts, feeds.c.chain)
+        places = (feeds.c.name, feeds.c.epoch, feeds.c.seq, feeds.c.facts, feeds.c.chain, feeds.c.state)
         found = select(
-            *places, feeds.c.state, feeds.c.owner, feeds.c.run, feeds.c.waits, feeds.c.lease_ends, now_ms().label("now")
+            *places, as_kept(feeds.c.owner), feeds.c.run, feeds.c.waits, feeds.c.lease_ends, now_ms().label("now")
         )
         rows = self._server.run(
             lambda connection: connection.execute(found.where(self._kept(*names))).all(), mode=Mode.QUERY
         )
-        return {
-            row.name: Head(
-                Cursor(row.epoch, row.seq, row.facts, row.chain),
-                row.state,
-                row.owner,
-                row.run,
-                None if row.lease_ends is None else (row.lease_ends - row.now) / 1000,
-                row.waits,
-            )
-            for row in rows
-        }
+        heads: dict[str, Head] = {}
+        for row in rows:
+            # What is spoiled hides its own feed only.
+            with suppress(Refusal):
+                check_numbers(row.name, row.seq, row.facts, row.run, row.lease_ends or 0)
+                left = None if row.lease_ends is None else (row.lease_ends - row.now) / 1000
+                cursor = Cursor(row.epoch, row.seq, row.facts, row.chain)
+                heads[row.name] = Head(cursor, row.state, read_text(row.owner), row.run, left, row.waits)
+        return heads
 
     def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
         heads = self.heads(list(known))
@@ -520,7 +519,7 @@ class SqlJournal:
     def _find(self, feed: str) -> Feed | None:
         found = select(*COLUMNS).where(self._kept(feed))
         row = self._server.run(lambda connection: connection.execute(found).one_or_none(), mode=Mode.QUERY)
-        return None if row is None else Feed(**row._mapping)
+        return None if row is None else Feed.of(row)
 
     def _named(self, *names: str) -> ColumnElement[bool]:
         chosen = feeds.c.name == names[0] if len(names) == 1 else feeds.c.name.in_(names)
@@ -594,8 +593,7 @@ class SqlJournal:
             own = own.where(feeds.c.id < before)
         page = own.order_by(feeds.c.id.desc()).limit(limit)
         rows = self._server.run(lambda connection: connection.execute(page).all(), mode=Mode.QUERY)
-        found = [Feed(**row._mapping) for row in rows]
-        return list(_readable(found)), found[-1].id if found and len(found) == limit else None
+        return list(_readable(rows)), rows[-1].id if rows and len(rows) == limit else None
 
 
 def _standing(feed: str, head: Head | None) -> Cursor | Gone:
@@ -604,13 +602,13 @@ def _standing(feed: str, head: Head | None) -> Cursor | Gone:
     return head.cursor if head.owner else Gone.REMOVED
 
 
-def _readable(found: Sequence[Feed]) -> Iterator[Snapshot]:
+def _readable(rows: Sequence[Any]) -> Iterator[Snapshot]:
     """Yield the snapshots of those feeds that can be read."""
-    for kept in found:
+    for row in rows:
         try:
-            yield _snapshot(kept)
+            yield _snapshot(Feed.of(row))
         except Refusal as error:
-            log.error("feed_unreadable", extra={"feed": kept.name, "error": str(error)})
+            log.error("feed_unreadable", extra={"feed": row.name, "error": str(error)})
 
 
 def _snapshot(kept: Feed) -> Snapshot:

@@ -28,6 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from petiole.encoding import to_json
+from petiole.errors import Refusal
 
 VERSION: Final = 2
 COMMAND: Final = "petiole db upgrade"
@@ -46,7 +47,22 @@ class AnyText(TypeDecorator[str]):
         return None if value is None else to_json(value)
 
     def process_result_value(self, value: str | None, dialect: object) -> str | None:  # noqa: ARG002
-        return None if value is None else json.loads(value)
+        return None if value is None else read_text(value)
+
+
+def read_text(value: str) -> str:
+    """Return the text that an `AnyText` keeps as `value`.
+
+    Raises:
+        Refusal: somebody else has written over it.
+    """
+    try:
+        text = json.loads(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Refusal(f"A text in the database can't be read ({error}). Look for what else writes there.") from error
+    if not isinstance(text, str):
+        raise Refusal("A text in the database can't be read: it is no string. Look for what else writes there.")
+    return text
 
 
 class now_ms(FunctionElement[int]):

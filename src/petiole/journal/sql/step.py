@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from sqlalchemy import (
+    Column,
+    ColumnElement,
     Connection,
     Select,
     Table,
+    Text,
     and_,
     bindparam,
     delete,
@@ -20,6 +24,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -71,6 +76,19 @@ class Feed:
     lease_ends: int | None = None
     pending_since: int | None = None
 
+    @classmethod
+    def of(cls, row: Any) -> Feed:
+        """Return the feed of a row that has `COLUMNS`.
+
+        Raises:
+            Refusal: somebody else has written over it.
+        """
+        feed = cls(**{name: getattr(row, name) for name in _NAMES})
+        check_numbers(feed.name, feed.seq, feed.facts, feed.run, feed.fact, feed.counter, feed.retries, feed.first)
+        for name in _TEXTS:
+            setattr(feed, name, schema.read_text(getattr(feed, name)))
+        return feed
+
     @property
     def cursor(self) -> Cursor:
         return Cursor(self.epoch, self.seq, self.facts, self.chain)
@@ -83,11 +101,15 @@ class Feed:
             Refusal: somebody else has written over it.
         """
         try:
-            document: Document = json.loads(self.document)
+            document = json.loads(self.document)
         except (ValueError, RecursionError) as error:
             raise Refusal(
                 f"The document of {self.name} can't be read ({error}). Look for what else writes there."
             ) from error
+        if not isinstance(document, dict):
+            raise Refusal(
+                f"The document of {self.name} can't be read: it is no object. Look for what else writes there."
+            )
         return document
 
     def held(self, *, valid: bool) -> Held:
@@ -120,8 +142,28 @@ class Feed:
 
 
 _NAMES: Final = tuple(field.name for field in fields(Feed))
+_TEXTS: Final = tuple(name for name in _NAMES if isinstance(schema.feeds.c[name].type, schema.AnyText))
+
+
+def as_kept(column: Column[str]) -> ColumnElement[str]:
+    """Return an `AnyText` as the database keeps it, for `read_text`: where it can't be read, other rows can."""
+    return type_coerce(column, Text).label(column.name)
+
+
+def check_numbers(feed: str, *numbers: int) -> None:
+    """Look whether they are numbers: SQLite keeps what it is given, whatever type a column was declared with.
+
+    Raises:
+        Refusal: somebody else has written over one of them.
+    """
+    try:
+        operator.index(sum(numbers))
+    except TypeError as error:
+        raise Refusal(f"The numbers of {feed} can't be read ({error}). Look for what else writes there.") from error
+
+
 # Without `message`, which is long and seldom asked for.
-COLUMNS: Final = tuple(schema.feeds.c[name] for name in _NAMES)
+COLUMNS: Final = tuple(as_kept(schema.feeds.c[name]) if name in _TEXTS else schema.feeds.c[name] for name in _NAMES)
 
 
 def _with_now(locked: Select[Any], *more: Any) -> Select[Any]:
@@ -241,9 +283,10 @@ class Step:
 
     def forget(self, name: str) -> None:
         """Delete a feed, past its lifetime or not, if there is one."""
-        feed = self._lock(name)
-        if feed is not None:
-            self.delete([feed.id])
+        row = self._row(name)
+        if row is not None:
+            # Without reading it: what can't be read is forgotten too.
+            self.delete([row.id])
 
     def strip(self, feed: Feed) -> None:
         """Delete what belongs to a feed, and keep its row: that it was there and has ended."""
@@ -309,15 +352,20 @@ class Step:
             self._connection.execute(delete(schema.notes).where(own))
 
     def _lock(self, name: str) -> Feed | None:
+        row = self._row(name)
+        if row is None:
+            return None
+        feed = Feed.of(row)
+        self._loaded[feed.id] = values_of(feed)
+        return feed
+
+    def _row(self, name: str) -> Any:
+        """Return a feed's row, locked until the end; `None` where there is none."""
         row = self._connection.execute(_LOCK_FEED, {"prefix": self._settings.key_prefix, "name": name}).one()
         self.now = row.now
         if row.version != schema.VERSION:
             raise SetupError(schema.trouble(row.version, "the database") or "")
-        if row.id is None:
-            return None
-        feed = Feed(**{name: getattr(row, name) for name in _NAMES})
-        self._loaded[feed.id] = values_of(feed)
-        return feed
+        return None if row.id is None else row
 
     def _insert(self, name: str, owner: str, epoch: str) -> Feed | None:
         feed = Feed(0, name, owner, epoch, self._lifetime())
