@@ -8,7 +8,7 @@ import time
 from typing import Any, Final
 
 from celery import Task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from petiole import state as states
 from petiole.dispatch.message import Header, now_ms, queued_document
@@ -40,8 +40,11 @@ class Claims:
     def claim(self, task: Task, header: Header, *, delivery: str, retries: int, forcible: bool) -> Claimed:
         """Get the task's one execution, or end this delivery.
 
+        Waits while the journal is away, or while another execution is alive and the broker takes no copy of the message.
+
         Raises:
             Ignore: the publication has ended, or another execution is alive; then a copy of the message was published.
+            Reject: a time limit has ended that wait; the broker has the message still, where it is acknowledged late.
         """
         request = task.request
         message = self._tracking.message_of(task, header) if getattr(task, "rerun_on_loss", False) else ""
@@ -61,41 +64,51 @@ class Claims:
         draft = Draft("state", patch, {**progress, "stage": None, "description": None, "unit": None})
         replayed = self._is_replayed(request, header)
         pause, patience = FIRST_PAUSE, Patience(self._tracking.journal)
-        while True:
-            try:
-                reply = self._tracking.journal.claim(
-                    header.feed,
-                    draft,
-                    worker=self.worker,
-                    delivery=delivery,
-                    retries=retries,
-                    lease=self._settings.lease,
-                    failed=Draft("state", worn_out(task_id=request.id, now=now_ms())),
-                    message=message,
-                    publication=header.publication,
-                    replayed=replayed,
-                )
-                match reply:
-                    case Claimed():
-                        return reply
-                    case Missing():
-                        self._open_again(task, header, replayed=replayed)
-                        continue
-                    case Closed(state):
-                        late = "delivery_of_finished_task" if states.is_terminal(state) else "delivery_of_finished_run"
-                        log.info(late, extra={"feed": header.feed, "state": state})
-                        raise Ignore()
-                    case Busy(run):
-                        log.warning("task_runs_already", extra={"feed": header.feed, "run": run})
-                        self._publish_copy(task, header)
-                        raise Ignore()
-            except Unavailable as error:
-                # Without the journal nobody can say whether the task runs elsewhere, so it waits.
-                log.warning("claim_waits", extra={"feed": header.feed, "error": str(error)})
-                if patience.is_over(error):
-                    patience.begin_anew(header.feed, error)
-                time.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(2 * pause, LONGEST_PAUSE)
+        runs_already = False
+        try:
+            while True:
+                try:
+                    reply = self._tracking.journal.claim(
+                        header.feed,
+                        draft,
+                        worker=self.worker,
+                        delivery=delivery,
+                        retries=retries,
+                        lease=self._settings.lease,
+                        failed=Draft("state", worn_out(task_id=request.id, now=now_ms())),
+                        message=message,
+                        publication=header.publication,
+                        replayed=replayed,
+                    )
+                    runs_already = isinstance(reply, Busy)
+                    match reply:
+                        case Claimed():
+                            return reply
+                        case Missing():
+                            self._open_again(task, header, replayed=replayed)
+                            continue
+                        case Closed(state):
+                            late = (
+                                "delivery_of_finished_task" if states.is_terminal(state) else "delivery_of_finished_run"
+                            )
+                            log.info(late, extra={"feed": header.feed, "state": state})
+                            raise Ignore()
+                        case Busy(run):
+                            log.warning("task_runs_already", extra={"feed": header.feed, "run": run})
+                            self._publish_copy(task, header)
+                            raise Ignore()
+                except Unavailable as error:
+                    # Without the journal nobody can say whether the task runs elsewhere, so it waits.
+                    log.warning("claim_waits", extra={"feed": header.feed, "error": str(error)})
+                    if patience.is_over(error):
+                        patience.begin_anew(header.feed, error)
+                    time.sleep(pause * random.uniform(0.5, 1.0))
+                    pause = min(2 * pause, LONGEST_PAUSE)
+        except SoftTimeLimitExceeded:
+            if not runs_already:
+                raise
+            # As a failure it would be written over the record of the execution that is alive.
+            raise Reject("The task runs already.", requeue=True) from None
 
     def _open_again(self, task: Task, header: Header, *, replayed: bool) -> None:
         self._tracking.journal.open(
@@ -114,7 +127,18 @@ class Claims:
         return self._tracking.publisher.broker in MARKS_REDELIVERIES
 
     def _publish_copy(self, task: Task, header: Header) -> None:
+        """Have the message come again in a while.
+
+        Raises:
+            Unavailable: the broker doesn't take it.
+        """
         # A copy and an acknowledgement, never a requeue: quorum queues drop a message after 20 redeliveries.
-        copy = self._tracking.copy_of(task, header, request=task.request, countdown=BUSY_COUNTDOWN)
-        with self._tracking.publisher.confirming() as confirming, as_it_is():
-            copy.apply_async(**confirming)
+        try:
+            copy = self._tracking.copy_of(task, header, request=task.request, countdown=BUSY_COUNTDOWN)
+            with self._tracking.publisher.confirming() as confirming, as_it_is():
+                copy.apply_async(**confirming)
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:
+            # A broker and a task's class raise what they like, and this delivery is no failure of the task that runs.
+            raise Unavailable(f"The broker didn't take a copy of a task that runs already ({error!r}).") from error
