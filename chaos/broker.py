@@ -14,7 +14,9 @@ def make_celery(name: str) -> Celery:
     """Return an application on the broker that `CELERY_BROKER_URL` names."""
     url = os.environ["CELERY_BROKER_URL"]
     # A record of ends that workers without Petiole leave; the others say it themselves.
-    app = Celery(name, broker=url, backend=url if os.environ.get("CHAOS_PLAIN") else None)
+    app = Celery(
+        name, broker=url, backend=os.environ["CELERY_RESULT_BACKEND"] if os.environ.get("CHAOS_PLAIN") else None
+    )
     options: dict[str, Any] = (
         {}
         if is_amqp(url)

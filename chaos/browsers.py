@@ -10,6 +10,7 @@ from typing import Any
 
 from chaos.checker import Seen
 from petiole.client import OnEvent, OnReset, TaskClient, TaskView
+from petiole.client.refused import Refused
 from petiole.events import Cursor, Document, Event, advance_chain
 from petiole.feed import Action, Read, Reader, Reading
 
@@ -119,6 +120,9 @@ class Browser:
             except TimeoutError:
                 reader = view._reader
                 self._write(task, {"stuck": f"{reader.cursor}, {'reading' if reader.reading else 'following'}"})
+                continue
+            except Refused as error:
+                self._write(task, {"stuck": str(error)})
                 continue
             receipt = view.receipt
             self._write(task, {"end": view.document["state"], "complete": bool(receipt and receipt.complete)})

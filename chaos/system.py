@@ -15,7 +15,7 @@ from typing import Any
 import redis
 import requests
 
-from chaos.backbones import Backbone, RabbitBackbone, RedisBackbone
+from chaos.backbones import WEB, WORKER, Backbone, RabbitBackbone, RedisBackbone, ServerBackbone
 from chaos.browsers import Browser
 from chaos.checker import Said
 from chaos.history import recorded
@@ -55,12 +55,17 @@ class System:
     @property
     def worker_side(self) -> FaultProxy:
         """The proxy before the workers' journal."""
-        return self.backbone.worker_journal
+        return self.server().worker_journal
 
     @property
     def web_side(self) -> FaultProxy:
         """The proxy before the web processes' journal."""
-        return self.backbone.web_journal
+        return self.server().web_journal
+
+    def server(self) -> ServerBackbone:
+        """Return the backbone of a run whose journal is a server."""
+        assert isinstance(self.backbone, RedisBackbone | RabbitBackbone)
+        return self.backbone
 
     def redis(self) -> redis.Redis:
         """Return a client of the server that is all there is, in a run on Redis."""
@@ -79,7 +84,7 @@ class System:
                 *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
                 *("--bind", f"127.0.0.1:{port}", "chaos.web:create_app()"),
             ],
-            environment=self.environment | self.backbone.environment("web") | self.clocks.get("web", {}),
+            environment=self.environment | self.backbone.environment(WEB) | self.clocks.get("web", {}),
             directory=ROOT,
         )
         self.webs[port] = web
@@ -103,7 +108,7 @@ class System:
                 *(sys.executable, "-m", "celery", "-A", "chaos.tasks", "worker", "--loglevel", "INFO"),
                 *("--concurrency", "4", "--hostname", f"chaos{number}@%h", "--without-gossip", "--without-mingle"),
             ],
-            environment=self.environment | self.backbone.environment("worker") | self.clocks.get(f"worker{number}", {}),
+            environment=self.environment | self.backbone.environment(WORKER) | self.clocks.get(f"worker{number}", {}),
             directory=ROOT,
             ready_line=" ready.",
         )

@@ -188,7 +188,12 @@ def _trust() -> None:
 
 def _passing() -> None:
     """A server that can't write just now counts as one that refuses the event for good."""
-    _put(connection, "Refusal", InvalidEvent)
+    if journal_class() is RedisJournal:
+        _put(connection, "Refusal", InvalidEvent)
+        return
+    from petiole.journal.sql import server
+
+    _put(server, "Refusal", InvalidEvent)
 
 
 def _on_failure() -> None:

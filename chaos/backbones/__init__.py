@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from chaos.backbones.contract import RABBITMQ, REDIS, Backbone
+from chaos.backbones.contract import RABBITMQ, REDIS, SQLITE, WEB, WORKER, Backbone, ServerBackbone
 from chaos.backbones.rabbitmq import RabbitBackbone
 from chaos.backbones.redis import RedisBackbone
+from chaos.backbones.sqlite import SqliteBackbone
 
-BACKBONES = (REDIS, RABBITMQ)
+BACKBONES = (REDIS, RABBITMQ, SQLITE)
+# Those whose journal is a server.
+SERVERS = (REDIS, RABBITMQ)
 
 
 def open_backbone(name: str, *, binary: str) -> Backbone:
-    """Return a backbone that isn't started yet; `binary`: the redis-server of the backbone redis."""
-    return RedisBackbone(binary) if name == REDIS else RabbitBackbone()
+    """Return a backbone that isn't started yet; `binary`: the redis-server of those that have one."""
+    match name:
+        case "redis":
+            return RedisBackbone(binary)
+        case "sqlite":
+            return SqliteBackbone(binary)
+        case _:
+            return RabbitBackbone()
 
 
-__all__ = ["BACKBONES", "RABBITMQ", "REDIS", "Backbone", "RabbitBackbone", "RedisBackbone", "open_backbone"]
+__all__ = [
+    "BACKBONES",
+    "RABBITMQ",
+    "REDIS",
+    "SERVERS",
+    "SQLITE",
+    "WEB",
+    "WORKER",
+    "Backbone",
+    "RabbitBackbone",
+    "RedisBackbone",
+    "ServerBackbone",
+    "SqliteBackbone",
+    "open_backbone",
+]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -12,14 +14,27 @@ from petiole.journal import Journal
 
 REDIS: Final = "redis"
 RABBITMQ: Final = "rabbitmq"
+SQLITE: Final = "sqlite"
+WORKER: Final = "worker"
+WEB: Final = "web"
+BOTH: Final = (WORKER, WEB)
 READY: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Refusing:
+    """One way in which a journal that is there refuses: whom, `WORKER`, `WEB` or `BOTH`, while `during` is entered."""
+
+    how: str
+    sides: tuple[str, ...]
+    during: Callable[[], AbstractContextManager[None]]
 
 
 class Backbone(Protocol):
     """Scenarios name the fault; a backbone does it.
 
-    Each side, workers and web processes, reaches journal and bus through a proxy of its own. Celery's broker is reached
-    directly: its own messages aren't what is tried here.
+    Each side, workers and web processes, reaches the bus through a proxy of its own. Celery's broker is reached directly: its
+    own messages aren't what is tried here.
     """
 
     @property
@@ -31,12 +46,6 @@ class Backbone(Protocol):
         ...
 
     @property
-    def worker_journal(self) -> FaultProxy: ...
-
-    @property
-    def web_journal(self) -> FaultProxy: ...
-
-    @property
     def web_bus(self) -> FaultProxy:
         """The proxy before the web side's bus: where one server is both, that of its journal."""
         ...
@@ -44,6 +53,16 @@ class Backbone(Protocol):
     @property
     def proxies(self) -> tuple[FaultProxy, ...]:
         """Each proxy once."""
+        ...
+
+    @property
+    def refusals(self) -> Sequence[Refusing]:
+        """The ways in which the journal refuses for a while what it is asked, without being away or losing anything."""
+        ...
+
+    @property
+    def spoilings(self) -> Sequence[Callable[[str], None]]:
+        """The ways to write over what the journal has of a feed, so that it can't be read."""
         ...
 
     def start(self, processes: Processes, directory: Path) -> None:
@@ -55,30 +74,12 @@ class Backbone(Protocol):
         ...
 
     def environment(self, side: str) -> dict[str, str]:
-        """Return what the processes of a side, `worker` or `web`, need in their environment."""
+        """Return what the processes of a side, `WORKER` or `WEB`, need in their environment."""
         ...
 
     def close(self) -> None:
         """End what was started, and remove what it has written."""
         ...
-
-    def kill_journal(self) -> None:
-        """End the journal's server at once (SIGKILL), with all its processes."""
-        ...
-
-    def stop_journal(self) -> None:
-        """End the journal's server as an operator does; it says good-bye to its clients."""
-        ...
-
-    def start_journal(self) -> None:
-        """Start the journal's server again, with what it has on disk."""
-        ...
-
-    def pause_journal(self) -> None:
-        """Freeze the journal's server (SIGSTOP): its connections stay open."""
-        ...
-
-    def resume_journal(self) -> None: ...
 
     def kill_bus(self) -> None:
         """End the bus's server at once (SIGKILL)."""
@@ -99,6 +100,34 @@ class Backbone(Protocol):
     def open_journal(self) -> Journal:
         """Return the journal as it is just now, past the proxies; it rings."""
         ...
+
+
+class ServerBackbone(Backbone, Protocol):
+    """A backbone whose journal is a server, which can be out of reach, frozen or dead. Each side has a proxy before it."""
+
+    @property
+    def worker_journal(self) -> FaultProxy: ...
+
+    @property
+    def web_journal(self) -> FaultProxy: ...
+
+    def kill_journal(self) -> None:
+        """End the journal's server at once (SIGKILL), with all its processes."""
+        ...
+
+    def stop_journal(self) -> None:
+        """End the journal's server as an operator does; it says good-bye to its clients."""
+        ...
+
+    def start_journal(self) -> None:
+        """Start the journal's server again, with what it has on disk."""
+        ...
+
+    def pause_journal(self) -> None:
+        """Freeze the journal's server (SIGSTOP): its connections stay open."""
+        ...
+
+    def resume_journal(self) -> None: ...
 
     def begin_fall_backs(self) -> None:
         """Prepare for `take_copy`, before any task is started."""

@@ -6,16 +6,18 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import psycopg
 
 from chaos.amqp_rings import AmqpRings
-from chaos.backbones.contract import RABBITMQ, READY
+from chaos.backbones.contract import BOTH, RABBITMQ, READY, WEB, Refusing
+from chaos.backbones.sql import ELSEWHERE, FEEDS, LIMIT, SPOILED, TABLES
 from chaos.proxy import FaultProxy
 from chaos.resources import family
 from chaos.waiting import wait_until
@@ -24,16 +26,16 @@ from petiole.demo.processes import Process, Processes
 from petiole.demo.rabbitmq_server import RabbitNode, find_rabbitmq
 from petiole.demo.redis_server import free_port
 from petiole.journal import Journal, open_journal
-from petiole.journal.sql import schema
 from petiole.journal.sql.server import upgrade
 from petiole.settings import Settings
 
 DATABASE: Final = "journal"
+RESULTS: Final = "results"
 # Its processes are what is killed here, and not its machine: what it has written stays without being synced.
 OPTIONS: Final = {"fsync": "off", "shared_buffers": "32MB", "max_connections": "200"}
 USUAL_WATERMARK: Final = "0.4"
-# The feeds first, as every verb of the journal has it: so nobody waits in a circle.
-TABLES: Final = tuple(table.name for table in (schema.feeds, schema.facts, schema.seen, schema.unread, schema.notes))
+# Nobody is in the middle of anything then: who writes waits before it has looked at any row.
+LOCKING: Final = f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE"
 # The queues whose names the broker has made up are those of the bus; here as Erlang's terms.
 _BUS_QUEUES: Final = (
     'Queues = [Q || Q <- rabbit_amqqueue:list(<<"/">>), case amqqueue:get_name(Q) of '
@@ -42,7 +44,10 @@ _BUS_QUEUES: Final = (
 
 
 class RabbitBackbone:
-    """`Backbone` whose bus and journal are of different servers, each behind proxies of its own."""
+    """`ServerBackbone` whose bus and journal are of different servers, each behind proxies of its own.
+
+    Each side connects to the journal as a user of its own, who may read and write the tables and no more.
+    """
 
     name: Final = RABBITMQ
     bus_is_apart: Final = True
@@ -66,10 +71,11 @@ class RabbitBackbone:
                 started.result()
 
     def environment(self, side: str) -> dict[str, str]:
-        journal, bus = (self.web_journal, self.web_bus) if side == "web" else (self.worker_journal, self.worker_bus)
+        journal, bus = (self.web_journal, self.web_bus) if side == WEB else (self.worker_journal, self.worker_bus)
         return {
             "CELERY_BROKER_URL": self.node.url,
-            "PETIOLE_JOURNAL_URL": f"postgresql://{self._cluster.user}@127.0.0.1:{journal.port}/{DATABASE}",
+            "CELERY_RESULT_BACKEND": f"db+{self._cluster.url(RESULTS).replace('://', '+psycopg://', 1)}",
+            "PETIOLE_JOURNAL_URL": f"postgresql://{_user(side)}@127.0.0.1:{journal.port}/{DATABASE}",
             "PETIOLE_BUS_URL": f"amqp://guest:guest@127.0.0.1:{bus.port}/",
         }
 
@@ -141,11 +147,30 @@ class RabbitBackbone:
 
     def empty_journal(self) -> int:
         with self._connect() as connection, connection.transaction():
-            _lock(connection)
+            connection.execute(LOCKING)
             return sum(connection.execute(f"DELETE FROM {table}").rowcount for table in TABLES)
 
     def open_journal(self) -> Journal:
         return open_journal(Settings(journal_url=self._cluster.url(DATABASE), bus_url=self.node.url))
+
+    @property
+    def refusals(self) -> list[Refusing]:
+        ways = {
+            "rights revoked": self._without_rights,
+            "read-only transactions": self._read_only,
+            "too many connections": self._without_connections,
+        }
+        by_side = [Refusing(how, (side,), partial(way, _user(side))) for how, way in ways.items() for side in BOTH]
+        return [
+            *by_side,
+            Refusing("a table renamed", BOTH, self._renamed),
+            Refusing(LIMIT.split(".")[0], BOTH, self._limited),
+            Refusing("the tables locked by somebody else", BOTH, self._locked),
+        ]
+
+    @property
+    def spoilings(self) -> list[Callable[[str], None]]:
+        return [partial(self._spoil, column, value) for column, value in SPOILED]
 
     def begin_fall_backs(self) -> None:
         """Do nothing: the copy is kept in the same database."""
@@ -162,7 +187,7 @@ class RabbitBackbone:
         self.web_journal.faults.refuse = True
         self.web_journal.reset_all()
         with self._connect() as connection, connection.transaction():
-            _lock(connection)
+            connection.execute(LOCKING)
             for table in TABLES:
                 # Not TRUNCATE: to a reader of an earlier instant everything would be gone.
                 connection.execute(f"DELETE FROM public.{table}")
@@ -174,13 +199,73 @@ class RabbitBackbone:
     def _connect(self) -> psycopg.Connection:
         return self._cluster.connect(DATABASE)
 
+    @contextmanager
+    def _without_rights(self, user: str) -> Iterator[None]:
+        yield from self._changed(_rights("REVOKE", "FROM", user), _rights("GRANT", "TO", user))
+
+    @contextmanager
+    def _read_only(self, user: str) -> Iterator[None]:
+        option = "default_transaction_read_only"
+        # It holds for new connections; those that were made meanwhile keep it.
+        yield from self._changed(
+            f"ALTER ROLE {user} SET {option} = on", f"ALTER ROLE {user} RESET {option}", closing=user
+        )
+
+    @contextmanager
+    def _without_connections(self, user: str) -> Iterator[None]:
+        limit = f"ALTER ROLE {user} CONNECTION LIMIT"
+        yield from self._changed(f"{limit} 0", f"{limit} -1", closing=user)
+
+    @contextmanager
+    def _renamed(self) -> Iterator[None]:
+        yield from self._changed(
+            f"ALTER TABLE {FEEDS} RENAME TO {ELSEWHERE}", f"ALTER TABLE {ELSEWHERE} RENAME TO {FEEDS}"
+        )
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Refuse every write with words of somebody's own."""
+        begin = (
+            f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{LIMIT}'; END $$;"
+        )
+        for table in TABLES:
+            begin += (
+                f"CREATE TRIGGER refusing BEFORE INSERT OR UPDATE OR DELETE ON {table} "
+                "FOR EACH STATEMENT EXECUTE FUNCTION refuse();"
+            )
+        yield from self._changed(f"{LOCKING}; {begin}", f"{LOCKING}; DROP FUNCTION refuse CASCADE")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._connect() as connection, connection.transaction():
+            connection.execute(LOCKING)
+            yield
+
+    def _changed(self, begin: str, end: str, *, closing: str = "") -> Iterator[None]:
+        """Let it be otherwise for a while; `closing`: the user whose connections have to be new ones."""
+        with self._connect() as connection:
+            connection.execute(begin)
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (closing,))
+            try:
+                yield
+            finally:
+                connection.execute(end)
+
+    def _spoil(self, column: str, value: str, feed: str) -> None:
+        with self._connect() as connection:
+            connection.execute(f"UPDATE {FEEDS} SET {column} = %s WHERE name = %s", (value, feed))
+
     def _alarms(self) -> str:
         return self.node.control("eval", "rabbit_alarm:get_alarms().").strip()
 
     def _start_database(self) -> None:
         self._cluster.prepare()
         self.start_journal()
+        self._cluster.create(RESULTS)
         upgrade(self._cluster.create(DATABASE))
+        with self._connect() as connection:
+            for side in BOTH:
+                connection.execute(f"CREATE ROLE {_user(side)} LOGIN; {_rights('GRANT', 'TO', _user(side))}")
 
     def _start_first_broker(self) -> None:
         self.node.prepare()
@@ -195,12 +280,19 @@ def _running(process: Process | None) -> Process:
     return process
 
 
+def _user(side: str) -> str:
+    return f"petiole_{side}"
+
+
+def _rights(verb: str, preposition: str, user: str) -> str:
+    """Return what gives a user what Petiole needs once its tables are there, or takes it away."""
+    return (
+        f"{verb} SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public {preposition} {user};"
+        f"{verb} USAGE ON ALL SEQUENCES IN SCHEMA public {preposition} {user}"
+    )
+
+
 def _signal(database: Process, number: int) -> None:
     for process in family(database.popen.pid):
         with suppress(ProcessLookupError):
             os.kill(process, number)
-
-
-def _lock(connection: psycopg.Connection) -> None:
-    """Let nobody be in the middle of anything: who writes waits before it has looked at any row."""
-    connection.execute(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE")

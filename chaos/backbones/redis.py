@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import redis
 
-from chaos.backbones.contract import READY, REDIS
+from chaos.backbones.contract import BOTH, REDIS, WEB, WORKER, Refusing
+from chaos.backbones.redis_server import RedisServer
 from chaos.proxy import FaultProxy
 from chaos.waiting import wait_until
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import free_port, redis_command
+from petiole.demo.processes import Processes
 from petiole.journal import Journal, open_journal
 from petiole.settings import Settings
 
+# What providers and servers answer for seconds, on no list: of a limit, of a restart, of a fail-over.
+REPLIES: Final = (
+    "-ERR max requests limit exceeded. Limit: 500000, Usage: 500000.",
+    "-LOADING Redis is loading the dataset in memory",
+    "-READONLY You can't write against a read only replica.",
+)
+
 
 class RedisBackbone:
-    """`Backbone` on the redis-server at `binary`; what breaks the journal breaks the bus as well."""
+    """`ServerBackbone` on the redis-server at `binary`; what breaks the journal breaks the bus as well."""
 
     name: Final = REDIS
     bus_is_apart: Final = False
 
     def __init__(self, binary: str) -> None:
-        self.port = free_port()
+        self._server = RedisServer(binary, "redis")
+        self.port = self._server.port
         self.worker_journal, self.web_journal = FaultProxy(self.port), FaultProxy(self.port)
         self.web_bus = self.web_journal
         self.proxies = (self.worker_journal, self.web_journal)
         self._binary = binary
         # While the journal falls back again and again it is in servers of its own: the one in use, and the copy.
-        self._journals = [self.port, self.port]
+        self._journals = [self._server, self._server]
 
     def start(self, processes: Processes, directory: Path) -> None:
         self._processes = processes
         self._directory = directory
-        self.start_journal()
+        self._server.begin(processes, directory / "redis")
 
     def environment(self, side: str) -> dict[str, str]:
-        proxy = self.web_journal if side == "web" else self.worker_journal
+        proxy = self.web_journal if side == WEB else self.worker_journal
         return {
-            "CELERY_BROKER_URL": f"redis://127.0.0.1:{self.port}/0",
+            "CELERY_BROKER_URL": self._server.url,
+            "CELERY_RESULT_BACKEND": self._server.url,
             "PETIOLE_JOURNAL_URL": f"redis://127.0.0.1:{proxy.port}/0",
         }
 
@@ -51,24 +60,22 @@ class RedisBackbone:
             proxy.close()
 
     def client(self) -> redis.Redis:
-        return redis.Redis(port=self.port, socket_timeout=5)
+        return self._server.client()
 
     def start_journal(self) -> None:
-        self._server = self._start("redis", self.port, self._directory / "redis")
+        self._server.start()
 
     def kill_journal(self) -> None:
-        self._processes.kill(self._server)
+        self._server.kill()
 
     def stop_journal(self) -> None:
-        self._server.popen.terminate()
-        self._server.popen.wait(READY)
-        self._processes.forget(self._server)
+        self._server.stop()
 
     def pause_journal(self) -> None:
-        os.kill(self._server.popen.pid, signal.SIGSTOP)
+        self._server.pause()
 
     def resume_journal(self) -> None:
-        os.kill(self._server.popen.pid, signal.SIGCONT)
+        self._server.resume()
 
     def kill_bus(self) -> None:
         self.kill_journal()
@@ -77,7 +84,7 @@ class RedisBackbone:
         self.start_journal()
 
     def close_subscribers(self) -> int:
-        return int(self.client().client_kill_filter(_type="pubsub"))
+        return self._server.close_subscribers()
 
     def empty_journal(self) -> int:
         # Not FLUSHALL of the whole server: the broker's own bookkeeping is not what is tried here.
@@ -86,34 +93,71 @@ class RedisBackbone:
         return len(keys)
 
     def open_journal(self) -> Journal:
-        return open_journal(Settings(journal_url=f"redis://127.0.0.1:{self._journals[0]}/0"))
+        return open_journal(Settings(journal_url=self._journals[0].url))
+
+    @property
+    def refusals(self) -> list[Refusing]:
+        sides = {WORKER: self.worker_journal, WEB: self.web_journal}
+        answered = [
+            Refusing(words[1:].split(".")[0], (side,), partial(_answering, proxy, words))
+            for words in REPLIES
+            for side, proxy in sides.items()
+        ]
+        return [*answered, Refusing("no right to run scripts", BOTH, self._without_rights)]
+
+    @property
+    def spoilings(self) -> list[Callable[[str], None]]:
+        return [
+            lambda feed: self._spoil(feed, "meta"),
+            lambda feed: self._spoil(feed, "document"),
+            lambda feed: self._spoil(feed, "document", field="state"),
+        ]
 
     def begin_fall_backs(self) -> None:
-        self._journals = [free_port(), free_port()]
-        for port in self._journals:
-            self._start(f"journal{port}", port, self._directory / f"journal-{port}")
+        self._journals = [RedisServer(self._binary, f"journal{number}") for number in range(2)]
+        for server in self._journals:
+            server.begin(self._processes, self._directory / f"journal-{server.port}")
         for side in self.proxies:
-            side.target = self._journals[0]
+            side.target = self._journals[0].port
             side.reset_all()
 
     def take_copy(self) -> None:
         active, spare = self._journals
-        replica = redis.Redis(port=spare, socket_timeout=5)
-        replica.replicaof("127.0.0.1", active)
+        replica = spare.client()
+        replica.replicaof("127.0.0.1", active.port)
         _wait_for_sync(replica)
         replica.replicaof("NO", "ONE")
 
     def fall_back(self, pause: Callable[[], None]) -> None:
         self._journals.reverse()
         for side in (self.worker_journal, self.web_journal):
-            side.target = self._journals[0]
+            side.target = self._journals[0].port
             side.reset_all()
             pause()
 
-    def _start(self, name: str, port: int, directory: Path) -> Process:
-        server = self._processes.start(name, redis_command(self._binary, port=port, directory=directory), is_base=True)
-        self._processes.wait_ready(server, timeout=READY, condition=lambda: pings(port))
-        return server
+    @contextmanager
+    def _without_rights(self) -> Iterator[None]:
+        self.client().acl_setuser("default", enabled=True, commands=["-evalsha", "-eval"])
+        try:
+            yield
+        finally:
+            self.client().acl_setuser("default", enabled=True, categories=["+@all"])
+
+    def _spoil(self, feed: str, part: str, *, field: str = "") -> None:
+        [key] = self.client().keys(f"*{feed}:{part}")
+        if field:
+            self.client().hset(key, field, "{")
+        else:
+            self.client().set(key, "spoiled")
+
+
+@contextmanager
+def _answering(side: FaultProxy, words: str) -> Iterator[None]:
+    side.faults.answer = f"{words}\r\n".encode()
+    try:
+        yield
+    finally:
+        side.faults.answer = None
 
 
 def _wait_for_sync(replica: redis.Redis) -> None:
@@ -122,12 +166,3 @@ def _wait_for_sync(replica: redis.Redis) -> None:
         return info.get("master_link_status") == "up" and not info.get("master_sync_in_progress")
 
     wait_until(in_sync, what="the replica has everything", timeout=20)
-
-
-def pings(port: int) -> bool:
-    """Say whether the Redis on a port of this machine answers."""
-    try:
-        with redis.Redis(port=port, socket_timeout=1) as client:
-            return bool(client.ping())
-    except redis.RedisError:
-        return False

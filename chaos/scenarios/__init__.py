@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from chaos.backbones import RABBITMQ, REDIS
+from chaos.backbones import RABBITMQ, REDIS, SQLITE
 from chaos.scenarios import access, browser, bus, content, exports, hostile, inbox, journal, rabbitmq, task, web, worker
 from chaos.scenarios.scenario import Load, Scenario
 
 FAMILIES = (bus, browser, journal, worker, task, web, content, exports, access, hostile, inbox, rabbitmq)
 SCENARIOS = tuple(sorted((each for family in FAMILIES for each in family.SCENARIOS), key=lambda each: each.number))
 # What proves most in a second, for `make test`: on each backbone.
-QUICK = {REDIS: (1, 6, 8, 18, 37), RABBITMQ: (2,)}
+QUICK = {REDIS: (1, 6, 8, 18, 37), RABBITMQ: (2,), SQLITE: (43,)}
 
 __all__ = ["QUICK", "SCENARIOS", "Load", "Scenario"]

@@ -8,7 +8,7 @@ import time
 import redis
 import requests
 
-from chaos.backbones import BACKBONES
+from chaos.backbones import BACKBONES, SERVERS, WEB, WORKER
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.waiting import wait_until
@@ -40,7 +40,7 @@ def resets_are_said(system: System) -> list[str]:
 
 def fall_back(system: System, rng: random.Random) -> str:
     """Let the journal fall back again and again to a copy that has not had everything."""
-    backbone = system.backbone
+    backbone = system.server()
     backbone.begin_fall_backs()
     accepted = {number: system.start_task("say", number, 2400 if system.full else 500, 0.03) for number in range(4)}
     for number in range(4):
@@ -86,25 +86,25 @@ def same_at_the_end(system: System) -> list[str]:
 
 def kill_journal(system: System, rng: random.Random) -> str:
     time.sleep(rng.uniform(1.0, 2.0))
-    system.backbone.kill_journal()
-    system.backbone.start_journal()
+    system.server().kill_journal()
+    system.server().start_journal()
     return "killed and restarted with its append-only file"
 
 
 def take_journal_away(system: System, _random: random.Random) -> str:
     away = 60 if system.full else 8
     time.sleep(1)
-    system.backbone.kill_journal()
+    system.server().kill_journal()
     time.sleep(away)
-    system.backbone.start_journal()
+    system.server().start_journal()
     return f"away for {away} s"
 
 
 def pause_journal(system: System, _random: random.Random) -> str:
     time.sleep(1)
-    system.backbone.pause_journal()
+    system.server().pause_journal()
     time.sleep(5)
-    system.backbone.resume_journal()
+    system.server().resume_journal()
     return "paused for 5 s"
 
 
@@ -157,40 +157,42 @@ def was_refused(system: System) -> list[str]:
     return [] if refused == ["OOM", "MISCONF"] else [f"the server refused with {refused}, not with OOM and MISCONF"]
 
 
-# What providers and servers answer for seconds, on no list: of a limit, of a restart, of a fail-over.
-REFUSALS = (
-    b"-ERR max requests limit exceeded. Limit: 500000, Usage: 500000.\r\n",
-    b"-LOADING Redis is loading the dataset in memory\r\n",
-    b"-READONLY You can't write against a read only replica.\r\n",
-)
-
-
 def refuse_all(system: System, _random: random.Random) -> str:
-    """Refuse each side in turn whatever it asks, each time with other words; and then both, by rights that are gone."""
+    """Have the journal refuse in every way that its backbone has, one after the other."""
     refused_for = 5.0 if system.full else 2.0
     time.sleep(0.5)
-    for words in REFUSALS:
-        for side in (system.worker_side, system.web_side):
-            side.faults.answer = words
-            time.sleep(refused_for / 2)
-            if side is system.web_side:
-                system.noted.setdefault("not_ready", []).append(requests.get(_ready(system), timeout=5).status_code)
-            time.sleep(refused_for / 2)
-            side.faults.answer = None
-    server = system.redis()
-    server.acl_setuser("default", enabled=True, commands=["-evalsha", "-eval"])
-    time.sleep(refused_for)
-    server.acl_setuser("default", enabled=True, categories=["+@all"])
-    return f"each side refused {len(REFUSALS)} times for {refused_for:g} s, both once"
+    refusals = system.backbone.refusals
+    for refusal in refusals:
+        with refusal.during():
+            ends = time.monotonic() + refused_for
+            if WEB in refusal.sides and not _is_said(system):
+                system.noted.setdefault("unsaid", []).append(refusal.how)
+            time.sleep(max(ends - time.monotonic(), 0.0))
+    ways = dict.fromkeys(refusal.how for refusal in refusals)
+    return f"refused {len(refusals)} times for {refused_for:g} s and more: {'; '.join(ways)}"
 
 
-def readiness_says_it(system: System) -> list[str]:
-    found = [f"readiness answered {system.noted['not_ready']} while it was refused"]
-    found = found if set(system.noted["not_ready"]) != {503} else []
+def _is_said(system: System) -> bool:
+    """Wait until readiness says that the journal refuses; false if it doesn't."""
+
+    def is_not_ready() -> bool:
+        return requests.get(_ready(system), timeout=5).status_code == 503
+
+    try:
+        wait_until(is_not_ready, what="readiness says it", timeout=5)
+    except TimeoutError:
+        return False
+    return True
+
+
+def refusals_are_said(system: System) -> list[str]:
+    """Readiness says each refusal, and that it is over; and the workers have met as many as there were."""
+    found = [f"readiness said nothing of: {how}" for how in system.noted.get("unsaid", [])]
     answer = requests.get(_ready(system), timeout=5)
     if (answer.status_code, answer.json()) != (200, {"ready": True}):
         found.append(f"readiness answers {answer.status_code} {answer.text} afterwards")
-    return found
+    met, meant = system.log_count("journal_away"), sum(WORKER in each.sides for each in system.backbone.refusals)
+    return found if met >= meant else [*found, f"the workers say {met} times that they were refused, of {meant}"]
 
 
 def _ready(system: System) -> str:
@@ -220,7 +222,7 @@ SCENARIOS = (
         "chain",
         required="no silent divergence",
         check=same_at_the_end,
-        on=BACKBONES,
+        on=SERVERS,
         load=None,
         resets_allowed=True,
         repeats_allowed=True,
@@ -266,10 +268,9 @@ SCENARIOS = (
         refuse_all,
         "passing",
         required="0 lost, not ready meanwhile, all of it runs afterwards",
-        check=readiness_says_it,
-        load=Load(facts=450),
+        check=refusals_are_said,
+        load=Load(facts=300, interval=0.08),
+        on=BACKBONES,
     ),
-    Scenario(
-        20, "replies of an append lost", lose_replies, "numbers", required="one entry for each fact", on=BACKBONES
-    ),
+    Scenario(20, "replies of an append lost", lose_replies, "numbers", required="one entry for each fact", on=SERVERS),
 )

@@ -52,9 +52,9 @@ def each_had_a_queue(system: System) -> list[str]:
 def stop_journal(system: System, _random: random.Random) -> str:
     away = 60 if system.full else 8
     time.sleep(1)
-    system.backbone.stop_journal()
+    system.server().stop_journal()
     time.sleep(away)
-    system.backbone.start_journal()
+    system.server().start_journal()
     return f"stopped for {away} s"
 
 

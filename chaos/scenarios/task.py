@@ -11,6 +11,7 @@ from typing import Any
 
 import requests
 
+from chaos.backbones import BACKBONES
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.tables import make_table
@@ -222,6 +223,7 @@ SCENARIOS = (
         required="0 lost of the parent, each child refused once",
         check=children_are_refused,
         load=Load(tasks=4, task="say_and_fork"),
+        on=BACKBONES,
     ),
     Scenario(
         43,
@@ -230,6 +232,7 @@ SCENARIOS = (
         "headers",
         required="every page ends",
         settings={"CHAOS_HEADERS": "1"},
+        on=BACKBONES,
     ),
     Scenario(
         45,
@@ -240,5 +243,6 @@ SCENARIOS = (
         check=plain_workers_are_noticed,
         load=None,
         settings={"CHAOS_PLAIN": "1", "PETIOLE_UNHEARD_AFTER": str(UNHEARD_AFTER)},
+        on=BACKBONES,
     ),
 )

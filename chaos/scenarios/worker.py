@@ -10,6 +10,7 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
+from chaos.backbones import BACKBONES
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.waiting import wait_until
@@ -51,20 +52,17 @@ def kill_worker(system: System, _random: random.Random) -> str:
     return f"one worker with {len(victims)} tasks"
 
 
-def spoil_a_feed_and_kill_a_worker(system: System, random: random.Random) -> str:
+def spoil_feeds_and_kill_a_worker(system: System, random: random.Random) -> str:
     """Leave feeds of which nothing can be read to the reaper, each spoiled in another way, and kill a worker."""
     journal = system.backbone.open_journal()
-    for number in range(3):
+    spoilings = system.backbone.spoilings
+    for number, spoil in enumerate(spoilings):
         feed = task_feed(f"spoiled-{number}")
         journal.open(feed, owner="nobody", draft=Draft("state", {"state": "queued"}))
         journal.claim(feed, Draft("state", {"state": "running"}), worker="w", delivery="d", retries=0, lease=0.1)
-        [key] = system.redis().keys(f"*{feed}:{'meta' if number == 0 else 'document'}")
-        if number == 2:
-            system.redis().hset(key, "state", "{")
-        else:
-            system.redis().set(key, "spoiled")
+        spoil(feed)
     journal.close()
-    return f"3 spoiled feeds, {kill_worker(system, random)}"
+    return f"{len(spoilings)} spoiled feeds, {kill_worker(system, random)}"
 
 
 def death_is_resolved(system: System) -> list[str]:
@@ -213,10 +211,11 @@ SCENARIOS = (
     Scenario(
         44,
         "feeds that can't be read, and a worker killed",
-        spoil_a_feed_and_kill_a_worker,
+        spoil_feeds_and_kill_a_worker,
         "supervised",
         required="all other tasks resolved in time",
         check=death_is_resolved,
+        on=BACKBONES,
         load=Load(facts=250),
         settings={"PETIOLE_LOST_AFTER": str(LOST_AFTER)},
         full_settings={"PETIOLE_LOST_AFTER": "30"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chaos.backbones import BACKBONES, REDIS
+from chaos.backbones import BACKBONES, RABBITMQ
 from chaos.run import Options, run
 from chaos.scenarios import QUICK, SCENARIOS, Scenario
 
@@ -21,7 +21,7 @@ CHOSEN = [
 
 def binary_of(backbone: str) -> str:
     """Return the redis-server; where the servers of a backbone aren't here the test fails in CI and is skipped elsewhere."""
-    if backbone == REDIS:
+    if backbone != RABBITMQ:
         return any_redis_binary()
     rabbitmq_scripts()
     postgres_binaries()
