@@ -80,6 +80,28 @@ def fork_and_speak(way: str, children: int) -> list[int]:
     return codes
 
 
+@shared_task(name=f"{NAMES}.speak_by_joblib")
+def speak_by_joblib(backend: str) -> list[str]:
+    """Speak while joblib's processes do, and return in which of them each call was."""
+    import joblib  # of this test alone
+
+    here = os.getpid()
+    progress.log("before")
+    calls = [joblib.delayed(speak_from)(f"call {number}", here) for number in range(CHILDREN)]
+    # joblib's `multiprocessing` gives all results at once.
+    as_they_come = "list" if backend == "multiprocessing" else "generator"
+    found = []
+    for number, process in enumerate(track(joblib.Parallel(n_jobs=2, backend=backend, return_as=as_they_come)(calls))):
+        progress.log(f"result {number}")
+        found.append(process)
+    return found
+
+
+def speak_from(name: str, task: int) -> str:
+    speak(name)
+    return "own" if os.getpid() == task else str(os.getpid())
+
+
 @shared_task(name=f"{NAMES}.fork_and_start", progress=True)
 def fork_and_start(file: str) -> int:
     """Start another task from a child, as one does whose work is spread over processes."""

@@ -52,6 +52,34 @@ def fork_and_speak(system: System, way: str) -> None:
     )
 
 
+def test_the_processes_of_joblib_are_refused_once_each_and_the_task_loses_nothing(threads: System) -> None:
+    began = threads.log_size()
+    events: list[Event] = []
+    view = threads.client("ann").start("/start/speak_by_joblib", {"args": ["loky"]}, on_event=events.append)
+    document = view.wait(timeout=60)
+    processes = set(document["result"])
+    assert "own" not in processes
+    assert logged(events) == ["before", *(f"result {number}" for number in range(CHILDREN))]
+    assert document["progress"]["completed"] == CHILDREN
+    assert view.receipt.complete
+    refused = len(processes)
+    wait_until(
+        lambda: sum(REFUSED in line for line in threads.log[began:]) == refused, what="each process was refused, once"
+    )
+
+
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_joblib_starts_no_process_in_a_prefork_pool_so_each_of_its_calls_speaks_for_the_task(
+    system: System, backend: str
+) -> None:
+    events: list[Event] = []
+    view = system.client("ann").start("/start/speak_by_joblib", {"args": [backend]}, on_event=events.append)
+    assert set(view.wait(timeout=60)["result"]) == {"own"}
+    said = [line for line in logged(events) if line.startswith("call")]
+    assert said == [f"call {call} {number}" for call in range(CHILDREN) for number in range(SAID_BY_EACH)]
+    assert view.receipt.complete
+
+
 def test_a_child_can_start_a_task_that_is_the_same_persons(system: System, tmp_path: Path) -> None:
     file = tmp_path / "runs"
     view = system.client("ann").start("/start/fork_and_start", {"args": [str(file)]})

@@ -21,7 +21,7 @@ THREAD: Final = (
 )
 PROCESS: Final = (
     "Petiole: progress was called in a process that a task has started, and is told to nobody. Count where the results "
-    "arrive, in the task's own process: for row in track(pool.imap_unordered(work, rows))."
+    "arrive, in the task's own process: for row in track(executor.map(work, rows))."
 )
 # Set where a task runs, and inherited by what it starts: the number of the task's process. Not a setting.
 TASK_PROCESS: Final = "_PETIOLE_TASK_PROCESS"

@@ -47,7 +47,7 @@ OFTEN: Final = 0.25
 LOOK: Final = 0.1
 FORKED: Final = (
     "Petiole: progress was called in a process that the task has forked, and is told to nobody. Count where the results "
-    "arrive, in the task's own process: for row in track(pool.imap_unordered(work, rows))."
+    "arrive, in the task's own process: for row in track(executor.map(work, rows))."
 )
 _DROPPED_FIRST: Final = ("log", "custom", "stage", "artifact")
 
