@@ -201,7 +201,9 @@ class Task {
     if (this.#document.state === "succeeded") return 1;
     if (this.#exceeded()) return 1;
     const { fraction, completed, total } = this.#progress;
-    const known = fraction ?? (typeof total === "number" && total > 0 ? (completed ?? 0) / total : null);
+    // Null is the worker's word: of several loops or stages nobody knows how many come. Without a word it is the counters'.
+    const counted = typeof total === "number" && total > 0 ? (completed ?? 0) / total : null;
+    const known = fraction === undefined ? counted : fraction;
     return known === null ? null : Math.min(Math.max(known, 0), NEARLY);
   }
 

@@ -126,6 +126,14 @@ test("within a run the bar never goes back; a new run begins anew", async () => 
   expect(text("sentence")).toBe("Run 2 · 10 of 200 rows");
 });
 
+test("a total that was exceeded and is then corrected leaves no 100 % behind", async () => {
+  await show(running(12, 10));
+  expect(part("bar").hasAttribute("aria-valuenow")).toBe(false);
+  expect(text("sentence")).toBe("12 rows (expected 10)");
+  await show(running(12, 24));
+  expect(part("bar").getAttribute("aria-valuenow")).toBe("50");
+});
+
 test("when it has succeeded the bar makes room for the link, with a receipt", async () => {
   await show(running(99, 100));
   view.receipt = { facts: 1204, shown: 1204, complete: true };

@@ -75,6 +75,12 @@ suite("the table of states", () => {
       { sentence: "1,020,000 rows (expected 1,000,000)", percent: null, left: null, bar: "over" },
     ],
     [
+      "a second loop, of nobody knows how many",
+      { state: "running", progress: { completed: 10, total: 40, fraction: null } },
+      {},
+      { sentence: "10 of 40", percent: null, bar: "unknown" },
+    ],
+    [
       "stalled",
       { state: "stalled", progress: { ...million, time_left: 47 } },
       { heardAt: NOW - 40_000 },

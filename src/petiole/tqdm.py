@@ -9,44 +9,52 @@ from __future__ import annotations
 import functools
 import inspect
 import io
+import math
 import sys
-import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
+from petiole.worker.loops import Loop, length_of
 from petiole.worker.nobody import nobody
-from petiole.worker.run import Run, current_run, finite
+from petiole.worker.run import current_run, finite
 
 try:
     from tqdm import std
+    from tqdm.asyncio import tqdm_asyncio
 except ModuleNotFoundError:
     raise ImportError("petiole.tqdm needs tqdm, which isn't installed. Install petiole[tqdm].") from None
 
 __all__ = ["tqdm", "trange"]
 
-# What tqdm calls what it counts when nobody has said it: not a word for a page.
-NO_UNIT: Final = "it"
+# What tqdm's users call what they count: what nobody has said is no word for a page.
+UNITS: Final = {"it": None, "B": "bytes"}
 _SIGNATURE: Final = inspect.signature(std.tqdm.__init__)
 
 
 class tqdm(std.tqdm):  # type: ignore[misc]
-    """tqdm's bar, or the progress of the task that it is made in."""
+    """tqdm's bar, or the progress of the task that it is made in; `async for`, `gather` and `as_completed` too."""
 
     n: Any
     total: Any
+    # tqdm's own class for these asks for an iterator as soon as it is made, which for a query is to run it.
+    as_completed: Any = classmethod(tqdm_asyncio.as_completed.__func__)
+    gather: Any = classmethod(tqdm_asyncio.gather.__func__)
 
     def __new__(cls, *_: Any, **__: Any) -> tqdm:
         if current_run.get() is None:
             if nobody.listens:
                 nobody.hear()
-            plain: tqdm = super().__new__(cls)
-            return plain
+            drawn: tqdm = super().__new__(cls)
+            return drawn
         # Not by tqdm's own: that begins a thread which looks after what is drawn.
         asked: Any = cls
         bar: tqdm = object.__new__(asked if issubclass(asked, _Live) else _live(asked))
         with cls.get_lock():
             cls._instances.add(bar)
         return bar
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return _Asynchronous(self)
 
     @classmethod
     def write(cls, s: str, file: Any = None, end: str = "\n", nolock: bool = False) -> None:
@@ -58,17 +66,55 @@ class tqdm(std.tqdm):  # type: ignore[misc]
             super().write(s, file=file, end=end, nolock=nolock)
 
 
+class _Asynchronous(AsyncIterator[Any]):
+    """The items of a bar by `async for`, which has its end as soon as that is left."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self._bar = bar
+        iterable = bar.iterable
+        self._items = aiter(iterable) if hasattr(iterable, "__aiter__") else iter(iterable)
+        self._under_way = False
+        if isinstance(bar, _Live):
+            bar.scope()
+
+    async def __anext__(self) -> Any:
+        if self._under_way:
+            self._bar.update()
+        self._under_way = False
+        try:
+            item = next(self._items) if isinstance(self._items, Iterator) else await anext(self._items)
+        except StopIteration:
+            self._bar.close()
+            raise StopAsyncIteration from None
+        except BaseException:
+            self._bar.close()
+            raise
+        self._under_way = True
+        return item
+
+    def __del__(self) -> None:
+        self._bar.close()
+
+
 class _Live(tqdm):
     """A bar that speaks for a run. Its calls may raise `Cancelled` or `Fenced`, as those of `progress`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._run: Run | None = None
+        self._loop: Loop | None = None
         self._told = ""
         given = _SIGNATURE.bind(self, *args, **kwargs).arguments
         options = {**given.pop("kwargs", {}), **given}
         options.pop("self")
-        # `disable=None` is for who looks at no terminal; a page is looked at.
-        options |= {"file": io.StringIO(), "disable": bool(options.get("disable"))}
+        total = options.get("total")
+        if total is None:
+            total = length_of(options.get("iterable"))
+        # `disable=None` is for who looks at no terminal; a page is looked at. An infinite total is unknown: tqdm asks for no
+        # length then, which may raise anything.
+        options |= {
+            "file": io.StringIO(),
+            "disable": bool(options.get("disable")),
+            "total": math.inf if total is None else total,
+        }
         super().__init__(**options)
         run = current_run.get()
         if self.disable or run is None:
@@ -77,68 +123,89 @@ class _Live(tqdm):
         with self.get_lock():
             self._instances.discard(self)
         run.stop_if_ended()
-        self._signals, self._steps = run.outbox.signals, run.steps
-        if run.bar is not None and run.bar() is not None:
-            return
-        self._run, run.bar = run, weakref.ref(self)
-        words = self._words()
-        unit = None if self.unit == NO_UNIT else str(self.unit)
-        run.begin_loop(words or None, self.total, unit)
-        self._told = words
-        if self.n:
-            run.update(self.n, None, None)
+        self._run, self._signals = run, run.outbox.signals
+        self._told = words = self._words()
+        self._loop = Loop(
+            run,
+            description=words or None,
+            total=self.total,
+            unit=UNITS.get(unit := str(self.unit), unit),
+            scoped=False,
+            completed=finite(self.n) or 0,
+        )
+
+    def scope(self) -> None:
+        """Hold the word until Python itself ends the bar, and take it if nobody has it."""
+        if self._loop is not None:
+            self._loop.scoped = True
+            self._loop.claim()
+
+    def __enter__(self) -> tqdm:
+        self.scope()
+        bar: tqdm = super().__enter__()
+        return bar
 
     def __iter__(self) -> Iterator[Any]:
-        if self.disable:
+        loop = self._loop
+        if self.disable or loop is None:
             yield from self.iterable
             return
-        run, steps, signals = self._run, self._steps, self._signals
+        self.scope()
+        steps, signals = loop.steps, self._signals
         try:
-            if run is None:
+            if loop.speaks:
                 for item in self.iterable:
                     yield item
-                    self.n += 1
-                    if signals.cancel or signals.fenced:
-                        self._stop_if_ended()
+                    self.n = steps.completed = self.n + 1
+                    if not steps.dirty:
+                        loop.tell()
+                loop.run_out()
                 return
             for item in self.iterable:
                 yield item
-                self.n = steps.completed = self.n + 1
-                if not steps.dirty:
-                    run.tell()
+                self.n += 1
+                if signals.cancel or signals.fenced:
+                    self._run.stop_if_ended()
         finally:
             self.close()
 
+    def __len__(self) -> int:
+        # `list` asks for it, and takes a TypeError for "unknown", but nothing else.
+        length = self.total if self.iterable is None else length_of(self.iterable)
+        if length is None:
+            raise TypeError("The length of what this bar counts isn't known.")
+        return int(length)
+
     def update(self, n: float | None = 1) -> None:
         """Count `n` more."""
-        if self.disable:
+        if self.disable or (loop := self._loop) is None:
             return
         self.n += n
-        run = self._run
-        if run is None:
-            if self._signals.cancel or self._signals.fenced:
-                self._stop_if_ended()
-            return
         if type(self.n) is int:
-            self._steps.completed = self.n
+            loop.steps.completed = self.n
         elif (number := finite(self.n)) is not None:
-            self._steps.completed = number
-        if not self._steps.dirty:
-            run.tell()
+            loop.steps.completed = number
+        if not loop.steps.dirty:
+            loop.tell()
 
     def reset(self, total: float | None = None) -> None:
         """Begin again from zero, with another total if one is given."""
+        loop, self._loop = self._loop, None
         super().reset(total)
-        if self._run is not None:
-            self._run.update(0, self.total, None)
+        self._loop = loop
+        if loop is not None:
+            loop.total = self.total
+            self._run.restart_loop(loop)
 
     def display(self, *_: Any, **__: Any) -> bool:
         """Tell the page what tqdm would draw: every `refresh`, and what changes the words, comes here."""
-        run = self._run
-        if run is not None:
-            run.stop_if_ended()
+        loop = self._loop
+        if loop is not None:
+            self._run.move_loop(loop, self.n, self.total)
+            loop.tell()
             words = self._words()
-            run.update(self.n, self.total, None if words == self._told else words)
+            if loop.speaks and words != self._told:
+                self._run.update(None, None, words)
             self._told = words
         return True
 
@@ -150,20 +217,19 @@ class _Live(tqdm):
         if getattr(self, "disable", True):
             return
         self.disable = True
-        run, self._run = self._run, None
-        if run is not None:
-            run.update(self.n, None, None)
-            run.bar = None
-
-    def _stop_if_ended(self) -> None:
-        run = current_run.get()
-        if run is not None:
-            run.stop_if_ended()
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            number = finite(self.n)
+            if number is not None and number != loop.steps.completed:
+                loop.steps.completed = number
+                if loop.speaks:
+                    self._run.outbox.touch()
+            loop.end()
 
     def _words(self) -> str:
         """Return what tqdm would write before and behind the bar."""
-        described = (getattr(self, "desc", "") or "").removesuffix(": ")
-        behind = getattr(self, "postfix", None) or ""
+        described = str(getattr(self, "desc", None) or "").removesuffix(": ")
+        behind = str(getattr(self, "postfix", None) or "")
         return ", ".join(part for part in (described, behind) if part)
 
 

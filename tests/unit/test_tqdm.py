@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import io
 
 import pytest
 import tqdm as plain
+from tqdm.contrib import tenumerate, tzip
+from tqdm.contrib.concurrent import thread_map
 
 from petiole.errors import Cancelled, Fenced
 from petiole.journal.memory import MemoryJournal
 from petiole.tqdm import tqdm, trange
+from petiole.worker.progress import track
 from tests.unit.runs import SOON, Faults, document, facts, messages, running
+from tests.unit.values import LENGTH_ERRORS, Lazy, Raising
 
 
 @pytest.fixture
@@ -113,7 +118,8 @@ class TestInATask:
                 break
         bar.close()
         assert run.progress()["completed"] == 4
-        assert run.bar is None
+        assert list(tqdm(range(3))) == [0, 1, 2]
+        assert (run.progress()["completed"], run.progress()["total"]) == (3, 3)
 
     def test_write_is_a_line_of_the_log(self, run, journal):
         tqdm.write("halfway")
@@ -140,7 +146,9 @@ class TestInATask:
 
         with pytest.raises(Cancelled):
             loop()
-        assert run.bar is None
+        run.outbox.signals.cancel = False
+        list(tqdm(range(3)))
+        assert (run.progress()["completed"], run.progress()["total"]) == (3, 3)
 
     @pytest.mark.parametrize("nested", [False, True])
     def test_a_fence_ends_a_loop_of_updates(self, run, nested):
@@ -174,7 +182,241 @@ class TestInATask:
         assert run.progress()["completed"] == 3.5
 
 
+class TestSeveralBars:
+    def test_a_bar_that_has_come_to_its_total_and_is_not_closed_lets_the_next_speak(self, run, journal):
+        first = tqdm(total=3, desc="First")
+        for _ in range(3):
+            first.update()
+        list(tqdm(range(5), desc="Second"))
+        list(tqdm(range(7), desc="Third"))
+        assert stages(run, journal) == ["First", "Second", "Third"]
+        assert (run.progress()["completed"], run.progress()["total"]) == (7, 7)
+
+    @pytest.mark.parametrize("total", [None, 100])
+    def test_a_bar_that_nobody_moves_any_more_holds_back_one_other_at_most(self, run, journal, total):
+        left = tqdm(total=total, desc="Left")
+        left.update(2)
+        for name in ("Second", "Third", "Fourth"):
+            list(tqdm(range(5), desc=name))
+        assert stages(run, journal) == ["Left", "Third", "Fourth"]
+        assert (run.progress()["completed"], run.progress()["total"]) == (5, 5)
+        assert left.n == 2
+
+    def test_a_bar_that_moves_again_takes_the_word_back(self, run, journal):
+        outer = tqdm(total=3, desc="Epochs")
+        seen = []
+        for _ in range(3):
+            list(tqdm(range(5), desc="Training"))
+            list(tqdm(range(5), desc="Validating"))
+            outer.update()
+            seen.append((run.progress()["stage"], run.progress()["completed"], run.progress()["total"]))
+        assert seen == [("Epochs", 1, 3), ("Epochs", 2, 3), ("Epochs", 3, 3)]
+        assert stages(run, journal) == ["Epochs", "Validating", "Epochs"]
+
+    @pytest.mark.parametrize("leave", [True, False])
+    def test_within_a_loop_any_number_of_bars_is_silent(self, run, journal, leave):
+        for number in tqdm(range(4), desc="Files", leave=leave):
+            for _ in range(3):
+                list(trange(9, desc="Lines", leave=leave))
+                hand = tqdm(total=50)
+                hand.update(10)
+            assert (run.progress()["completed"], run.progress()["total"]) == (number, 4)
+        assert stages(run, journal) == ["Files"]
+
+    def test_within_a_bar_entered_by_with_any_number_of_bars_is_silent(self, run, journal):
+        with tqdm(total=4, desc="Files") as bar:
+            for _ in range(3):
+                list(tqdm(range(9), desc="Lines"))
+            bar.update()
+            assert (run.progress()["completed"], run.progress()["total"]) == (1, 4)
+        assert stages(run, journal) == ["Files"]
+
+    def test_bars_that_are_made_first_and_run_later_speak_each_in_its_turn(self, run, journal):
+        bars = [tqdm(range(3), desc="a"), tqdm(range(4), desc="b")]
+        seen = []
+        for bar in bars:
+            list(bar)
+            seen.append((run.progress()["stage"], run.progress()["completed"], run.progress()["total"]))
+        assert seen == [("a", 3, 3), ("b", 4, 4)]
+
+    def test_a_loop_that_is_left_by_an_error_lets_the_next_speak(self, run):
+        def fail_within(items):
+            for item in items:
+                raise ValueError(f"left at {item}")
+
+        bar = tqdm(range(10))
+        with pytest.raises(ValueError, match="left"):
+            fail_within(bar)
+        list(tqdm(range(3)))
+        assert (run.progress()["completed"], run.progress()["total"]) == (3, 3)
+        assert bar.n == 0
+
+    def test_bars_and_tracked_loops_know_of_each_other(self, run):
+        for number in track(range(4)):
+            list(tqdm(range(9)))
+            assert (run.progress()["completed"], run.progress()["total"]) == (number, 4)
+        for number in tqdm(range(5)):
+            list(track(range(9)))
+            assert (run.progress()["completed"], run.progress()["total"]) == (number, 5)
+
+    def test_a_bar_that_begins_again_for_each_part_is_one_stage(self, run, journal):
+        bar = tqdm(total=10, desc="Part")
+        for _ in range(3):
+            bar.reset()
+            for _ in range(10):
+                bar.update()
+            assert (run.progress()["completed"], run.progress()["total"]) == (10, 10)
+        # It isn't known how many more of these there are.
+        assert run.progress()["fraction"] is None
+        assert stages(run, journal) == ["Part"]
+
+
+class TestLengths:
+    @pytest.mark.parametrize("error", LENGTH_ERRORS, ids=lambda error: type(error).__name__)
+    def test_a_length_that_raises_is_unknown(self, run, error):
+        assert list(tqdm(Raising(3, error))) == [0, 1, 2]
+        assert (run.progress()["completed"], run.progress()["total"]) == (3, None)
+
+    def test_a_range_past_every_length_is_unknown(self, run):
+        for number in tqdm(range(10**20)):
+            if number == 5:
+                break
+        assert (run.progress()["completed"], run.progress()["total"]) == (5, None)
+
+    def test_an_infinite_total_is_unknown(self, run, journal):
+        with tqdm(total=float("inf")) as bar:
+            bar.update(3)
+        assert run.progress()["total"] is None
+        assert run.outbox.flush(SOON)
+        assert messages(journal) == []
+
+    @pytest.mark.parametrize("total", ["10", -5, float("nan"), [1]])
+    def test_a_total_that_is_none_is_set_aside_and_said(self, run, journal, total):
+        with tqdm(total=total) as bar:
+            bar.update(3)
+        assert (run.progress()["completed"], run.progress()["total"]) == (3, None)
+        assert run.outbox.flush(SOON)
+        assert len(messages(journal)) == 1
+
+    def test_a_query_is_run_once(self, run):
+        class Query:
+            times = 0
+
+            def __iter__(self):
+                self.times += 1
+                return iter("abc")
+
+        query = Query()
+        assert list(tqdm(query)) == ["a", "b", "c"]
+        assert query.times == 1
+
+
+class TestWords:
+    @pytest.mark.parametrize("words", [5, None, Lazy("Reading"), "caf\udce9"])
+    def test_a_description_and_a_unit_may_be_of_any_kind(self, run, words):
+        list(tqdm(range(3), desc=words, unit=words or "it"))
+        assert run.progress()["completed"] == 3
+
+    def test_bytes_are_said_as_bytes(self, run):
+        with tqdm(total=10**6, unit="B", unit_scale=True) as bar:
+            bar.update(1000)
+        assert run.progress()["unit"] == "bytes"
+
+
+class TestAsynchronous:
+    def test_a_loop_is_counted(self, run):
+        async def rows():
+            for number in range(4):
+                yield number
+
+        async def work():
+            return [number async for number in tqdm(rows(), desc="Rows", total=4)]
+
+        assert asyncio.run(work()) == [0, 1, 2, 3]
+        assert (run.progress()["completed"], run.progress()["stage"]) == (4, "Rows")
+        assert asyncio.run(self.over(trange(6))) == 6
+        assert (run.progress()["completed"], run.progress()["total"]) == (6, 6)
+
+    async def over(self, bar):
+        return len([number async for number in bar])
+
+    def test_items_are_counted_when_the_next_is_asked_for_and_a_loop_that_is_left_lets_the_next_speak(self, run):
+        async def rows():
+            for number in range(9):
+                yield number
+
+        async def work(items):
+            seen = []
+            async for number in tqdm(items, desc="Rows"):
+                seen.append(run.progress()["completed"])
+                if number == 2:
+                    break
+            list(tqdm(range(3)))
+            return seen, run.progress()["completed"], run.progress()["total"]
+
+        for items in (rows(), range(9)):
+            assert asyncio.run(work(items)) == ([0, 1, 2], 3, 3)
+
+    def test_a_source_that_fails_ends_the_bar(self, run):
+        async def rows():
+            yield 1
+            raise ConnectionError("gone")
+
+        with pytest.raises(ConnectionError):
+            asyncio.run(self.over(tqdm(rows())))
+        list(tqdm(range(3)))
+        assert (run.progress()["completed"], run.progress()["total"]) == (3, 3)
+
+    def test_bars_of_tasks_beside_each_other_are_one_at_a_time(self, run, journal):
+        async def work(name, count):
+            async for _ in tqdm(range(count), desc=name):
+                await asyncio.sleep(0)
+                assert run.progress()["completed"] <= run.progress()["total"]
+
+        async def both():
+            await asyncio.gather(work("a", 3), work("b", 8))
+
+        asyncio.run(both())
+        assert stages(run, journal) == ["a", "b"]
+        assert (run.progress()["completed"], run.progress()["total"]) == (8, 8)
+
+    def test_what_is_gathered_is_counted(self, run):
+        async def double(number):
+            return 2 * number
+
+        async def work():
+            return await tqdm.gather(*[double(number) for number in range(5)], desc="Asking")
+
+        assert asyncio.run(work()) == [0, 2, 4, 6, 8]
+        assert (run.progress()["completed"], run.progress()["total"], run.progress()["stage"]) == (5, 5, "Asking")
+
+
+class TestHelpersOfTqdm:
+    def test_the_bars_that_tqdms_own_helpers_make_speak(self, run, tmp_path):
+        assert list(tenumerate("abc", tqdm_class=tqdm)) == [(0, "a"), (1, "b"), (2, "c")]
+        assert run.progress()["completed"] == 3
+        assert list(tzip("ab", range(2), tqdm_class=tqdm)) == [("a", 0), ("b", 1)]
+        assert run.progress()["completed"] == 2
+        assert thread_map(abs, [-1, 2, -3, 4], tqdm_class=tqdm, max_workers=2) == [1, 2, 3, 4]
+        assert (run.progress()["completed"], run.progress()["total"]) == (4, 4)
+        (tmp_path / "file").write_bytes(b"x" * 1000)
+        with (
+            (tmp_path / "file").open("rb") as plain_file,
+            tqdm.wrapattr(plain_file, "read", total=1000, desc="Reading", unit="B") as file,
+        ):
+            assert len(file.read()) == 1000
+        assert (run.progress()["completed"], run.progress()["unit"]) == (1000, "bytes")
+
+
 class TestOutside:
+    async def over(self, bar):
+        return [number async for number in bar]
+
+    def test_an_asynchronous_loop_is_drawn(self):
+        file = io.StringIO()
+        assert asyncio.run(self.over(tqdm(range(3), file=file, desc="Here"))) == [0, 1, 2]
+        assert "Here: 100%" in file.getvalue()
+
     def test_it_is_tqdms_own_bar(self):
         file = io.StringIO()
         assert list(tqdm(range(3), file=file, desc="Here")) == [0, 1, 2]

@@ -294,7 +294,8 @@ export class PetioleTask extends Base {
     const locale = localeOf(this);
     const words = describe(view?.document ?? {}, moment, locale);
     const refusal = this.#misuse ?? (view?.problem ? (view.problem.detail ?? view.problem.title) : null);
-    const fraction = this.#hold(view?.document.run ?? 0, words.fraction);
+    // What is over its total is no place to go back from, once the total is corrected.
+    const fraction = words.bar === "over" ? words.fraction : this.#hold(view?.document.run ?? 0, words.fraction);
     const percent = words.percent === null || fraction === null ? null : formatPercent(fraction, locale);
     const failed = refusal !== null || words.state === "failed" || words.state === "lost";
 

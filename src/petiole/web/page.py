@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from petiole.web.problems import Problem
 
 REFRESH: Final = 3
+# Most that is said before the task has succeeded.
+NEARLY: Final = 0.99
 HTML: Final = "text/html"
 
 _SENTENCES: Final = {
@@ -46,7 +49,6 @@ def task_page(wire: dict[str, Any]) -> Response:
     """Return a task's snapshot as a page that asks for itself again until the end. Template: `petiole/task.html`."""
     document = wire["document"]
     state = document.get("state")
-    progress = document.get("progress") or {}
     active = not states.is_terminal(state)
     html = render_template(
         "petiole/task.html",
@@ -54,13 +56,24 @@ def task_page(wire: dict[str, Any]) -> Response:
         document=document,
         title=document.get("title") or "Task",
         sentence=_SENTENCES.get(state, "Unknown."),
-        fraction=1 if state == states.SUCCEEDED else progress.get("fraction"),
+        fraction=known_fraction(document),
         active=active,
         refresh=REFRESH,
         cancellable=active and state != states.CANCELLING,
         downloads=[artifact for artifact in document.get("artifacts") or () if _is_web(artifact.get("url"))],
     )
     return _page(html)
+
+
+def known_fraction(document: Mapping[str, Any]) -> float | None:
+    """Return the share of the task that is done, as `words.ts` has it: 1 of what has succeeded, and of nothing else."""
+    if document.get("state") == states.SUCCEEDED:
+        return 1.0
+    progress = document.get("progress") or {}
+    fraction, completed, total = (progress.get(name) for name in ("fraction", "completed", "total"))
+    if fraction is None or (total is not None and (completed or 0) > total):
+        return None
+    return float(min(fraction, NEARLY))
 
 
 def problem_page(problem: Problem) -> Response:

@@ -82,6 +82,8 @@ class Outbox:
     ) -> None:
         self.signals = Signals()
         self.steps = Steps()
+        # Those of the loop that speaks for the run; without one the same. Both are dirty, or neither is.
+        self._loop = self.steps
         self._journal = journal
         self._standing = standing
         self._settings = settings
@@ -153,8 +155,20 @@ class Outbox:
     def touch(self) -> None:
         """Say that the progress has moved; its newest value goes out when it is due."""
         with self._lock:
-            self.steps.dirty = True
+            self._mark(dirty=True)
             self._changed.notify_all()
+
+    def clean(self) -> None:
+        """Have the next step tell: what is put next carries the progress as of now."""
+        self._mark(dirty=False)
+
+    def count_in(self, steps: Steps | None) -> None:
+        """Have a loop's own steps tell what is dirty, in place of those of the loop before it."""
+        with self._lock:
+            before, self._loop = self._loop, steps or self.steps
+            if before is not self.steps:
+                before.dirty = False
+            self._loop.dirty = False  # its first step tells, whatever is known already
 
     def close(self) -> None:
         """Take no more; the thread ends once everything has been kept."""
@@ -170,7 +184,7 @@ class Outbox:
         self._queue.clear()
         self._sending, self._dropped = None, Dropped()
         # Loops tell nothing.
-        self.steps.dirty = True
+        self._mark(dirty=True)
 
     def flush(self, timeout: float) -> bool:
         """Wait until the journal has everything, at most `timeout` seconds; says whether it has."""
@@ -237,6 +251,9 @@ class Outbox:
             # Last: if a time limit breaks this off, the sending thread does the same once more.
             self._queue.popleft()
 
+    def _mark(self, *, dirty: bool) -> None:
+        self.steps.dirty = self._loop.dirty = dirty
+
     def _is_idle(self) -> bool:
         return not self._queue and self._sending is None and not self._dropped
 
@@ -297,7 +314,7 @@ class Outbox:
                     self._note_sent(now)
                     return self._sending
                 if self.steps.dirty and (now >= self._next_counter or self._closed):
-                    self.steps.dirty = False
+                    self._mark(dirty=False)
                     self._note_sent(now)
                     self._sending = Draft(COUNTER)
                     return self._sending
@@ -342,7 +359,7 @@ class Outbox:
         with self._lock:
             if self._queue:
                 # Queued since this counter was chosen, with the progress of before: it goes first, or progress would go back.
-                self.steps.dirty = True
+                self._mark(dirty=True)
                 return
         # Never the same number twice: had only the reply been lost, the journal would take what is newer for a duplicate.
         self._counter += 1
@@ -354,7 +371,7 @@ class Outbox:
         except Exception as error:  # noqa: BLE001 (the top of the thread: what isn't known to last may pass)
             self._note_away(error)
             with self._lock:
-                self.steps.dirty = True
+                self._mark(dirty=True)
                 self._next_counter = self._clock() + LONGEST_PAUSE / 2
                 if self._closed:
                     self._changed.wait(FIRST_PAUSE)
@@ -475,7 +492,7 @@ class Outbox:
         if cancel and not self.signals.cancel:
             self.signals.cancel = True
             # Loops look at the signals when nothing of theirs waits to be sent.
-            self.steps.dirty = False
+            self._mark(dirty=False)
 
     def _send_again(self, last: int) -> None:
         """The journal has lost the run's facts after `last` (a restart took what was not synced): send them again."""
@@ -518,6 +535,6 @@ class Outbox:
     def _end(self) -> None:
         with self._lock:
             self._stopped = True
-            self.steps.dirty = False  # as in `_hear`
+            self._mark(dirty=False)  # as in `_hear`
             self._queue.clear()
             self._changed.notify_all()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, ParamSpec, TypeVar
 
 from petiole.encoding import JSON, to_json
 from petiole.events import Document
+from petiole.worker.loops import Loop, length_of
 from petiole.worker.nobody import nobody
-from petiole.worker.run import Run, current_run, current_steps
+from petiole.worker.run import Run, current_run, current_steps, finite
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -155,21 +156,75 @@ def track(
     """Yield the items and count each as done when the next one is asked for.
 
     `total` is the length where the iterable has one, else unknown. Inside a `progress.stage` without a description of its
-    own it counts for that stage; else it is a stage by itself.
+    own it counts for that stage; else it is a stage by itself. Of loops within each other the outermost counts.
     """
-    if total is None and isinstance(iterable, Sized):
-        total = len(iterable)
-    run = _live()
-    if run is None:
-        yield from _drawn(iterable, total, description)
-        return
-    run.begin_loop(description, total, unit)
-    steps = run.steps
-    for item in iterable:
-        yield item
-        steps.completed += 1
-        if not steps.dirty:
-            run.tell()
+    return _Tracked(iterable, total, unit, description)
+
+
+class _Tracked(Iterator[T]):
+    """The items, by a `for` statement or one by one; a loop that was left goes on where it was."""
+
+    def __init__(self, iterable: Iterable[T], total: float | None, unit: str | None, description: str | None) -> None:
+        self._iterable, self._total, self._unit, self._description = iterable, total, unit, description
+        self._items: Iterator[T] | None = None
+        self._by_hand: Iterator[T] | None = None
+        self._loop: Loop | None = None
+        self._is_through = False
+
+    def __iter__(self) -> Iterator[T]:
+        # A new iterator, which nobody but the `for` statement holds: it ends as soon as that is left.
+        return self._step_through(by_hand=False) if self._by_hand is None else self._by_hand
+
+    def __next__(self) -> T:
+        if self._by_hand is None:
+            self._by_hand = self._step_through(by_hand=True)
+        return next(self._by_hand)
+
+    def _step_through(self, *, by_hand: bool) -> Iterator[T]:
+        run = _live()
+        if self._is_through:
+            return
+        if self._total is None:
+            self._total = length_of(self._iterable)
+        if run is None:
+            yield from _drawn(self._iterable, self._total, self._description)
+            return
+        loop = self._begin(run, by_hand=by_hand)
+        steps, items = loop.steps, self._items
+        if items is None:
+            items = self._items = iter(self._iterable)
+        try:
+            if loop.speaks:
+                for item in items:
+                    yield item
+                    steps.completed += 1
+                    if not steps.dirty:
+                        loop.tell()
+            else:
+                signals = run.outbox.signals
+                for item in items:
+                    yield item
+                    steps.completed += 1
+                    if signals.cancel or signals.fenced:
+                        run.stop_if_ended()
+            self._is_through = True
+            loop.run_out()
+        finally:
+            loop.end()
+
+    def _begin(self, run: Run, *, by_hand: bool) -> Loop:
+        # What an earlier `for` statement has counted, its stage has already.
+        done = 0 if self._loop is None else self._loop.steps.completed
+        self._loop = Loop(
+            run,
+            description=self._description,
+            total=self._total,
+            unit=self._unit,
+            scoped=not by_hand,
+            completed=done,
+            counted=done,
+        )
+        return self._loop
 
 
 def _speaker() -> Run | None:
@@ -186,10 +241,12 @@ def _live() -> Run | None:
     return run
 
 
-def _drawn(iterable: Iterable[T], total: float | None, description: str | None) -> Iterable[T]:
+def _drawn(iterable: Iterable[T], total: object, description: str | None) -> Iterable[T]:
     if sys.stderr.isatty() and importlib.util.find_spec("rich") is not None:
         from rich.console import Console
         from rich.progress import track as draw
 
-        return draw(iterable, description or "Working", total=total, console=Console(stderr=True))
+        # Without a length of its own, because rich would ask for it, whatever that raises.
+        items = (item for item in iterable)
+        return draw(items, str(description or "Working"), total=finite(total), console=Console(stderr=True))
     return iterable

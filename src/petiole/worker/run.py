@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,6 @@ from dataclasses import replace
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Final
-from weakref import ReferenceType
 
 from petiole.dispatch.message import Header
 from petiole.encoding import JSON, to_json
@@ -21,6 +21,7 @@ from petiole.journal.contract import Journal
 from petiole.settings import Settings
 from petiole.state import RUNNING, SUCCEEDED
 from petiole.timing import Estimator
+from petiole.worker.loops import Loop
 from petiole.worker.nobody import nobody
 from petiole.worker.outbox import Outbox
 from petiole.worker.standing import Standing, Steps
@@ -76,12 +77,15 @@ class Run:
         self.quiet = False
         # Whether this is a copy of the run in a process that was forked while it went on.
         self.disowned = False
-        # The outermost tqdm bar that is open, which speaks for this run.
-        self.bar: ReferenceType[object] | None = None
         self.outbox = Outbox(journal, standing, settings, newest=self.progress, on_end=on_end, clock=clock)
         self.steps = self.outbox.steps
         self._journal = journal
         self._clock = clock
+        # The loop that speaks for this run, until another one does or a stage begins.
+        self._loop: Loop | None = None
+        # Whether `stage` has named the present stage, so that loops count for it; and whether its total is the author's own.
+        self._named = False
+        self._has_own_total = False
         self._total: float | None = None
         self._unit: str | None = None
         self._stage: str | None = None
@@ -117,6 +121,12 @@ class Run:
             current_steps.reset(steps)
             current_run.reset(run)
 
+    @property
+    def completed(self) -> float:
+        """What is done of the present stage: by calls of `advance` and `update`, and by its loops."""
+        loop = self._loop
+        return self.steps.completed + (0 if loop is None else loop.steps.completed - loop.counted)
+
     def advance(self, amount: float) -> None:
         """Count on by a number of any kind; what isn't one is set aside, and that is said."""
         if type(amount) not in (int, float) or not -MAX_NUMBER <= amount <= MAX_NUMBER:
@@ -144,9 +154,11 @@ class Run:
             return
         with self._lock:
             if total is not None:
-                self._total = self._number("total", total, self._total)
+                self._total = self._total_of(total, otherwise=self._total)
+                self._has_own_total = True
             if completed is not None:
-                self.steps.completed = self._number("completed", completed, self.steps.completed) or 0
+                number = self._number("completed", completed, None)
+                self.steps.completed += 0 if number is None else number - self.completed
             if description is not None:
                 self._description = _words(description)
         self.outbox.touch()
@@ -154,24 +166,88 @@ class Run:
     def stage(self, name: str, total: float | None, unit: str | None, until: float) -> None:
         """Begin a stage, from zero; `until` is the share of the whole task that is done when it ends."""
         with self._lock:
-            # A stage that was to end with the whole task is followed by another: then nobody knows the whole any more.
-            self._used_up = self._stage is not None and self._until >= 1.0
-            self._from = self._until if self._stage is not None else 0.0
-            self._until = min(max(self._number("until", until, 1.0) or 0.0, self._from), 1.0)
-            self._total = None if total is None else self._number("total", total, None)
-            self._stage, self._unit, self._description = _words(name), None if unit is None else _words(unit), None
-            self.steps.completed = 0
-            self._estimator = Estimator(now=self._clock())
+            if self._loop is not None:
+                self._loop.end()
+            self._begin_stage(_words(name), self._total_of(total), unit, until)
+            self._named, self._has_own_total = True, self._total is not None
         self.say("stage", data={"name": self._stage})
 
-    def begin_loop(self, description: str | None, total: float | None, unit: str | None) -> None:
-        """Begin a counted loop: in the present stage if there is one and the loop has no description, else as a stage."""
-        if self._stage is None or description is not None:
-            self.stage(description or "Working", total, unit, 1.0)
-            return
+    def _begin_stage(self, name: str, total: float | None, unit: str | None, until: float) -> None:
+        self._leave_loop()
+        # A stage that was to end with the whole task is followed by another: then nobody knows the whole any more.
+        self._used_up = self._stage is not None and self._until >= 1.0
+        self._from = self._until if self._stage is not None else 0.0
+        self._until = min(max(self._number("until", until, 1.0) or 0.0, self._from), 1.0)
+        self._total = total
+        self._stage, self._unit, self._description = name, None if unit is None else _words(unit), None
+        self.steps.completed = 0
+        self._estimator = Estimator(now=self._clock())
+
+    def begin_loop(self, loop: Loop, *, again: bool = False) -> bool:
+        """Have a loop speak for this run, and say whether it does; `again`: it has begun before, and has moved.
+
+        In a stage that `stage` has begun it counts for that, unless it has a description of its own; else it is a stage.
+        """
         with self._lock:
-            self._unit = _words(unit) if unit else self._unit
-        self.update(0, total, None)
+            other = None if self._loop is loop else self._loop
+            if other is not None and (not other.is_over if again else other.keeps_word(loop)):
+                return False
+            total = loop.total = self._total_of(loop.total)
+            is_new = False
+            if self._named and loop.description is None:
+                self._leave_loop()
+                self._count_up_to(loop, total)
+                self._unit = _words(loop.unit) if loop.unit else self._unit
+            else:
+                name = _words(loop.description or "Working")
+                is_new = self._named or name != self._stage
+                self._begin_stage(name, total, loop.unit, 1.0)
+                self._named = self._has_own_total = False
+                loop.counted = 0
+            self._loop = loop
+            self.outbox.count_in(loop.steps)
+        if is_new:
+            self.say("stage", data={"name": self._stage})
+        else:
+            # A loop that is begun again and again is one stage of the page's log.
+            self.outbox.touch()
+        return True
+
+    def move_loop(self, loop: Loop, completed: object, total: object) -> None:
+        """Set what a loop has done, and what it has in all; of one that doesn't speak nobody hears."""
+        with self._lock:
+            loop.steps.completed = self._number("completed", completed, loop.steps.completed) or 0
+            if total != loop.total:
+                known = loop.total = self._total_of(total)
+                if self._loop is loop:
+                    self._count_up_to(loop, known)
+
+    def restart_loop(self, loop: Loop) -> None:
+        """Have a loop begin once more, from zero: as one more loop of its stage, or as a stage again."""
+        with self._lock:
+            self._leave_loop()
+            loop.steps.completed = loop.counted = 0
+        loop.speaks = self.begin_loop(loop, again=True)
+
+    def correct_total(self, loop: Loop) -> None:
+        """Take what a loop has counted for its total: it has come to its end."""
+        with self._lock:
+            if self._loop is loop and not self._has_own_total and self._total is not None:
+                self._total = min(self._total, self.completed)
+        self.outbox.touch()
+
+    def _leave_loop(self) -> None:
+        """Keep what a loop has counted, and have it count no more."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            self.steps.completed += loop.steps.completed - loop.counted
+            loop.counted, loop.speaks = loop.steps.completed, False
+            self.outbox.count_in(None)
+
+    def _count_up_to(self, loop: Loop, total: float | None) -> None:
+        """Have the present stage's total be what it has counted without a loop and what that has, unless it is the author's."""
+        if not self._has_own_total:
+            self._total = None if total is None else self.steps.completed - loop.counted + total
 
     def say(
         self,
@@ -184,7 +260,7 @@ class Run:
     ) -> bool:
         """Queue a fact; a value that can't be JSON is set aside, and that is said in its place. Says whether it was taken."""
         # A fact carries the progress as of now, so a counter that waits has nothing left to say.
-        self.steps.dirty = False
+        self.outbox.clean()
         progress = self.progress()
         taken = True
         try:
@@ -194,7 +270,7 @@ class Run:
             message = _cut(f"An event was set aside. {error}", LOG_LIMIT, LOG_BYTES)
             draft, otherwise = Draft("log", {}, progress, {"level": "warning", "message": message}), None
         self.outbox.put(draft, otherwise=otherwise)
-        if self.steps.completed != progress["completed"]:
+        if self.completed != progress["completed"]:
             self.outbox.touch()  # another thread has counted on meanwhile
         return taken
 
@@ -239,7 +315,7 @@ class Run:
     def progress(self) -> Document:
         """Return the progress as of now."""
         with self._lock:
-            completed, total = min(max(self.steps.completed, 0), MAX_NUMBER), self._total
+            completed, total = min(max(self.completed, 0), MAX_NUMBER), self._total
             estimate = self._estimator.sample(completed, total=total, now=self._clock())
             fraction = self._from or None
             if total:
@@ -263,6 +339,10 @@ class Run:
             self._say_set_aside(name, value)
             return otherwise
         return number
+
+    def _total_of(self, value: object, *, otherwise: float | None = None) -> float | None:
+        # Without an end is how tqdm's users say that they don't know.
+        return None if value is None or value == math.inf else self._number("total", value, otherwise)
 
     def _say_set_aside(self, name: str, value: object) -> None:
         if name not in self._set_aside:

@@ -1,0 +1,132 @@
+"""Counted loops of a run: which of them speaks for it, and what their lengths are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Protocol
+
+from billiard.exceptions import SoftTimeLimitExceeded
+
+from petiole.worker.standing import Steps
+
+
+class Speaker(Protocol):
+    """The run that loops speak for."""
+
+    def begin_loop(self, loop: Loop, *, again: bool = False) -> bool: ...
+
+    def tell(self) -> None: ...
+
+    def stop_if_ended(self) -> None: ...
+
+    def correct_total(self, loop: Loop) -> None: ...
+
+
+class Loop:
+    """A loop or a bar that counts. Of those that are open at once the outermost `speaks`; the others count for nobody.
+
+    `steps.completed` is what it has counted; who finds `steps` not dirty calls `tell`. `scoped`: Python itself ends it, because
+    it is iterated or entered by `with`. A bar that is moved by hand may never be closed: it loses the word once it has come
+    to its total, or when another loop has come and gone without its moving. It takes the word back when it moves and nobody
+    else has it.
+    """
+
+    __slots__ = (
+        "_inner",
+        "_nests",
+        "_passed_over",
+        "_run",
+        "_seen",
+        "counted",
+        "description",
+        "ended",
+        "scoped",
+        "speaks",
+        "steps",
+        "total",
+        "unit",
+    )
+
+    def __init__(
+        self,
+        run: Speaker,
+        *,
+        description: str | None,
+        total: object,
+        unit: str | None,
+        scoped: bool,
+        completed: float = 0,
+        counted: float = 0,
+    ) -> None:
+        self.steps = Steps()
+        self.steps.completed = completed
+        self.description, self.unit = description, unit
+        self.total: object = total
+        self.scoped = scoped
+        self.ended = False
+        # How much of its steps the stage has counted as its own already.
+        self.counted = counted
+        self._run = run
+        self._inner: Loop | None = None
+        self._seen: float | None = None
+        self._nests = self._passed_over = False
+        self.speaks = run.begin_loop(self)
+
+    def tell(self) -> None:
+        """Have the page hear of a step.
+
+        Raises:
+            Cancelled, Fenced: the run must end.
+        """
+        if self.speaks:
+            self._run.tell()
+            return
+        self._run.stop_if_ended()
+        if not self.ended:
+            self.claim()
+            # Others have come and gone, and it does move: they were within it.
+            self._nests = self._nests or (self.speaks and self._passed_over)
+
+    def claim(self) -> None:
+        """Take the word, if nobody has it."""
+        self.speaks = self.speaks or self._run.begin_loop(self, again=True)
+
+    def run_out(self) -> None:
+        """Say that there is no next item: then what was counted is the total, whatever a length has promised."""
+        if self.speaks:
+            self._run.correct_total(self)
+
+    def end(self) -> None:
+        """Let the next loop speak. Takes no lock: Python calls it where it likes."""
+        self.ended = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has nothing more to say, as far as can be known."""
+        return self.ended or (
+            not self.scoped and isinstance(self.total, int | float) and self.steps.completed >= self.total
+        )
+
+    def keeps_word(self, newcomer: Loop) -> bool:
+        """Say whether a loop that begins now is within this one."""
+        if self.is_over:
+            return False
+        here, inner = self.steps.completed, self._inner
+        if self.scoped or self._nests or inner is None or (inner.scoped and not inner.ended):
+            self._seen, self._inner = here, newcomer
+            return True
+        self._nests = here != self._seen
+        self._passed_over = not self._nests
+        return self._nests
+
+
+def length_of(iterable: object) -> int | None:
+    """Return how many items there are, if that is known: a length may be of any kind, and raise what it likes."""
+    if not isinstance(iterable, Sized):
+        return None
+    try:
+        return len(iterable)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:  # noqa: BLE001 (a class of the application's own, or of a database: without a length it is counted)
+        return None
