@@ -55,7 +55,8 @@ def _record_acknowledgements() -> None:
     append, begin_append = kind.append, kind.begin_append
 
     def note(reply: Appended, feed: str, draft: Draft, run: int) -> Appended:
-        if draft.kind == "custom" and isinstance(reply, Stored | Duplicate):
+        is_ours = draft.kind == "custom" and draft.data["name"] == "said"
+        if is_ours and isinstance(reply, Stored | Duplicate):
             record("acknowledged", feed=feed, run=run, said=_said(draft.data["data"]), at=time.monotonic())
         return reply
 
@@ -174,7 +175,7 @@ def kill_worker(number: int) -> None:
 
 @celery_app.task  # type: ignore[untyped-decorator]
 def poison(number: int, count: int, interval: float) -> None:
-    """Emit facts, and between them values that can't be events."""
+    """Emit facts, and between them values that no event can have as they are."""
     deep: list[Any] = []
     for _ in range(1000):
         deep = [deep]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
@@ -11,10 +11,13 @@ from petiole import state as states
 from petiole.encoding import to_json
 from petiole.errors import InvalidEvent, TaskFailure
 from petiole.events import Document
+from petiole.values import mark, milliseconds, plain, words
 
 REFERENCE_DIGITS: Final = 8
 GOES_ON: Final = "The task goes on as"
 RESULT_LIMIT: Final = 2048
+REASON_LIMIT: Final = 1000
+REASON_BYTES: Final = 2000
 
 
 def outcome(celery_state: str | None, value: Any, *, task_id: str, now: int) -> Document | None:
@@ -41,13 +44,14 @@ def outcome(celery_state: str | None, value: Any, *, task_id: str, now: int) -> 
 
 
 def succeeded(result: Any, *, now: int) -> Document:
-    """Return the patch of a success; the result goes with it if it is JSON of at most 2 KiB."""
+    """Return the patch of a success; the result goes with it, as `petiole.values.plain` has it, if that is at most 2 KiB."""
     patch: Document = {"state": states.SUCCEEDED, "finished_at": now, "reason": None}
     try:
-        if result is not None and len(to_json(result).encode()) <= RESULT_LIMIT:
-            patch["result"] = result
+        carried = plain(result)
     except InvalidEvent:
-        pass  # a result need not be JSON: Celery's own backend carries it, the page doesn't show it
+        return patch  # Celery's own backend carries a large one
+    if carried not in (None, mark(result)) and len(to_json(carried).encode()) <= RESULT_LIMIT:
+        patch["result"] = carried
     return patch
 
 
@@ -74,7 +78,7 @@ def sentence(error: Any) -> str:
     """Say why, without an exception's own text unless its author meant it to be shown."""
     match error:
         case TaskFailure():
-            return _own_words(error)
+            return words(error, characters=REASON_LIMIT, size=REASON_BYTES)
         case TimeLimitExceeded() | SoftTimeLimitExceeded():
             return "The task took longer than it may and was stopped."
         case WorkerLostError():
@@ -85,13 +89,6 @@ def sentence(error: Any) -> str:
             return "The task stopped on an unexpected error."
 
 
-def _own_words(error: TaskFailure) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 (the `__str__` of somebody's class: what ended the task is said all the same)
-        return f"The task stopped on an error that can't be shown ({type(error).__name__})."
-
-
 def is_since(done: object, since: int) -> bool:
     """Say whether a result's `date_done` (ISO 8601 or a datetime; others say nothing) isn't before an instant in ms."""
     if isinstance(done, str):
@@ -99,11 +96,7 @@ def is_since(done: object, since: int) -> bool:
             done = datetime.fromisoformat(done)
         except ValueError:
             return True
-    return not isinstance(done, datetime) or _ms(done) >= since
-
-
-def _ms(when: datetime) -> int:
-    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+    return not isinstance(done, datetime) or milliseconds(done) >= since
 
 
 def going_on(name: str) -> Document:
@@ -116,5 +109,5 @@ def retrying(cause: BaseException | None, *, eta: str | None) -> Document:
     reason = "The task asked to be run again." if cause is None else sentence(cause)
     retry_at = None
     if eta is not None:
-        retry_at = _ms(datetime.fromisoformat(eta))
+        retry_at = milliseconds(datetime.fromisoformat(eta))
     return {"state": states.RETRYING, "reason": reason, "retry_at": retry_at}

@@ -14,9 +14,10 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
+from petiole.values import finite, text_of
 from petiole.worker.loops import Loop, length_of
 from petiole.worker.nobody import nobody
-from petiole.worker.run import current_run, finite
+from petiole.worker.run import current_run
 
 try:
     from tqdm import std
@@ -61,7 +62,7 @@ class tqdm(std.tqdm):  # type: ignore[misc]
         """Print a line beside the bars; inside a tracked task it is a line of its log."""
         run = current_run.get()
         if run is not None and file in (None, sys.stdout, sys.stderr):
-            run.log(str(s), "info")
+            run.log(s, "info")
         else:
             super().write(s, file=file, end=end, nolock=nolock)
 
@@ -113,7 +114,7 @@ class _Live(tqdm):
         options |= {
             "file": io.StringIO(),
             "disable": bool(options.get("disable")),
-            "total": math.inf if total is None else total,
+            "total": math.inf if (number := finite(total)) is None else number,
         }
         super().__init__(**options)
         run = current_run.get()
@@ -128,8 +129,8 @@ class _Live(tqdm):
         self._loop = Loop(
             run,
             description=words or None,
-            total=self.total,
-            unit=UNITS.get(unit := str(self.unit), unit),
+            total=total,
+            unit=UNITS.get(unit := text_of(self.unit), unit),
             scoped=False,
             completed=finite(self.n) or 0,
         )
@@ -228,8 +229,8 @@ class _Live(tqdm):
 
     def _words(self) -> str:
         """Return what tqdm would write before and behind the bar."""
-        described = str(getattr(self, "desc", None) or "").removesuffix(": ")
-        behind = str(getattr(self, "postfix", None) or "")
+        described = text_of(getattr(self, "desc", None) or "").removesuffix(": ")
+        behind = text_of(getattr(self, "postfix", None) or "")
         return ", ".join(part for part in (described, behind) if part)
 
 

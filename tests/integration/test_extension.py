@@ -23,6 +23,7 @@ from petiole.events import Draft
 from petiole.journal.contract import Snapshot
 from petiole.web.access import Authorize
 from tests.integration.system import start_redis
+from tests.unit.values import Lazy
 
 
 @pytest.fixture(scope="module")
@@ -266,12 +267,25 @@ def test_arguments_that_cannot_be_sent_are_an_error_and_leave_no_feed(site: Site
         assert site.journal.list(site.petiole.user(), limit=10) == ([], None)
 
 
-@pytest.mark.parametrize("kwargs", [{"title": "x" * 201}, {"title": "😀" * 201}])
-def test_a_title_that_is_too_long_is_an_error_and_leaves_no_feed(site: Site, kwargs: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("title", "said"),
+    [
+        ("x" * 201, "x" * 200 + "…"),
+        ("😀" * 201, "😀" * 200 + "…"),
+        (2013, "2013"),
+        (Lazy("Flüge"), "Flüge"),
+        ("caf\udce9.csv", "caf\ufffd.csv"),
+        ("", "Task"),
+        (None, "Task"),
+    ],
+    ids=["long", "long emoji", "number", "lazy", "undecodable", "empty", "none"],
+)
+def test_a_title_of_any_kind_is_said(site: Site, title: object, said: str) -> None:
     with site.asking():
-        with pytest.raises(PetioleError, match=r"A title of 201 characters is too long\. Use at most 200\."):
-            site.petiole.start("a.task", **kwargs)
-        assert site.journal.list(site.petiole.user(), limit=10) == ([], None)
+        handle = site.petiole.start("a.task", title=title)
+        assert handle.document["title"] == site.journal.snapshot(handle.feed).document["title"] == said
+    with site.asking():
+        assert site.petiole.accepted(handle).status_code == 202
 
 
 def test_a_title_of_the_greatest_length_is_taken(site: Site) -> None:
@@ -288,6 +302,15 @@ def test_a_login_is_the_same_person_in_every_browser(site: Site) -> None:
     who[0] = "bob"
     assert site.browser().get(url).status_code == 404
     who[0] = None
+    assert site.browser().get(url).status_code == 404
+
+
+def test_a_login_that_utf8_can_not_carry_is_a_person_too(site: Site) -> None:
+    who: list[str | None] = ["caf\udce9"]
+    site.petiole.identify(lambda: who[0])
+    url = site.browser().post("/start").json["links"]["self"]
+    assert site.browser().get(url).status_code == 200
+    who[0] = "caf\ufffd"
     assert site.browser().get(url).status_code == 404
 
 

@@ -188,6 +188,8 @@ def say_anything() -> None:
     progress.emit("set", {1, 2, 3})
     progress.emit("object", object())
     progress.emit("nan", float("nan"))
+    progress.emit("large", [2**53 + 1, int("9" * 120)])
+    progress.emit("too large", "x" * 10_000)
     progress.emit("hostile", "</script><img src=x onerror=alert(1)> \u202e \x00 😀 ' \" \\")
     progress.log("x" * 10_000)
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 import contextvars
 import json
 import threading
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import PurePosixPath
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
@@ -12,8 +14,9 @@ from celery.exceptions import SoftTimeLimitExceeded
 from petiole.errors import Cancelled, Fenced, InvalidEvent
 from petiole.events import MAX_EVENT_BYTES, Draft
 from petiole.journal.memory import MemoryJournal
+from petiole.values import CUT_MARK, WORDS_LIMIT
 from petiole.worker.progress import progress, track
-from petiole.worker.run import CUT_MARK, LOG_LIMIT, WORDS_LIMIT, current_run
+from petiole.worker.run import LOG_LIMIT, current_run
 from tests.services import wait_until
 from tests.unit.runs import FEED, SOON, Faults, begin, document, facts, messages, running
 from tests.unit.values import LENGTH_ERRORS, Lying, Raising
@@ -88,9 +91,10 @@ class TestOutsideATask:
         assert list(track(x * x for x in range(4))) == [0, 1, 4, 9]
         assert list(track([])) == []
 
-    def test_data_that_can_not_be_json_is_refused(self):
-        with pytest.raises(InvalidEvent, match="can't become JSON"):
-            progress.emit("name", object())
+    def test_data_of_any_kind_is_taken_and_what_is_too_large_refused(self):
+        progress.emit("name", object())
+        with pytest.raises(InvalidEvent, match="Send less"):
+            progress.emit("name", range(10**20))
 
 
 class TestCounting:
@@ -458,6 +462,35 @@ class TestFacts:
         standing = begin(journal, delivery="delivery-2", retries=1)
         assert standing.document["artifacts"] == [{"name": "a.csv"}]
 
+    def test_an_artifact_takes_numbers_of_any_kind(self, run, journal):
+        numpy = pytest.importorskip("numpy")
+        progress.artifact(
+            "a.csv",
+            rows=numpy.int64(5),
+            size=Decimal(7),
+            expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+            url=PurePosixPath("/a"),
+        )
+        assert kept(run, journal)["artifacts"] == [
+            {"name": "a.csv", "url": "/a", "size": 7, "rows": 5, "expires_at": 1_893_456_000_000}
+        ]
+        assert warnings(journal) == []
+
+    @pytest.mark.parametrize("value", ["many", -5, float("nan"), 10**5000, [5]], ids=lambda value: repr(type(value)))
+    def test_an_artifact_is_there_without_a_number_that_is_none_and_that_is_said(self, run, journal, value):
+        progress.artifact("a.csv", url="/a", rows=value)
+        assert kept(run, journal)["artifacts"] == [{"name": "a.csv", "url": "/a"}]
+        [said] = warnings(journal)
+        assert said.startswith("A value for rows was set aside:")
+
+    def test_names_that_are_cut_alike_are_two_artifacts(self, run, journal):
+        for end in "ab":
+            progress.artifact("x" * 1000 + end, url=f"/{end}")
+        progress.artifact("caf\udce9.csv")
+        first, second, third = kept(run, journal)["artifacts"]
+        assert first["name"] == second["name"] == "x" * 255 + CUT_MARK
+        assert (first["url"], second["url"], third["name"]) == ("/a", "/b", "caf\ufffd.csv")
+
     def test_a_log_line_carries_its_level(self, run, journal):
         progress.log("watch out", level="warning")
         kept(run, journal)
@@ -493,7 +526,7 @@ class TestLimits:
     def test_a_line_that_utf8_can_not_carry_is_kept_with_a_replacement(self, run, journal):
         progress.log("caf\udce9.csv")
         kept(run, journal)
-        assert messages(journal) == ["caf?.csv"]
+        assert messages(journal) == ["caf\ufffd.csv"]
 
     @pytest.mark.parametrize("message", [None, 5, ValueError("broken"), b"bytes"])
     def test_a_line_of_another_type_becomes_text(self, run, journal, message):
@@ -509,7 +542,7 @@ class TestLimits:
         run.finish({"state": "failed", "reason": "r" * 1000})
         assert run.outbox.flush(SOON)
         assert document(journal)["state"] == "failed"
-        assert document(journal)["progress"]["stage"].startswith("caf?caf?")
+        assert document(journal)["progress"]["stage"].startswith("caf\ufffdcaf\ufffd")
         assert len(document(journal)["progress"]["description"]) <= WORDS_LIMIT + len(CUT_MARK)
         assert warnings(journal) == []
 
@@ -522,11 +555,18 @@ class TestLimits:
         assert "over the limit of 8,192" in said
         assert facts(journal)[-1].data == {"name": "page", "data": "small"}
 
-    def test_an_event_that_is_not_json_is_set_aside_and_said(self, run, journal):
-        progress.emit("page", object())
+    def test_an_event_that_no_event_has_room_for_is_set_aside_and_said(self, run, journal):
+        progress.emit("page", range(10**20))
         kept(run, journal)
         [said] = warnings(journal)
-        assert "can't become JSON (object isn't a JSON type)" in said
+        assert "over the limit of 8,192" in said
+
+    def test_data_that_json_can_not_carry_is_said_as_near_as_can_be(self, run, journal):
+        progress.emit(5, {"id": 2**60, "share": float("nan"), "cursor": object(), "rows": Decimal("1.10")})
+        kept(run, journal)
+        said = {"id": str(2**60), "share": "NaN", "cursor": "<object>", "rows": "1.10"}
+        assert facts(journal)[-1].data == {"name": "5", "data": said}
+        assert warnings(journal) == []
 
     def test_an_artifact_that_is_too_large_does_not_spoil_the_next(self, run, journal):
         progress.artifact("small.csv")
@@ -614,7 +654,9 @@ class TestBadValues:
         progress.stage("Reading", total=numpy.int64(10))
         progress.advance(numpy.int32(3))
         progress.advance(numpy.float32(2))
-        assert kept(run, journal)["progress"]["completed"] == 5
+        progress.advance(numpy.array(1))
+        progress.update(total=numpy.array([12]))
+        assert (kept(run, journal)["progress"]["completed"], run.progress()["total"]) == (6, 12)
         assert warnings(journal) == []
 
     def test_completed_never_goes_below_zero(self, run, journal):

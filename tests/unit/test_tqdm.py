@@ -6,6 +6,7 @@ import asyncio
 import functools
 import io
 
+import numpy
 import pytest
 import tqdm as plain
 from tqdm.contrib import tenumerate, tzip
@@ -173,8 +174,6 @@ class TestInATask:
         assert run.progress()["completed"] == 20
 
     def test_numbers_of_any_kind_are_counted(self, run):
-        import numpy
-
         with tqdm(total=10) as bar:
             bar.update(numpy.int64(3))
             bar.update(0.5)
@@ -290,7 +289,7 @@ class TestLengths:
         assert run.outbox.flush(SOON)
         assert messages(journal) == []
 
-    @pytest.mark.parametrize("total", ["10", -5, float("nan"), [1]])
+    @pytest.mark.parametrize("total", ["10", -5, float("nan"), [1], numpy.array([1, 2])])
     def test_a_total_that_is_none_is_set_aside_and_said(self, run, journal, total):
         with tqdm(total=total) as bar:
             bar.update(3)

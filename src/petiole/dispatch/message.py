@@ -11,9 +11,9 @@ from typing import Any, Final
 from kombu import serialization
 from kombu.exceptions import EncodeError
 
-from petiole.errors import InvalidEvent
 from petiole.events import VERSION, Document, mint_publication
 from petiole.state import QUEUED
+from petiole.values import readable, words
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ INNER: Final = "headers"
 DEEPEST: Final = 3
 NOBODY: Final = "nobody"
 MESSAGE_LIMIT: Final = 64 * 1024
+# 200 characters of any kind.
+TITLE_BYTES: Final = 1200
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def _found(headers: object, deepest: int) -> Mapping[str, Any] | None:
     return _found(headers.get(INNER), deepest - 1) if deepest else None
 
 
-def text_of(message: Mapping[str, Any], *, level: int = logging.INFO) -> str:
+def message_text(message: Mapping[str, Any], *, level: int = logging.INFO) -> str:
     """Return a message as JSON text; empty, and a line in the log, if it isn't JSON or too long."""
     try:
         text: str = serialization.dumps(message, serializer="json")[2]  # type: ignore[no-untyped-call]
@@ -104,7 +106,7 @@ def message_in(name: str, body: object) -> str:
     # is one step of a workflow, and repeated alone it would be something else.
     match body:
         case [[*args], {**kwargs}, {**after}] if not any(after.values()):
-            return text_of({"task": name, "args": args, "kwargs": kwargs, "options": {}})
+            return message_text({"task": name, "args": args, "kwargs": kwargs, "options": {}})
         case _:
             return ""
 
@@ -116,15 +118,14 @@ def read_message(text: str) -> tuple[str, list[Any], dict[str, Any], str | None]
     return str(kept["task"]), list(kept["args"]), dict(kept["kwargs"]), queue if isinstance(queue, str) else None
 
 
-def queued_document(title: str, name: str) -> Document:
-    """Return the document of a task that has just been asked for.
+def title_of(given: object, name: str) -> str:
+    """Return what a task is called on its page: what was given, of any kind, or else the words of its name."""
+    return ("" if given is None else words(given, size=TITLE_BYTES).strip()) or readable(name)
 
-    Raises:
-        InvalidEvent: the title is too long.
-    """
-    if len(title) > 200:
-        raise InvalidEvent(f"A title of {len(title)} characters is too long. Use at most 200.")
-    return {"state": QUEUED, "title": title, "task": name, "retries": 0, "queued_at": now_ms()}
+
+def queued_document(title: str, name: str) -> Document:
+    """Return the document of a task that has just been asked for."""
+    return {"state": QUEUED, "title": words(title, size=TITLE_BYTES), "task": name, "retries": 0, "queued_at": now_ms()}
 
 
 def now_ms() -> int:

@@ -13,7 +13,7 @@ from celery.backends.base import DisabledBackend
 from kombu import serialization
 from kombu.exceptions import EncodeError, OperationalError
 
-from petiole.dispatch.message import Header, message_in, now_ms, queued_document, text_of
+from petiole.dispatch.message import Header, message_in, message_text, now_ms, queued_document, title_of
 from petiole.dispatch.publisher import NothingPublished, Once, Publisher, as_it_is
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.events import Cursor, Document, Draft, feed_id, mint_epoch, mint_publication, task_feed
@@ -63,7 +63,7 @@ class Tracking:
         kwargs: Mapping[str, Any] | None = None,
         *,
         owner: str,
-        title: str | None = None,
+        title: object = None,
         queue: str | None = None,
         countdown: float | None = None,
         task_id: str | None = None,
@@ -84,8 +84,8 @@ class Tracking:
             raise PetioleError(f"{name} can't run eagerly, because its code isn't here. Import it, or turn eager off.")
         task_id = task_id or str(uuid.uuid4())
         feed = task_feed(task_id)
-        header = Header(feed, mint_epoch(), owner, title or name, mint_publication())
-        document = queued_document(title or name, name)
+        header = Header(feed, mint_epoch(), owner, title_of(title, name), mint_publication())
+        document = queued_document(header.title, name)
         if retry_of is not None:
             document["retry_of"] = retry_of
         options = {} if queue is None else {"queue": queue}
@@ -97,7 +97,9 @@ class Tracking:
                 draft=Draft("state", document),
                 lease=self.settings.dispatch_lease,
                 epoch=header.epoch,
-                message=text_of({"task": name, "args": list(args), "kwargs": dict(kwargs or {}), "options": options}),
+                message=message_text(
+                    {"task": name, "args": list(args), "kwargs": dict(kwargs or {}), "options": options}
+                ),
                 publication=header.publication,
             )
         )
@@ -190,7 +192,7 @@ class Tracking:
         `request`: the task's, for a caller in another thread than the one that executes it.
         """
         try:
-            return text_of(dict(self.copy_of(task, header, request=request or task.request)), level=logging.ERROR)
+            return message_text(dict(self.copy_of(task, header, request=request or task.request)), level=logging.ERROR)
         except Exception:
             # A task's class may have made a signature of its own; without it the task is as one that isn't sent again.
             log.exception("message_not_kept", extra={"task": task.name})

@@ -34,7 +34,8 @@ def current_user(identify: Identify | None, *, create: bool) -> str | None:
     """
     login = identify() if identify is not None else None
     if login:
-        return f"user:{login}"
+        # What UTF-8 can't carry stays another person's than what takes its place.
+        return f"user:{login}".encode("utf-8", "backslashreplace").decode()
     name = session.get(SESSION_KEY)
     if not isinstance(name, str) and create:
         name = session[SESSION_KEY] = secrets.token_urlsafe(18)

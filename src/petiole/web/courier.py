@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Final
 
 from petiole.dispatch.message import NOBODY, now_ms
-from petiole.encoding import to_json
 from petiole.errors import InvalidEvent
 from petiole.events import Document
 from petiole.journal import Journal
 from petiole.journal.contract import Snapshot, encode_notice
 from petiole.loop import Delays, Loop, is_outage
+from petiole.values import words
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,7 @@ TITLE_BYTES: Final = 350
 def notice_of(snapshot: Snapshot) -> Document:
     """Return what an inbox says of a finished task: title, state and instant, and as much more as fits into a notice."""
     document = snapshot.document
-    title = str(document.get("title") or "Task")
-    if len(title) > TITLE_LIMIT or len(to_json(title).encode()) > TITLE_BYTES:
-        title = title[: TITLE_LIMIT - 1]
-        while len(to_json(title).encode()) > TITLE_BYTES:
-            title = title[:-1]
-        title += "…"
+    title = words(document.get("title") or "Task", characters=TITLE_LIMIT, size=TITLE_BYTES)
     notice: Document = {
         "title": title,
         "state": document.get("state"),

@@ -241,13 +241,15 @@ class Petiole:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
-        title: str | None = None,
+        title: object = None,
         queue: str | None = None,
         countdown: float | None = None,
         idempotency_key: str | None = None,
     ) -> Handle:
         """Start a tracked task for who is asking; by name, the task's code need not be here.
 
+        `title` may be a lazy text, said in the language of this request; past 200 characters it is cut. Without one the
+        task's name is said in words.
         A request with the header `Idempotency-Key` (or `idempotency_key`) starts it once in 24 hours: asked again it gets the
         same handle.
 

@@ -15,7 +15,8 @@ from typing import Any, Final
 from celery import Task
 
 from petiole.events import task_feed
-from petiole.worker.run import current_run, finite
+from petiole.values import finite
+from petiole.worker.run import current_run
 
 COUNTS: Final = ("current", "done", "completed")
 TEXTS: Final = ("description", "status", "message")

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from petiole.values import words
 from petiole.worker.standing import Steps
 
 
@@ -51,16 +52,17 @@ class Loop:
         self,
         run: Speaker,
         *,
-        description: str | None,
+        description: object,
         total: object,
-        unit: str | None,
+        unit: object,
         scoped: bool,
         completed: float = 0,
         counted: float = 0,
     ) -> None:
         self.steps = Steps()
         self.steps.completed = completed
-        self.description, self.unit = description, unit
+        self.description = None if description is None else words(description) or None
+        self.unit = None if unit is None else words(unit) or None
         self.total: object = total
         self.scoped = scoped
         self.ended = False

@@ -11,13 +11,14 @@ import functools
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Final, ParamSpec, TypeVar
 
-from petiole.encoding import JSON, to_json
 from petiole.events import Document
+from petiole.values import finite, plain, words
 from petiole.worker.loops import Loop, length_of
 from petiole.worker.nobody import nobody
-from petiole.worker.run import Run, current_run, current_steps, finite
+from petiole.worker.run import Run, current_run, current_steps
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -70,16 +71,19 @@ class Progress:
         if (run := _speaker()) is not None:
             run.log(message, level)
 
-    def emit(self, name: str, data: JSON = None) -> None:
+    def emit(self, name: str, data: object = None) -> None:
         """Send an event of the application's own: delivered in order, once, as every fact.
 
+        `data` becomes JSON that every reader holds alike: `petiole.values.plain` has the rules. An event that is too large is
+        set aside, and that is said.
+
         Raises:
-            InvalidEvent: outside a task, where `data` can't be JSON. Inside one the event is set aside and that is said.
+            InvalidEvent: outside a task, where `data` is too large.
         """
         if (run := _live()) is not None:
-            run.say("custom", data={"name": name, "data": data})
+            run.emit(name, data)
         else:
-            to_json(data)
+            plain(data)
 
     def artifact(
         self,
@@ -90,11 +94,11 @@ class Progress:
         rows: int | None = None,
         sha256: str | None = None,
         media_type: str | None = None,
-        expires_at: int | None = None,
+        expires_at: int | datetime | None = None,
     ) -> None:
         """Say that something can be had now: a file, a report.
 
-        `size` in bytes, `expires_at` in milliseconds since 1970. Say it after the thing is there, not before.
+        `size` in bytes, `expires_at` in milliseconds since 1970, or a datetime. Say it after the thing is there, not before.
         """
         if (run := _live()) is not None:
             artifact: Document = {
@@ -106,7 +110,7 @@ class Progress:
                 "media_type": media_type,
                 "expires_at": expires_at,
             }
-            run.artifact({key: value for key, value in artifact.items() if value is not None})
+            run.artifact(artifact)
 
     def confirm(self, *, timeout: float = 10.0) -> bool:
         """Ask the journal whether this run may still publish what it has made; call it right before it does.
@@ -248,5 +252,5 @@ def _drawn(iterable: Iterable[T], total: object, description: str | None) -> Ite
 
         # Without a length of its own, because rich would ask for it, whatever that raises.
         items = (item for item in iterable)
-        return draw(items, str(description or "Working"), total=finite(total), console=Console(stderr=True))
+        return draw(items, words(description or "Working"), total=finite(total), console=Console(stderr=True))
     return iterable

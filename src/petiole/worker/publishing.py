@@ -13,7 +13,7 @@ from typing import Any, Final
 from celery import Celery
 from celery._state import get_current_task
 
-from petiole.dispatch.message import NOBODY, Header
+from petiole.dispatch.message import NOBODY, Header, title_of
 from petiole.dispatch.publisher import keeps_header
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Fenced, InvalidName
@@ -94,7 +94,9 @@ class Publishing:
             feed = task_feed(str(task_id))
         except InvalidName:
             return None, False
-        return None if owner is None else Header(feed, mint_epoch(), owner, name, mint_publication()), True
+        return None if owner is None else Header(
+            feed, mint_epoch(), owner, title_of(None, name), mint_publication()
+        ), True
 
     def _follower(self, name: str) -> str | None:
         """Return whose a task is that is published, if it says that it is to be followed, or if all are adopted."""

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from decimal import Decimal
-from numbers import Integral, Real
+from datetime import datetime
 from typing import Final
 
 from petiole.dispatch.message import Header
-from petiole.encoding import JSON, to_json
+from petiole.encoding import JSON
 from petiole.errors import Cancelled, Fenced, InvalidEvent, Unavailable
 from petiole.events import MAX_NUMBER, Document, Draft
 from petiole.journal.contract import Journal
 from petiole.settings import Settings
 from petiole.state import RUNNING, SUCCEEDED
 from petiole.timing import Estimator
+from petiole.values import finite, is_endless, milliseconds, plain, shown, text_of, words
 from petiole.worker.loops import Loop
 from petiole.worker.nobody import nobody
 from petiole.worker.outbox import Outbox
@@ -28,9 +27,8 @@ from petiole.worker.standing import Standing, Steps
 
 LOG_LIMIT: Final = 4000
 LOG_BYTES: Final = 5000
-WORDS_LIMIT: Final = 200
-WORDS_BYTES: Final = 600
-CUT_MARK: Final = " … [cut]"
+NAME_LIMIT: Final = 255
+NAME_BYTES: Final = 1020
 CONFIRM_PAUSE: Final = 0.1
 
 current_run: ContextVar[Run | None] = ContextVar("petiole_current_run", default=None)
@@ -94,7 +92,7 @@ class Run:
         self._until = 1.0
         self._used_up = False
         self._set_aside: set[str] = set()
-        self._artifacts: list[Document] = list(standing.document.get("artifacts", []))
+        self._artifacts: dict[str, Document] = {of["name"]: of for of in standing.document.get("artifacts", [])}
         self._lock = threading.RLock()
         self._before: tuple[Run | None, Steps] = None, nobody.steps
         self._estimator = Estimator(now=clock())
@@ -160,7 +158,7 @@ class Run:
                 number = self._number("completed", completed, None)
                 self.steps.completed += 0 if number is None else number - self.completed
             if description is not None:
-                self._description = _words(description)
+                self._description = words(description)
         self.outbox.touch()
 
     def stage(self, name: str, total: float | None, unit: str | None, until: float) -> None:
@@ -168,7 +166,7 @@ class Run:
         with self._lock:
             if self._loop is not None:
                 self._loop.end()
-            self._begin_stage(_words(name), self._total_of(total), unit, until)
+            self._begin_stage(words(name), self._total_of(total), unit, until)
             self._named, self._has_own_total = True, self._total is not None
         self.say("stage", data={"name": self._stage})
 
@@ -179,7 +177,7 @@ class Run:
         self._from = self._until if self._stage is not None else 0.0
         self._until = min(max(self._number("until", until, 1.0) or 0.0, self._from), 1.0)
         self._total = total
-        self._stage, self._unit, self._description = name, None if unit is None else _words(unit), None
+        self._stage, self._unit, self._description = name, None if unit is None else words(unit), None
         self.steps.completed = 0
         self._estimator = Estimator(now=self._clock())
 
@@ -197,9 +195,9 @@ class Run:
             if self._named and loop.description is None:
                 self._leave_loop()
                 self._count_up_to(loop, total)
-                self._unit = _words(loop.unit) if loop.unit else self._unit
+                self._unit = loop.unit or self._unit
             else:
-                name = _words(loop.description or "Working")
+                name = loop.description or "Working"
                 is_new = self._named or name != self._stage
                 self._begin_stage(name, total, loop.unit, 1.0)
                 self._named = self._has_own_total = False
@@ -217,7 +215,7 @@ class Run:
         """Set what a loop has done, and what it has in all; of one that doesn't speak nobody hears."""
         with self._lock:
             loop.steps.completed = self._number("completed", completed, loop.steps.completed) or 0
-            if total != loop.total:
+            if finite(total) != loop.total:
                 known = loop.total = self._total_of(total)
                 if self._loop is loop:
                     self._count_up_to(loop, known)
@@ -267,8 +265,7 @@ class Run:
             draft = replace(Draft(kind, patch or {}, progress, data), successor=successor).settled()
         except InvalidEvent as error:
             taken = False
-            message = _cut(f"An event was set aside. {error}", LOG_LIMIT, LOG_BYTES)
-            draft, otherwise = Draft("log", {}, progress, {"level": "warning", "message": message}), None
+            draft, otherwise = Draft("log", {}, progress, _set_aside(error)), None
         self.outbox.put(draft, otherwise=otherwise)
         if self.completed != progress["completed"]:
             self.outbox.touch()  # another thread has counted on meanwhile
@@ -298,19 +295,43 @@ class Run:
         if not self.say("state", patch=patch, otherwise=otherwise):
             # The state itself is never set aside: without it the task would run for ever.
             bare: Document = {name: patch[name] for name in ("state", "finished_at", "retry_at") if name in patch}
-            self.say("state", patch={**bare, "reason": _words(patch.get("reason") or "") or None}, otherwise=otherwise)
+            self.say("state", patch={**bare, "reason": words(patch.get("reason") or "") or None}, otherwise=otherwise)
         self.outbox.close()
 
     def log(self, message: str, level: str) -> None:
         """Queue a log line, cut with a visible mark past 4,000 characters, or 5,000 bytes of JSON."""
-        self.say("log", data={"level": _words(level), "message": _cut(message, LOG_LIMIT, LOG_BYTES)})
+        self.say("log", data={"level": words(level), "message": words(message, characters=LOG_LIMIT, size=LOG_BYTES)})
 
-    def artifact(self, artifact: Document) -> None:
-        """Add something that the task has made, and that can be had now."""
+    def emit(self, name: str, data: object) -> None:
+        """Queue an event of the application's own; what JSON can't carry becomes the nearest truth, or a mark."""
+        try:
+            carried = plain(data)
+        except InvalidEvent as error:
+            self.say("log", data=_set_aside(error))
+            return
+        self.say("custom", data={"name": words(name), "data": carried})
+
+    def artifact(self, given: Document) -> None:
+        """Add something that the task has made, and that can be had now; a field that is no number is set aside, and said."""
+        name = text_of(given["name"])
+        artifact: Document = {"name": words(name, characters=NAME_LIMIT, size=NAME_BYTES)}
+        for field in ("url", "sha256", "media_type"):
+            if given.get(field) is not None:
+                artifact[field] = text_of(given[field])  # whole: an address that is cut leads nowhere
+        for field in ("size", "rows", "expires_at"):
+            number = self._whole(field, given.get(field))
+            if number is not None:
+                artifact[field] = number
         with self._lock:
-            artifacts = [*(a for a in self._artifacts if a["name"] != artifact["name"]), artifact]
-            if self.say("artifact", patch={"artifacts": artifacts}, data=artifact):
+            artifacts = {**{other: of for other, of in self._artifacts.items() if other != name}, name: artifact}
+            if self.say("artifact", patch={"artifacts": list(artifacts.values())}, data=artifact):
                 self._artifacts = artifacts
+
+    def _whole(self, name: str, value: object) -> float | None:
+        if value is None:
+            return None
+        number = self._number(name, milliseconds(value) if isinstance(value, datetime) else value, None)
+        return int(number) if number is not None and number == int(number) else number
 
     def progress(self) -> Document:
         """Return the progress as of now."""
@@ -341,13 +362,15 @@ class Run:
         return number
 
     def _total_of(self, value: object, *, otherwise: float | None = None) -> float | None:
-        # Without an end is how tqdm's users say that they don't know.
-        return None if value is None or value == math.inf else self._number("total", value, otherwise)
+        return None if value is None or is_endless(value) else self._number("total", value, otherwise)
 
     def _say_set_aside(self, name: str, value: object) -> None:
         if name not in self._set_aside:
             self._set_aside.add(name)
-            self.log(f"A value for {name} was set aside: {value!r:.100} isn't a finite number of 0 or more.", "warning")
+            sentence = (
+                f"A value for {name} was set aside: {shown(value)} isn't a finite number from 0 to {MAX_NUMBER:,}."
+            )
+            self.log(sentence, "warning")
 
     @property
     def cancelled(self) -> bool:
@@ -400,29 +423,7 @@ class Run:
             asked = True
 
 
-def finite(value: object) -> float | None:
-    """Return a number of any kind (NumPy's, `Decimal`) as a plain one that JSON and JavaScript hold; else `None`."""
-    try:
-        match value:
-            case bool() | Integral():
-                number: float = int(value)
-            case Real() | Decimal():
-                number = float(value)
-            case _:
-                return None
-    except (OverflowError, ValueError):
-        return None
-    return number if abs(number) <= MAX_NUMBER else None
-
-
-def _words(text: object) -> str:
-    return _cut(text, WORDS_LIMIT, WORDS_BYTES)
-
-
-def _cut(text: object, characters: int, size: int) -> str:
-    """Return text that fits into an event: what UTF-8 can't carry is replaced, and what is too long is cut with a mark."""
-    whole = str(text).encode("utf-8", "replace").decode()
-    kept = whole[:characters]
-    while (used := len(to_json(kept).encode())) > size:
-        kept = kept[: len(kept) * size // used]
-    return kept if kept == whole else kept + CUT_MARK
+def _set_aside(error: InvalidEvent) -> Document:
+    """Return the log line that takes the place of an event."""
+    message = words(f"An event was set aside. {error}", characters=LOG_LIMIT, size=LOG_BYTES)
+    return {"level": "warning", "message": message}
