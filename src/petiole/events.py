@@ -64,6 +64,12 @@ def task_feed(task_id: str) -> str:
     return check_feed(f"task:{task_id}")
 
 
+def feed_of(task_id: object) -> str | None:
+    """Return the name of a task's feed; `None` where the id, which Celery's users may choose, can be part of no feed's name."""
+    name = f"task:{task_id}"
+    return name if _FEED.match(name) else None
+
+
 def inbox_feed(owner: str) -> str:
     """Return the name of a person's inbox: a hash, because an owner may be written in any characters."""
     return f"user:{hashlib.sha256(owner.encode()).hexdigest()[:32]}"

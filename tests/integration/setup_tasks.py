@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,21 @@ def say_anything_by_state(self: Task) -> str:
     for meta in metas:
         self.update_state(state="PROGRESS", meta=meta)
     self.update_state(state="PARSING", meta={"progress": 0.75, "message": "Parsing"})
+    return "done"
+
+
+@shared_task(name=f"{NAMES}.say_by_state_in_a_thread", bind=True)
+def say_by_state_in_a_thread(self: Task) -> str:
+    task_id = self.request.id
+
+    def work() -> None:
+        self.update_state(task_id=task_id, state="PROGRESS", meta={"current": 3, "total": 10})
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    # An id of another task's, of characters that no page's address has.
+    self.update_state(task_id="import:7/2", state="PROGRESS", meta={"current": 4, "total": 10})
     return "done"
 
 

@@ -88,7 +88,7 @@ def test_a_task_that_is_replaced_goes_on_under_its_own_address(system: System) -
     document = view.wait(timeout=20)
     assert (document["state"], document["result"], document["run"]) == ("succeeded", 42, 2)
     reasons = [patch["reason"] for patch in patches if patch.get("reason")]
-    assert reasons == ["The task goes on as tests.integration.worker_app.unfollowed."]
+    assert reasons == ["The task goes on as Unfollowed."]
     assert view.receipt.complete
 
 
@@ -175,6 +175,14 @@ def test_a_state_that_can_not_be_understood_is_passed_over(system: System) -> No
     assert (document["progress"]["completed"], document["progress"]["total"]) == (75, 100)
     assert document["progress"]["description"] == "Parsing"
     assert logged(events) == []
+
+
+def test_a_state_that_is_updated_from_a_thread_moves_the_page_of_the_task_that_it_names(system: System) -> None:
+    view = system.client("ann").start("/start/say_by_state_in_a_thread", {})
+    document = view.wait(timeout=15)
+    assert (document["state"], document["result"]) == ("succeeded", "done")
+    assert (document["progress"]["completed"], document["progress"]["total"]) == (3, 10)
+    assert document["title"] == "Say by state in a thread"
 
 
 def test_a_task_that_sets_its_own_failure_and_ignores_itself_has_failed(system: System) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from decimal import Decimal
 
 import pytest
+from celery import Celery
 
-from petiole.worker.adoption import Said, understand
+from petiole.errors import Cancelled, PetioleError, RunEnded
+from petiole.events import feed_of
+from petiole.journal.memory import MemoryJournal
+from petiole.worker.adoption import Said, adopt_update_state, understand
+from tests.unit.runs import FEED, SOON, Faults, running
 
 
 @pytest.mark.parametrize(
@@ -45,3 +51,60 @@ def test_what_is_known_is_read(meta, said):
 )  # fmt: skip
 def test_what_is_not_known_is_passed_over(meta):
     assert understand(meta) == Said()
+
+
+class TestWhoSpeaks:
+    @pytest.fixture
+    def run(self, make_settings):
+        with running(Faults(MemoryJournal(make_settings())), make_settings()) as current:
+            yield current
+
+    @pytest.fixture
+    def task(self, run):
+        celery_app = Celery("adopting", broker="memory://", backend="cache+memory://")
+
+        def nothing():
+            pass
+
+        adopted = celery_app.task(nothing, name="a.task")
+        adopt_update_state(adopted, lambda feed: run if feed == FEED else None)
+        return adopted
+
+    def in_a_thread(self, call):
+        raised = []
+
+        def work():
+            try:
+                call()
+            except (PetioleError, RunEnded) as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(SOON)
+        return raised
+
+    def test_a_thread_that_names_the_task_moves_its_page(self, run, task):
+        meta = {"current": 3, "total": 10}
+        assert self.in_a_thread(lambda: task.update_state(task_id="a", state="PROGRESS", meta=meta)) == []
+        assert (run.progress()["completed"], run.progress()["total"]) == (3, 10)
+        assert task.backend.get_task_meta("a")["result"] == meta
+
+    def test_a_thread_of_a_cancelled_task_is_not_ended_and_the_task_is(self, run, task):
+        run.outbox.signals.cancel = True
+        assert self.in_a_thread(lambda: task.update_state(task_id="a", state="PROGRESS", meta={"current": 3})) == []
+        with pytest.raises(Cancelled):
+            task.update_state(task_id="a", state="PROGRESS", meta={"current": 4})
+
+    @pytest.mark.parametrize("task_id", ["import:7", "a/b", "x" * 200, "ä"])
+    def test_an_id_of_any_characters_raises_nothing(self, run, task, task_id):
+        for call in (lambda: None, lambda: task.update_state(task_id=task_id, state="PROGRESS", meta={"current": 3})):
+            call()
+            assert self.in_a_thread(call) == []
+        assert run.progress()["completed"] == 0
+
+    @pytest.mark.parametrize(
+        ("task_id", "feed"), [("a.b-c_1~2@3", "task:a.b-c_1~2@3"), ("a:b", None), ("", None), (5, "task:5")]
+    )
+    def test_an_id_is_part_of_an_address_or_is_not(self, task_id, feed):
+        assert feed_of(task_id) == feed

@@ -8,15 +8,17 @@ Celery gives a state's `meta` no form. These are read: `current`, `done` or `com
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from celery import Task
 
-from petiole.events import task_feed
 from petiole.values import finite
-from petiole.worker.run import current_run
+from petiole.worker.run import Run, current_run
+
+# Given a feed, the run of it that is under way in this process, if one is.
+FindRun: TypeAlias = Callable[[str], Run | None]
 
 COUNTS: Final = ("current", "done", "completed")
 TEXTS: Final = ("description", "status", "message")
@@ -55,20 +57,24 @@ def understand(meta: object) -> Said:
     return Said(completed, total if completed is not None else None, description)
 
 
-def adopt_update_state(task: Task) -> None:
-    """Have a task's `update_state` move the progress of the run that it is called in, and then do what it always did.
+def adopt_update_state(task: Task, find: FindRun) -> None:
+    """Have a task's `update_state` move the progress of the run of the task that it names, and then do what it always did.
 
-    Inside a tracked run it may raise `Cancelled` or `Fenced`, as a progress call does.
+    In the run that it is about it may raise `Cancelled` or `Fenced`, as a progress call does. From elsewhere (a thread that the
+    task has started names it by `task_id`) it raises nothing of its own.
     """
     update_state = task.update_state
 
     @functools.wraps(update_state)
     def say_too(*args: Any, **kwargs: Any) -> Any:
         given = {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs}
-        run = current_run.get()
-        task_id = given.get("task_id") or task.request.id
-        if run is not None and task_id is not None and task_feed(str(task_id)) == run.feed:
-            run.stop_if_ended()
+        # An id may be of any characters; what isn't a feed's name is the name of no run.
+        feed = f"task:{given.get('task_id') or task.request.id}"
+        current = current_run.get()
+        run = current if current is not None and current.feed == feed else find(feed)
+        if run is not None:
+            if run is current:
+                run.stop_if_ended()
             run.celery_state = given.get("state")
             said = understand(given.get("meta"))
             if said != Said():

@@ -70,7 +70,7 @@ class Lifecycle:
             tracking.celery_app,
             self._enter,
             hand_over=self._publishing.hand_over_to,
-            adopts=tracking.settings.adopt_update_state,
+            adopts=self._run_of if tracking.settings.adopt_update_state else None,
         )
         self._verdicts = Verdicts(tracking.celery_app, conclude=self._conclude, runs_here=self._runs_here)
 
@@ -300,9 +300,12 @@ class Lifecycle:
         with self._lock:
             return [run.feed for run in self._runs]
 
-    def _runs_here(self, feed: str) -> bool:
+    def _run_of(self, feed: str) -> Run | None:
         with self._lock:
-            return any(run.feed == feed for run in self._runs)
+            return next((run for run in self._runs if run.feed == feed), None)
+
+    def _runs_here(self, feed: str) -> bool:
+        return self._run_of(feed) is not None
 
 
 def _beginning(begin: Callable[[Any], None]) -> type[bootsteps.StartStopStep]:

@@ -16,15 +16,17 @@ from celery._state import get_current_task
 from petiole.dispatch.message import NOBODY, Header, title_of
 from petiole.dispatch.publisher import keeps_header
 from petiole.dispatch.tracking import Tracking
-from petiole.errors import Fenced, InvalidName
-from petiole.events import Document, mint_epoch, mint_publication, task_feed
+from petiole.errors import Fenced
+from petiole.events import Document, feed_of, mint_epoch, mint_publication
 from petiole.outcome import going_on, retrying
+from petiole.values import readable
 from petiole.worker.run import Run, current_run
 from petiole.worker.verdicts import cancelled
 
 log = logging.getLogger(__name__)
 
 CELERYS_OWN: Final = "celery."
+UNFIT: Final = "Its id can't be part of an address. Use 1 to 128 letters, digits and . _ ~ @ -"
 NOT_HANDED_OVER: Final = "The task couldn't be published again."
 
 
@@ -90,13 +92,13 @@ class Publishing:
         if headers.get("retries"):
             return None, False
         owner = self._follower(name)
-        try:
-            feed = task_feed(str(task_id))
-        except InvalidName:
+        if owner is None:
             return None, False
-        return None if owner is None else Header(
-            feed, mint_epoch(), owner, title_of(None, name), mint_publication()
-        ), True
+        feed = feed_of(task_id)
+        if feed is None:
+            log.warning("task_not_followed", extra={"task": name, "id": str(task_id), "error": UNFIT})
+            return None, False
+        return Header(feed, mint_epoch(), owner, title_of(None, name), mint_publication()), True
 
     def _follower(self, name: str) -> str | None:
         """Return whose a task is that is published, if it says that it is to be followed, or if all are adopted."""
@@ -127,7 +129,7 @@ class Publishing:
         if int(headers.get("retries") or 0) > run.retries:
             patch = retrying(run.retry_cause, eta=headers.get("eta"))
         else:
-            patch = going_on(name)
+            patch = going_on(readable(name))
         self._leave(run, patch, header.publication)
 
     def hand_over_to(self, run: Run, name: str) -> None:

@@ -11,7 +11,7 @@ from celery import Celery, Task, signals
 from petiole import state as states
 from petiole.dispatch.message import Header, now_ms
 from petiole.errors import PetioleError
-from petiole.events import Draft, feed_id, task_feed
+from petiole.events import Draft, feed_id, feed_of
 from petiole.journal import Journal
 from petiole.outcome import failed
 
@@ -44,30 +44,32 @@ class Verdicts:
 
     def _on_failure(self, sender: Task, task_id: str, exception: BaseException, **_: Any) -> None:
         """Speak for a pool child that died: then Celery raises the failure in the worker's main process."""
-        feed = task_feed(task_id)
-        if sender.app is self._celery_app and not self._runs_here(feed):
+        feed = feed_of(task_id)
+        if feed is not None and sender.app is self._celery_app and not self._runs_here(feed):
             # A task that isn't tracked has no feed, so nothing is written about it.
             self._conclude(feed, Draft("state", failed(exception, task_id=task_id, now=now_ms())))
 
     def _on_revoked(self, sender: Task, request: Any, expired: bool, **_: Any) -> None:
-        if sender.app is not self._celery_app:
+        feed = feed_of(request.id)
+        if feed is None or sender.app is not self._celery_app:
             return
         draft = cancelled()
         if expired:
             reason = "The task waited longer than it may."
             draft = Draft("state", {"state": states.FAILED, "finished_at": now_ms(), "reason": reason})
-        self._conclude(task_feed(request.id), draft)
+        self._conclude(feed, draft)
 
     def _on_shut_down_task(self, sender: Task, request: Any, reason: Any = None, **_: Any) -> None:
         """Speak for a task that a cold shutdown ends: Celery calls that a retry, and publishes none.
 
         Only of those that were acknowledged early; the broker returns the others. A retry of the task's own has a reason.
         """
-        if sender.app is not self._celery_app or reason is not None:
+        feed = feed_of(request.id)
+        if feed is None or sender.app is not self._celery_app or reason is not None:
             return
         if getattr(sender, "rerun_on_loss", False):
             return  # its lease ends, and then it is sent again
-        self._conclude(task_feed(request.id), shut_down())
+        self._conclude(feed, shut_down())
 
     def _on_unknown(self, sender: Any, name: str, id: str, message: Any, **_: Any) -> None:
         header = Header.from_message(getattr(message, "headers", None), id)

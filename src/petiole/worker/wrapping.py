@@ -16,7 +16,7 @@ from celery.app.trace import build_tracer, task_has_custom
 from celery.exceptions import Ignore
 
 from petiole.dispatch.message import Header
-from petiole.worker.adoption import adopt_update_state
+from petiole.worker.adoption import FindRun, adopt_update_state
 from petiole.worker.publishing import NOT_HANDED_OVER
 from petiole.worker.run import Run, current_run
 
@@ -34,9 +34,9 @@ class Entering(Protocol):
 
 
 class Wrapping:
-    """Wraps the tasks of one Celery application, those that come later too."""
+    """Wraps the tasks of one Celery application, those that come later too. `adopts`: by it `update_state` finds the run."""
 
-    def __init__(self, celery_app: Celery, enter: Entering, *, hand_over: HandOver, adopts: bool) -> None:
+    def __init__(self, celery_app: Celery, enter: Entering, *, hand_over: HandOver, adopts: FindRun | None) -> None:
         self._celery_app = celery_app
         self._enter = enter
         self._hand_over = hand_over
@@ -58,8 +58,8 @@ class Wrapping:
             self._wrap_class(type(task))
         task.retry = _remembering_cause(task.retry)
         task.on_replace = _replacing(task, task.on_replace, self._hand_over)
-        if self._adopts:
-            adopt_update_state(task)
+        if self._adopts is not None:
+            adopt_update_state(task, self._adopts)
         if task.__trace__ is None:
             return False
         # Celery has made what calls it, with the call that it had.
