@@ -1,6 +1,6 @@
 /** What a person reads about a task: a document and an instant in, words out. Pure; every clock is a parameter. */
 
-import { type Artifact, type Document, type Progress, type TaskState } from "./events.js";
+import { type Artifact, type Document, type JSONValue, type Progress, type TaskState } from "./events.js";
 import {
   formatDay,
   formatDuration,
@@ -54,6 +54,11 @@ export interface Words {
 
 /** Most that a bar and a percentage say before the task has succeeded. */
 const NEARLY = 0.99;
+/** Most characters of a result. */
+const LONGEST = 200;
+/** Where a result has its sentence, and how many members are said by name. */
+const SAID = ["message", "status", "description", "detail"] as const;
+const MOST_MEMBERS = 6;
 /** Seconds that an estimate may be overdue before nothing is said any more. */
 const OVERDUE = 10;
 
@@ -107,6 +112,25 @@ export function describeArtifact(artifact: Artifact, now: number, locale = "en")
     expiresAt === undefined ? null : `kept until ${formatDay(expiresAt, locale)}`,
   ];
   return parts.filter((part) => part !== null).join(" · ");
+}
+
+/** Return what a task has returned as a person reads it, or null if that was nothing. Numbers are as they are: one may be a year. */
+export function describeResult(result: JSONValue | undefined): string | null {
+  if (result === undefined || result === null || result === "") return null;
+  if (typeof result === "string") return cut(result);
+  if (typeof result !== "object") return `Result: ${String(result)}`;
+  if (Array.isArray(result)) return result.length === 0 ? null : cut(`Result: ${JSON.stringify(result)}`);
+  const said = SAID.map((name) => result[name]).find((value) => typeof value === "string" && value !== "");
+  // What Celery's users return beside a sentence: `{"status": "Task completed!", "result": 42}`.
+  if (said !== undefined) return [cut(String(said)), describeResult(result["result"])].filter(Boolean).join(" · ");
+  const members = Object.entries(result);
+  const isFlat = members.length <= MOST_MEMBERS && members.every(([, value]) => typeof value !== "object");
+  const text = isFlat ? members.map(([name, value]) => `${name}: ${String(value)}`).join(" · ") : JSON.stringify(result);
+  return members.length === 0 ? null : cut(text);
+}
+
+function cut(text: string): string {
+  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
 }
 
 export function isExpired({ expires_at: expiresAt }: Artifact, now: number): boolean {
@@ -170,7 +194,7 @@ class Task {
       case "failed":
         return error?.message === undefined || error.message === reason ? null : (reason ?? null);
       case "succeeded":
-        return artifacts?.length ? this.#took() : null;
+        return artifacts?.length ? this.#took() : describeResult(this.#document.result);
       default:
         return null;
     }
@@ -264,7 +288,7 @@ class Task {
     if (typeof total !== "number") {
       const count = completed ? ` ${this.#amount(completed)} so far` : "";
       if (unit) return `Counting ${unit}…${count}`;
-      return typeof completed === "number" ? `Counting…${count}` : "Running…";
+      return count ? `Counting…${count}` : "Running…";
     }
     if (this.#exceeded()) return `${this.#amount(completed ?? 0)}${things} (expected ${this.#amount(total)})`;
     return `${this.#amount(completed ?? 0)} of ${this.#amount(total)}${things}`;
@@ -280,7 +304,8 @@ class Task {
     const { completed, unit } = this.#progress;
     const file = artifact ? describeArtifact(artifact, this.#moment.now, this.#locale) : "";
     if (file && artifact && (artifact.rows !== undefined || isExpired(artifact, this.#moment.now))) return file;
-    const done = completed ? this.#amount(completed) + (unit && unit !== "bytes" ? ` ${unit}` : "") : "";
+    // A number of nothing says nothing: the page would end with a lone "10".
+    const done = completed && unit ? this.#amount(completed) + (unit === "bytes" ? "" : ` ${unit}`) : "";
     return [done, file].filter(Boolean).join(" · ") || this.#took() || "Finished";
   }
 

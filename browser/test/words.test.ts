@@ -1,10 +1,10 @@
 import { describe as suite, expect, test } from "vitest";
 import { Announcer } from "../src/announce.js";
 import { ServerClock } from "../src/clock.js";
-import type { Document } from "../src/events.js";
+import type { Document, JSONValue } from "../src/events.js";
 import { formatDuration, formatRate, formatSize, formatTimeLeft } from "../src/format.js";
 import { backoff, DEFAULT_TIMING, retryAfter } from "../src/timing.js";
-import { describe, describeArtifact, describeLink, describeReceipt, type Moment } from "../src/words.js";
+import { describe, describeArtifact, describeLink, describeReceipt, describeResult, type Moment } from "../src/words.js";
 
 const NOW = 1_764_000_000_000;
 const plain = (text: string | null): string | null => text && text.replaceAll("\u00a0", " ");
@@ -164,6 +164,36 @@ suite("the table of states", () => {
       { sentence: "12 rows", percent: "100 %", bar: "full" },
     ],
     ["succeeded without anything", { state: "succeeded" }, {}, { sentence: "Finished" }],
+    [
+      "succeeded, of nobody knows what",
+      { state: "succeeded", started_at: NOW - 13_000, finished_at: NOW, progress: { completed: 10, total: 10 }, result: 42 },
+      {},
+      { sentence: "Finished in 13 s", detail: "Result: 42" },
+    ],
+    [
+      "succeeded with a result and no file",
+      { state: "succeeded", progress: { completed: 12, total: 12, unit: "rows" }, result: "All is well." },
+      {},
+      { sentence: "12 rows", detail: "All is well." },
+    ],
+    [
+      "a file says more than a result",
+      { state: "succeeded", progress: { completed: 5 }, artifacts: [{ url: "/a", rows: 5 }], result: { rows: 5 } },
+      {},
+      { sentence: "5 rows", detail: null },
+    ],
+    [
+      "running, nothing counted and nothing to count",
+      { state: "running", progress: { completed: 0, total: null, description: "Waiting for the other side" } },
+      {},
+      { sentence: "Running…", detail: "Waiting for the other side" },
+    ],
+    [
+      "running, counted without an end",
+      { state: "running", progress: { completed: 60, total: null } },
+      {},
+      { sentence: "Counting… 60 so far", percent: null },
+    ],
   ])("%s", (_name, document, moment, expected) => {
     expect(say(document, moment)).toMatchObject(expected);
   });
@@ -190,6 +220,28 @@ suite("the table of states", () => {
   test("an expired file says when it was removed", () => {
     const artifact = { url: "/a", rows: 3, expires_at: Date.UTC(2025, 10, 23, 12) };
     expect(plain(describeArtifact(artifact, NOW))).toBe("File removed on 23 Nov");
+  });
+});
+
+suite("results", () => {
+  test.each<[JSONValue | undefined, string | null]>([
+    [undefined, null],
+    [null, null],
+    ["", null],
+    [[], null],
+    [{}, null],
+    [2013, "Result: 2013"],
+    [0.25, "Result: 0.25"],
+    [true, "Result: true"],
+    ["9007199254740993", "9007199254740993"],
+    ["x".repeat(300), `${"x".repeat(200)}…`],
+    [{ current: 100, total: 100, status: "Task completed!", result: 42 }, "Task completed! · Result: 42"],
+    [{ message: "3 rows were skipped" }, "3 rows were skipped"],
+    [{ rows: 500, id: "9007199254740993" }, "rows: 500 · id: 9007199254740993"],
+    [{ rows: [1, 2] }, '{"rows":[1,2]}'],
+    [[1, 2, 3], "Result: [1,2,3]"],
+  ])("%j", (result, words) => {
+    expect(describeResult(result)).toBe(words);
   });
 });
 
