@@ -196,13 +196,14 @@ class _Live(tqdm):
         self._loop = loop
         if loop is not None:
             loop.total = self.total
-            self._run.restart_loop(loop)
+            self._run.counts.reset_loop(loop)
+            loop.claim()
 
     def display(self, *_: Any, **__: Any) -> bool:
         """Tell the page what tqdm would draw: every `refresh`, and what changes the words, comes here."""
         loop = self._loop
         if loop is not None:
-            self._run.move_loop(loop, self.n, self.total)
+            self._run.counts.move_loop(loop, self.n, self.total)
             loop.tell()
             words = self._words()
             if loop.speaks and words != self._told:

@@ -20,7 +20,7 @@ class Speaker(Protocol):
 
     def stop_if_ended(self) -> None: ...
 
-    def correct_total(self, loop: Loop) -> None: ...
+    def run_out(self, loop: Loop) -> None: ...
 
 
 class Loop:
@@ -96,7 +96,7 @@ class Loop:
     def run_out(self) -> None:
         """Say that there is no next item: then what was counted is the total, whatever a length has promised."""
         if self.speaks:
-            self._run.correct_total(self)
+            self._run.run_out(self)
 
     def end(self) -> None:
         """Let the next loop speak. Takes no lock: Python calls it where it likes."""

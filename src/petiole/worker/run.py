@@ -18,8 +18,8 @@ from petiole.events import MAX_NUMBER, Document, Draft
 from petiole.journal.contract import Journal
 from petiole.settings import Settings
 from petiole.state import RUNNING, SUCCEEDED
-from petiole.timing import Estimator
-from petiole.values import finite, is_endless, milliseconds, plain, shown, text_of, words
+from petiole.values import finite, milliseconds, plain, shown, text_of, words
+from petiole.worker.counts import Begun, Counts
 from petiole.worker.loops import Loop
 from petiole.worker.nobody import nobody
 from petiole.worker.outbox import Outbox
@@ -37,7 +37,7 @@ current_steps: ContextVar[Steps] = ContextVar("petiole_current_steps", default=n
 
 
 class Run:
-    """Counts, stages and facts of one run. Thread-safe: threads that the task starts may share it.
+    """What one run says: its counts and its facts. Thread-safe: threads that the task starts may share it.
 
     `clock` gives seconds of a monotonic clock.
     """
@@ -77,25 +77,13 @@ class Run:
         self.disowned = False
         self.outbox = Outbox(journal, standing, settings, newest=self.progress, on_end=on_end, clock=clock)
         self.steps = self.outbox.steps
+        self.counts = Counts(self.steps, count_in=self.outbox.count_in, set_aside=self._say_set_aside, clock=clock)
         self._journal = journal
         self._clock = clock
-        # The loop that speaks for this run, until another one does or a stage begins.
-        self._loop: Loop | None = None
-        # Whether `stage` has named the present stage, so that loops count for it; and whether its total is the author's own.
-        self._named = False
-        self._has_own_total = False
-        self._total: float | None = None
-        self._unit: str | None = None
-        self._stage: str | None = None
-        self._description: str | None = None
-        self._from = 0.0
-        self._until = 1.0
-        self._used_up = False
         self._set_aside: set[str] = set()
         self._artifacts: dict[str, Document] = {of["name"]: of for of in standing.document.get("artifacts", [])}
         self._lock = threading.RLock()
         self._before: tuple[Run | None, Steps] = None, nobody.steps
-        self._estimator = Estimator(now=clock())
 
     def enter(self) -> None:
         """Have the calls of `progress` speak for this run from now on, until `leave` in the same context."""
@@ -118,12 +106,6 @@ class Run:
         finally:
             current_steps.reset(steps)
             current_run.reset(run)
-
-    @property
-    def completed(self) -> float:
-        """What is done of the present stage: by calls of `advance` and `update`, and by its loops."""
-        loop = self._loop
-        return self.steps.completed + (0 if loop is None else loop.steps.completed - loop.counted)
 
     def advance(self, amount: float) -> None:
         """Count on by a number of any kind; what isn't one is set aside, and that is said."""
@@ -150,102 +132,26 @@ class Run:
         """Set what is given; with nothing given there is nothing to say."""
         if completed is None and total is None and description is None:
             return
-        with self._lock:
-            if total is not None:
-                self._total = self._total_of(total, otherwise=self._total)
-                self._has_own_total = True
-            if completed is not None:
-                number = self._number("completed", completed, None)
-                self.steps.completed += 0 if number is None else number - self.completed
-            if description is not None:
-                self._description = words(description)
+        self.counts.update(completed, total, description)
         self.outbox.touch()
 
     def stage(self, name: str, total: float | None, unit: str | None, until: float) -> None:
         """Begin a stage, from zero; `until` is the share of the whole task that is done when it ends."""
-        with self._lock:
-            if self._loop is not None:
-                self._loop.end()
-            self._begin_stage(words(name), self._total_of(total), unit, until)
-            self._named, self._has_own_total = True, self._total is not None
-        self.say("stage", data={"name": self._stage})
-
-    def _begin_stage(self, name: str, total: float | None, unit: str | None, until: float) -> None:
-        self._leave_loop()
-        # A stage that was to end with the whole task is followed by another: then nobody knows the whole any more.
-        self._used_up = self._stage is not None and self._until >= 1.0
-        self._from = self._until if self._stage is not None else 0.0
-        self._until = min(max(self._number("until", until, 1.0) or 0.0, self._from), 1.0)
-        self._total = total
-        self._stage, self._unit, self._description = name, None if unit is None else words(unit), None
-        self.steps.completed = 0
-        self._estimator = Estimator(now=self._clock())
+        self.say("stage", data={"name": self.counts.begin_stage(name, total, unit, until)})
 
     def begin_loop(self, loop: Loop, *, again: bool = False) -> bool:
-        """Have a loop speak for this run, and say whether it does; `again`: it has begun before, and has moved.
-
-        In a stage that `stage` has begun it counts for that, unless it has a description of its own; else it is a stage.
-        """
-        with self._lock:
-            other = None if self._loop is loop else self._loop
-            if other is not None and (not other.is_over if again else other.keeps_word(loop)):
-                return False
-            total = loop.total = self._total_of(loop.total)
-            is_new = False
-            if self._named and loop.description is None:
-                self._leave_loop()
-                self._count_up_to(loop, total)
-                self._unit = loop.unit or self._unit
-            else:
-                name = loop.description or "Working"
-                is_new = self._named or name != self._stage
-                self._begin_stage(name, total, loop.unit, 1.0)
-                self._named = self._has_own_total = False
-                loop.counted = 0
-            self._loop = loop
-            self.outbox.count_in(loop.steps)
-        if is_new:
-            self.say("stage", data={"name": self._stage})
-        else:
-            # A loop that is begun again and again is one stage of the page's log.
+        """Have a loop speak for this run, and say whether it does; `again`: it has begun before, and has moved."""
+        begun = self.counts.begin_loop(loop, again=again)
+        if begun is Begun.STAGE:
+            self.say("stage", data={"name": self.counts.stage})
+        elif begun is Begun.COUNTED:
             self.outbox.touch()
-        return True
+        return begun is not Begun.SILENT
 
-    def move_loop(self, loop: Loop, completed: object, total: object) -> None:
-        """Set what a loop has done, and what it has in all; of one that doesn't speak nobody hears."""
-        with self._lock:
-            loop.steps.completed = self._number("completed", completed, loop.steps.completed) or 0
-            if finite(total) != loop.total:
-                known = loop.total = self._total_of(total)
-                if self._loop is loop:
-                    self._count_up_to(loop, known)
-
-    def restart_loop(self, loop: Loop) -> None:
-        """Have a loop begin once more, from zero: as one more loop of its stage, or as a stage again."""
-        with self._lock:
-            self._leave_loop()
-            loop.steps.completed = loop.counted = 0
-        loop.speaks = self.begin_loop(loop, again=True)
-
-    def correct_total(self, loop: Loop) -> None:
-        """Take what a loop has counted for its total: it has come to its end."""
-        with self._lock:
-            if self._loop is loop and not self._has_own_total and self._total is not None:
-                self._total = min(self._total, self.completed)
+    def run_out(self, loop: Loop) -> None:
+        """Say that a loop has come to its end."""
+        self.counts.correct_total(loop)
         self.outbox.touch()
-
-    def _leave_loop(self) -> None:
-        """Keep what a loop has counted, and have it count no more."""
-        loop, self._loop = self._loop, None
-        if loop is not None:
-            self.steps.completed += loop.steps.completed - loop.counted
-            loop.counted, loop.speaks = loop.steps.completed, False
-            self.outbox.count_in(None)
-
-    def _count_up_to(self, loop: Loop, total: float | None) -> None:
-        """Have the present stage's total be what it has counted without a loop and what that has, unless it is the author's."""
-        if not self._has_own_total:
-            self._total = None if total is None else self.steps.completed - loop.counted + total
 
     def say(
         self,
@@ -267,7 +173,7 @@ class Run:
             taken = False
             draft, otherwise = Draft("log", {}, progress, _set_aside(error)), None
         self.outbox.put(draft, otherwise=otherwise)
-        if self.completed != progress["completed"]:
+        if self.counts.completed != progress["completed"]:
             self.outbox.touch()  # another thread has counted on meanwhile
         return taken
 
@@ -285,13 +191,13 @@ class Run:
         """Say nothing any more, in a forked process: numbers, locks and connections are the parent's."""
         self.disowned = self.quiet = True
         self._lock = threading.RLock()
+        self.counts.disown()
         self.outbox.disown()
 
     def finish(self, patch: Document, *, otherwise: Draft | None = None) -> None:
         """Queue the run's last fact and take no more. After a success the whole task is done."""
         if patch["state"] == SUCCEEDED:
-            with self._lock:
-                self._from, self._until, self._used_up = 1.0, 1.0, False
+            self.counts.finish()
         if not self.say("state", patch=patch, otherwise=otherwise):
             # The state itself is never set aside: without it the task would run for ever.
             bare: Document = {name: patch[name] for name in ("state", "finished_at", "retry_at") if name in patch}
@@ -330,39 +236,12 @@ class Run:
     def _whole(self, name: str, value: object) -> float | None:
         if value is None:
             return None
-        number = self._number(name, milliseconds(value) if isinstance(value, datetime) else value, None)
+        number = self.counts.number(name, milliseconds(value) if isinstance(value, datetime) else value, None)
         return int(number) if number is not None and number == int(number) else number
 
     def progress(self) -> Document:
         """Return the progress as of now."""
-        with self._lock:
-            completed, total = min(max(self.completed, 0), MAX_NUMBER), self._total
-            estimate = self._estimator.sample(completed, total=total, now=self._clock())
-            fraction = self._from or None
-            if total:
-                fraction = round(self._from + (self._until - self._from) * min(completed / total, 1.0), 4)
-            if self._used_up:
-                fraction = None
-            return {
-                "completed": completed,
-                "total": total,
-                "rate": None if estimate.rate is None else round(estimate.rate, 2),
-                "time_left": None if estimate.time_left is None else round(estimate.time_left, 1),
-                "fraction": fraction,
-                "stage": self._stage,
-                "description": self._description,
-                "unit": self._unit,
-            }
-
-    def _number(self, name: str, value: object, otherwise: float | None) -> float | None:
-        number = finite(value)
-        if number is None or number < 0:
-            self._say_set_aside(name, value)
-            return otherwise
-        return number
-
-    def _total_of(self, value: object, *, otherwise: float | None = None) -> float | None:
-        return None if value is None or is_endless(value) else self._number("total", value, otherwise)
+        return self.counts.progress()
 
     def _say_set_aside(self, name: str, value: object) -> None:
         if name not in self._set_aside:

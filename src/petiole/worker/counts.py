@@ -1,0 +1,195 @@
+"""What a run has done: its present stage, how much of it, and which of its loops counts for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import Enum
+
+from petiole.events import MAX_NUMBER, Document
+from petiole.timing import Estimator
+from petiole.values import finite, is_endless, words
+from petiole.worker.loops import Loop
+from petiole.worker.standing import Steps
+
+
+class Begun(Enum):
+    """What a loop is that has begun: nothing that counts, a part of the present stage or the same again, or a new stage."""
+
+    SILENT = 0
+    COUNTED = 1
+    STAGE = 2
+
+
+class Counts:
+    """The progress of one run. Thread-safe; `steps` are written without a lock.
+
+    `count_in` has the outbox look at a loop's own steps. `set_aside` says of a value that it is none: name and value.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        *,
+        count_in: Callable[[Steps | None], None],
+        set_aside: Callable[[str, object], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.stage: str | None = None
+        self._steps = steps
+        self._count_in = count_in
+        self._set_aside = set_aside
+        self._clock = clock
+        # The loop that speaks, until another one does or a stage begins.
+        self._loop: Loop | None = None
+        # Whether the task itself has named the present stage, so that loops count for it, and given its total.
+        self._named = False
+        self._has_own_total = False
+        self._total: float | None = None
+        self._unit: str | None = None
+        self._description: str | None = None
+        self._from = 0.0
+        self._until = 1.0
+        self._used_up = False
+        self._estimator = Estimator(now=clock())
+        self._lock = threading.RLock()
+
+    @property
+    def completed(self) -> float:
+        """What is done of the present stage: by calls of `advance` and `update`, and by its loops."""
+        loop = self._loop
+        return self._steps.completed + (0 if loop is None else loop.steps.completed - loop.counted)
+
+    def update(self, completed: object, total: object, description: object) -> None:
+        """Set what is given."""
+        with self._lock:
+            if total is not None:
+                self._total = self._total_of(total, otherwise=self._total)
+                self._has_own_total = True
+            if completed is not None:
+                number = self.number("completed", completed, None)
+                self._steps.completed += 0 if number is None else number - self.completed
+            if description is not None:
+                self._description = words(description)
+
+    def begin_stage(self, name: object, total: object, unit: object, until: object) -> str:
+        """Begin a stage that the task names, from zero, and return its name; no loop that is open counts any more."""
+        with self._lock:
+            if self._loop is not None:
+                self._loop.end()
+            self._begin_stage(words(name), self._total_of(total), None if unit is None else words(unit), until)
+            self._named, self._has_own_total = True, self._total is not None
+            return words(name)
+
+    def begin_loop(self, loop: Loop, *, again: bool) -> Begun:
+        """Have a loop speak, unless it is within another one; `again`: it has begun before, and has moved.
+
+        In a stage that the task has named it counts for that, unless it has a description of its own; else it is a stage. A
+        loop that is begun again and again is one stage.
+        """
+        with self._lock:
+            other = None if self._loop is loop else self._loop
+            if other is not None and (not other.is_over if again else other.keeps_word(loop)):
+                return Begun.SILENT
+            total = loop.total = self._total_of(loop.total)
+            begun = Begun.COUNTED
+            if self._named and loop.description is None:
+                self._leave_loop()
+                self._count_up_to(loop, total)
+                self._unit = loop.unit or self._unit
+            else:
+                name = loop.description or "Working"
+                if self._named or name != self.stage:
+                    begun = Begun.STAGE
+                self._begin_stage(name, total, loop.unit, 1.0)
+                self._named = self._has_own_total = False
+                loop.counted = 0
+            self._loop = loop
+            self._count_in(loop.steps)
+            return begun
+
+    def move_loop(self, loop: Loop, completed: object, total: object) -> None:
+        """Set what a loop has done, and what it has in all; of one that doesn't speak nobody hears."""
+        with self._lock:
+            loop.steps.completed = self.number("completed", completed, loop.steps.completed) or 0
+            if finite(total) != loop.total:
+                known = loop.total = self._total_of(total)
+                if self._loop is loop:
+                    self._count_up_to(loop, known)
+
+    def reset_loop(self, loop: Loop) -> None:
+        """Have a loop stand at zero, before it begins again; what it has counted stays counted."""
+        with self._lock:
+            self._leave_loop()
+            loop.steps.completed = loop.counted = 0
+
+    def correct_total(self, loop: Loop) -> None:
+        """Take what a loop has counted for its total, where it has come to its end before."""
+        with self._lock:
+            if self._loop is loop and not self._has_own_total and self._total is not None:
+                self._total = min(self._total, self.completed)
+
+    def finish(self) -> None:
+        """Say that the whole task is done."""
+        with self._lock:
+            self._from, self._until, self._used_up = 1.0, 1.0, False
+
+    def disown(self) -> None:
+        """Go on in a forked process, where the lock may be held for ever."""
+        self._lock = threading.RLock()
+
+    def progress(self) -> Document:
+        """Return the progress as of now."""
+        with self._lock:
+            completed, total = min(max(self.completed, 0), MAX_NUMBER), self._total
+            estimate = self._estimator.sample(completed, total=total, now=self._clock())
+            fraction = self._from or None
+            if total:
+                fraction = round(self._from + (self._until - self._from) * min(completed / total, 1.0), 4)
+            if self._used_up:
+                fraction = None
+            return {
+                "completed": completed,
+                "total": total,
+                "rate": None if estimate.rate is None else round(estimate.rate, 2),
+                "time_left": None if estimate.time_left is None else round(estimate.time_left, 1),
+                "fraction": fraction,
+                "stage": self.stage,
+                "description": self._description,
+                "unit": self._unit,
+            }
+
+    def number(self, name: str, value: object, otherwise: float | None) -> float | None:
+        """Return a value as a number of 0 or more; what is none is set aside, and that is said."""
+        number = finite(value)
+        if number is None or number < 0:
+            self._set_aside(name, value)
+            return otherwise
+        return number
+
+    def _total_of(self, value: object, *, otherwise: float | None = None) -> float | None:
+        return None if value is None or is_endless(value) else self.number("total", value, otherwise)
+
+    def _begin_stage(self, name: str, total: float | None, unit: str | None, until: object) -> None:
+        self._leave_loop()
+        # A stage that was to end with the whole task is followed by another: then nobody knows the whole any more.
+        self._used_up = self.stage is not None and self._until >= 1.0
+        self._from = self._until if self.stage is not None else 0.0
+        self._until = min(max(self.number("until", until, 1.0) or 0.0, self._from), 1.0)
+        self._total = total
+        self.stage, self._unit, self._description = name, unit, None
+        self._steps.completed = 0
+        self._estimator = Estimator(now=self._clock())
+
+    def _leave_loop(self) -> None:
+        """Keep what a loop has counted, and have it count no more."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            self._steps.completed += loop.steps.completed - loop.counted
+            loop.counted, loop.speaks = loop.steps.completed, False
+            self._count_in(None)
+
+    def _count_up_to(self, loop: Loop, total: float | None) -> None:
+        """Have the total be what the stage has counted without a loop and what that has, unless it is the task's own."""
+        if not self._has_own_total:
+            self._total = None if total is None else self._steps.completed - loop.counted + total
