@@ -1,7 +1,8 @@
 """What people's values become when they are said: words, numbers and data. Pure, and nothing here fails on a value.
 
-A task may say anything, of any class, and mustn't end because of it. What can't be said as it is becomes the nearest truth, or
-a mark: "…" where something was cut, and `<name of its class>` in the place of what has neither text nor data.
+A task may say anything, of any class, and mustn't end because of it, except by a time limit that breaks in. What can't be said
+as it is becomes the nearest truth, or a mark: "…" where something was cut, and `<name of its class>` in the place of what has
+neither text nor data.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from numbers import Complex, Integral, Real
 from types import SimpleNamespace
 from typing import Any, Final
 
+from billiard.exceptions import SoftTimeLimitExceeded
+
 from petiole.encoding import JSON, to_json
 from petiole.errors import InvalidEvent
 from petiole.events import MAX_EVENT_BYTES, MAX_NUMBER
@@ -32,6 +35,8 @@ MOST_VALUES: Final = MAX_EVENT_BYTES // 2
 _CONVERSIONS: Final = ("model_dump", "tolist", "to_dict")
 _PYTHONS_OWN: Final[object] = object.__str__
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
+# How Python holds a file name's bytes that are no UTF-8.
+_ESCAPED: Final = re.compile("[\udc80-\udcff]")
 _WORD_BEGINS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -47,6 +52,11 @@ def words(value: object, *, characters: int = WORDS_LIMIT, size: int = WORDS_BYT
 def text_of(value: object) -> str:
     """Return a value as text, whole; what UTF-8 can't carry (an undecodable file name) is replaced."""
     return _SURROGATES.sub("\ufffd", _said(str, value))
+
+
+def address(value: object) -> str:
+    """Return a value as an address, whole; bytes of a file's name that no text has are written as in addresses (`%E9`)."""
+    return text_of(_ESCAPED.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", _said(str, value)))
 
 
 def shown(value: object, *, characters: int = 100) -> str:
@@ -79,6 +89,8 @@ def finite(value: object) -> float | None:
                 return finite(value.item())  # type: ignore[attr-defined]
             case _:
                 return None
+    except SoftTimeLimitExceeded:
+        raise
     except Exception:  # noqa: BLE001 (a number of somebody's class, or one that is too large)
         return None
     return number if abs(number) <= MAX_NUMBER else None
@@ -154,6 +166,8 @@ class _Walk:
             return self._within(value, lambda: self._contents(value, depth - 1), depth)
         except InvalidEvent:
             raise
+        except SoftTimeLimitExceeded:
+            raise
         except Exception:  # noqa: BLE001 (a class of the application's own, that can't say what it is)
             return mark(value)
 
@@ -212,6 +226,8 @@ class _Walk:
 def _said(how: Callable[[object], str], value: object) -> str:
     try:
         return how(value)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception:  # noqa: BLE001 (the `__str__` of somebody's class; an integer of more digits than Python writes)
         return _digits(value) if isinstance(value, int) else mark(value)
 
@@ -233,7 +249,7 @@ def _text_in(content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        return f"<{len(content):,} bytes>"
+        return f"<{len(content):,} byte{'' if len(content) == 1 else 's'}>"
 
 
 def _length(value: Any) -> int:
@@ -252,5 +268,7 @@ def _is_of_instants(value: Any) -> bool:
 def _sorted(values: Iterable[object]) -> list[object]:
     try:
         return sorted(values, key=repr)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception:  # noqa: BLE001 (the `__repr__` of somebody's class)
         return list(values)

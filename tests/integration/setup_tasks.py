@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 from celery import Task, chain, chord, group, shared_task
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from celery_progress.backend import ProgressRecorder
 
-from petiole import progress
+from petiole import progress, track
 from petiole.tqdm import tqdm, trange
 from tests.integration.worker_app import wait_at
 
@@ -184,6 +186,33 @@ def say_by_state_in_a_thread(self: Task) -> str:
 def fail_by_state(self: Task) -> None:
     self.update_state(state="FAILURE", meta={"exc_type": "ValueError", "exc_message": "swordfish", "exc_module": "x"})
     raise Ignore
+
+
+class Unmeasured:
+    """Three items, as a lazy query or a data loader has them: without a length that can be asked for."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(3))
+
+
+@shared_task(name=f"{NAMES}.loop_in_every_way")
+def loop_in_every_way() -> Any:
+    for number in track(range(10**20)):
+        if number == 3:
+            break
+    list(track(Unmeasured()))
+    list(tqdm(Unmeasured()))
+    left = tqdm(total=4, desc="Left open")
+    left.update(4)
+    for _ in track(range(10), description="Outer"):
+        list(track(range(5)))
+        list(tqdm(range(5)))
+    list(track(range(4)))
+    progress.artifact("a.csv", url="/a", rows=numpy.int64(5))
+    return {"id": 2**60}
 
 
 @shared_task(name=f"{NAMES}.loop_with_tqdm")

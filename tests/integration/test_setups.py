@@ -177,6 +177,26 @@ def test_a_state_that_can_not_be_understood_is_passed_over(system: System) -> No
     assert logged(events) == []
 
 
+def test_no_loop_fails_a_task_or_counts_for_another(system: System) -> None:
+    events: list[Event] = []
+    view = system.client("ann").start("/start/loop_in_every_way", {}, on_event=events.append)
+    document = view.wait(timeout=15)
+    assert (document["state"], document["result"]) == ("succeeded", {"id": str(2**60)})
+    assert document["artifacts"] == [{"name": "a.csv", "url": "/a", "rows": 5}]
+    assert [event.data["name"] for event in events if event.kind == "stage"] == [
+        "Working",
+        "Left open",
+        "Outer",
+        "Working",
+    ]
+    counted = [event.progress for event in events if event.progress is not None and event.progress["total"] is not None]
+    assert all(told["completed"] <= told["total"] for told in counted)
+    assert {told["total"] for told in counted if told["stage"] == "Outer"} == {10}
+    assert (document["progress"]["completed"], document["progress"]["total"]) == (4, 4)
+    assert document["title"] == "Loop in every way"
+    assert view.receipt.complete
+
+
 def test_a_state_that_is_updated_from_a_thread_moves_the_page_of_the_task_that_it_names(system: System) -> None:
     view = system.client("ann").start("/start/say_by_state_in_a_thread", {})
     document = view.wait(timeout=15)

@@ -18,12 +18,13 @@ from pathlib import Path
 import engineio.json
 import numpy
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from petiole.encoding import to_json
 from petiole.errors import InvalidEvent
 from petiole.events import MAX_NUMBER
 from petiole.outcome import failed, succeeded
-from petiole.values import CUT_MARK, DEEPEST, milliseconds, plain, readable, shown, text_of, words
+from petiole.values import CUT_MARK, DEEPEST, address, milliseconds, plain, readable, shown, text_of, words
 from tests.unit.values import Lazy
 
 
@@ -235,6 +236,25 @@ class TestWords:
     )
     def test_a_tasks_name_becomes_a_title(self, name, title):
         assert readable(name) == title
+
+    def test_an_address_is_whole_and_has_every_byte_of_a_name(self):
+        assert address("/files/" + "x" * 500) == "/files/" + "x" * 500
+        assert address("/files/caf\udce9.csv") == "/files/caf%E9.csv"
+        assert address(Path("/a")) == "/a"
+        assert address("/\ud800") == "/\ufffd"
+
+    @pytest.mark.parametrize(
+        "how", [words, text_of, shown, plain, lambda value: plain([{"a": value}]), lambda value: plain({value})]
+    )
+    def test_a_time_limit_that_breaks_in_ends_the_task(self, how):
+        class Slow:
+            def __str__(self):
+                raise SoftTimeLimitExceeded
+
+            __repr__ = __str__
+
+        with pytest.raises(SoftTimeLimitExceeded):
+            how(Slow())
 
 
 class TestEnds:

@@ -161,7 +161,7 @@ class Counts:
 
     def number(self, name: str, value: object, otherwise: float | None) -> float | None:
         """Return a value as a number of 0 or more; what is none is set aside, and that is said."""
-        number = finite(value)
+        number = None if isinstance(value, bool) else finite(value)
         if number is None or number < 0:
             self._set_aside(name, value)
             return otherwise

@@ -18,7 +18,7 @@ from petiole.events import MAX_NUMBER, Document, Draft
 from petiole.journal.contract import Journal
 from petiole.settings import Settings
 from petiole.state import RUNNING, SUCCEEDED
-from petiole.values import finite, milliseconds, plain, shown, text_of, words
+from petiole.values import address, finite, milliseconds, plain, shown, text_of, words
 from petiole.worker.counts import Begun, Counts
 from petiole.worker.loops import Loop
 from petiole.worker.nobody import nobody
@@ -221,9 +221,9 @@ class Run:
         """Add something that the task has made, and that can be had now; a field that is no number is set aside, and said."""
         name = text_of(given["name"])
         artifact: Document = {"name": words(name, characters=NAME_LIMIT, size=NAME_BYTES)}
-        for field in ("url", "sha256", "media_type"):
+        for field, text in (("url", address), ("sha256", words), ("media_type", words)):
             if given.get(field) is not None:
-                artifact[field] = text_of(given[field])  # whole: an address that is cut leads nowhere
+                artifact[field] = text(given[field])
         for field in ("size", "rows", "expires_at"):
             number = self._whole(field, given.get(field))
             if number is not None:
