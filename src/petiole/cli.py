@@ -98,6 +98,7 @@ def demo(
 @click.option("--journal-url", help="The journal; without it PETIOLE_JOURNAL_URL or CELERY_BROKER_URL.")
 def verify_task(task_id: str, journal_url: str | None) -> None:
     """Read every fact of a task from the journal and check them against its receipt."""
+    from petiole.broker_url import CeleryUrls
     from petiole.events import task_feed
     from petiole.journal import open_journal
     from petiole.settings import Settings
@@ -105,7 +106,8 @@ def verify_task(task_id: str, journal_url: str | None) -> None:
 
     try:
         given = {"PETIOLE_JOURNAL_URL": journal_url} if journal_url else {}
-        settings = Settings.load(environ={**os.environ, **given}, broker_url=os.environ.get("CELERY_BROKER_URL"))
+        celery = CeleryUrls(broker_url=os.environ.get("CELERY_BROKER_URL"))
+        settings = Settings.load(environ={**os.environ, **given}, celery=celery)
         journal = open_journal(settings, rings=False)
         found = verify(journal, task_feed(task_id))
         journal.close()

@@ -7,7 +7,9 @@ once, within its timeout, and the caller decides.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -21,13 +23,16 @@ from petiole.errors import PetioleError, Refusal, SetupError, Unavailable
 from petiole.events import partition
 from petiole.redis_cluster import Cluster
 from petiole.redis_sentinel import UnknownMaster, connect_by_sentinel
-from petiole.redis_url import Kind, RedisUrl, address, hosts
+from petiole.redis_url import REDIS_PORT, Kind, RedisUrl, address, hosts, kind_of
 from petiole.settings import Settings
+from petiole.tls import check_files, distrust, reason_of
 
 Client: TypeAlias = redis.Redis | Cluster
 
 # What the journal's own scripts say of a feed in another layout (`_fact.lua`).
 _OTHER_LAYOUT: Final = re.compile(r"\bLAYOUT (newer|older)\b")
+
+_NO_TLS: Final = "doesn't speak TLS there. Set the port of its TLS, or redis://, in PETIOLE_JOURNAL_URL."
 
 
 def connect(settings: Settings, *, url: str | None = None) -> Client:
@@ -60,6 +65,8 @@ def connect(settings: Settings, *, url: str | None = None) -> Client:
         pool = client.connection_pool
         # redis-py looks at the options when it first connects; whoever has misspelt one should hear it at start.
         pool.connection_class(**pool.connection_kwargs)
+        if issubclass(pool.connection_class, redis.SSLConnection):
+            check_files(pool.connection_kwargs, key=key)
     except ValueError as error:
         # What stands in a port's place may be the rest of a password in which a / wasn't written %2F.
         reason = "its port isn't a number" if "port" in str(error).lower() else error
@@ -83,6 +90,56 @@ def connect_cluster(settings: Settings, *, url: str) -> Cluster:
     client = connect(settings, url=url)
     assert isinstance(client, Cluster)
     return client
+
+
+def look_at(settings: Settings, *, url: str | None = None) -> None:
+    """Connect once, where the URL is of TLS: what is wrong with that is said at start, for it doesn't pass by itself.
+
+    Raises:
+        SetupError: the server's certificate isn't trusted, or TLS fails otherwise.
+    """
+    given = url or settings.journal_url
+    if not given.startswith(("rediss", "valkeys")):
+        return
+    client = connect(settings, url=given)
+    try:
+        client.ping()
+    except (RedisError, OSError) as error:
+        # Anything else may pass, and whoever needs it until then is told.
+        place, fault = f"Redis at {address(given)}", distrust(error)
+        if fault is None and kind_of(given) is Kind.SERVER:
+            fault = _alert(client)
+        if fault is not None:
+            raise SetupError(_tls_fault(fault, place)) from error
+        if kind_of(given) is Kind.SERVER and _speaks_plainly(
+            client.get_connection_kwargs(), timeout=settings.journal_timeout
+        ):
+            raise SetupError(f"{place} {_NO_TLS}") from error
+    finally:
+        client.close()
+        client.connection_pool.disconnect()
+
+
+def _alert(client: Client) -> ssl.SSLError | None:
+    """Return what a server says when it ends TLS that has just begun, which is lost where something was sent meanwhile."""
+    pool = client.connection_pool
+    try:
+        with pool.connection_class(**pool.connection_kwargs)._connect() as connected:
+            connected.recv(1)
+    except (RedisError, OSError) as error:
+        return distrust(error)
+    return None
+
+
+def _speaks_plainly(options: Mapping[str, Any], *, timeout: float) -> bool:
+    """Say whether a Redis answers without TLS, which waits in silence for the end of a line when it is spoken to in TLS."""
+    try:
+        where = (options.get("host", "localhost"), options.get("port", REDIS_PORT))
+        with socket.create_connection(where, timeout=timeout) as connected:
+            connected.sendall(b"PING\r\n")
+            return connected.recv(1) in (b"+", b"-")
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -109,8 +166,26 @@ def explained(error: Exception, url: str) -> PetioleError:
             return Refusal(str(error))
         case ResponseError():
             return _explained_reply(error, place)
+        case _ if (fault := distrust(error)) is not None:
+            return Refusal(_tls_fault(fault, place))
         case _:
             return Unavailable(f"{place} doesn't answer ({error}). Start it, or set PETIOLE_JOURNAL_URL.")
+
+
+def _tls_fault(fault: ssl.SSLError, place: str) -> str:
+    reason = reason_of(fault)
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return (
+            f"The certificate of {place} isn't trusted ({reason}). Set ssl_ca_certs in PETIOLE_JOURNAL_URL to the file of "
+            "who has signed it; ssl_check_hostname=false or ssl_cert_reqs=none trust more than that."
+        )
+    if fault.reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"):
+        return f"{place} {_NO_TLS}"
+    if "CERTIFICATE" in reason:
+        return (
+            f"{place} wants a certificate of ours ({reason}). Set ssl_certfile and ssl_keyfile in PETIOLE_JOURNAL_URL."
+        )
+    return f"{place} refuses TLS ({reason}). Correct the ssl_ options in PETIOLE_JOURNAL_URL."
 
 
 def _explained_reply(error: ResponseError, place: str) -> PetioleError:

@@ -10,6 +10,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from petiole.redis_url import RedisUrl
+from petiole.tls import distrust
 
 
 class UnknownMaster(MasterNotFoundError):
@@ -22,6 +23,7 @@ class _Sentinels(Sentinel):
     def discover_master(self, service_name: str) -> tuple[str, int]:
         known: set[str] = set()
         troubles = []
+        fault: Exception | None = None
         for sentinel in list(self.sentinels):
             try:
                 masters: Any = sentinel.sentinel_masters()
@@ -36,6 +38,7 @@ class _Sentinels(Sentinel):
                 ) from error
             except (RedisError, OSError) as error:
                 troubles.append(f"{_name(sentinel)}: {error}")
+                fault = error if distrust(error) is not None else fault
                 continue
             state = masters.get(service_name)
             if state is None:
@@ -47,7 +50,9 @@ class _Sentinels(Sentinel):
             else:
                 troubles.append(f"{_name(sentinel)} says that it is down")
         if troubles:
-            raise MasterNotFoundError(f"no Sentinel names a master {service_name!r} that is up; {'; '.join(troubles)}")
+            raise MasterNotFoundError(
+                f"no Sentinel names a master {service_name!r} that is up; {'; '.join(troubles)}"
+            ) from fault
         raise UnknownMaster(
             f"No Sentinel knows a master {service_name!r}, but these: {', '.join(sorted(known)) or 'none'}. Correct the name "
             "in PETIOLE_JOURNAL_URL."

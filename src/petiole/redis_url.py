@@ -5,7 +5,8 @@
     redis+cluster://[user:password@]host[:6379][,host[:6379]…]
 
 User and password are those of the Redis servers; a Sentinel's own are the options `sentinel_username` and
-`sentinel_password`. Any other option is one of redis-py's connection, as `ssl_ca_certs`.
+`sentinel_password`. Any other option is one of redis-py's connection, as `ssl_ca_certs`, or Celery's word for one. What
+Petiole decides itself (timeouts, retries, health checks, decoding) is passed over.
 """
 
 from __future__ import annotations
@@ -14,14 +15,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from typing import Final
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from petiole.errors import SetupError
+from petiole.tls import cert_reqs_word, has_tls_options
 
 SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys")
 REDIS_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
+
+# Options that are Petiole's own to decide; PETIOLE_JOURNAL_TIMEOUT is the timeout.
+_DECIDED: Final = frozenset(
+    (
+        *("health_check_interval", "socket_timeout", "socket_connect_timeout", "timeout"),
+        *("retry_on_timeout", "retry_on_error", "max_connections", "single_connection_client", "client_name"),
+        *("decode_responses", "encoding", "encoding_errors", "protocol", "socket_read_size"),
+    )
+)
 
 _HOST: Final = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]+)(:(?P<port>\d{1,5}))?\Z")
 
@@ -59,17 +70,51 @@ class RedisUrl:
         if scheme not in REDIS_SCHEMES:
             raise SetupError(f"{key} begins with {scheme}://, which Petiole can't use. Set it to redis://host:6379/0.")
         base, _, kind = scheme.replace("valkey", "redis").partition("+")
+        rest, _, query = rest.partition("?")
+        options = _options(query, secure=base == "rediss", key=key)
         if not kind:
-            return cls(Kind.SERVER, (f"{base}://{rest}",), (address(url),))
-        return _parse_many(cls, Kind(kind), base, rest, key=key)
+            return cls(Kind.SERVER, (_one_server(base, rest, options, key=key),), (address(url),))
+        return _parse_many(cls, Kind(kind), base, rest, options, key=key)
 
 
-def _parse_many(cls: type[RedisUrl], kind: Kind, base: str, rest: str, *, key: str) -> RedisUrl:
+def _options(query: str, *, secure: bool, key: str) -> dict[str, str]:
+    """Return a URL's options as redis-py takes them, without those that Petiole decides."""
+    options = {name: value for name, value in parse_qsl(query) if name not in _DECIDED}
+    if "credential_provider" in options:
+        raise SetupError(f"{key} has credential_provider, which Petiole can't use. Set user and password in it.")
+    if has_tls_options(options) and not secure:
+        raise SetupError(
+            f"{key} has ssl_ options, and its scheme isn't of TLS. Begin it with rediss, or leave them out."
+        )
+    if "ssl_cert_reqs" in options:
+        options["ssl_cert_reqs"] = cert_reqs_word(options["ssl_cert_reqs"], key=key)
+    if "virtual_host" in options:
+        # kombu's and Celery's word for the database.
+        options.setdefault("db", options.pop("virtual_host").strip("/") or "0")
+    if not options.get("db", "0").isdecimal():
+        raise SetupError(
+            f"{key} has {options['db']!r} in the place of a database's number. Set it to redis://host:6379/0."
+        )
+    return options
+
+
+def _one_server(base: str, rest: str, options: Mapping[str, str], *, key: str) -> str:
+    if re.search(r";\w[\w+]*://", rest):
+        raise SetupError(f"{key} names several servers, and a journal is one. Name it, its Sentinels or its cluster.")
+    path = rest.partition("/")[2]
+    # With an @ in it a password has been cut off here, and redis-py finds the fault without a word of it.
+    if base != "unix" and "@" not in path and not (path.strip("/") or "0").isdecimal():
+        raise SetupError(f"{key} has {path!r} in the place of a database's number. Set it to redis://host:6379/0.")
+    return f"{base}://{rest}" + (f"?{urlencode(options)}" if options else "")
+
+
+def _parse_many(
+    cls: type[RedisUrl], kind: Kind, base: str, rest: str, options: dict[str, str], *, key: str
+) -> RedisUrl:
     form = {
         Kind.SENTINEL: f"{base}+sentinel://host:26379,host:26379/master",
         Kind.CLUSTER: f"{base}+cluster://host:6379,host:6379",
     }[kind]
-    rest, _, query = rest.partition("?")
     authority, _, path = rest.partition("/")
     user, at, hosts = authority.rpartition("@")
     names = []
@@ -89,7 +134,6 @@ def _parse_many(cls: type[RedisUrl], kind: Kind, base: str, rest: str, *, key: s
     database = parts[0] if parts else "0"
     if len(parts) > 1 or not database.isdecimal():
         raise SetupError(f"{key} has {'/'.join(parts)!r} in the place of a database's number. Set it to {form}.")
-    options = dict(parse_qsl(query))
     if kind is Kind.CLUSTER and (int(database) or options.get("db", "0") != "0"):
         raise SetupError(
             f"{key} names a database, and a cluster has only one. Leave it out: PETIOLE_KEY_PREFIX keeps environments apart."
@@ -98,11 +142,6 @@ def _parse_many(cls: type[RedisUrl], kind: Kind, base: str, rest: str, *, key: s
     tail = f"/{database}" + (f"?{urlencode(options)}" if options else "")
     urls = tuple(f"{base}://{user}{at}{name}{tail}" for name in names)
     return cls(kind, urls, tuple(names), master, username, password)
-
-
-def is_sentinel_broker(broker_url: str) -> bool:
-    """Say whether Celery's broker is a Sentinel's, in kombu's words."""
-    return broker_url.startswith("sentinel://")
 
 
 def kind_of(url: str) -> Kind:
@@ -123,23 +162,3 @@ def address(url: str) -> str:
 def hosts(url: str) -> str:
     """Return the hosts that a URL names, for messages that say how it should read."""
     return address(url).partition("/")[0]
-
-
-def of_broker(broker_url: str | None, options: Mapping[str, Any] | None) -> str | None:
-    """Return Celery's broker as a URL of Petiole's, where it is a Sentinel's and its transport options name the master.
-
-    kombu writes `sentinel://host:26379;sentinel://host:26379`, and has the master and a Sentinel's own password in
-    `broker_transport_options`. Any other broker is returned as it is.
-    """
-    given = options or {}
-    master = given.get("master_name")
-    if not broker_url or not is_sentinel_broker(broker_url) or not master:
-        return broker_url
-    urls = [urlsplit(part) for part in broker_url.split(";")]
-    user, at, _ = urls[0].netloc.rpartition("@")
-    hosts = ",".join(url.netloc.rpartition("@")[2] for url in urls)
-    path = urls[0].path.strip("/")
-    own = given.get("sentinel_kwargs") or {}
-    secrets = {f"sentinel_{name}": own[name] for name in ("username", "password") if own.get(name)}
-    query = f"?{urlencode(secrets)}" if secrets else ""
-    return f"redis+sentinel://{user}{at}{hosts}/{quote(str(master), safe='')}" + (f"/{path}" if path else "") + query

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from petiole.broker_url import AMQP_SCHEMES, CeleryUrls, is_sentinel_broker
 from petiole.database import Database
 from petiole.errors import SetupError
-from petiole.redis_url import REDIS_SCHEMES, is_sentinel_broker, of_broker
+from petiole.redis_url import REDIS_SCHEMES
 
 PREFIX: Final = "PETIOLE_"
 TRUTHS: Final = {
@@ -27,8 +28,9 @@ TRUTHS: Final = {
     "no": False,
     "off": False,
 }
-AMQP_SCHEMES: Final = ("amqp", "amqps", "pyamqp")
 SQL_SCHEMES: Final = ("postgresql", "postgresql+psycopg", "sqlite")
+
+NO_CELERY: Final = CeleryUrls()
 
 # What Kubernetes and Docker put into the environment for a service that is named petiole.
 _LINKS: Final = re.compile(r"(service_host|service_port|port)(_.*)?\Z")
@@ -128,14 +130,12 @@ class Settings:
         cls,
         *sources: Mapping[str, Any],
         environ: Mapping[str, str] | None = None,
-        broker_url: str | None = None,
-        broker_options: Mapping[str, Any] | None = None,
+        celery: CeleryUrls = NO_CELERY,
     ) -> Settings:
         """Build the settings from the environment, then `sources` in their order, then the defaults.
 
-        Keys are `PETIOLE_<KEY>`, in capitals or small letters; others are passed over. `broker_url` stands in: a Redis
-        for `journal_url`, and a Redis or a RabbitMQ for `bus_url` where the journal isn't in Redis. `broker_options` are
-        Celery's `broker_transport_options`, which name a Sentinel's master.
+        Keys are `PETIOLE_<KEY>`, in capitals or small letters; others are passed over. Celery's broker stands in: a Redis
+        for `journal_url`, and a Redis or a RabbitMQ for `bus_url` where the journal isn't in Redis.
 
         Raises:
             SetupError: a key with the prefix is unknown, a value is of another type, or there is no journal.
@@ -156,8 +156,11 @@ class Settings:
                     raise SetupError(f"{key} isn't a setting of Petiole. {hint}")
                 if name not in values:
                     values[name] = _convert(key, source[key], known[name])
+        for name in ("journal_url", "bus_url"):
+            if values.get(name):
+                values[name] = celery.secured(values[name])
         journal_url = values.get("journal_url") or ""
-        broker_url = of_broker(broker_url, broker_options)
+        broker_url = celery.broker
         if broker_url and is_redis(broker_url):
             if not journal_url:
                 values["journal_url"] = journal_url = broker_url

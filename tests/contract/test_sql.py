@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Connection, create_engine, make_url, text
 
+from petiole.broker_url import CeleryUrls
 from petiole.bus import open_bus, open_ring
 from petiole.bus.amqp import AmqpBus
 from petiole.bus.redis import RedisBus
@@ -546,13 +547,17 @@ class TestRings:
         listener.close()
 
     def test_without_a_broker_that_can_ring_there_is_no_bus_and_the_setting_is_named(self, postgresql_url):
-        settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url="sqs://")
+        settings = Settings.load(
+            {"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, celery=CeleryUrls(broker_url="sqs://")
+        )
         for opening in (open_journal, open_bus):
             with pytest.raises(SetupError, match=r"Set PETIOLE_BUS_URL to a redis:// or amqp:// URL\.$"):
                 opening(settings)
 
     def test_the_broker_is_the_bus_where_it_is_rabbitmq(self, postgresql_url, rabbitmq):
-        settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url=rabbitmq.url)
+        settings = Settings.load(
+            {"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, celery=CeleryUrls(broker_url=rabbitmq.url)
+        )
         journal, listener = open_journal(settings), Listener(open_bus(settings))
         assert isinstance(listener.bus, AmqpBus)
         listener.start()
@@ -571,7 +576,9 @@ class TestRings:
             open_journal(make_settings(f"{scheme}://guest@localhost/"))
 
     def test_the_broker_is_the_bus_where_it_is_redis(self, postgresql_url):
-        settings = Settings.load({"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, broker_url="redis://broker/3")
+        settings = Settings.load(
+            {"PETIOLE_JOURNAL_URL": postgresql_url}, environ={}, celery=CeleryUrls(broker_url="redis://broker/3")
+        )
         assert settings.bus_url == "redis://broker/3"
         assert isinstance(open_bus(settings), RedisBus)
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from petiole.bus import open_bus
 from petiole.demo.redis_server import free_port
-from petiole.errors import Unavailable
+from petiole.dispatch.tracking import track_app
+from petiole.errors import SetupError, Unavailable
+from petiole.journal import open_journal
 from petiole.journal.redis import RedisJournal
 from tests.conftest import redis_binary
 from tests.contract.test_bus import FEED, SOON, Setup
@@ -117,9 +121,82 @@ def test_journal_and_bus_work_in_tls(url, certificates, make_settings):
 
 
 def test_a_certificate_that_nobody_vouches_for_and_a_server_that_is_spoken_to_plainly(url, make_settings):
-    for wrong, said in ((url, "certificate verify failed"), (url.replace("rediss", "redis"), "doesn't answer")):
+    for wrong, said in ((url, "isn't trusted"), (url.replace("rediss", "redis"), "doesn't answer")):
         with pytest.raises(Unavailable, match=said) as refused:
             RedisJournal(make_settings(wrong)).ping()
+        if wrong == url:
+            # Another try won't mend it, so web and worker don't even start.
+            with pytest.raises(SetupError, match=said):
+                open_journal(make_settings(wrong))
         assert "PETIOLE_JOURNAL_URL" in str(refused.value)
         assert ENCODED not in str(refused.value)
         assert PASSWORD not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def secured(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    """The ports of a server: of its TLS, and of what it speaks plainly."""
+    port = free_port()
+    made = server(certificates, tmp_path_factory.mktemp("secured"), port=port)
+    made.start()
+    yield port, made.port
+    made.kill()
+
+
+@pytest.mark.parametrize(
+    ("query", "use_ssl"),
+    [
+        ("?ssl_cert_reqs=CERT_NONE", None),
+        ("?ssl_cert_reqs=none", None),
+        ("?ssl_cert_reqs=required&ssl_ca_certs={ca}", None),
+        ("?ssl_cert_reqs=CERT_REQUIRED&ssl_ca_certs={ca}", None),
+        ("", {"ssl_cert_reqs": ssl.CERT_NONE}),
+        ("", {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": "{ca}"}),
+    ],
+)
+def test_a_broker_as_celerys_documentation_writes_it_is_journal_and_bus(
+    secured, certificates, key_prefix, query, use_ssl
+):
+    ca = str(certificates / "ca.crt")
+    if use_ssl and "ssl_ca_certs" in use_ssl:
+        use_ssl = {**use_ssl, "ssl_ca_certs": ca}
+    celery_app = Celery("tasks", set_as_current=False)
+    celery_app.conf.update(
+        broker_url=f"rediss://ann:{ENCODED}@127.0.0.1:{secured[0]}/0{query.format(ca=ca)}",
+        broker_use_ssl=use_ssl,
+        petiole_key_prefix=key_prefix,
+    )
+    tracking = track_app(celery_app)
+    made = Setup(tracking.journal, open_bus(tracking.settings))
+    made.listener.start()
+    assert made.bus.follow(FEED, timeout=SOON)
+    made.open()
+    made.listener.wait_for(FEED, 1)
+    made.close()
+    with celery_app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1)
+
+
+def test_tls_that_can_not_be_is_said_at_start(secured, certificates, make_settings, tmp_path):
+    tls, plain = secured
+    strict_port = free_port()
+    strict = server(certificates, tmp_path, port=strict_port)
+    strict.options += ("--tls-auth-clients", "yes")
+    strict.start()
+    ca = f"ssl_ca_certs={certificates}/ca.crt"
+    try:
+        for url, said in (
+            (f"127.0.0.1:{tls}/0", "certificate of Redis .* isn't trusted .*Set ssl_ca_certs in PETIOLE_JOURNAL_URL"),
+            (f"localhost:{tls}/0?{ca}", "certificate of Redis .* isn't trusted .*ssl_check_hostname=false"),
+            (f"127.0.0.1:{plain}/0", "doesn't speak TLS there. Set the port of its TLS, or redis://"),
+            (f"127.0.0.1:{strict_port}/0?{ca}", "wants a certificate of ours .*Set ssl_certfile and ssl_keyfile"),
+        ):
+            with pytest.raises(SetupError, match=said) as refused:
+                open_journal(make_settings(f"rediss://ann:{ENCODED}@{url}"))
+            assert ENCODED not in str(refused.value)
+    finally:
+        strict.kill()
+
+
+def test_a_server_that_is_away_is_waited_for(make_settings):
+    open_journal(make_settings(f"rediss://127.0.0.1:{free_port()}/0")).close()

@@ -20,6 +20,7 @@ import requests
 import yaml
 
 import petiole.demo.gunicorn_conf as demo_configuration
+from petiole.broker_url import CeleryUrls
 from petiole.client import TaskClient
 from petiole.demo.processes import Process, Processes
 from petiole.demo.redis_server import free_port
@@ -221,7 +222,7 @@ def test_compose_sets_only_what_is_a_setting() -> None:
     assert {key.removeprefix(PREFIX).lower() for key in ours - set(FOREIGN)} <= set(Settings.__dataclass_fields__)
     for name in ("redis", "rabbitmq"):
         environment = backbone(name)
-        Settings.load(environ=environment, broker_url=environment["CELERY_BROKER_URL"])
+        Settings.load(environ=environment, celery=CeleryUrls(broker_url=environment["CELERY_BROKER_URL"]))
         assert set(environment) - set(FOREIGN) <= keys
         assert environment["COMPOSE_PROFILES"] == name
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import ssl
+
 import pytest
 
 from petiole.connection import connect
 from petiole.errors import SetupError
-from petiole.redis_url import Kind, RedisUrl, address, of_broker
+from petiole.redis_url import Kind, RedisUrl, address
 from petiole.settings import Settings
 
 KEY = "PETIOLE_JOURNAL_URL"
@@ -104,36 +106,72 @@ def test_a_password_with_a_slash_is_not_shown_in_the_place_of_a_port():
 
 
 def test_an_option_of_another_type_is_refused_at_start():
-    for url in ("redis://one/0?socket_keepalive=x&db=y", "redis+sentinel://one/m?max_connections=y"):
+    for scheme, rest in (("rediss", "one/0"), ("rediss+sentinel", "one/m")):
         with pytest.raises(SetupError, match=r"^PETIOLE_JOURNAL_URL isn't a Redis URL"):
+            connect(Settings(journal_url=f"{scheme}://{rest}?ssl_min_version=x"))
+
+
+class TestWordsOfOthers:
+    """What Celery's and redis-py's documentation write into such a URL."""
+
+    @pytest.mark.parametrize("written", ["none", "NONE", "CERT_NONE", "cert_none", "0"])
+    def test_each_spelling_of_what_a_certificate_needs(self, written):
+        assert parsed(f"rediss://h/0?ssl_cert_reqs={written}").urls == ("rediss://h/0?ssl_cert_reqs=none",)
+        client = connect(Settings(journal_url=f"rediss://h/0?ssl_cert_reqs={written}"))
+        connection = client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+        assert (connection.cert_reqs, connection.check_hostname) == (ssl.CERT_NONE, False)
+
+    @pytest.mark.parametrize("word", ["CERT_REQUIRED", "required", "CERT_OPTIONAL", "optional"])
+    def test_the_other_ones(self, word):
+        expected = word.lower().removeprefix("cert_")
+        for form in ("rediss://h/0", "rediss+sentinel://h:26379/m/0", "valkeys+cluster://h:1/0"):
+            assert parsed(f"{form}?ssl_cert_reqs={word}").urls[0].endswith(f"/0?ssl_cert_reqs={expected}")
+
+    @pytest.mark.parametrize(
+        "option",
+        [
+            *("health_check_interval=30", "socket_timeout=99", "socket_connect_timeout=99", "retry_on_timeout=True"),
+            *("max_connections=1", "decode_responses=True", "protocol=3", "timeout=9", "client_name=mine"),
+        ],
+    )
+    def test_what_petiole_decides_is_passed_over(self, option):
+        settings = Settings(journal_url=f"redis://h/1?{option}&db=2")
+        options = connect(settings).connection_pool.connection_kwargs
+        assert (options["socket_timeout"], options["health_check_interval"], options["db"]) == (1.5, 0, 2)
+        assert (options["decode_responses"], options["protocol"], options["client_name"]) == (False, 2, "petiole")
+
+    def test_kombus_word_for_the_database(self):
+        for given, options in (("unix:///run/redis.sock?virtual_host=3", "unix:///run/redis.sock?db=3"),):
+            assert parsed(given).urls == (options,)
+
+    @pytest.mark.parametrize(
+        ("url", "said"),
+        [
+            ("rediss://h/0?ssl_cert_reqs=maybe", "ssl_cert_reqs=maybe, which isn't known. Use required"),
+            ("redis://h/0?ssl_cert_reqs=none", "has ssl_ options, and its scheme isn't of TLS. Begin it with rediss"),
+            ("redis+sentinel://h/m?ssl_ca_certs=/x", "its scheme isn't of TLS"),
+            ("redis://h/0?credential_provider=a.B", "credential_provider, which Petiole can't use"),
+            ("redis://h/one", "'one' in the place of a database's number"),
+            ("redis://h/0?db=one", "'one' in the place of a database's number"),
+            ("unix:///s?virtual_host=one", "'one' in the place of a database's number"),
+            ("redis://:pw@one/0;redis://:pw@two/0", "names several servers"),
+        ],
+    )
+    def test_what_can_not_be_is_said(self, url, said):
+        with pytest.raises(SetupError) as refused:
             connect(Settings(journal_url=url))
-
-
-class TestBroker:
-    BROKER = "sentinel://:pw@one:26379/2;sentinel://two:26380/2"
-
-    def test_a_sentinel_broker_with_its_master_is_the_journal(self):
-        url = of_broker(self.BROKER, {"master_name": "a b", "sentinel_kwargs": {"password": "s@"}})
-        assert url == "redis+sentinel://:pw@one:26379,two:26380/a%20b/2?sentinel_password=s%40"
-        assert parsed(url).master == "a b"
-        assert parsed(url).urls == ("redis://:pw@one:26379/2", "redis://:pw@two:26380/2")
-
-    @pytest.mark.parametrize("url", ["redis://h/0", "amqp://h", "", None])
-    def test_any_other_broker_stays_as_it_is(self, url):
-        assert of_broker(url, {"master_name": "mymaster"}) == url
-
-    def test_settings_take_it_and_ask_for_the_master_where_nobody_names_it(self):
-        loaded = Settings.load(environ={}, broker_url=self.BROKER, broker_options={"master_name": "mymaster"})
-        assert loaded.journal_url == "redis+sentinel://:pw@one:26379,two:26380/mymaster/2"
-        with pytest.raises(SetupError, match=r"PETIOLE_JOURNAL_URL to redis.sentinel://.* or master_name") as refused:
-            Settings.load(environ={}, broker_url=self.BROKER)
+        assert str(refused.value).startswith(KEY)
+        assert said in str(refused.value)
         assert "pw" not in str(refused.value)
 
-    def test_it_is_the_bus_beside_a_database(self):
-        settings = Settings.load(
-            {"PETIOLE_JOURNAL_URL": "postgresql://h/d"},
-            environ={},
-            broker_url=self.BROKER,
-            broker_options={"master_name": "mymaster"},
-        )
-        assert settings.bus_url.startswith("redis+sentinel://")
+    def test_a_file_is_looked_at_at_start(self, tmp_path):
+        (tmp_path / "bad.pem").write_text("no certificate")
+        for options, said in (
+            ("ssl_ca_certs=/nowhere.pem", "A file of ssl_ca_certs in PETIOLE_JOURNAL_URL can't be read"),
+            ("ssl_certfile=/nowhere.pem", "A file of ssl_certfile in PETIOLE_JOURNAL_URL can't be read"),
+            (f"ssl_ca_certs={tmp_path}/bad.pem", "A file of ssl_ca_certs in PETIOLE_JOURNAL_URL can't be used"),
+            (f"ssl_keyfile={tmp_path}/bad.pem", "has ssl_keyfile without ssl_certfile"),
+        ):
+            for form in ("rediss://h/0", "rediss+sentinel://h/m", "rediss+cluster://h"):
+                with pytest.raises(SetupError, match=said):
+                    connect(Settings(journal_url=f"{form}?{options}"))

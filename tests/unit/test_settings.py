@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from petiole.broker_url import CeleryUrls
 from petiole.errors import SetupError
 from petiole.settings import Settings
 
@@ -13,7 +14,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
 def load(*sources, environ=None, broker_url=None):
-    return Settings.load(*sources, environ=environ or {}, broker_url=broker_url)
+    return Settings.load(*sources, environ=environ or {}, celery=CeleryUrls(broker_url=broker_url))
 
 
 def with_url(**values):

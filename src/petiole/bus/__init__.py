@@ -6,6 +6,7 @@ from petiole.bus.contract import Bus, Ring
 from petiole.bus.redis import RedisBus, publisher
 from petiole.bus.ringer import Ringer
 from petiole.bus.sharded import ShardedBus, shard_publisher
+from petiole.connection import look_at
 from petiole.errors import SetupError, Unavailable
 from petiole.redis_url import Kind, kind_of
 from petiole.settings import Settings, is_amqp, is_redis
@@ -25,6 +26,7 @@ def open_bus(settings: Settings) -> Bus:
 
         _look_at_rabbitmq(settings, url, listens=True)
         return AmqpBus(settings, url=url)
+    _look_at_redis(settings, url)
     return ShardedBus(settings, url=url) if kind_of(url) is Kind.CLUSTER else RedisBus(settings, url=url)
 
 
@@ -40,6 +42,7 @@ def open_ring(settings: Settings) -> Ring:
 
         _look_at_rabbitmq(settings, url, listens=False)
         return Ringer(Publisher(settings, url=url).publish).ring
+    _look_at_redis(settings, url)
     make = shard_publisher if kind_of(url) is Kind.CLUSTER else publisher
     return Ringer(make(settings, url=url)).ring
 
@@ -63,11 +66,16 @@ def _url(settings: Settings) -> str:
     return settings.bus_url
 
 
+def _look_at_redis(settings: Settings, url: str) -> None:
+    if url != settings.journal_url:  # which has been looked at
+        look_at(settings, url=url)
+
+
 def _look_at_rabbitmq(settings: Settings, url: str, *, listens: bool) -> None:
-    from petiole.bus.amqp_connection import look_at
+    from petiole.bus import amqp_connection
 
     try:
-        look_at(settings, url, listens=listens)
+        amqp_connection.look_at(settings, url, listens=listens)
     except Unavailable as error:
         # As with the journal: it may be started later, and until then events arrive by the head check.
         log.warning("bus_away", extra={"error": str(error)})

@@ -18,8 +18,10 @@ import amqp
 from amqp.exceptions import AccessRefused, AMQPError, NotAllowed, NotFound, PreconditionFailed
 from kombu.utils.url import url_to_parts
 
+from petiole.broker_url import AMQP_SCHEMES
 from petiole.errors import PetioleError, SetupError, Unavailable
-from petiole.settings import AMQP_SCHEMES, Settings
+from petiole.settings import Settings
+from petiole.tls import CERT_REQS, cert_reqs_word
 
 KEY: Final = "PETIOLE_BUS_URL"
 EXAMPLE: Final = "amqp://user:password@host:5672/vhost"
@@ -31,7 +33,6 @@ HEARTBEAT_FRAME: Final = 8
 QUEUED: Final = 10_000
 
 _TLS_OPTIONS: Final = ("ca_certs", "certfile", "keyfile", "cert_reqs", "check_hostname")
-_CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,10 @@ def _read_tls(host: str, query: str) -> dict[str, Any]:
         name = key.removeprefix("ssl_")
         if name == key:
             continue
-        if name not in _TLS_OPTIONS or (name == "cert_reqs" and value not in _CERT_REQS):
+        if name not in _TLS_OPTIONS:
             known = ", ".join(f"ssl_{option}" for option in _TLS_OPTIONS)
             raise SetupError(f"{KEY} has {key}={value}, which isn't known. Use {known} (required, optional or none).")
-        options[name] = _CERT_REQS[value] if name == "cert_reqs" else value
+        options[name] = CERT_REQS[cert_reqs_word(value, key=KEY)] if name == "cert_reqs" else value
     if options.pop("check_hostname", "true").lower() == "false" or options["cert_reqs"] == ssl.CERT_NONE:
         del options["server_hostname"]
     return options

@@ -16,6 +16,7 @@ from typing import Final
 
 import requests
 
+from petiole.broker_url import CeleryUrls
 from petiole.database import Database
 from petiole.demo.backbones import READY_TIMEOUT, Backbone, choose_backbone
 from petiole.demo.data import build_database
@@ -63,7 +64,7 @@ def running(options: Options, say: Say) -> Iterator[System]:
         SetupError: something is missing, in use or not allowed; or a process died.
     """
     # What can be refused at once is, before the database is built and every process says it in its own way.
-    Settings.load(broker_url="redis://")
+    Settings.load(celery=CeleryUrls(broker_url="redis://"))
     port = _claim_port(options.host, options.port)
     backbone = choose_backbone(options.backbone, redis_url=options.redis_url)
     backbone.check()

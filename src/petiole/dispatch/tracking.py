@@ -13,6 +13,7 @@ from celery.backends.base import DisabledBackend
 from kombu import serialization
 from kombu.exceptions import EncodeError, OperationalError
 
+from petiole.broker_url import CeleryUrls
 from petiole.dispatch.message import Header, message_in, message_text, now_ms, queued_document, title_of
 from petiole.dispatch.publisher import NothingPublished, Once, Publisher, as_it_is
 from petiole.errors import PetioleError, SetupError, Unavailable
@@ -321,15 +322,25 @@ def track_app(celery_app: Celery, settings: Settings | None = None) -> Tracking:
                     "Set it in the environment, or alike in both configurations."
                 )
         return known
+    _look_at_broker(celery_app)
     conf = celery_app.conf
     loaded = settings or Settings.load(
         {key: conf[key] for key in conf if isinstance(key, str) and key.upper().startswith("PETIOLE_")},
-        broker_url=conf.broker_url,
-        broker_options=conf.broker_transport_options,
+        celery=CeleryUrls.of(conf),
     )
     tracking = Tracking(celery_app, loaded)
     celery_app.petiole = tracking
     return tracking
+
+
+def _look_at_broker(celery_app: Celery) -> None:
+    """Have kombu read the broker's URL, which it does when something is first published; nothing is sent."""
+    try:
+        celery_app.connection_for_write().release()
+    except (TypeError, ValueError, KeyError) as error:
+        raise SetupError(
+            f"Celery can't use its broker_url ({error}). Correct it: what isn't of TLS goes into broker_transport_options."
+        ) from error
 
 
 def tracking_of(celery_app: Celery) -> Tracking:

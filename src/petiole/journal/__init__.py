@@ -6,6 +6,7 @@ import logging
 from urllib.parse import urlsplit
 
 from petiole.bus import open_ring
+from petiole.connection import look_at
 from petiole.errors import SetupError, Unavailable
 from petiole.journal.contract import Journal
 from petiole.journal.redis import RedisJournal
@@ -18,9 +19,10 @@ def open_journal(settings: Settings, *, rings: bool = True) -> Journal:
     """Return the journal that `settings.journal_url` names. `rings=False` is for who only reads, and needs no bus.
 
     Raises:
-        SetupError: no journal answers to such a URL, its tables aren't there, or it has no bus.
+        SetupError: no journal answers to such a URL, its tables aren't there, its certificate isn't trusted, or it has no bus.
     """
     if is_redis(settings.journal_url):
+        look_at(settings)
         return RedisJournal(settings)
     scheme = urlsplit(settings.journal_url).scheme
     if scheme not in SQL_SCHEMES:

@@ -15,6 +15,7 @@ from flask import Flask, Response, current_app, has_request_context, jsonify, re
 from flask_socketio import SocketIO
 
 from petiole import state as states
+from petiole.broker_url import CeleryUrls
 from petiole.bus import open_bus
 from petiole.dispatch.tracking import Handle, Tracking, track_app
 from petiole.errors import PetioleError, SetupError, Unavailable
@@ -105,8 +106,7 @@ class Petiole:
         settings = Settings.load(
             app.config,
             {key: value for key, value in found.conf.items() if isinstance(key, str)},
-            broker_url=found.conf.broker_url,
-            broker_options=found.conf.broker_transport_options,
+            celery=CeleryUrls.of(found.conf),
         )
         if not settings.allow_any_origin:
             check_origins(socketio.server_options.get("cors_allowed_origins"))
