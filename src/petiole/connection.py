@@ -16,10 +16,10 @@ from typing import Any, Final, TypeAlias
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, MovedError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, MovedError, NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
-from petiole.errors import PetioleError, Refusal, SetupError, Unavailable
+from petiole.errors import MissingRight, PetioleError, Refusal, SetupError, Unavailable
 from petiole.events import partition
 from petiole.redis_cluster import Cluster
 from petiole.redis_sentinel import UnknownMaster, connect_by_sentinel
@@ -188,8 +188,32 @@ def _tls_fault(fault: ssl.SSLError, place: str) -> str:
     return f"{place} refuses TLS ({reason}). Correct the ssl_ options in PETIOLE_JOURNAL_URL."
 
 
+# The user's rights by the categories that Petiole's commands are of; in a cluster it also asks for the layout.
+RIGHTS: Final = "~petiole:* &petiole* +@read +@write +@scripting +@pubsub +@connection +time +info +cluster"
+_COMMAND: Final = re.compile(r"(?:run|execute) the '([\w|]+)' command")
+_OF_SCRIPTS: Final = ("user executing the script", "ACL failure in script")
+
+
+def _missing_right(said: str) -> str:
+    """Return in a sentence what a user may not, by what Redis or Valkey says; it holds no names of the server's."""
+    command = _COMMAND.search(said)
+    if command is not None:
+        return f"Redis doesn't let Petiole's user run {command[1]}."
+    if "channel" in said:
+        return "Redis doesn't let Petiole's user use its channels."
+    if "key" in said:
+        return "Redis doesn't let Petiole's user touch its keys."
+    return "Redis doesn't let Petiole's user run a command that its scripts need."
+
+
 def _explained_reply(error: ResponseError, place: str) -> PetioleError:
     said = str(error)
+    if isinstance(error, NoPermissionError) or any(words in said for words in _OF_SCRIPTS):
+        return MissingRight(
+            f"{place} doesn't let its user do what Petiole needs ({said}). Grant it: ACL SETUSER <user> {RIGHTS}; with "
+            "PETIOLE_KEY_PREFIX in place of petiole, if that is set.",
+            missing=_missing_right(said),
+        )
     if "cluster support disabled" in said:
         return Refusal(f"{place} isn't a cluster. Set PETIOLE_JOURNAL_URL to redis://host:6379/0.")
     if layout := _OTHER_LAYOUT.search(said):

@@ -21,6 +21,14 @@ class Refusal(Unavailable):
     """
 
 
+class MissingRight(Refusal):
+    """A server's user may not do what Petiole needs. `missing` says so in a sentence that anybody may read."""
+
+    def __init__(self, message: str, *, missing: str) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
 class InvalidEvent(PetioleError):
     """A value cannot become an event: it isn't JSON, or it is too large."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -10,8 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from petiole.errors import Refusal, Unavailable
+from petiole.logs import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0

@@ -8,7 +8,6 @@ all the same.
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -20,9 +19,10 @@ import redis
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from petiole.connection import Client
+from petiole.logs import logger
 from petiole.redis_cluster import Cluster
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 # A connection that has answered within so many seconds is used without a look at it: no server restarts as fast.
 TRUSTED_FOR: Final = 0.002

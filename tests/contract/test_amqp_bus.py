@@ -626,7 +626,7 @@ class TestRefusals:
             taken.bind(("127.0.0.1", 0))
             url = f"amqp://127.0.0.1:{taken.getsockname()[1]}/"
             bus = open_bus(make_settings(NO_DATABASE, bus_url=url))
-        assert [record.message for record in logged(caplog)] == ["bus_away"]
+        assert [record.msg for record in logged(caplog)] == ["bus_away"]
         bus.close()
 
     @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ def test_replies_that_nobody_waits_for_are_not_the_next_calls(calls: Calls, capl
     before = number(calls)
     calls.tell(("SET", "a", "1"), ("GET",), ("GET", "a"))
     assert calls(("ECHO", "mine")) == [b"mine"]
-    assert [record.message for record in logged(caplog)] == ["command_refused"]
+    assert [record.msg for record in logged(caplog)] == ["command_refused"]
     assert calls(("GET", "a")) == [b"1"]
     assert number(calls) != before
 

@@ -108,7 +108,7 @@ def test_a_task_that_is_registered_after_the_worker_began_is_followed(
             document = ended(tracking, handle)
             assert (document["state"], document["result"]) == ("succeeded", "done")
             assert logged(tracking, handle) == ["late"]
-    assert [record.message for record in caplog.records].count("task_wrapped_late") <= 1
+    assert [record.msg for record in caplog.records].count("task_wrapped_late") <= 1
 
 
 def test_a_retry_that_can_not_be_published_has_failed(tracking: Tracking) -> None:

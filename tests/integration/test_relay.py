@@ -171,6 +171,10 @@ class FaultyBus:
         self._drop_if = drop_if
         self.did: Counter[str] = Counter()
 
+    @property
+    def trouble(self) -> str | None:
+        return self._bus.trouble
+
     def listen(self, ring: Ring, *, on_return: Callable[[], None]) -> None:
         self._bus.listen(functools.partial(self._pass_on, ring, []), on_return=on_return)
 

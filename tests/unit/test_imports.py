@@ -14,18 +14,8 @@ import petiole
 SOURCE = Path(petiole.__file__).parent
 LAYERS = (
     (
-        "database",
-        "encoding",
-        "events",
-        "state",
-        "feed",
-        "errors",
-        "settings",
-        "timing",
-        "redis_url",
-        "broker_url",
-        "tls",
-        "values",
+        *("database", "encoding", "events", "state", "feed", "errors", "settings", "timing", "redis_url"),
+        *("broker_url", "tls", "logs", "values"),
     ),
     ("journal", "bus", "loop", "connection", "redis_calls", "redis_cluster", "redis_sentinel"),
     ("dispatch", "outcome", "worker", "web", "verify", "tqdm"),

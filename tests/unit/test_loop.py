@@ -44,7 +44,7 @@ def test_whatever_a_turn_raises_the_loop_goes_on(caplog: pytest.LogCaptureFixtur
     turns.loop.run()
     assert turns.waits == [1.0, 2.0, 4.0, 8.0, 1.0]
     assert turns.troubles == ["The reaper fails; the log says why."] * 4 + [None]
-    assert [record.message for record in logged(caplog)] == ["loop_failed"] * 4
+    assert [record.msg for record in logged(caplog)] == ["loop_failed"] * 4
 
 
 def test_while_the_journal_is_away_it_waits_and_nothing_is_wrong_with_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -52,7 +52,7 @@ def test_while_the_journal_is_away_it_waits_and_nothing_is_wrong_with_it(caplog:
     turns.loop.run()
     assert turns.waits == [8.0, 8.0, 1.0]
     # Once, however long it lasts.
-    assert [record.message for record in logged(caplog)] == ["loop_waits"]
+    assert [record.msg for record in logged(caplog)] == ["loop_waits"]
     assert turns.troubles == [None] * 3
 
 

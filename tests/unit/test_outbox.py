@@ -743,7 +743,7 @@ class TestLocks:
             memory.lose_request.extend([True] * 4)
             outbox.put(line("x"))
             assert outbox.flush(SOON)
-        said = [record.message for record in caplog.records if record.name == "petiole.worker.outbox"]
+        said = [record.msg for record in caplog.records if record.name == "petiole.worker.outbox"]
         assert said == ["journal_away", "journal_returned"]
 
 

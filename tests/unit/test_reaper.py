@@ -289,7 +289,7 @@ def test_a_result_that_cannot_be_read_is_waited_for_a_minute_and_then_the_verdic
         clock.now += 2
     assert document(tracking)["state"] == "lost"
     assert document(tracking)["reason"].startswith("The worker disappeared. ")
-    assert len([record for record in caplog.records if record.message == "verdict_postponed"]) == 1
+    assert len([record for record in caplog.records if record.msg == "verdict_postponed"]) == 1
     if backend.startswith("cache"):
         app.backend.forget(ID)
 

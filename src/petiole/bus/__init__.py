@@ -1,17 +1,16 @@
 """The bus rings: a hint that carries the event. `contract.py` says what it promises."""
 
-import logging
-
 from petiole.bus.contract import Bus, Ring
 from petiole.bus.redis import RedisBus, publisher
 from petiole.bus.ringer import Ringer
 from petiole.bus.sharded import ShardedBus, shard_publisher
 from petiole.connection import look_at
 from petiole.errors import SetupError, Unavailable
+from petiole.logs import logger
 from petiole.redis_url import Kind, kind_of
 from petiole.settings import Settings, is_amqp, is_redis
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 def open_bus(settings: Settings) -> Bus:

@@ -15,13 +15,15 @@ from petiole.bus.amqp_publisher import Publisher
 from petiole.bus.contract import Ring
 from petiole.errors import PetioleError, Unavailable
 from petiole.events import mint_id
+from petiole.logs import logger
 from petiole.settings import Settings
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
 TICK: Final = 1.0
+REFUSED: Final = "RabbitMQ refuses the bus; the log says why."
 
 
 class AmqpBus:
@@ -47,6 +49,7 @@ class AmqpBus:
         self._changed: dict[str, None] = {}
         self._link: Link | None = None
         self._closed = threading.Event()
+        self.trouble: str | None = None
 
     def listen(self, ring: Ring, *, on_return: Callable[[], None]) -> None:
         pause = FIRST_PAUSE
@@ -56,7 +59,7 @@ class AmqpBus:
                 with self._linked(self._brokers[turn % len(self._brokers)]) as link:
                     link.bind([self._probe_key])
                     self._keep_up(link)
-                    pause = FIRST_PAUSE
+                    pause, self.trouble = FIRST_PAUSE, None
                     log.info("bus_connected")
                     on_return()
                     while self._link is link:
@@ -67,6 +70,7 @@ class AmqpBus:
                 if not self._closed.is_set():
                     # What doesn't pass by itself is for whoever reads the log.
                     level = logging.INFO if isinstance(error, Unavailable) else logging.ERROR
+                    self.trouble = None if isinstance(error, Unavailable) else REFUSED
                     log.log(level, "bus_lost", extra={"error": str(error), "pause": pause})
             self._closed.wait(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -13,6 +13,11 @@ Ring: TypeAlias = Callable[[str, str | bytes], None]
 class Bus(Protocol):
     """Rings for followed feeds only, never for all of them. All verbs are thread-safe."""
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it can't be heard, in a sentence without addresses, where another try won't mend that."""
+        ...
+
     def listen(self, ring: Ring, *, on_return: Callable[[], None]) -> None:
         """Call `ring` for every event of a followed feed until `close`; blocks.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from petiole.bus.contract import Ring
 
 
 class MemoryBus:
     """`Bus` in memory. `ring` is what a `MemoryJournal` is given."""
+
+    trouble: Final = None
 
     def __init__(self) -> None:
         self._followed: set[str] = set()

@@ -15,12 +15,13 @@ from redis.exceptions import RedisError
 
 from petiole.bus.contract import Ring
 from petiole.bus.ringer import Publish
-from petiole.connection import Names, connect_one, speaking
-from petiole.errors import PetioleError
+from petiole.connection import Names, connect_one, explained, speaking
+from petiole.errors import MissingRight, PetioleError
 from petiole.events import mint_id
+from petiole.logs import logger
 from petiole.settings import Settings
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 0.5
@@ -49,6 +50,7 @@ class RedisBus:
         self._lock = threading.Lock()
         self._connection: Any = None
         self._closed = threading.Event()
+        self.trouble: str | None = None
 
     def listen(self, ring: Ring, *, on_return: Callable[[], None]) -> None:
         pause = FIRST_PAUSE
@@ -60,12 +62,12 @@ class RedisBus:
                     if self._connection is not connection:
                         break
                     if self._take(message, ring):
-                        pause = FIRST_PAUSE
+                        pause, self.trouble = FIRST_PAUSE, None
                         log.info("bus_connected")
                         on_return()
             except (RedisError, OSError) as error:
                 if not self._closed.is_set():
-                    log.info("bus_lost", extra={"error": str(error), "pause": pause})
+                    self._say_lost(error, pause)
             finally:
                 with self._lock:
                     self._connection = None
@@ -161,6 +163,13 @@ class RedisBus:
         else:
             self._ended(channel)
         return False
+
+    def _say_lost(self, error: Exception, pause: float) -> None:
+        said, before = explained(error, self._url), self.trouble
+        self.trouble = said.missing if isinstance(said, MissingRight) else None
+        # What doesn't pass by itself is for whoever reads the log, once.
+        level = logging.ERROR if self.trouble is not None and before is None else logging.INFO
+        log.log(level, "bus_lost", extra={"error": str(said), "pause": pause})
 
     def _publish(self, channel: str, token: bytes) -> None:
         self._client.publish(channel, token)

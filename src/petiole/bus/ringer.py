@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections import deque
@@ -10,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from petiole.errors import PetioleError
+from petiole.logs import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 # More than this wait only while the bus is away, and then the oldest are let go: readers find gaps by themselves.
 WAITING: Final = 1000

@@ -7,7 +7,6 @@ question, so they can't come to different answers.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,11 +21,12 @@ from petiole.bus.redis import FIRST_PAUSE, RedisBus
 from petiole.bus.ringer import Publish
 from petiole.connection import Names, connect_cluster, speaking
 from petiole.events import PARTITIONS, mint_id
+from petiole.logs import logger
 from petiole.loop import Loop
 from petiole.redis_cluster import Cluster, Node
 from petiole.settings import Settings
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 LONGEST_PAUSE: Final = 1.0
 CONFIRMED_WITHIN: Final = 2.0
@@ -62,6 +62,11 @@ class ShardedBus:
             while not self._closed.is_set() and not self._settle():
                 self._closed.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
+
+    @property
+    def trouble(self) -> str | None:
+        with self._changed:
+            return next((line.trouble for line in self._lines.values() if line.trouble is not None), None)
 
     def follow(self, feed: str, *, timeout: float) -> bool:
         with self._changed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +13,9 @@ import socketio
 
 from petiole.client.refused import Refused
 from petiole.errors import PetioleError
+from petiole.logs import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 NAMESPACE: Final = "/petiole"
 ANSWER_TIMEOUT: Final = 5.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import random
 import threading
 from collections.abc import Callable
@@ -15,9 +14,10 @@ from petiole.client.refused import Refused
 from petiole.client.renewal import Renewal
 from petiole.events import Cursor, Document, Event
 from petiole.feed import Action, Read, Reader, Reading, Reset, Show
+from petiole.logs import logger
 from petiole.state import is_terminal
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 RETRY_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 10.0

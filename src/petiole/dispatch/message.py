@@ -12,10 +12,11 @@ from kombu import serialization
 from kombu.exceptions import EncodeError
 
 from petiole.events import VERSION, Document, mint_publication
+from petiole.logs import logger
 from petiole.state import QUEUED
 from petiole.values import readable, words
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 HEADER: Final = "petiole"
 INNER: Final = "headers"
@@ -63,7 +64,14 @@ class Header:
         if header is None:
             return None
         if header.get("v") != VERSION:
-            log.error("header_version", extra={"version": header.get("v"), "known": VERSION})
+            log.error(
+                "header_version",
+                extra={
+                    "version": header.get("v"),
+                    "known": VERSION,
+                    "reason": "A newer Petiole has sent the message. Upgrade.",
+                },
+            )
             return None
         texts = {name: str(header.get(name)) for name in ("feed", "epoch", "owner", "title")}
         if texts["feed"] != f"task:{task_id}":

@@ -12,6 +12,7 @@ from celery import Celery, Signature, Task
 from celery.backends.base import DisabledBackend
 from kombu import serialization
 from kombu.exceptions import EncodeError, OperationalError
+from redis.exceptions import RedisError
 
 from petiole.broker_url import CeleryUrls
 from petiole.dispatch.message import Header, message_in, message_text, now_ms, queued_document, title_of
@@ -19,11 +20,12 @@ from petiole.dispatch.publisher import NothingPublished, Once, Publisher, as_it_
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.events import Cursor, Document, Draft, feed_id, mint_epoch, mint_publication, task_feed
 from petiole.journal import Journal, open_journal
+from petiole.logs import logger
 from petiole.outcome import is_since, outcome
 from petiole.settings import Settings
 from petiole.state import QUEUED
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class Tracking:
                 self.publisher.publish(task, args, kwargs, task_id, header.to_message(), queue, countdown, after=opened)
             finally:
                 cursor = opened()
-        except (OperationalError, OSError) as error:
+        except (OperationalError, RedisError, OSError) as error:
             # A broker that is silent may have the message all the same: removed, it is passed over.
             self._take_back(feed, self.journal.remove)
             raise Unavailable(f"The broker didn't take the task ({error}). Nothing was started; try again.") from error

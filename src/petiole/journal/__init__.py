@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from urllib.parse import urlsplit
 
 from petiole.bus import open_ring
@@ -10,9 +9,10 @@ from petiole.connection import look_at
 from petiole.errors import SetupError, Unavailable
 from petiole.journal.contract import Journal
 from petiole.journal.redis import RedisJournal
+from petiole.logs import logger
 from petiole.settings import SQL_SCHEMES, Settings, is_amqp, is_redis
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 def open_journal(settings: Settings, *, rings: bool = True) -> Journal:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -56,11 +55,12 @@ from petiole.journal.contract import (
 from petiole.journal.inspection import inspect
 from petiole.journal.redis_replies import BegunAppend, appended_of, cursor_of, document_of, held_of
 from petiole.journal.scripts import Limits, Scripts
+from petiole.logs import logger
 from petiole.redis_calls import Calls, Command, Replies
 from petiole.redis_cluster import Cluster
 from petiole.settings import Settings
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 # A script's name, its keys, its arguments.
 Step: TypeAlias = tuple[str, Sequence[str], Sequence[str]]
@@ -416,7 +416,8 @@ class RedisJournal:
             if isinstance(self._client, Cluster):
                 self._client.ping()
             else:
-                self._call(("PING",))
+                # With what only scripts use, of which they say no more than that it isn't allowed.
+                self._call(("PING",), ("TIME",), ("PUBLISH", self._names.channel("group:petiole-ping"), ""))
 
     def inspect(self) -> Sequence[str]:
         try:

@@ -6,7 +6,6 @@ one notice for each task, and a task whose notice was acknowledged before it cam
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -15,10 +14,11 @@ from petiole.errors import InvalidEvent
 from petiole.events import Document
 from petiole.journal import Journal
 from petiole.journal.contract import Snapshot, encode_notice
+from petiole.logs import logger
 from petiole.loop import Delays, Loop, is_outage
 from petiole.values import words
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 TICK: Final = 0.5
 PAUSE: Final = 5.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import signal
@@ -12,7 +11,9 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
-log = logging.getLogger(__name__)
+from petiole.logs import logger
+
+log = logger(__name__)
 
 # How long a process that nobody stops gracefully stays, so that its browsers hear of it.
 LAST_WORDS: Final = 0.5

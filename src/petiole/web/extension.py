@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.events import feed_id
 from petiole.journal import Journal
 from petiole.journal.contract import Gone, Snapshot
+from petiole.logs import logger
 from petiole.settings import Settings
 from petiole.web import actions
 from petiole.web.access import Authorize, Identify, allows, current_user, may, owner_only
@@ -42,7 +42,7 @@ from petiole.web.socket import NAMESPACE, PetioleNamespace
 from petiole.web.tokens import Asker, Token, Tokens, allow_scope, bearer, covered
 from petiole.web.window import Window
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 EXTENSION: Final = "petiole"
 
@@ -128,9 +128,10 @@ class Petiole:
             every=settings.rights_check,
             sleep=socketio.sleep,
         )
+        bus = open_bus(settings)
         relay = Relay(
             tracking.journal,
-            open_bus(settings),
+            bus,
             settings,
             emit=window.emit,
             spawn=socketio.start_background_task,
@@ -140,7 +141,7 @@ class Petiole:
         )
         reaper, courier = Reaper(tracking), Courier(tracking.journal)
         loops = (reaper.loop, courier.loop, rights.loop, *relay.loops)
-        readiness = Readiness(tracking.journal, deaf=lambda: relay.deaf, loops=loops)
+        readiness = Readiness(tracking.journal, deaf=lambda: relay.deaf, bus_trouble=lambda: bus.trouble, loops=loops)
         departure = Departure(namespace.depart, spawn=socketio.start_background_task, before=readiness.leave)
         app.extensions[EXTENSION] = State(
             self,

@@ -8,7 +8,6 @@ on. Everything is set on the one server object and its connections, but for geve
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -17,6 +16,7 @@ from typing import Any, Final
 from engineio.exceptions import ContentTooLongError, SocketIsClosedError
 
 from petiole.errors import SetupError
+from petiole.logs import logger
 from petiole.web import outgoing, pings
 from petiole.web.budget import Bucket
 from petiole.web.fence import Around, Fence, Handler
@@ -27,7 +27,7 @@ from petiole.web.pings import Pings
 from petiole.web.polling import take_in_parts
 from petiole.web.websockets import checked_websocket
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 TICK: Final = 1.0
 # A connection has to join a namespace, and to complete the attachments that it declared, within JOIN_WITHIN + TICK.

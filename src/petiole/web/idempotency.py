@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,12 +23,13 @@ from petiole.encoding import to_json
 from petiole.errors import Unavailable
 from petiole.events import Cursor, task_feed
 from petiole.journal import Journal
+from petiole.logs import logger
 from petiole.settings import Settings
 from petiole.state import QUEUED
 from petiole.web.bodies import malformed_at_worst, read_all
 from petiole.web.problems import Problem
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 HEADER: Final = "Idempotency-Key"
 KEPT_FOR: Final = 86400.0

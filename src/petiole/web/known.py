@@ -5,11 +5,12 @@ Then the protection that needs the difference is off, and the application's sock
 
 from __future__ import annotations
 
-import logging
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-log = logging.getLogger(__name__)
+from petiole.logs import logger
+
+log = logger(__name__)
 
 # The lowest that pyproject.toml allows, and the newest that the tests about hostile clients were run with.
 KNOWN: Final = {"python-engineio": ("4.15.1", "4.15.1"), "python-socketio": ("5.16.2", "5.18.1")}

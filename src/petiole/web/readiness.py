@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from petiole.errors import PetioleError
+from petiole.errors import MissingRight, PetioleError
 from petiole.journal import Journal
 from petiole.journal.trial import try_write
 from petiole.loop import Loop
@@ -20,7 +20,8 @@ DEAF: Final = "The bus doesn't ring; events arrive late."
 
 
 class Readiness:
-    """Writes to the journal at most once a second, whoever wants to know. `deaf` says whether the bus has been found deaf.
+    """Writes to the journal at most once a second, whoever wants to know. `deaf` says whether the bus has been found deaf, and
+    `bus_trouble` why it can't be heard at all.
 
     `loops` is the process's work in the background, which is looked at as well.
     """
@@ -30,16 +31,18 @@ class Readiness:
         journal: Journal,
         *,
         deaf: Callable[[], bool],
+        bus_trouble: Callable[[], str | None] = lambda: None,
         loops: Sequence[Loop] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
         self._deaf = deaf
+        self._bus_trouble = bus_trouble
         self._loops = loops
         self._clock = clock
         self._asking = threading.Lock()
         self._asked_at: float | None = None
-        self._away = False
+        self._away: str | None = None
         self._leaving = False
 
     def leave(self) -> None:
@@ -49,28 +52,35 @@ class Readiness:
     def degraded(self) -> str | None:
         """Return in a sentence what is worse than it should be, or `None`: it serves all the same, for all may be so."""
         troubles = [trouble for loop in self._loops if (trouble := loop.trouble()) is not None]
-        return " ".join([DEAF] * self._deaf() + troubles) or None
+        bus = self._bus_trouble()
+        if bus is not None:
+            troubles.insert(0, f"{bus} Events arrive late.")
+        elif self._deaf():
+            troubles.insert(0, DEAF)
+        return " ".join(troubles) or None
 
     def closed(self) -> str | None:
         """Return in a sentence why this process isn't ready, so that no new connection is let in, or `None`."""
         if self._leaving:
             return LEAVING
-        return AWAY if self._journal_is_away() else None
+        return self._why_away()
 
-    def _journal_is_away(self) -> bool:
+    def _why_away(self) -> str | None:
         # Who comes while somebody asks takes the last answer: a dead journal holds up one caller, not all of them.
         if self._asking.acquire(blocking=self._asked_at is None):
             try:
                 if self._asked_at is None or self._clock() - self._asked_at >= FRESH_FOR:
-                    self._away = not self._answers()
+                    self._away = self._ask()
                     self._asked_at = self._clock()
             finally:
                 self._asking.release()
         return self._away
 
-    def _answers(self) -> bool:
+    def _ask(self) -> str | None:
         try:
             try_write(self._journal)
+        except MissingRight as error:
+            return error.missing
         except PetioleError:
-            return False
-        return True
+            return AWAY
+        return None

@@ -7,7 +7,6 @@ and the workers are alive.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,11 +19,12 @@ from petiole.errors import PetioleError, Refusal, Unavailable
 from petiole.events import COUNTER, Document, Draft
 from petiole.journal.contract import Expired, Snapshot, Stored
 from petiole.journal.trial import try_write
+from petiole.logs import logger
 from petiole.loop import Delays, Loop, is_outage
 from petiole.outcome import GOES_ON
 from petiole.settings import Settings
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 TICK: Final = 1.0
 AT_ONCE: Final = 100
@@ -222,7 +222,7 @@ class Reaper:
         feed = expired.feed
         try:
             try_write(self._journal)
-            log.error("feed_ended_unread", extra={"feed": feed})
+            log.error("feed_ended_unread", extra={"feed": feed, "reason": "What is kept of it can't be read."})
             reason = "The worker disappeared, and what is known of the task can't be read."
             try:
                 self._journal.conclude(feed, expired.run, _ended(states.LOST, now_ms(), reason).draft)

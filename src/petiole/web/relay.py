@@ -6,7 +6,6 @@ journal before it goes out. A browser reads by the same rule, so an event that r
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 import threading
@@ -21,12 +20,13 @@ from petiole.events import COUNTER, Cursor, Draft, Event, Rung, partition
 from petiole.feed import Action, Read, Reader, Reading, Reset, Show
 from petiole.journal import Journal
 from petiole.journal.contract import Gone, Snapshot
+from petiole.logs import logger
 from petiole.loop import Loop
 from petiole.settings import Settings
 from petiole.web.reads import SharedReads
 from petiole.web.silence import Silence
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 TICK: Final = 1.0
 FIRST_PAUSE: Final = 0.05
@@ -306,7 +306,8 @@ class Relay:
         if self._check_heads(sorted(self._due, key=partition)) and probes:
             self._deaf = 0 if self._bus.probe(timeout=PROBE_TIMEOUT) else self._deaf + 1
             if self._deaf and self._deaf % 2 == 0:
-                log.warning("bus_deaf", extra={"feeds": len(self._feeds)})
+                reason = self._bus.trouble or "What was sent to itself has not come back."
+                log.warning("bus_deaf", extra={"feeds": len(self._feeds), "reason": reason})
                 self._bus.restart()
         # Last: it is the one part that calls what isn't ours.
         self._catch_up(self._standing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol
@@ -11,11 +10,12 @@ from flask import Flask
 
 from petiole.errors import Unavailable
 from petiole.journal.contract import Gone
+from petiole.logs import logger
 from petiole.loop import Loop
 from petiole.web.problems import Problem, not_found, unavailable, unknown
 from petiole.web.tokens import Asker, Tokens
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 # An event may have to wait for as long as so many take.
 AT_ONCE: Final = 50

@@ -7,19 +7,19 @@ queue is empty it is told where each feed stands, sees the gap by the reader's r
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
 from engineio.packet import MESSAGE, Packet
 from flask_socketio import SocketIO
 
+from petiole.logs import logger
 from petiole.web.known import Off
 
 SLOW: Final = "against slow browsers"
 _EVENT: Final = 2  # Socket.IO's type of packet
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class Window:

@@ -6,7 +6,6 @@ task that runs on notices by the numbers; one that has just ended has nobody lef
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -15,10 +14,11 @@ from typing import Final
 
 from petiole.errors import Unavailable
 from petiole.journal import Journal
+from petiole.logs import logger
 from petiole.loop import Loop
 from petiole.worker.outbox import Outbox
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 # `appendfsync everysec` promises a second and can take two when the disk is busy.
 SYNCED_WITHIN: Final = 2.5

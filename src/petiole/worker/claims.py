@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from typing import Any, Final
@@ -17,14 +16,16 @@ from petiole.dispatch.tracking import Tracking
 from petiole.errors import Unavailable
 from petiole.events import Draft
 from petiole.journal.contract import Busy, Claimed, Closed, Missing
+from petiole.logs import logger
 from petiole.outcome import worn_out
 from petiole.worker.patience import Patience
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 BUSY_COUNTDOWN: Final = 5.0
+COPIED: Final = "Another delivery of it is alive. A copy of the message looks again in some seconds."
 # Of these brokers a message says whether it comes again.
 MARKS_REDELIVERIES: Final = ("amqp", "redis")
 
@@ -94,7 +95,7 @@ class Claims:
                             log.info(late, extra={"feed": header.feed, "state": state})
                             raise Ignore()
                         case Busy(run):
-                            log.warning("task_runs_already", extra={"feed": header.feed, "run": run})
+                            log.warning("task_runs_already", extra={"feed": header.feed, "run": run, "reason": COPIED})
                             self._publish_copy(task, header)
                             raise Ignore()
                 except Unavailable as error:

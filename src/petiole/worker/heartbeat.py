@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -13,11 +12,12 @@ from typing import Final
 from petiole.errors import Unavailable
 from petiole.events import Draft
 from petiole.journal import Journal
+from petiole.logs import logger
 from petiole.loop import Loop
 from petiole.settings import Settings
 from petiole.state import RUNNING
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 # So many verdicts wait while the journal is away; then the oldest are left to the reaper.
 WAITING: Final = 1000

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import logging
 import os
 import threading
 import time
@@ -29,6 +28,7 @@ from petiole.dispatch.message import Header, now_ms
 from petiole.dispatch.tracking import Tracking, track_app
 from petiole.errors import Fenced, PetioleError, RunEnded
 from petiole.events import Draft, feed_id
+from petiole.logs import logger
 from petiole.outcome import outcome
 from petiole.settings import Settings
 from petiole.worker.afterwards import Afterwards
@@ -41,7 +41,7 @@ from petiole.worker.standing import Standing
 from petiole.worker.verdicts import Verdicts, cancelled, say_not_begun, shut_down
 from petiole.worker.wrapping import Wrapping
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 SHUTDOWN_FLUSH: Final = 5.0
 POOL_CHECK: Final = 1.0
@@ -140,7 +140,8 @@ class Lifecycle:
             unsent = self._unsent | self._runs
         for run in unsent:
             if not run.outbox.flush(max(deadline - time.monotonic(), 0.0)):
-                log.error("events_unsent", extra={"feed": run.feed})
+                reason = "The journal hasn't taken them, and the process ends."
+                log.error("events_unsent", extra={"feed": run.feed, "reason": reason})
         # A threads pool that can't end its tasks runs them to their end before the process exits: they are alive.
         if not self._runs:
             self._stop_heartbeat()
@@ -237,15 +238,16 @@ class Lifecycle:
         header = None if request.called_directly else Header.from_request(request)
         if header is None:
             return
-        log.warning("task_wrapped_late", extra={"feed": header.feed, "task": task.name})
+        late = "It was registered after the worker began."
+        log.warning("task_wrapped_late", extra={"feed": header.feed, "task": task.name, "reason": late})
         try:
             self._begin(task, header).quiet = True
         except Ignore:
-            log.error("task_not_stopped", extra={"feed": header.feed, "task": task.name})
+            log.error("task_not_stopped", extra={"feed": header.feed, "task": task.name, "reason": late})
 
     def _end_early(self, task: Task, run: Run, ended: RunEnded) -> None:
         if isinstance(ended, Fenced):
-            log.warning("run_fenced", extra={"feed": run.feed, "run": run.number})
+            log.warning("run_fenced", extra={"feed": run.feed, "run": run.number, "reason": str(ended)})
             return
         request = task.request
         patch = {"state": states.CANCELLED, "finished_at": now_ms(), "reason": None}
@@ -254,7 +256,7 @@ class Lifecycle:
             task.backend.mark_as_revoked(request.id, str(ended), request=request, store_result=True)
 
     def _end_process(self, feed: str) -> None:
-        log.warning("process_ended_by_force", extra={"feed": feed})
+        log.warning("process_ended_by_force", extra={"feed": feed, "reason": "Somebody has stopped the task by force."})
         try:
             # Celery's own way, so that it tells the pool, the broker and the result backend; the next beat asks again.
             self._tracking.celery_app.control.revoke(

@@ -5,15 +5,15 @@ A context is a thread's own, and a process's own: what a task starts has none, u
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Final
 
 from celery._state import get_current_task
 
+from petiole.logs import logger
 from petiole.worker.standing import Steps
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 THREAD: Final = (
     "Petiole: progress was called in a thread that belongs to no task, and is told to nobody. Hand it over where the thread "

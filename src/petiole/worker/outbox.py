@@ -10,7 +10,6 @@ one that alone is refused for a minute, is set aside, and a fact under its numbe
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -23,6 +22,7 @@ from typing import Final, TypeVar
 from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.events import COUNTER, Cursor, Document, Draft, fold_draft
 from petiole.journal.contract import Appended, Begun, Closed, Conflict, Duplicate, Fenced, Journal, Missing, Stored
+from petiole.logs import logger
 from petiole.settings import Settings
 from petiole.state import RUNNING, is_terminal
 from petiole.worker.dropped import Dropped, stand_in
@@ -31,7 +31,7 @@ from petiole.worker.standing import Signals, Standing, Steps
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 ACKNOWLEDGED_KEPT: Final = 256
 FIRST_PAUSE: Final = 0.05
@@ -217,7 +217,7 @@ class Outbox:
             reply = self._append(draft, fact=number, counter=0)
             if self._take(draft, reply):
                 return
-        log.error("end_not_kept", extra={"feed": self.feed})
+        log.error("end_not_kept", extra={"feed": self.feed, "reason": "The journal loses it each time."})
 
     def _computes(self) -> bool:
         """Say whether the calling thread has computed since it last left a fact to the sending thread, rather than waited."""
@@ -523,7 +523,8 @@ class Outbox:
             publication=self._standing.publication,
         )
         if isinstance(reply, Cursor):
-            log.warning("feed_opened_again", extra={"feed": self._standing.feed, "epoch": reply.epoch})
+            forgotten = "The journal had lost it."
+            log.warning("feed_opened_again", extra={"feed": self.feed, "epoch": reply.epoch, "reason": forgotten})
             self._cursor, self._counter = reply, 0
         else:
             self._stop()

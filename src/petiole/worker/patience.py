@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Final
@@ -10,8 +9,9 @@ from typing import Final
 from petiole.errors import PetioleError, Refusal, Unavailable
 from petiole.journal import Journal
 from petiole.journal.trial import try_write
+from petiole.logs import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 # An outage of a provider, a rotation of rights and a fail-over are over by then.
 REFUSED_FOR: Final = 60.0

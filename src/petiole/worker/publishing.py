@@ -6,7 +6,6 @@ same id used again.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -18,12 +17,13 @@ from petiole.dispatch.publisher import keeps_header
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Fenced
 from petiole.events import Document, feed_of, mint_epoch, mint_publication
+from petiole.logs import logger
 from petiole.outcome import going_on, retrying
 from petiole.values import readable
 from petiole.worker.run import Run, current_run
 from petiole.worker.verdicts import cancelled
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 CELERYS_OWN: Final = "celery."
 UNFIT: Final = "Its id can't be part of an address. Use 1 to 128 letters, digits and . _ ~ @ -"
@@ -140,7 +140,8 @@ class Publishing:
     def _leave(self, run: Run, patch: Document, successor: str) -> None:
         run.hand_over(patch, successor=successor, otherwise=cancelled())
         if not run.outbox.flush(self._settings.flush_timeout):
-            log.warning("retry_before_events", extra={"feed": run.feed})
+            reason = "The journal hasn't taken what the run has said, and the next is published."
+            log.warning("retry_before_events", extra={"feed": run.feed, "reason": reason})
         if run.outbox.signals.fenced:
             raise Fenced("Another run of this task has begun, or it has ended. This one publishes no other.")
 

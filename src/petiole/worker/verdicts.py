@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +12,10 @@ from petiole.dispatch.message import Header, now_ms
 from petiole.errors import PetioleError
 from petiole.events import Draft, feed_id, feed_of
 from petiole.journal import Journal
+from petiole.logs import logger
 from petiole.outcome import failed
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class Verdicts:
@@ -75,8 +75,8 @@ class Verdicts:
         header = Header.from_message(getattr(message, "headers", None), id)
         if header is None or sender.app is not self._celery_app:
             return
-        log.error("task_unknown", extra={"feed": header.feed, "task": name})
         reason = "No worker knows this kind of task. It has to be deployed to the worker."
+        log.error("task_unknown", extra={"feed": header.feed, "task": name, "reason": reason})
         patch = failed(None, task_id=id, now=now_ms())
         patch |= {"reason": reason, "error": {**patch["error"], "message": reason, "type": "NotRegistered"}}
         self._conclude(header.feed, Draft("state", patch))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -43,11 +42,12 @@ from petiole.journal.sql import schema
 from petiole.journal.sql.schema import feeds, now_ms, read_text
 from petiole.journal.sql.server import Mode, Server
 from petiole.journal.sql.step import COLUMNS, Feed, Step, as_kept, check_numbers
+from petiole.logs import logger
 from petiole.settings import Settings
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 OLDEST_POSTGRESQL: Final = 12
 SWEPT_AT_ONCE: Final = 100

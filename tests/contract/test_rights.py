@@ -1,0 +1,131 @@
+"""A Redis whose user may not do everything: what is missing is said, in the answer, in readiness and in the log."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+from celery import Celery
+from flask import Flask
+from flask_socketio import SocketIO
+
+from petiole import Petiole
+from petiole.bus.redis import RedisBus
+from petiole.connection import RIGHTS
+from petiole.errors import MissingRight, Unavailable
+from petiole.events import Draft, task_feed
+from petiole.journal.redis import RedisJournal
+from petiole.journal.trial import try_write
+from petiole.settings import Settings
+from tests.contract.test_bus import FEED, SOON, Setup
+from tests.services import RedisServer, wait_until
+
+_names = itertools.count(1)
+
+MakeUrl = Callable[[str], str]
+
+
+@pytest.fixture(params=["oldest", "system"])
+def url_of(request: pytest.FixtureRequest, redis_servers: Callable[[str], RedisServer]) -> Iterator[MakeUrl]:
+    """`url_of(rules)`: the URL of a server, with a user that has these rights only."""
+    server, users = redis_servers(request.param), []
+
+    def make(rules: str) -> str:
+        users.append(f"user{next(_names)}")
+        with server.client() as client:
+            client.execute_command("ACL", "SETUSER", users[-1], "reset", "on", ">swordfish", *rules.split())
+        return f"redis://{users[-1]}:swordfish@127.0.0.1:{server.port}/0"
+
+    yield make
+    with server.client() as client:
+        client.execute_command("ACL", "DELUSER", *users)
+
+
+MISSING = [
+    ("~* resetchannels +@all", "Redis doesn't let Petiole's user use its channels."),
+    ("~* resetchannels &other* +@all", "Redis doesn't let Petiole's user use its channels."),
+    ("~* &* +@all -publish", "Redis doesn't let Petiole's user run publish."),
+    ("~* &* +@all -evalsha -eval", "Redis doesn't let Petiole's user run evalsha."),
+    ("~* &* +@all -time", "Redis doesn't let Petiole's user run time."),
+    ("~* &* +@all -ping", "Redis doesn't let Petiole's user run ping."),
+    ("~other* &* +@all", "Redis doesn't let Petiole's user touch its keys."),
+    ("~* &* +@all -@write", "Redis doesn't let Petiole's user run a command that its scripts need."),
+]
+
+
+@pytest.mark.parametrize(("rules", "missing"), MISSING)
+def test_what_is_missing_is_named(url_of, make_settings, rules, missing):
+    journal = RedisJournal(make_settings(url_of(rules)))
+    with pytest.raises(MissingRight) as refused:
+        try_write(journal)
+    assert refused.value.missing == missing
+    assert "ACL SETUSER <user> ~petiole:* &petiole* +@read" in str(refused.value)
+    assert "swordfish" not in str(refused.value)
+    if "-ping" not in rules:  # which only readiness needs
+        with pytest.raises(Unavailable):
+            journal.open(task_feed("1"), owner="o", draft=Draft("state", {"state": "queued"}))
+    journal.close()
+
+
+def test_the_rights_that_the_message_names_are_enough(url_of, key_prefix):
+    rules = "resetchannels " + RIGHTS.replace("petiole", key_prefix)
+    settings = Settings(journal_url=url_of(rules), key_prefix=key_prefix)
+    made = Setup(RedisJournal(settings), RedisBus(settings))
+    made.listener.start()
+    assert made.bus.follow(FEED, timeout=SOON)
+    made.open()
+    made.listener.wait_for(FEED, 1)
+    assert made.bus.probe(timeout=SOON)
+    try_write(made.journal)
+    assert made.journal.inspect() is not None
+    made.close()
+
+
+@pytest.fixture
+def made(key_prefix: str) -> Callable[[str], tuple[Petiole, Flask]]:
+    """`made(url)`: an application whose broker, backend and journal are there."""
+
+    def make(url: str) -> tuple[Petiole, Flask]:
+        celery_app = Celery("tasks", broker=url, backend=url, set_as_current=False)
+        celery_app.conf.update(petiole_key_prefix=key_prefix)
+        app = Flask(__name__)
+        app.secret_key = "secret"
+        petiole = Petiole(app, SocketIO(app, async_mode="threading"), celery_app=celery_app)
+        app.add_url_rule("/start", "start", lambda: petiole.accepted(petiole.start("report")), methods=["POST"])
+        app.testing = True  # nothing in the background
+        return petiole, app
+
+    return make
+
+
+@pytest.mark.parametrize(("rules", "missing"), MISSING[:3])
+def test_a_start_is_answered_503_and_readiness_says_what_is_missing(url_of, made, rules, missing):
+    _petiole, app = made(url_of(rules))
+    page = app.test_client()
+    for _ in range(2):
+        answer = page.post("/start")
+        assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
+    ready = page.get("/petiole/ready")
+    assert (ready.status_code, ready.json) == (503, {"ready": False, "reason": missing})
+
+
+def test_a_broker_that_takes_nothing_is_a_503_too(url_of, made):
+    _petiole, app = made(url_of("~* &* +@all -lpush"))
+    assert app.test_client().post("/start").status_code == 503
+
+
+def test_who_may_not_listen_is_told_so_by_readiness_and_by_the_log(url_of, made, caplog):
+    petiole, app = made(url_of("~* &* +@all -subscribe"))
+    missing = "Redis doesn't let Petiole's user run subscribe."
+    with app.app_context():
+        petiole.relay.watch(task_feed("1"), None)
+        wait_until(lambda: petiole.readiness.degraded() is not None, SOON, "the bus was refused")
+        assert petiole.readiness.degraded() == f"{missing} Events arrive late."
+    page = app.test_client()
+    assert page.post("/start").status_code == 202
+    ready = page.get("/petiole/ready")
+    assert (ready.status_code, ready.json["ready"], ready.json["degraded"][:40]) == (200, True, missing[:40])
+    (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert line.getMessage().startswith("bus_lost (pause=")
+    assert "'subscribe'" in line.getMessage()
