@@ -20,8 +20,9 @@ from petiole.exports.manifest import Manifest
 from petiole.exports.selection import OPERATORS, TASK_NAME, InvalidSelection, Selection, parse_selection
 from petiole.exports.sources import SourceUnavailable, open_source
 from petiole.exports.storage import FileExpired, FileMissing, LocalStorage
-from petiole.web.access import refuse_foreign_origin
 from petiole.web.bodies import read_json
+from petiole.web.neighbours import stand_past_csrf
+from petiole.web.origins import refuse_foreign_origin
 from petiole.web.problems import Problem, not_found
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def exports_blueprint(
         return {"file": url_for("petiole_exports.file", task_id=feed_id(snapshot.feed))}
 
     petiole.add_links(links)
+    stand_past_csrf(blueprint)
 
     @blueprint.get("/catalog")
     def catalog() -> Response:

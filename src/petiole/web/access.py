@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Final, TypeAlias
-from urllib.parse import urlsplit
 
-from flask import request, session
+from flask import session
 
 from petiole.journal.contract import Snapshot
-from petiole.web.problems import Problem
-from petiole.web.tokens import bearer
 
 SESSION_KEY: Final = "petiole"
 
@@ -52,30 +48,3 @@ def may(authorize: Authorize, action: str, feed: str, user: str, owner: str) -> 
     if feed.startswith("user:"):
         return action == "watch" and owner_only(action, feed, user, owner)
     return authorize(action, feed, user, owner)
-
-
-def refuse_foreign_origin() -> None:
-    """Refuse a request that another site's page has sent with this site's cookies. Who sends a token needs none.
-
-    Raises:
-        Problem: 403.
-    """
-    if bearer(None) is not None:
-        return
-    origin = request.headers.get("Origin")
-    if origin is None and request.headers.get("Sec-Fetch-Site") != "cross-site":
-        return
-    if origin is not None and _host_of(origin) == request.host:
-        return
-    raise Problem(
-        HTTPStatus.FORBIDDEN,
-        "Foreign origin",
-        "This request comes from a page of another site. Send it from a page of this one.",
-    )
-
-
-def _host_of(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None  # brackets that hold no IPv6 address: nobody's

@@ -12,9 +12,9 @@ from petiole.errors import InvalidName
 from petiole.events import feed_id, inbox_feed, task_feed
 from petiole.journal import Journal
 from petiole.journal.contract import INBOX_START, Snapshot, empty_inbox
-from petiole.web.access import refuse_foreign_origin
 from petiole.web.bodies import read_json
 from petiole.web.monitor import answer_events, answer_snapshot
+from petiole.web.origins import refuse_foreign_origin
 from petiole.web.problems import Problem
 
 if TYPE_CHECKING:

@@ -13,10 +13,11 @@ from petiole.errors import InvalidName, Unavailable
 from petiole.events import Cursor, feed_id, task_feed
 from petiole.journal import Journal
 from petiole.journal.contract import INBOX_START, Snapshot
-from petiole.web.access import refuse_foreign_origin
 from petiole.web.actions import REPEATABLE, wants_force
 from petiole.web.bodies import bound_body, read_json
+from petiole.web.neighbours import stand_past_csrf, stand_past_limits
 from petiole.web.openapi import describe
+from petiole.web.origins import refuse_foreign_origin
 from petiole.web.page import see, task_page, wants_page
 from petiole.web.problems import Problem, not_found, unavailable
 from petiole.web.stream import MEDIA_TYPE, stream
@@ -91,6 +92,8 @@ def monitor_blueprint(petiole: Petiole) -> Blueprint:
         return jsonify(describe(url_for("petiole.openapi").removesuffix("/openapi.json")))
 
     blueprint.before_request(bound_body)
+    stand_past_csrf(blueprint)
+    stand_past_limits(blueprint)
     blueprint.register_error_handler(InvalidName, _malformed)
     blueprint.register_error_handler(Unavailable, _away)
     return blueprint
