@@ -29,6 +29,7 @@ from petiole.web.inbox import acknowledge
 from petiole.web.packets import RESERVED, check_serializer
 from petiole.web.problems import Problem, not_found, too_many, unavailable
 from petiole.web.rights import Watched
+from petiole.web.server import check_server
 from petiole.web.tokens import Asker
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         if not self._settings.allow_any_origin:
             check_origins(getattr(server.eio, "cors_allowed_origins", None))
         check_serializer(getattr(server, "packet_class", None))
+        check_server(getattr(server.eio, "async_mode", None))
         super()._set_server(server)
         events = {name.removeprefix("on_") for name in dir(self) if name.startswith("on_")}
         self._guard = Guard(server, text_only=NAMESPACE, events=events.difference(RESERVED))
