@@ -8,6 +8,7 @@ import pytest
 from celery import Celery
 
 from petiole.client import Refused
+from petiole.dispatch.revoked import TaskCancelled
 from tests.integration.system import System, wait_until
 
 
@@ -133,6 +134,14 @@ def test_a_queued_task_is_cancelled_at_once_and_never_runs(system: System) -> No
     after.wait(timeout=15)
     assert waiting.wait(timeout=5)["state"] == "cancelled"
     assert "run" not in waiting.document
+    kept_as_cancelled(system, waiting.feed)
+
+
+def kept_as_cancelled(system: System, feed: str) -> None:
+    """Wait until Celery's own record says so, in words that a status route can return."""
+    result = Celery("reader", backend=system.redis_url).AsyncResult(feed.removeprefix("task:"))
+    wait_until(lambda: isinstance(result.result, TaskCancelled), what="Celery's record of the end")
+    assert (result.state, str(result.result), result.ready()) == ("REVOKED", "The task was cancelled.", True)
 
 
 def control(system: System) -> Celery:
@@ -144,6 +153,7 @@ def test_a_running_task_that_is_revoked_with_terminate_is_cancelled(system: Syst
     view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 5, timeout=15)
     control(system).control.revoke(view.feed.removeprefix("task:"), terminate=True, signal="SIGKILL")
     assert view.wait(timeout=15)["state"] == "cancelled"
+    kept_as_cancelled(system, view.feed)
 
 
 def test_a_waiting_task_that_is_revoked_is_cancelled_and_never_runs(system: System) -> None:

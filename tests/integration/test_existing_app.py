@@ -141,3 +141,23 @@ def test_a_task_that_says_nothing_about_itself_is_followed_too(address: str) -> 
 
     wait_until(ended, what="the task is done")
     assert document["result"] == 10
+
+
+def test_its_status_route_says_of_a_cancelled_task_that_it_is_ready(address: str) -> None:
+    session = requests.Session()
+    session.get(address, timeout=5)
+    task_id = session.post(f"{address}/tasks/process", data={"total": 600}, timeout=5).json()["result_id"]
+    route, monitor = f"{address}/tasks/result/{task_id}", f"{address}/petiole/tasks/{task_id}"
+
+    def state() -> str:
+        return session.get(monitor, timeout=5).json()["document"]["state"]
+
+    wait_until(lambda: state() == "running", what="it runs")
+    assert session.get(route, timeout=5).json()["ready"] is False
+    session.post(f"{monitor}/cancel", timeout=5).raise_for_status()
+    wait_until(lambda: state() == "cancelled", what="it is cancelled")
+    wait_until(lambda: session.get(route, timeout=5).json()["ready"], what="Celery's record says so")
+    answer = session.get(route, timeout=5)
+    # It calls `get()`, which raises what the task has raised.
+    assert (answer.status_code, answer.json()["successful"], answer.json()["value"]) == (410, False, None)
+    assert answer.json()["detail"] == "The task was cancelled."

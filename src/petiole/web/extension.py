@@ -16,6 +16,7 @@ from flask_socketio import SocketIO
 from petiole import state as states
 from petiole.broker_url import CeleryUrls
 from petiole.bus import open_bus
+from petiole.dispatch.revoked import TaskCancelled
 from petiole.dispatch.tracking import Handle, Tracking, track_app
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.events import feed_id
@@ -173,6 +174,8 @@ class Petiole:
 
         # For the whole application: a view of its own that starts or authorizes a task raises them too.
         app.register_error_handler(Problem, _answer)
+        # And one that asks Celery for the result of what was cancelled raises this.
+        app.register_error_handler(TaskCancelled, _answer_cancelled)
         blueprint = monitor_blueprint(self)
         add_inbox(blueprint, self)
         app.register_blueprint(blueprint, url_prefix=settings.url_prefix)
@@ -497,6 +500,13 @@ def _asking() -> str | None:
     """Return who is asking, by the application that this request is for."""
     state = current_app.extensions.get(EXTENSION) if has_request_context() else None
     return state.petiole.user(create=True) if isinstance(state, State) else None
+
+
+def _answer_cancelled(error: TaskCancelled) -> Response:
+    # As the status route of Flask's documentation answers, so that its page stops asking.
+    return _answer(
+        Problem(HTTPStatus.GONE, "Cancelled", str(error), members={"ready": True, "successful": False, "value": None})
+    )
 
 
 def _answer(problem: Problem) -> Response:

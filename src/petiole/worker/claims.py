@@ -12,6 +12,7 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from petiole import state as states
 from petiole.dispatch.message import Header, now_ms, queued_document
 from petiole.dispatch.publisher import as_it_is
+from petiole.dispatch.revoked import store_cancelled
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Unavailable
 from petiole.events import Draft
@@ -26,6 +27,7 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 BUSY_COUNTDOWN: Final = 5.0
 COPIED: Final = "Another delivery of it is alive. A copy of the message looks again in some seconds."
+CANCELLED: Final = "The task was cancelled."
 # Of these brokers a message says whether it comes again.
 MARKS_REDELIVERIES: Final = ("amqp", "redis")
 
@@ -93,6 +95,8 @@ class Claims:
                                 "delivery_of_finished_task" if states.is_terminal(state) else "delivery_of_finished_run"
                             )
                             log.info(late, extra={"feed": header.feed, "state": state})
+                            if state == states.CANCELLED:
+                                store_cancelled(task, request, CANCELLED)
                             raise Ignore()
                         case Busy(run):
                             log.warning("task_runs_already", extra={"feed": header.feed, "run": run, "reason": COPIED})

@@ -25,6 +25,7 @@ from kombu.exceptions import OperationalError
 
 from petiole import state as states
 from petiole.dispatch.message import Header, now_ms
+from petiole.dispatch.revoked import store_cancelled
 from petiole.dispatch.tracking import Tracking, track_app
 from petiole.errors import Fenced, PetioleError, RunEnded
 from petiole.events import Draft, feed_id
@@ -252,8 +253,9 @@ class Lifecycle:
         request = task.request
         patch = {"state": states.CANCELLED, "finished_at": now_ms(), "reason": None}
         run.finish(patch)
-        if not task.ignore_result:
-            task.backend.mark_as_revoked(request.id, str(ended), request=request, store_result=True)
+        error = store_cancelled(task, request, str(ended))
+        if request.chord and not task.ignore_result:
+            task.backend.on_chord_part_return(request, celery_states.REVOKED, error)
 
     def _end_process(self, feed: str) -> None:
         log.warning("process_ended_by_force", extra={"feed": feed, "reason": "Somebody has stopped the task by force."})

@@ -9,6 +9,7 @@ from celery import Celery, Task, signals
 
 from petiole import state as states
 from petiole.dispatch.message import Header, now_ms
+from petiole.dispatch.revoked import store_cancelled
 from petiole.errors import PetioleError
 from petiole.events import Draft, feed_id, feed_of
 from petiole.journal import Journal
@@ -53,10 +54,13 @@ class Verdicts:
         feed = feed_of(request.id)
         if feed is None or sender.app is not self._celery_app:
             return
-        draft = cancelled()
+        draft, reason = cancelled(), "The task was cancelled."
         if expired:
             reason = "The task waited longer than it may."
             draft = Draft("state", {"state": states.FAILED, "finished_at": now_ms(), "reason": reason})
+        if Header.from_request(request) is not None:
+            # In place of what Celery has just written, which no status route can return.
+            store_cancelled(sender, request, reason)
         self._conclude(feed, draft)
 
     def _on_shut_down_task(self, sender: Task, request: Any, reason: Any = None, **_: Any) -> None:
