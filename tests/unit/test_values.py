@@ -155,7 +155,7 @@ class TestPlain:
             (len, "<builtin_function_or_method>"),
             ((number for number in range(3)), "<generator>"),
         ],
-        ids=lambda value: repr(value)[:40] if not isinstance(value, Mute) else "mute",
+        ids=lambda value: type(value).__name__,
     )
     def test_a_value_becomes_what_every_reader_of_json_holds(self, value, data):
         assert plain(value) == data
