@@ -78,7 +78,9 @@ def sentence(error: Any) -> str:
     """Say why, without an exception's own text unless its author meant it to be shown."""
     match error:
         case TaskFailure():
-            return words(error, characters=REASON_LIMIT, size=REASON_BYTES)
+            said = words(error, characters=REASON_LIMIT, size=REASON_BYTES)
+            unsaid = f"The task stopped on an error that can't be shown ({type(error).__name__})."
+            return said if said != mark(error) else unsaid
         case TimeLimitExceeded() | SoftTimeLimitExceeded():
             return "The task took longer than it may and was stopped."
         case WorkerLostError():
