@@ -281,10 +281,29 @@ class TestTrack:
         progress.stage("Importing", until=0.5)
         list(track(range(10), unit="rows"))
         assert (run.progress()["completed"], run.progress()["total"], run.progress()["fraction"]) == (10, 10, 0.5)
-        list(track(range(30)))
+        assert {run.progress()["fraction"] for _ in track(range(30))} == {0.5}
         assert (run.progress()["completed"], run.progress()["total"], run.progress()["fraction"]) == (40, 40, 0.5)
         for number in track(iter("ab")):
             assert (run.progress()["completed"], run.progress()["total"]) == (40 + "ab".index(number), None)
+        progress.stage("Writing", total=2)
+        progress.advance()
+        assert run.progress()["fraction"] == 0.75
+
+    def test_a_loop_after_one_that_was_left_in_a_stage_has_what_is_left_of_it(self, run):
+        progress.stage("Importing", until=0.5)
+        for item in track(range(10)):
+            if item == 4:
+                break
+        assert run.progress()["fraction"] == 0.2
+        assert [run.progress()["fraction"] for _ in track(range(3))] == [0.2, 0.3, 0.4]
+        assert (run.progress()["completed"], run.progress()["total"], run.progress()["fraction"]) == (7, 7, 0.5)
+
+    def test_of_loops_in_a_stage_that_is_the_whole_task_nobody_knows_how_many_come(self, run):
+        progress.stage("Importing")
+        list(track(range(10)))
+        assert run.progress()["fraction"] == 1.0
+        assert {run.progress()["fraction"] for _ in track(range(30))} == {None}
+        assert (run.progress()["completed"], run.progress()["total"]) == (40, 40)
 
     def test_the_total_of_a_stage_is_its_authors(self, run):
         progress.stage("Reading", total=100, unit="rows")

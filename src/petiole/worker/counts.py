@@ -48,9 +48,12 @@ class Counts:
         self._total: float | None = None
         self._unit: str | None = None
         self._description: str | None = None
+        # Of the whole task: where the present stage began, or its newest loop, and where it ends; whether that is used up.
         self._from = 0.0
         self._until = 1.0
         self._used_up = False
+        # What the stage had counted before its newest loop.
+        self._counted_before: float = 0
         self._estimator = Estimator(now=clock())
         self._lock = threading.RLock()
 
@@ -94,7 +97,7 @@ class Counts:
             total = loop.total = self._total_of(loop.total)
             begun = Begun.COUNTED
             if self._named and loop.description is None:
-                self._leave_loop()
+                self._share_with(loop)
                 self._count_up_to(loop, total)
                 self._unit = loop.unit or self._unit
             else:
@@ -143,17 +146,12 @@ class Counts:
         with self._lock:
             completed, total = min(max(self.completed, 0), MAX_NUMBER), self._total
             estimate = self._estimator.sample(completed, total=total, now=self._clock())
-            fraction = self._from or None
-            if total:
-                fraction = round(self._from + (self._until - self._from) * min(completed / total, 1.0), 4)
-            if self._used_up:
-                fraction = None
             return {
                 "completed": completed,
                 "total": total,
                 "rate": None if estimate.rate is None else round(estimate.rate, 2),
                 "time_left": None if estimate.time_left is None else round(estimate.time_left, 1),
-                "fraction": fraction,
+                "fraction": self._fraction(completed),
                 "stage": self.stage,
                 "description": self._description,
                 "unit": self._unit,
@@ -178,8 +176,24 @@ class Counts:
         self._until = min(max(self.number("until", until, 1.0) or 0.0, self._from), 1.0)
         self._total = total
         self.stage, self._unit, self._description = name, unit, None
-        self._steps.completed = 0
+        self._steps.completed = self._counted_before = 0
         self._estimator = Estimator(now=self._clock())
+
+    def _fraction(self, completed: float) -> float | None:
+        if self._used_up:
+            return None
+        begun, total = self._counted_before, self._total
+        if total is None or total <= begun:
+            return self._from or None
+        return round(self._from + (self._until - self._from) * min(max(completed - begun, 0) / (total - begun), 1.0), 4)
+
+    def _share_with(self, loop: Loop) -> None:
+        """Leave to a further loop of the present stage what is left of that, so that the whole never goes back."""
+        self._leave_loop()
+        if not self._has_own_total and self.completed > loop.counted:
+            self._from = self._fraction(self.completed) or self._from
+            self._used_up = self._used_up or self._from >= 1.0
+            self._counted_before = self.completed
 
     def _leave_loop(self) -> None:
         """Keep what a loop has counted, and have it count no more."""
