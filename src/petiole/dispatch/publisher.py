@@ -16,7 +16,10 @@ from kombu.pools import producers
 
 T = TypeVar("T")
 
-BROKER_TIMEOUT: Final = 4.0
+# A dead broker is said within two seconds.
+BROKER_TIMEOUT: Final = 1.5
+# The default of `broker_connection_timeout`.
+CELERYS_TIMEOUT: Final = 4.0
 
 
 class Publisher:
@@ -82,18 +85,20 @@ class Publisher:
 
     @contextmanager
     def confirming(self) -> Iterator[dict[str, Any]]:
-        """Yield options by which a publish returns when the broker has the message, in so far as that isn't so anyway.
+        """Yield options by which a publish returns within some seconds, and when the broker has the message.
 
-        RabbitMQ says nothing of a message unless it is asked to, and the task would be queued for ever if it was lost.
+        RabbitMQ says nothing of a message unless it is asked to, and the task would be queued for ever if it was lost. Nothing
+        is yielded for brokers other than RabbitMQ and Redis, which Celery speaks to by itself.
         """
-        conf = self._celery_app.conf
-        if self._confirmed_by is None or conf.task_always_eager:
+        bounded = self._bounded
+        if bounded is None or self._celery_app.conf.task_always_eager:
             yield {}
             return
-        timeout = float(conf.broker_connection_timeout or BROKER_TIMEOUT)
-        with self._producer(timeout) as producer:
+        timeout = self._timeout
+        options = {"timeout": timeout, "confirm_timeout": timeout} if self.broker == "amqp" else {}
+        with self._producer(bounded, timeout) as producer:
             try:
-                yield {"producer": producer, "timeout": timeout, "confirm_timeout": timeout}
+                yield {"producer": producer, **options}
             except BaseException:
                 # A connection on which an answer is owed is not to be used again: the next would take it for its own.
                 producer.connection.collect()
@@ -105,16 +110,37 @@ class Publisher:
         with self._celery_app.connection_for_write() as connection:
             return str(connection.transport.driver_type)
 
+    @property
+    def _timeout(self) -> float:
+        """How long one step of a publish may take: to connect, to hear an answer.
+
+        A broker that is slower is told to Celery, whose own default is more than somebody waits who has clicked.
+        """
+        given = float(self._celery_app.conf.broker_connection_timeout or BROKER_TIMEOUT)
+        return BROKER_TIMEOUT if given == CELERYS_TIMEOUT else given
+
     @functools.cached_property
-    def _confirmed_by(self) -> Connection | None:
-        """Where the broker confirms when it is asked to; it stands for a pool of such connections."""
-        connection = self._celery_app.connection_for_write(transport_options={"confirm_publish": True})
-        return connection if connection.transport.driver_type == "amqp" else None
+    def _bounded(self) -> Connection | None:
+        """Where each step ends in time, and RabbitMQ confirms; it stands for a pool of such connections."""
+        given = self._celery_app.conf.broker_transport_options or {}
+        timeout = self._timeout
+        # kombu connects again after 2 s and after 4 more. At once, it is for a connection that has ended meanwhile.
+        urls = self._celery_app.connection_for_write().alt
+        options: dict[str, Any] = {"max_retries": max(1, len(urls)), "interval_start": 0, "interval_step": 0}
+        if self.broker == "amqp":
+            options["confirm_publish"] = True
+        elif self.broker == "redis":
+            for name in ("socket_timeout", "socket_connect_timeout"):
+                options[name] = min(timeout, float(given.get(name) or timeout))
+        else:
+            return None
+        made: Connection = self._celery_app.connection_for_write(connect_timeout=timeout, transport_options=options)
+        return made
 
     @contextmanager
-    def _producer(self, timeout: float) -> Iterator[Producer]:
+    def _producer(self, connection: Connection, timeout: float) -> Iterator[Producer]:
         try:
-            producer = producers[self._confirmed_by].acquire(block=True, timeout=timeout)
+            producer = producers[connection].acquire(block=True, timeout=timeout)
         except LimitExceeded as error:
             raise OperationalError("no connection to the broker came free in time") from error
         try:

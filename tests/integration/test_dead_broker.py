@@ -1,0 +1,135 @@
+"""A broker that is away, silent or slow: who clicks hears of it within two seconds, and a slow one is waited for."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from flask import Flask
+from flask_socketio import SocketIO
+
+from petiole import Petiole
+from petiole.demo.redis_server import free_port
+from tests.conftest import any_redis_binary
+from tests.integration.test_set_ups import plain
+from tests.rabbitmq_server import RabbitServer
+from tests.services import RedisServer
+
+WITHIN = 2.0
+DELAY = 0.3
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    made = RedisServer(any_redis_binary(), tmp_path_factory.mktemp("redis"), append_only=False)
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of what takes connections, and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as listening:
+        yield listening.getsockname()[1]
+
+
+@pytest.fixture
+def slowly() -> Iterator[Callable[[int], int]]:
+    """`slowly(port)`: another port, where each answer of that server comes `DELAY` seconds later."""
+    opened: list[socket.socket] = []
+
+    def copy(source: socket.socket, target: socket.socket, delay: float) -> None:
+        try:
+            while data := source.recv(65536):
+                time.sleep(delay)
+                target.sendall(data)
+        except OSError:
+            pass
+        target.close()
+
+    def accept(listening: socket.socket, port: int) -> None:
+        while True:
+            try:
+                near = listening.accept()[0]
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", port))
+            opened.extend((near, far))
+            for source, target, delay in ((near, far, 0.0), (far, near, DELAY)):
+                threading.Thread(target=copy, args=(source, target, delay), daemon=True).start()
+
+    def make(port: int) -> int:
+        listening = socket.create_server(("127.0.0.1", 0))
+        opened.append(listening)
+        threading.Thread(target=accept, args=(listening, port), daemon=True).start()
+        return listening.getsockname()[1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+def application(broker: str, journal: str) -> Flask:
+    app = plain(broker, PETIOLE_JOURNAL_URL=journal)
+    petiole = Petiole(app, SocketIO(app, async_mode="threading"))
+    app.testing = True  # nothing in the background
+    app.add_url_rule("/start", "start", lambda: petiole.accepted(petiole.start("a.task")), methods=["POST"])
+    return app
+
+
+def posted(app: Flask) -> tuple[int, float]:
+    """The status of a start, and after how many seconds it came."""
+    began = time.monotonic()
+    return app.test_client().post("/start").status_code, time.monotonic() - began
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+@pytest.mark.parametrize("kind", ["refusing", "silent"])
+def test_a_dead_broker_is_said_within_two_seconds(server: RedisServer, silent: int, scheme: str, kind: str) -> None:
+    port = silent if kind == "silent" else free_port()
+    app = application(f"{scheme}://127.0.0.1:{port}/", server.url)
+    posted(app)  # which imports what is needed
+    status, took = posted(app)
+    assert status == 503
+    assert took < WITHIN
+
+
+def test_one_that_falls_silent_while_it_is_connected_is_said_as_soon(
+    server: RedisServer, own_redis: RedisServer
+) -> None:
+    app = application(own_redis.url, server.url)
+    assert posted(app)[0] == 202
+    own_redis.pause()
+    try:
+        status, took = posted(app)
+    finally:
+        own_redis.resume()
+    assert status == 503
+    assert took < WITHIN
+    # It is there again, also where it was another one meanwhile.
+    assert posted(app)[0] == 202
+    own_redis.restart()
+    assert posted(app)[0] == 202
+
+
+def test_a_slow_redis_is_waited_for(server: RedisServer, slowly: Callable[[int], int]) -> None:
+    app = application(f"redis://127.0.0.1:{slowly(server.port)}/1", server.url)
+    status, took = posted(app)
+    assert status == 202
+    assert took > DELAY
+
+
+def test_a_slow_rabbitmq_is_waited_for(
+    server: RedisServer, rabbitmq: RabbitServer, slowly: Callable[[int], int]
+) -> None:
+    parts = urlsplit(rabbitmq.url)
+    user = parts.netloc.rpartition("@")[0]
+    app = application(f"amqp://{user}@127.0.0.1:{slowly(parts.port or 5672)}{parts.path}", server.url)
+    status, took = posted(app)
+    assert status == 202
+    assert took > WITHIN  # it takes many answers to connect, and each is in time
