@@ -134,10 +134,8 @@ def upgrade_tables(journal_url: str | None) -> None:
     if not url:
         raise click.ClickException("Say where the database is: set PETIOLE_JOURNAL_URL, or pass --journal-url.")
     try:
-        try:
-            from petiole.journal.sql.server import upgrade
-        except ImportError as error:
-            raise click.ClickException(f"This needs {error.name}. Run: pip install 'petiole[sql]'") from error
+        from petiole.journal.sql.server import upgrade
+
         where, before, after = upgrade(url)
     except PetioleError as error:
         raise click.ClickException(str(error)) from error

@@ -15,7 +15,7 @@ SOURCE = Path(petiole.__file__).parent
 LAYERS = (
     (
         *("database", "encoding", "events", "state", "feed", "errors", "settings", "timing", "redis_url"),
-        *("broker_url", "tls", "logs", "values"),
+        *("broker_url", "tls", "logs", "values", "extras"),
     ),
     ("journal", "bus", "loop", "connection", "redis_calls", "redis_cluster", "redis_sentinel"),
     ("dispatch", "outcome", "worker", "web", "verify", "tqdm"),

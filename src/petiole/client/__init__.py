@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from petiole.client.refused import Refused
-from petiole.client.task_client import TaskClient
-from petiole.client.view import OnEvent, OnReset, Receipt, TaskView
+from petiole.extras import require
+
+require("Petiole's Python client", "client", "requests", "socketio")
+
+from petiole.client.refused import Refused  # noqa: E402 (after the look at what it needs)
+from petiole.client.task_client import TaskClient  # noqa: E402
+from petiole.client.view import OnEvent, OnReset, Receipt, TaskView  # noqa: E402
 
 __all__ = ["OnEvent", "OnReset", "Receipt", "Refused", "TaskClient", "TaskView"]

@@ -127,10 +127,7 @@ def _pings(url: str) -> bool:
 
 
 def _need_sql() -> None:
-    try:
-        import petiole.journal.sql  # noqa: F401 (only whether it can be)
-    except ImportError as error:
-        raise SetupError(f"The backbone rabbitmq needs {error.name}. Run: pip install 'petiole[sql]'") from error
+    import petiole.journal.sql  # noqa: F401 (only whether it can be)
 
 
 def _start_postgres(processes: Processes, directory: Path, started: list[str]) -> str:

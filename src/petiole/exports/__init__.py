@@ -8,7 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from petiole.errors import SetupError
+from petiole.extras import MissingExtra, require
+
+require("Petiole's data export", "exports", "pyarrow")
 
 if TYPE_CHECKING:
     from petiole.exports.catalog import Catalog, Column, Table
@@ -62,7 +64,8 @@ def __getattr__(name: str) -> Any:
             except ModuleNotFoundError as error:
                 if error.name not in _OPTIONAL:
                     raise
-                raise SetupError(
-                    f"Exports need {error.name}, which is not installed. Run: pip install petiole[exports]"
+                raise MissingExtra(
+                    f"Petiole's data export needs {error.name}, which isn't installed. Run: pip install 'petiole[exports]'",
+                    name=error.name,
                 ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

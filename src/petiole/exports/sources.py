@@ -69,8 +69,8 @@ def open_source(database: Database, *, check: Callable[[], object] | None = None
         if (error.name or "psycopg").partition(".")[0] not in ("psycopg", "psycopg_binary", "psycopg_c"):
             raise
         raise SetupError(
-            "Exports from PostgreSQL need psycopg, which is not installed or can't be loaded. "
-            "Run: pip install petiole[postgres]"
+            "Exports from PostgreSQL need psycopg, which isn't installed or can't be loaded. "
+            "Run: pip install 'petiole[postgres]'"
         ) from error
     return PostgresSource(database.url, check=check)
 

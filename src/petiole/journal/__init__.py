@@ -30,10 +30,8 @@ def open_journal(settings: Settings, *, rings: bool = True) -> Journal:
         raise SetupError(
             f"PETIOLE_JOURNAL_URL begins with {scheme}://, {why}. Set it to a redis://, postgresql:// or sqlite:/// URL."
         )
-    try:
-        from petiole.journal.sql import SqlJournal
-    except ImportError as error:
-        raise SetupError(f"A journal in a database needs {error.name}. Run: pip install 'petiole[sql]'") from error
+    from petiole.journal.sql import SqlJournal
+
     journal = SqlJournal(settings, ring=open_ring(settings) if rings else None)
     try:
         journal.look_at_tables()
