@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
@@ -66,42 +66,35 @@ class Claims:
         progress = {"completed": 0, "total": None, "rate": None, "time_left": None, "fraction": None}
         draft = Draft("state", patch, {**progress, "stage": None, "description": None, "unit": None})
         replayed = self._is_replayed(request, header)
+
+        def ask() -> Claimed | Busy | Closed | Missing:
+            return self._tracking.journal.claim(
+                header.feed,
+                draft,
+                worker=self.worker,
+                delivery=delivery,
+                retries=retries,
+                lease=self._settings.lease,
+                failed=Draft("state", worn_out(task_id=request.id, now=now_ms())),
+                message=message,
+                publication=header.publication,
+                replayed=replayed,
+            )
+
         pause, patience = FIRST_PAUSE, Patience(self._tracking.journal)
-        runs_already = False
+        reply = None
         try:
             while True:
                 try:
-                    reply = self._tracking.journal.claim(
-                        header.feed,
-                        draft,
-                        worker=self.worker,
-                        delivery=delivery,
-                        retries=retries,
-                        lease=self._settings.lease,
-                        failed=Draft("state", worn_out(task_id=request.id, now=now_ms())),
-                        message=message,
-                        publication=header.publication,
-                        replayed=replayed,
-                    )
-                    runs_already = isinstance(reply, Busy)
-                    match reply:
+                    match reply := ask():
                         case Claimed():
                             return reply
                         case Missing():
                             self._open_again(task, header, replayed=replayed)
-                            continue
                         case Closed(state):
-                            late = (
-                                "delivery_of_finished_task" if states.is_terminal(state) else "delivery_of_finished_run"
-                            )
-                            log.info(late, extra={"feed": header.feed, "state": state})
-                            if state == states.CANCELLED:
-                                store_cancelled(task, request, CANCELLED)
-                            raise Ignore()
+                            self._end_late(task, header, state)
                         case Busy(run):
-                            log.warning("task_runs_already", extra={"feed": header.feed, "run": run, "reason": COPIED})
-                            self._publish_copy(task, header)
-                            raise Ignore()
+                            self._end_second(task, header, run)
                 except Unavailable as error:
                     # Without the journal nobody can say whether the task runs elsewhere, so it waits.
                     log.warning("claim_waits", extra={"feed": header.feed, "error": str(error)})
@@ -110,10 +103,24 @@ class Claims:
                     time.sleep(pause * random.uniform(0.5, 1.0))
                     pause = min(2 * pause, LONGEST_PAUSE)
         except SoftTimeLimitExceeded:
-            if not runs_already:
+            if not isinstance(reply, Busy):
                 raise
             # As a failure it would be written over the record of the execution that is alive.
             raise Reject("The task runs already.", requeue=True) from None
+
+    def _end_late(self, task: Task, header: Header, state: str) -> NoReturn:
+        """End the delivery of a publication that has ended."""
+        late = "delivery_of_finished_task" if states.is_terminal(state) else "delivery_of_finished_run"
+        log.info(late, extra={"feed": header.feed, "state": state})
+        if state == states.CANCELLED:
+            store_cancelled(task, task.request, CANCELLED)
+        raise Ignore()
+
+    def _end_second(self, task: Task, header: Header, run: int) -> NoReturn:
+        """End a delivery beside an execution that is alive; a copy of its message looks again."""
+        log.warning("task_runs_already", extra={"feed": header.feed, "run": run, "reason": COPIED})
+        self._publish_copy(task, header)
+        raise Ignore()
 
     def _open_again(self, task: Task, header: Header, *, replayed: bool) -> None:
         self._tracking.journal.open(
