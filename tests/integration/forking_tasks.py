@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import billiard
@@ -65,17 +66,27 @@ WAYS: dict[str, Callable[[], int]] = {
 }
 
 
+@contextmanager
+def allowed_children() -> Iterator[None]:
+    """Let this process have children: a prefork pool's are daemons, to which multiprocessing allows none."""
+    config = multiprocessing.current_process()._config
+    before, config["daemon"] = config.get("daemon"), False
+    try:
+        yield
+    finally:
+        config["daemon"] = before
+
+
 @shared_task(name=f"{NAMES}.fork_and_speak")
 def fork_and_speak(way: str, children: int) -> list[int]:
     """Speak while children do, and return how they ended."""
-    # A prefork pool's children are daemons, to which multiprocessing allows no children; this is the way around it.
-    multiprocessing.current_process()._config["daemon"] = False
     codes = []
     for child in range(children):
         for number in range(SAID_BY_EACH):
             progress.log(f"{child}.{number}")
             progress.advance()
-        codes.append(WAYS[way]())
+        with allowed_children():
+            codes.append(WAYS[way]())
     progress.log("all have ended")
     return codes
 
