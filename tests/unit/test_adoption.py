@@ -12,6 +12,7 @@ from petiole.errors import Cancelled, PetioleError, RunEnded
 from petiole.events import feed_of
 from petiole.journal.memory import MemoryJournal
 from petiole.worker.adoption import Said, adopt_update_state, understand
+from petiole.worker.progress import progress
 from tests.unit.runs import FEED, SOON, Faults, running
 
 
@@ -89,6 +90,18 @@ class TestWhoSpeaks:
         assert self.in_a_thread(lambda: task.update_state(task_id="a", state="PROGRESS", meta=meta)) == []
         assert (run.progress()["completed"], run.progress()["total"]) == (3, 10)
         assert task.backend.get_task_meta("a")["result"] == meta
+
+    def test_a_thread_that_was_handed_the_task_need_not_name_it(self, run, task):
+        meta = {"current": 3, "total": 10}
+        assert self.in_a_thread(progress.wrap(lambda: task.update_state(state="PROGRESS", meta=meta))) == []
+        assert (run.progress()["completed"], run.progress()["total"]) == (3, 10)
+        assert task.backend.get_task_meta("a")["result"] == meta
+
+    def test_arguments_are_celerys_own_by_place_and_by_name(self, run, task):
+        task.update_state("b", "HALF", {"current": 5})
+        task.update_state("c", meta={"current": 5}, state="HALF")
+        assert [task.backend.get_task_meta(name)["status"] for name in "bc"] == ["HALF", "HALF"]
+        assert run.progress()["completed"] == 0
 
     def test_a_thread_of_a_cancelled_task_is_not_ended_and_the_task_is(self, run, task):
         run.outbox.signals.cancel = True

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from celery import Task
 
+from petiole.events import feed_id
 from petiole.values import finite
 from petiole.worker.run import Run, current_run
 
@@ -68,9 +69,14 @@ def adopt_update_state(task: Task, find: FindRun) -> None:
     @functools.wraps(update_state)
     def say_too(*args: Any, **kwargs: Any) -> Any:
         given = {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs}
-        # An id may be of any characters; what isn't a feed's name is the name of no run.
-        feed = f"task:{given.get('task_id') or task.request.id}"
         current = current_run.get()
+        task_id = given.get("task_id") or task.request.id
+        if task_id is None and current is not None:
+            # A thread has no request of Celery's, but may have been handed the task by `progress.wrap`.
+            given["task_id"] = task_id = feed_id(current.feed)
+            args, kwargs = (), given
+        # An id may be of any characters; what isn't a feed's name is the name of no run.
+        feed = f"task:{task_id}"
         run = current if current is not None and current.feed == feed else find(feed)
         if run is not None:
             if run is current:
