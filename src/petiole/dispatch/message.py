@@ -25,6 +25,8 @@ NOBODY: Final = "nobody"
 MESSAGE_LIMIT: Final = 64 * 1024
 # 200 characters of any kind.
 TITLE_BYTES: Final = 1200
+# What says in a body of protocol 1 that something follows the task.
+_FOLLOWING: Final = ("callbacks", "errbacks", "chord")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,17 @@ def message_in(name: str, body: object) -> str:
     match body:
         case [[*args], {**kwargs}, {**after}] if not any(after.values()):
             return message_text({"task": name, "args": args, "kwargs": kwargs, "options": {}})
+        case {"args": [*args], "kwargs": {**kwargs}, **more} if not any(more.get(after) for after in _FOLLOWING):
+            return message_text({"task": name, "args": args, "kwargs": kwargs, "options": {}})  # protocol 1
         case _:
             return ""
+
+
+def said_in(body: object) -> dict[str, Any]:
+    """Return what a message of Celery's protocol 1 says of itself in its body, which is among the headers since protocol 2."""
+    if not isinstance(body, dict) or "task" not in body:
+        return {}
+    return {name: body.get(name) for name in ("id", "retries", "eta")}
 
 
 def read_message(text: str) -> tuple[str, list[Any], dict[str, Any], str | None]:

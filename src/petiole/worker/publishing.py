@@ -12,7 +12,7 @@ from typing import Any, Final
 from celery import Celery
 from celery._state import get_current_task
 
-from petiole.dispatch.message import NOBODY, Header, title_of
+from petiole.dispatch.message import NOBODY, Header, said_in, title_of
 from petiole.dispatch.publisher import keeps_header
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Fenced
@@ -54,7 +54,7 @@ class Publishing:
         given = options.get("headers")
         if not isinstance(message.headers, dict) or not isinstance(given, Mapping | None):
             return self._send(producer, name, message, *args, **options)
-        headers = {**message.headers, **(given or {})}
+        headers = {**said_in(message.body), **message.headers, **(given or {})}
         header, opens = self._header_of(name, headers)
         if header is not None:
             options["headers"] = {**(given or {}), **header.to_message()}
