@@ -172,8 +172,14 @@ def test_a_journal_that_nobody_knows_or_that_has_no_bus_is_refused(url: str, sai
         Petiole(
             plain_app(PETIOLE_JOURNAL_URL=url),
             SocketIO(async_mode="threading"),
-            celery_app=Celery("plain", broker="sqs://"),
+            celery_app=Celery("plain", broker="filesystem://"),
         )
+
+
+def test_a_broker_whose_package_is_not_installed_is_refused(redis_url: str) -> None:
+    app = plain_app(PETIOLE_JOURNAL_URL=redis_url)
+    with pytest.raises(SetupError, match=r"Celery can't use its broker_url .*Install what it needs"):
+        Petiole(app, SocketIO(async_mode="threading"), celery_app=Celery("plain", broker="sqs://"))
 
 
 def test_a_bus_that_flask_and_celery_name_differently_is_refused(tmp_path: Path) -> None:

@@ -339,6 +339,10 @@ def _look_at_broker(celery_app: Celery) -> None:
     """Have kombu read the broker's URL, which it does when something is first published; nothing is sent."""
     try:
         celery_app.connection_for_write().release()
+    except ImportError as error:
+        raise SetupError(
+            f"Celery can't use its broker_url ({error}). Install what it needs, as in: pip install 'celery[sqs]'"
+        ) from error
     except (TypeError, ValueError, KeyError) as error:
         raise SetupError(
             f"Celery can't use its broker_url ({error}). Correct it: what isn't of TLS goes into broker_transport_options."
