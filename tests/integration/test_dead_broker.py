@@ -74,8 +74,9 @@ def slowly() -> Iterator[Callable[[int], int]]:
         each.close()
 
 
-def application(broker: str, journal: str) -> Flask:
+def application(broker: str, journal: str, *, backend: str | None = None) -> Flask:
     app = plain(broker, PETIOLE_JOURNAL_URL=journal)
+    app.extensions["celery"].conf.result_backend = backend
     petiole = Petiole(app, SocketIO(app, async_mode="threading"))
     app.testing = True  # nothing in the background
     app.add_url_rule("/start", "start", lambda: petiole.accepted(petiole.start("a.task")), methods=["POST"])
@@ -97,6 +98,28 @@ def test_a_dead_broker_is_said_within_two_seconds(server: RedisServer, silent: i
     status, took = posted(app)
     assert status == 503
     assert took < WITHIN
+
+
+@pytest.mark.parametrize("kind", ["refusing", "silent"])
+def test_a_dead_result_backend_holds_up_no_start(server: RedisServer, silent: int, kind: str) -> None:
+    dead = f"redis://127.0.0.1:{silent if kind == 'silent' else free_port()}/0"
+    for broker, status in ((server.url, 202), (dead, 503)):
+        app = application(broker, server.url, backend=dead)
+        posted(app)
+        found, took = posted(app)
+        assert found == status
+        assert took < WITHIN
+
+
+def test_who_waits_for_a_result_by_celerys_own_way_gets_it(server: RedisServer) -> None:
+    app = application(server.url, server.url, backend=server.url)
+    task_id = app.test_client().post("/start").json["id"]
+    celery_app = app.extensions["celery"]
+    result = celery_app.AsyncResult(task_id)
+    told = threading.Timer(DELAY, celery_app.backend.store_result, (task_id, 42, "SUCCESS"))
+    told.start()
+    assert result.get(timeout=5) == 42
+    told.join()
 
 
 def test_one_that_falls_silent_while_it_is_connected_is_said_as_soon(

@@ -76,6 +76,7 @@ class Publisher:
             self.confirming() as confirming,
             self._celery_app.producer_or_acquire(confirming.pop("producer", None)) as producer,
             as_it_is(),
+            _unawaited(self._celery_app.backend, task_id),
         ):
             following = _Following(producer, after, task_id)
             options |= {**confirming, "producer": following}
@@ -147,6 +148,27 @@ class Publisher:
             yield producer
         finally:
             producer.release()
+
+
+@contextmanager
+def _unawaited(backend: Any, task_id: str) -> Iterator[None]:
+    """Have Redis as Celery's result backend not listen for a task's result: nobody waits for that by a handle.
+
+    Away, it would hold up the start for 20 s. Who asks for the result later, as by `AsyncResult.get`, has it listen then.
+    """
+    listened = getattr(getattr(backend, "result_consumer", None), "subscribed_to", None)
+    if not isinstance(listened, set):
+        yield
+        return
+    # Celery doesn't listen again for what it listens for already.
+    key = backend.get_key_for_task(task_id)
+    known = key in listened
+    listened.add(key)
+    try:
+        yield
+    finally:
+        if not known:
+            listened.discard(key)
 
 
 class NothingPublished(Exception):
