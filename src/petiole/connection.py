@@ -208,7 +208,8 @@ def _missing_right(said: str) -> str:
 
 def _explained_reply(error: ResponseError, place: str) -> PetioleError:
     said = str(error)
-    if isinstance(error, NoPermissionError) or any(words in said for words in _OF_SCRIPTS):
+    # Past redis-py's own reading the code stands in the text.
+    if isinstance(error, NoPermissionError) or said.startswith("NOPERM") or any(words in said for words in _OF_SCRIPTS):
         return MissingRight(
             f"{place} doesn't let its user do what Petiole needs ({said}). Grant it: ACL SETUSER <user> {RIGHTS}; with "
             "PETIOLE_KEY_PREFIX in place of petiole, if that is set.",

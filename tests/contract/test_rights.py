@@ -100,7 +100,7 @@ def made(key_prefix: str) -> Callable[[str], tuple[Petiole, Flask]]:
 
 
 @pytest.mark.parametrize(("rules", "missing"), MISSING[:3])
-def test_a_start_is_answered_503_and_readiness_says_what_is_missing(url_of, made, rules, missing):
+def test_a_start_is_answered_503_and_readiness_says_what_is_missing(url_of, made, caplog, rules, missing):
     _petiole, app = made(url_of(rules))
     page = app.test_client()
     for _ in range(2):
@@ -108,11 +108,19 @@ def test_a_start_is_answered_503_and_readiness_says_what_is_missing(url_of, made
         assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
     ready = page.get("/petiole/ready")
     assert (ready.status_code, ready.json) == (503, {"ready": False, "reason": missing})
+    lines = {record.msg: record.getMessage() for record in caplog.records}
+    for name in ("not_started", "not_ready"):
+        assert "doesn't let its user do what Petiole needs" in lines[name]
+        assert "ACL SETUSER" in lines[name]
 
 
-def test_a_broker_that_takes_nothing_is_a_503_too(url_of, made):
+def test_a_broker_that_takes_nothing_is_a_503_too(url_of, made, caplog):
     _petiole, app = made(url_of("~* &* +@all -lpush"))
     assert app.test_client().post("/start").status_code == 503
+    said = [record.getMessage() for record in caplog.records if record.msg == "not_started"]
+    assert len(said) == 1
+    assert "The broker didn't take the task" in said[0]
+    assert "'lpush'" in said[0]
 
 
 def test_who_may_not_listen_is_told_so_by_readiness_and_by_the_log(url_of, made, caplog):
@@ -120,8 +128,8 @@ def test_who_may_not_listen_is_told_so_by_readiness_and_by_the_log(url_of, made,
     missing = "Redis doesn't let Petiole's user run subscribe."
     with app.app_context():
         petiole.relay.watch(task_feed("1"), None)
-        degraded = f"{missing} Events arrive late."
-        wait_until(lambda: petiole.readiness.degraded() == degraded, SOON, "the bus was refused")
+        said = f"{missing} Events arrive late."
+        wait_until(lambda: petiole.readiness.degraded() == said, SOON, "the bus was refused")
     page = app.test_client()
     assert page.post("/start").status_code == 202
     ready = page.get("/petiole/ready")

@@ -76,6 +76,7 @@ class TestOrigins:
             ("site.example", {"Origin": "https://site.example"}, "https://site.example"),
             ("web:5000", {"Origin": "https://a.example", "X_Forwarded_Proto": "https", "X_Forwarded_Host": "a.example"}, None),
             ("site.example", {"Origin": "https://site.example", "X_Forwarded_Proto": "https, http"}, None),
+            ("site.example", {"Origin": "http://site.example:8080", "X_Forwarded_Port": "8080"}, None),
             # The browser says itself that the page is this site's, whatever became of the address.
             ("web:5000", {"Origin": "https://site.example", "Sec_Fetch_Site": "same-origin"}, None),
             ("web:5000", {"Origin": "null", "Sec_Fetch_Site": "same-origin"}, None),

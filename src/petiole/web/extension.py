@@ -273,6 +273,7 @@ class Petiole:
         try:
             return self._start(start, owner, asked_by_request((name, args, kwargs), key=idempotency_key))
         except Unavailable as error:
+            log.warning("not_started", extra={"task": name, "error": str(error)})
             raise unavailable(error) from error
 
     def _start(self, start: Callable[[str], Handle], owner: str, asked: Asked | None) -> Handle:
@@ -449,6 +450,7 @@ class Petiole:
             asked = None if key is None else Asked(key, f"retry {snapshot.feed}", "")
             return self._start(actions.repeat(self._state().tracking, snapshot), snapshot.owner, asked)
         except Unavailable as error:
+            log.warning("not_started", extra={"feed": snapshot.feed, "error": str(error)})
             raise unavailable(error) from error
 
     def delete(self, snapshot: Snapshot) -> None:

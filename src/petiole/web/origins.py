@@ -87,9 +87,13 @@ def _is_own(origin: Origin | None) -> bool:
 
 def _own_origins() -> Iterator[str]:
     yield f"{request.scheme}://{request.host}"
-    scheme, host = request.headers.get("X-Forwarded-Proto"), request.headers.get("X-Forwarded-Host")
-    if scheme or host:
-        yield f"{_first(scheme) or request.scheme}://{_first(host) or request.host}"
+    scheme, host, port = (request.headers.get(f"X-Forwarded-{name}") for name in ("Proto", "Host", "Port"))
+    if scheme or host or port:
+        told = f"{_first(scheme) or request.scheme}://{_first(host) or request.host}"
+        yield told
+        found = Origin.parse(told)
+        if found is not None and _first(port).isdecimal():
+            yield f"{found.scheme}://{f'[{found.host}]' if ':' in found.host else found.host}:{_first(port)}"
 
 
 def _first(header: str | None) -> str:

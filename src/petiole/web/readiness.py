@@ -10,7 +10,10 @@ from typing import Final
 from petiole.errors import MissingRight, PetioleError
 from petiole.journal import Journal
 from petiole.journal.trial import try_write
+from petiole.logs import logger
 from petiole.loop import Loop
+
+log = logger(__name__)
 
 FRESH_FOR: Final = 1.0
 
@@ -79,8 +82,10 @@ class Readiness:
     def _ask(self) -> str | None:
         try:
             try_write(self._journal)
-        except MissingRight as error:
-            return error.missing
-        except PetioleError:
-            return AWAY
+        except PetioleError as error:
+            if self._away is None:  # once for each outage
+                log.warning("not_ready", extra={"error": str(error)})
+            return error.missing if isinstance(error, MissingRight) else AWAY
+        if self._away is not None:
+            log.info("ready_again")
         return None
