@@ -58,6 +58,11 @@ export function formatClock(instant: number, locale: string): string {
   return new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(instant);
 }
 
+/** A day and a time of day, by the reader's own calendar: 30 Nov 2026, 14:05. */
+export function formatInstant(instant: number, locale: string): string {
+  return new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" }).format(instant);
+}
+
 /** A day, by the reader's own calendar: 30 Nov. The instant is in milliseconds since 1970. */
 export function formatDay(instant: number, locale: string): string {
   const tongue = locale === "en" ? "en-GB" : locale;

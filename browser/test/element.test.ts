@@ -456,6 +456,58 @@ suite("the log", () => {
   });
 });
 
+suite("a receipt", () => {
+  test("of which nothing is missing stands in the log", async () => {
+    view.receipt = { facts: 7, shown: 7, complete: true };
+    await show({ state: "succeeded", title: "Flights" });
+    expect(text("receipt")).toBe("7 of 7 events, none missing");
+    expect(part("receipt").closest("details")).toBe(part("log"));
+  });
+
+  test("that is incomplete stands in sight", async () => {
+    view.receipt = { facts: 7, shown: 5, complete: false };
+    await show({ state: "succeeded", title: "Flights" });
+    expect(text("receipt")).toBe("5 of 7 events; earlier ones were read as a summary");
+    expect(part("receipt").closest("details")).toBeNull();
+  });
+});
+
+suite("a compact card", () => {
+  const toggled = (): boolean => part("log").dispatchEvent(new Event("toggle"));
+
+  test("has a button for the rest, which says whether it is open", async () => {
+    await show(running(1, 2));
+    const more = part("more");
+    expect([more.getAttribute("aria-label"), more.getAttribute("aria-expanded")]).toEqual(["Details", "false"]);
+    more.click();
+    toggled();
+    await settle();
+    expect([more.getAttribute("aria-expanded"), view.history.mock.calls.length]).toEqual(["true", 1]);
+    more.click();
+    toggled();
+    expect(more.getAttribute("aria-expanded")).toBe("false");
+  });
+
+  test("says when it ended", async () => {
+    await show(running(1, 2));
+    expect(visible("age")).toBe(false);
+    await show({ state: "cancelled", title: "Flights", finished_at: Date.now() - 300_000 });
+    expect(text("age")).toBe("5 min ago");
+  });
+});
+
+test("log-open opens the log, and its end closes it", async () => {
+  element.setAttribute("log-open", "");
+  expect((part("log") as HTMLDetailsElement).open).toBe(true);
+  element.removeAttribute("log-open");
+  expect((part("log") as HTMLDetailsElement).open).toBe(false);
+  const other = document.createElement("petiole-task");
+  other.setAttribute("log-open", "");
+  document.body.append(other);
+  expect(other.shadowRoot!.querySelector("details")!.open).toBe(true);
+  other.remove();
+});
+
 test("a file that is gone is said, without a bar", async () => {
   await show({ state: "succeeded", title: "Flights", artifacts: [{ name: "a.csv", url: "/a.csv", expires_at: Date.UTC(2026, 0, 2) }] });
   expect([visible("bar"), visible("download"), text("sentence")]).toEqual([false, false, "File removed on 2 Jan"]);

@@ -169,7 +169,7 @@ CASES: Final = (
     Case(
         "done",
         "Done",
-        "The bar has made room for the file. The receipt says that no event is missing.",
+        "The bar has made room for the file. The receipt is in the log: it stands in sight only where events are missing.",
         {
             **TITLE,
             "state": "succeeded",
@@ -238,6 +238,7 @@ HTML: Final = """<!doctype html>
   :root { color-scheme: light dark; }
   body { margin: 0; padding: 16px; background: #f6f7f8; }
   @media (prefers-color-scheme: dark) { body { background: #101316; } }
+  petiole-task, petiole-tasks { margin: 0; }
 </style>
 <body></body>
 </html>"""

@@ -63,7 +63,7 @@ def test_a_reload_in_mid_export_goes_on_where_it_stands(demo: System, visit: Vis
     lines = card.part("log-text")
     expect(lines.last).to_have_text("Finished")
     expect(lines.first).to_have_text("Queued")
-    facts = re.match(r"\d+", card.part("receipt").inner_text())
+    facts = re.match(r"\d+", card.part("receipt").text_content() or "")
     assert facts is not None
     expect(lines).to_have_count(int(facts[0]))
 

@@ -18,7 +18,8 @@ export type IconName =
   | "stopping"
   | "expired"
   | "unplugged"
-  | "dismiss";
+  | "dismiss"
+  | "more";
 
 const OUTLINES: Readonly<Record<IconName, string>> = {
   waiting: `${CIRCLE} M10 6v4.25l2.75 1.75`,
@@ -33,6 +34,7 @@ const OUTLINES: Readonly<Record<IconName, string>> = {
   expired: "M5.25 2.75h6l3.5 3.5v11h-9.5z M11.25 2.75v3.5h3.5 M8 10l4 4 M12 10l-4 4",
   unplugged: "M8.5 5.5l2-2a3.75 3.75 0 0 1 5.5 5.5l-2 2 M11.5 14.5l-2 2a3.75 3.75 0 0 1-5.5-5.5l2-2 M3.5 3.5l13 13",
   download: "M10 3v9.5 M6 8.75l4 4l4-4 M3.5 16.75h13",
+  more: "M5.75 8l4.25 4.25l4.25-4.25",
   dismiss: "M5.75 5.75l8.5 8.5 M14.25 5.75l-8.5 8.5",
 };
 

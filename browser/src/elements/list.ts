@@ -1,5 +1,6 @@
 /** The nodes of `<petiole-inbox>`: one row for each notice, kept as long as the notice is, so that focus stays where it is. */
 
+import { formatInstant } from "../format.js";
 import { describeAge, describeNotice, type Notice } from "../notices.js";
 import { isExpired } from "../words.js";
 import { icon, STATE_ICONS } from "./icons.js";
@@ -49,7 +50,7 @@ class Row {
     fill(this.#time, describeAge(notice.at, now, locale));
     this.#title.dir = "auto";
     this.#time.dateTime = new Date(notice.at).toISOString();
-    this.#time.title = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" }).format(notice.at);
+    this.#time.title = formatInstant(notice.at, locale);
     const { artifact } = notice;
     const url = artifact && !isExpired(artifact, now) ? safeUrl(artifact.url) : null;
     this.#download.hidden = url === null;

@@ -1,5 +1,6 @@
 /** The nodes of `<petiole-task>`: built once, then only filled. Text goes in as text, never as markup. */
 
+import { formatInstant } from "../format.js";
 import { icon, type IconName } from "./icons.js";
 import { Log } from "./log.js";
 import { fill, make } from "./nodes.js";
@@ -31,7 +32,12 @@ export class Panel {
   readonly detail: HTMLElement = make("span", "detail");
   readonly link: HTMLElement = make("span", "link");
   readonly linkText: HTMLElement = document.createElement("span");
-  readonly receipt: HTMLElement = make("span", "receipt");
+  readonly #receipt = make("span", "receipt");
+  readonly #status = make("div", "status");
+  /** Of a compact card: when it ended. */
+  readonly #age = make("time", "age");
+  /** Of a compact card: opens the log, and with it all that one line has no room for. */
+  readonly more: HTMLButtonElement = make("button", "more", { type: "button", "aria-describedby": "title", "aria-controls": "foot" });
   readonly said: HTMLElement = make("div", "said", { role: "status" });
   readonly line: HTMLElement = make("p", "line");
   readonly log: Log = new Log();
@@ -43,9 +49,8 @@ export class Panel {
     const head = make("div", "head");
     const heading = make("span", "heading");
     const stage = make("div", "stage");
-    const foot = make("div", "foot");
+    const foot = make("div", "foot", { id: "foot" });
     const base = make("div", "base");
-    const status = make("div", "status");
     // Text brings its own direction: an English sentence on an Arabic page, or a file's name in Hebrew.
     for (const text of [
       this.title,
@@ -56,13 +61,21 @@ export class Panel {
       this.failureText,
       this.detail,
       this.linkText,
-      this.receipt,
+      this.#receipt,
+      this.#age,
     ]) {
       text.dir = "auto";
     }
     const actions = document.createElement("slot");
     actions.name = "actions";
-    this.download.append(icon("download"), "Download");
+    const words = make("span", "words");
+    words.textContent = "Download";
+    this.download.append(icon("download"), words);
+    this.more.append(icon("more"));
+    this.more.setAttribute("aria-label", "Details");
+    this.more.addEventListener("click", () => (this.log.root.open = !this.log.root.open));
+    this.log.root.addEventListener("toggle", () => this.#showMore());
+    this.#showMore();
     heading.append(this.title);
     head.append(this.#icon, heading, this.percent, this.action, actions);
     this.bar.append(this.filled);
@@ -70,10 +83,10 @@ export class Panel {
     this.line.append(this.sentence, this.separator, this.left);
     this.failure.append(this.failureText, this.reference);
     this.link.append(icon("unplugged"), this.linkText);
-    status.append(this.link, this.receipt);
-    base.append(this.log.root, status);
+    this.#status.append(this.link, this.#receipt);
+    base.append(this.log.root, this.#status);
     foot.append(this.detail, base);
-    this.root.append(head, stage, this.line, this.failure, foot, this.said);
+    this.root.append(head, stage, this.line, this.failure, this.#age, this.more, foot, this.said);
     shadow.append(this.root);
   }
 
@@ -96,6 +109,30 @@ export class Panel {
   showLink(text: string | null): void {
     this.link.hidden = text === null;
     fill(this.linkText, text);
+    this.root.toggleAttribute("data-unlinked", text !== null);
+  }
+
+  /** Say how many events were shown, of a task that has ended: where the log is if all of them were, and in sight if not. */
+  showReceipt(text: string | null, complete: boolean): void {
+    const home = complete ? this.log.root : this.#status;
+    if (this.#receipt.parentNode !== home) home.append(this.#receipt);
+    fill(this.#receipt, text);
+    this.root.toggleAttribute("data-incomplete", text !== null && !complete);
+  }
+
+  #showMore(): void {
+    const { open } = this.log.root;
+    this.root.toggleAttribute("data-open", open);
+    this.more.setAttribute("aria-expanded", String(open));
+  }
+
+  /** Say when the task has ended, in a compact card; null while it goes on. */
+  showAge(text: string | null, instant: number, locale: string): void {
+    this.root.toggleAttribute("data-ended", text !== null);
+    fill(this.#age, text);
+    if (text === null) return;
+    this.#age.dateTime = new Date(instant).toISOString();
+    this.#age.title = formatInstant(instant, locale);
   }
 
   /** Put the link in the place of the bar, which has its height; without an address the bar is back, unless the file is gone. */
@@ -117,6 +154,7 @@ export class Panel {
    */
   showAction(text: string, wanted: "shown" | "disabled" | "gone", focused: boolean): void {
     this.action.hidden = wanted === "gone" && !focused;
+    this.root.toggleAttribute("data-idle", this.action.hidden);
     if (this.action.textContent !== text) this.action.textContent = text;
     if (wanted === "shown") this.action.removeAttribute("aria-disabled");
     else this.action.setAttribute("aria-disabled", "true");

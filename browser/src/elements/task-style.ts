@@ -1,6 +1,9 @@
 /** What `<petiole-task>` looks like. */
 
-export const TASK_STYLE = `
+import { COMPACT_STYLE } from "./compact-style.js";
+
+export const TASK_STYLE: string = `
+:host { margin-block: 0.75rem; }
 .task {
   padding: var(--petiole-padding, 1rem 1.25rem);
   background: var(--_surface);
@@ -75,6 +78,8 @@ export const TASK_STYLE = `
   max-block-size: 12rem; margin-block-start: 0.25rem; padding: 0.5rem 0.75rem; overflow: auto; overscroll-behavior: contain;
   background: color-mix(in srgb, var(--_track) 40%, transparent); border-radius: 0.5rem; line-height: 1.6;
 }
+.receipt { display: block; }
+.log .receipt { margin-block-start: 0.375rem; }
 .log-note { color: var(--_muted); }
 .log-list { padding: 0; list-style: none; }
 .log-line { display: flex; gap: 0.75rem; }
@@ -103,4 +108,4 @@ export const TASK_STYLE = `
   .fill { background: Highlight; forced-color-adjust: none; }
   [data-bar="retrying"] .fill { background: repeating-linear-gradient(-45deg, Highlight 0 0.375rem, Canvas 0.375rem 0.625rem); }
 }
-`;
+${COMPACT_STYLE}`;

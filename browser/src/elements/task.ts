@@ -5,6 +5,7 @@ import { type ClientOptions, TaskClient } from "../client.js";
 import { isTerminal, type Links, parseSnapshot, type Snapshot } from "../events.js";
 import { formatPercent } from "../format.js";
 import { Refused } from "../http.js";
+import { describeAge } from "../notices.js";
 import type { TokenSource } from "../tokens.js";
 import type { TaskView } from "../view.js";
 import { describe, describeLink, describeReceipt, isExpired, type Words } from "../words.js";
@@ -17,7 +18,8 @@ import { Panel } from "./panel.js";
  * calls and Socket.IO are), `url` (a server of another origin), `token`, `snapshot` (as JSON, instead of `task`),
  * `keep-notice` (showing the end doesn't acknowledge it), `retry` (the page itself starts it again, at `petiole-retry`). Or set
  * `snapshot`, or a `view` of one's own; `client` instead of the page's shared one; the property `token` to what returns a new
- * token when it is needed. What is inside the element is what pages without JavaScript show.
+ * token when it is needed. `compact`: one line, for lists, with a button for the rest; `log-open`: the log, and in a compact card
+ * all the rest, is open. What is inside the element is what pages without JavaScript show.
  *
  * Events: `petiole-change` (detail: the document), `petiole-end` (detail: `{document, receipt}`), `petiole-retry` (detail:
  * `{document, links}`; cancelable: prevented, the page does it), `petiole-retried` (detail: the new task's snapshot). They
@@ -34,6 +36,7 @@ export class PetioleTask extends Base {
     "token",
     "label",
     "retry",
+    "log-open",
   ];
 
   #panel: Panel | null = null;
@@ -105,6 +108,7 @@ export class PetioleTask extends Base {
       this.#panel = new Panel(this.shadowRoot ?? this.attachShadow({ mode: "open" }));
       this.#panel.action.addEventListener("click", () => this.#act());
       this.#panel.action.addEventListener("blur", () => this.#renderSoon());
+      this.#panel.log.root.open = this.hasAttribute("log-open");
     }
     this.#tick = setInterval(this.#render, 1000);
     document.addEventListener("visibilitychange", this.#render);
@@ -125,7 +129,9 @@ export class PetioleTask extends Base {
   attributeChangedCallback(name: string, before: string | null, after: string | null): void {
     if (before === after) return;
     if (name === "snapshot") this.#snapshot = after === null ? null : parseSnapshot(read(after));
-    if (name === "label" || name === "retry") this.#renderSoon();
+    if (name === "log-open") {
+      if (this.#panel) this.#panel.log.root.open = after !== null;
+    } else if (name === "label" || name === "retry") this.#renderSoon();
     else this.#restart();
   }
 
@@ -309,6 +315,10 @@ export class PetioleTask extends Base {
     this.#renderAction(panel, words);
     this.#renderFoot(panel, words, locale);
     panel.log.follow(refusal === null ? view : null, locale);
+    panel.more.hidden = panel.log.root.hidden;
+    const ended = view?.document.finished_at ?? moment.now;
+    const over = refusal !== null || isTerminal(view?.document ?? {});
+    panel.showAge(over ? (refusal === null ? describeAge(ended, moment.now, locale) : "") : null, ended, locale);
     const said = this.#announcer.take({ ...words, title: panel.title.textContent ?? "" }, Date.now());
     if (said !== null) panel.said.textContent = said;
     this.#acknowledge();
@@ -366,8 +376,10 @@ export class PetioleTask extends Base {
     const view = this.#view;
     const watching = view !== null && !view.ended && !view.closed;
     fill(panel.detail, this.#problem ?? words.detail);
+    panel.root.toggleAttribute("data-problem", this.#problem !== null);
     panel.showLink(watching ? describeLink(view.link, (Date.now() - this.#linkSince) / 1000) : null);
-    fill(panel.receipt, view?.ended ? describeReceipt(view.receipt, locale) : null);
+    const { receipt } = view ?? {};
+    panel.showReceipt(view?.ended && receipt ? describeReceipt(receipt, locale) : null, receipt?.complete === true);
   }
 
   /** Within a run the bar never goes back: where the total grows, it waits. */
