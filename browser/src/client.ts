@@ -19,6 +19,7 @@ import {
 import { type Answer, Http, Refused } from "./http.js";
 import { InboxView } from "./inbox.js";
 import { Link, type LinkState } from "./link.js";
+import { type TaskFilter, TaskListView, type TaskPage } from "./tasklist.js";
 import { DEFAULT_TIMING, Timer, type Timing } from "./timing.js";
 import { type TokenSource, Tokens } from "./tokens.js";
 import { type Server, TaskView } from "./view.js";
@@ -49,6 +50,8 @@ export interface WatchOptions {
 
 export interface ClientEvents {
   link: readonly [state: LinkState];
+  /** `start` has started a task. */
+  started: readonly [snapshot: Snapshot];
 }
 
 export class TaskClient {
@@ -60,6 +63,7 @@ export class TaskClient {
   readonly #idle = new Timer();
   readonly #views = new Set<TaskView>();
   readonly #inboxes = new Set<InboxView>();
+  readonly #lists = new Set<TaskListView>();
   readonly #acknowledgements: Acknowledgements;
   readonly #server: Server;
 
@@ -108,6 +112,7 @@ export class TaskClient {
     link.on("connect", () => this.#acknowledgements.again());
     link.on("wake", () => this.#acknowledgements.again());
     link.on("connect", () => this.#refresh());
+    link.on("connect", () => this.#lists.forEach((list) => list.refresh()));
     link.on("wake", () => this.#refresh());
     link.on("fallback", () => this.#refresh());
     link.on("disconnect", () => this.#views.forEach((view) => view.interrupt()));
@@ -160,7 +165,9 @@ export class TaskClient {
    * Rejects with `Refused` if the route answers anything else, and as `fetch` does if it can't be reached.
    */
   async start(url: string, body: unknown, options: { headers?: Record<string, string> } = {}): Promise<TaskView> {
-    return this.resume(await this.#http.start(url, body, options.headers ?? {}));
+    const snapshot = await this.#http.start(url, body, options.headers ?? {});
+    this.#events.emit("started", snapshot);
+    return this.resume(snapshot);
   }
 
   /** Watch from a snapshot that the page has already, for example one that the server put into it. */
@@ -183,6 +190,25 @@ export class TaskClient {
     });
     this.#inboxes.add(inbox);
     return inbox;
+  }
+
+  /** List the tasks of whoever is logged in, the newest first. What this client starts is in it at once. */
+  tasks(filter: TaskFilter = {}): TaskListView {
+    const undo = this.#events.on("started", (snapshot) => list.add(snapshot));
+    const list: TaskListView = new TaskListView(
+      {
+        read: (page) => this.#list(page),
+        release: () => {
+          undo();
+          this.#lists.delete(list);
+        },
+        timing: this.#timing,
+        random: this.#server.random,
+      },
+      filter,
+    );
+    this.#lists.add(list);
+    return list;
   }
 
   /**
@@ -209,6 +235,7 @@ export class TaskClient {
   /** Close every view and the connection. */
   close(): void {
     for (const inbox of [...this.#inboxes]) inbox.close();
+    for (const list of [...this.#lists]) list.close();
     this.#acknowledgements.close();
     for (const view of [...this.#views]) view.close();
     this.#idle.clear();
@@ -255,6 +282,11 @@ export class TaskClient {
     if (feed === null) return {};
     const snapshot = await this.#tokens.use((token) => this.#http.snapshot(feed, token));
     return snapshot.links ?? {};
+  }
+
+  async #list(page: TaskFilter & { readonly cursor?: string }): Promise<TaskPage> {
+    this.#overSocket();
+    return this.#tokens.use((token) => this.#http.tasks(page, token));
   }
 
   #read(feed: string, cursor: Cursor | null, document: Document): Promise<Answer> {

@@ -15,6 +15,7 @@ import {
   type Reading,
   type Snapshot,
 } from "./events.js";
+import type { TaskFilter, TaskPage } from "./tasklist.js";
 import { retryAfter, Timer } from "./timing.js";
 
 /** A request was refused. What and why is in `problem`; `again`: the seconds after which the server may be asked again. */
@@ -106,6 +107,20 @@ export class Http {
     return { reading: expectFeed(reading, feed), again: pause(response) };
   }
 
+  /** Return a page of the tasks of whoever is asking, the newest first. */
+  async tasks(filter: TaskFilter & { readonly cursor?: string }, token: string | null = null): Promise<TaskPage> {
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value));
+    const url = `${this.#base()}/tasks?${query.toString()}`;
+    const response = await this.#fetch(url, { headers: bearer(token) }, this.#options.answerWithin);
+    const { tasks } = ((await body(response)) ?? {}) as { tasks?: unknown };
+    const snapshots = expectReply(Array.isArray(tasks) ? tasks.map(parseSnapshot) : null, response);
+    // Of the address only the cursor is of use: the rest of it is ours.
+    const [, following] = /<[^>]*\?([^>]*)>; *rel="next"/.exec(response.headers.get("Link") ?? "") ?? [];
+    const next = following === undefined ? null : new URLSearchParams(following).get("cursor");
+    return { tasks: snapshots.filter((task): task is Snapshot => task !== null), next };
+  }
+
   /** Ask the task to stop. Throws `Refused`: with status 409 it has finished already, or may not be forced. */
   async cancel(feed: string, force: boolean, token: string | null = null): Promise<Snapshot> {
     const headers = bearer(token);
@@ -152,13 +167,17 @@ export class Http {
     return { reading: { feed, document, events: [], cursor: at, recovered: false, more: false }, again: pause(response) };
   }
 
+  #base(): string {
+    return `${this.#options.origin ?? ""}${this.#options.prefix}`;
+  }
+
   #inbox(): string {
-    return `${this.#options.origin ?? ""}${this.#options.prefix}/inbox`;
+    return `${this.#base()}/inbox`;
   }
 
   #home(feed: string): string {
     if (feed.startsWith("user:")) return this.#inbox();
-    return `${this.#options.origin ?? ""}${this.#options.prefix}/tasks/${encodeURIComponent(feedId(feed))}`;
+    return `${this.#base()}/tasks/${encodeURIComponent(feedId(feed))}`;
   }
 
   /** Return the response if it is a success, 304 or 410; throw `Refused` otherwise. */

@@ -5,6 +5,7 @@ export { type ClientEvents, type ClientOptions, TaskClient, type WatchOptions } 
 export { defineElements } from "./elements/define.js";
 export { PetioleInbox } from "./elements/inbox.js";
 export { PetioleTask } from "./elements/task.js";
+export { PetioleTasks } from "./elements/tasks.js";
 export {
   advance,
   type Artifact,
@@ -37,6 +38,7 @@ export {
   noticesOf,
 } from "./notices.js";
 export { sharedClient } from "./shared.js";
+export type { ListEvents, TaskFilter, TaskListView, TaskPage } from "./tasklist.js";
 export { DEFAULT_TIMING, type Timing } from "./timing.js";
 export type { TokenSource } from "./tokens.js";
 export type { Receipt, TaskView, ViewEvents } from "./view.js";

@@ -11,6 +11,8 @@ export interface Timing {
   readonly fallbackAfter: number;
   /** The pause between two polls where the server doesn't name one. */
   readonly pollEvery: number;
+  /** The pause between two reads of a list of tasks. */
+  readonly listEvery: number;
   /** How long an acknowledgement or an HTTP answer may take. */
   readonly answerWithin: number;
   /** After how long a silence the server is asked for a sign of life while a watched task runs. */
@@ -29,6 +31,7 @@ export const DEFAULT_TIMING: Timing = {
   connectWithin: 10,
   fallbackAfter: 5,
   pollEvery: 3,
+  listEvery: 10,
   answerWithin: 5,
   silentAfter: 4,
   aliveWithin: 4,

@@ -22,6 +22,19 @@ export interface Moment {
   readonly heardAt?: number | null;
 }
 
+/** Every state in a word, for who chooses one. */
+export const STATES: Readonly<Record<TaskState, string>> = {
+  queued: "Waiting",
+  running: "Running",
+  retrying: "To be run again",
+  stalled: "Without news",
+  cancelling: "Stopping",
+  succeeded: "Finished",
+  failed: "Failed",
+  cancelled: "Cancelled",
+  lost: "Lost",
+};
+
 /** How the bar looks; `none`: there is nothing to show of it. `waiting` and `unknown` have no value; `over` is full though the task isn't done. */
 export type Bar = "waiting" | "unknown" | "filling" | "over" | "frozen" | "stalled" | "retrying" | "broken" | "full" | "none";
 

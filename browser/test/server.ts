@@ -20,6 +20,8 @@ export class TestServer {
   /** Lever: what a watch says of its token's end. */
   tokenExpiresIn: number | null = null;
   readonly polls: string[] = [];
+  /** Every question for the list of tasks: its query. */
+  readonly lists: string[] = [];
   /** Every question whether a document has changed, and the status that it was answered with. */
   readonly conditional: number[] = [];
   readonly unwatched: string[] = [];
@@ -227,6 +229,14 @@ export class TestServer {
       const reading = this.journal(this.inbox).read(url.searchParams.get("after"));
       return reading.recovered ? send(200, reading) : send(410, { title: "Gone", status: 410 });
     }
+    if (url.pathname === "/petiole/tasks") {
+      this.lists.push(url.search);
+      if (this.failing > 0) {
+        this.failing -= 1;
+        return send(503, { title: "Unavailable", status: 503 });
+      }
+      return this.#list(url.searchParams, response);
+    }
     const [, id, call] = /^\/petiole\/tasks\/([^/]+)(?:\/(\w+))?$/.exec(url.pathname) ?? [];
     const journal = this.journals.get(`task:${id}`);
     if (!journal) return send(404, NOT_FOUND);
@@ -248,6 +258,22 @@ export class TestServer {
     return reading.recovered
       ? send(200, reading)
       : send(410, { title: "Gone", status: 410, links: { self: `/petiole/tasks/${id}` } });
+  }
+
+  /** The tasks of which there are journals, the newest first; the cursor is the place of the next one. */
+  #list(query: URLSearchParams, response: ServerResponse): void {
+    const [state, name] = [query.get("state"), query.get("name")];
+    const fits = ({ document }: Journal): boolean =>
+      (state === null || document.state === state) && (name === null || document.task === name);
+    const tasks = [...this.journals.values()].filter(({ feed }) => feed.startsWith("task:")).reverse();
+    const from = Number(query.get("cursor") ?? 0);
+    const until = from + Number(query.get("limit") ?? 50);
+    query.set("cursor", String(until));
+    response.writeHead(200, {
+      "Content-Type": "application/json",
+      ...(until < tasks.length && { Link: `</petiole/tasks?${query.toString()}>; rel="next"` }),
+    });
+    response.end(JSON.stringify({ tasks: tasks.slice(from, until).filter(fits).map((task) => this.#snapshot(task)) }));
   }
 
   #snapshot(journal: Journal): object {

@@ -23,6 +23,17 @@ PAGE = """<!doctype html>
 </html>
 """
 
+LIST = """<!doctype html>
+<html lang="en">
+<title>Own tasks</title>
+<script src="{{ url_for('petiole.static', filename='petiole.js') }}"></script>
+<main>
+  <h1>Own tasks</h1>
+  <petiole-tasks filter limit="{{ limit }}"></petiole-tasks>
+</main>
+</html>
+"""
+
 
 def create_app() -> Flask:
     app = Flask(__name__)
@@ -40,6 +51,13 @@ def create_app() -> Flask:
         return petiole.accepted(
             petiole.start(f"tests.browser.tasks.{name}", body.get("args", []), title=body.get("title"))
         )
+
+    @app.get("/tasks")
+    def tasks() -> Response:
+        petiole.user()
+        response = make_response(render_template_string(LIST, limit=request.args.get("limit", "20")))
+        response.headers["Content-Security-Policy"] = POLICY
+        return response
 
     @app.get("/")
     @app.get("/<task_id>")

@@ -15,7 +15,7 @@ from tests.integration.system import ROOT
 
 BROWSER = ROOT / "browser"
 SERVED = ROOT / "src" / "petiole" / "web" / "static" / "petiole.js"
-# The client, both elements and Socket.IO's client, which is a third of it.
+# The client, the elements and Socket.IO's client, which is a third of it.
 LARGEST = 40_000
 
 

@@ -379,11 +379,34 @@ def test_the_list_of_one_state_is_paged_without_gaps(site: Site, ann: requests.S
     assert found == failed[::-1]
     assert "Link" not in first.headers
     queued = ann.get(f"{site.url}/petiole/tasks?state=queued", timeout=10)
-    assert len(queued.json()["tasks"]) >= 50
+    assert len(queued.json()["tasks"]) == 50
     rest = ann.get(site.url + queued.links["next"]["url"], timeout=10)
     feeds = [task["feed"] for task in queued.json()["tasks"] + rest.json()["tasks"]]
     assert len(feeds) == len(set(feeds)) == 130 - len(failed)
     assert "Link" not in rest.headers
+
+
+def test_the_list_of_a_name_goes_on_with_its_name_and_limit(site: Site, ann: requests.Session) -> None:
+    reports = [site.open(owner(ann), task="report") for _ in range(3)]
+    site.open(owner(ann), task="count")
+    first = ann.get(f"{site.url}/petiole/tasks?name=report&state=queued&limit=2", timeout=5)
+    second = ann.get(site.url + first.links["next"]["url"], timeout=5)
+    assert [task["feed"] for answer in (first, second) for task in answer.json()["tasks"]] == reports[::-1]
+    for limit in ("0", "101", "-1", "many"):
+        assert "1 to 100" in problem(ann.get(f"{site.url}/petiole/tasks?limit={limit}", timeout=5), 422)["detail"]
+
+
+def test_python_lists_the_same_of_an_owner_and_of_who_is_asking(site: Site, ann: requests.Session) -> None:
+    feeds = [site.open(owner(ann), task="report") for _ in range(3)]
+    with site.app.app_context():
+        first = site.petiole.tasks(owner(ann), name="report", limit=2)
+        second = site.petiole.tasks(owner(ann), name="report", limit=2, cursor=first.cursor)
+        with pytest.raises(PetioleError, match="owner="):
+            site.petiole.tasks()
+    assert [snapshot.feed for snapshot in (*first, *second)] == feeds[::-1]
+    assert second.cursor is None
+    with site.app.test_request_context(headers={"X-Person": ann.headers["X-Person"]}):
+        assert [snapshot.feed for snapshot in site.petiole.tasks()] == feeds[::-1]
 
 
 class TestOpenAPI:
@@ -443,6 +466,8 @@ class TestOpenAPI:
             ("get", "/ready", "/ready", 200),
             ("get", "/tasks", "/tasks", 200),
             ("get", "/tasks", "/tasks?state=none", 422),
+            ("get", "/tasks", "/tasks?name=a.task&limit=1", 200),
+            ("get", "/tasks", "/tasks?limit=0", 422),
             ("get", "/tasks", "/tasks?cursor=x", 400),
             ("get", "/tasks/{task_id}", f"/tasks/{task['id']}", 200),
             ("get", "/tasks/{task_id}", "/tasks/none", 404),

@@ -2,9 +2,11 @@
 
 import { PetioleInbox } from "./inbox.js";
 import { PetioleTask } from "./task.js";
+import { PetioleTasks } from "./tasks.js";
 
-/** Make `<petiole-task>` and `<petiole-inbox>` known to the page. A second call does nothing. */
+/** Make `<petiole-task>`, `<petiole-tasks>` and `<petiole-inbox>` known to the page. A second call does nothing. */
 export function defineElements(): void {
   if (!customElements.get("petiole-task")) customElements.define("petiole-task", PetioleTask);
+  if (!customElements.get("petiole-tasks")) customElements.define("petiole-tasks", PetioleTasks);
   if (!customElements.get("petiole-inbox")) customElements.define("petiole-inbox", PetioleInbox);
 }

@@ -31,6 +31,7 @@ from petiole.web.departure import Departure
 from petiole.web.guard import check_origins
 from petiole.web.idempotency import Asked, Idempotency, asked_by_request, key_of
 from petiole.web.inbox import add_inbox, unmade_inbox
+from petiole.web.listing import PAGE_SIZE, Page, list_tasks
 from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
 from petiole.web.origins import answer_other_sites, named_origins
 from petiole.web.page import problem_page, see, wants_page
@@ -471,6 +472,33 @@ class Petiole:
         except Unavailable as error:
             raise unavailable(error) from error
         self._state().rights.end(snapshot.feed, Gone.REMOVED)
+
+    def tasks(
+        self,
+        owner: str | None = None,
+        *,
+        state: str | None = None,
+        name: str | None = None,
+        limit: int = PAGE_SIZE,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return a page of the tasks of who is asking, or of `owner`, newest first; `cursor` is that of the page before.
+
+        Only those in `state`, only those of the task `name`, as Celery knows it. `limit` is 1 to 100; of a state or a name
+        a page may have fewer though older ones follow. In a request an owner is the caller's to know.
+
+        Raises:
+            Problem: 422 or 400, there is no such state, limit or cursor; 503, the journal is away; 401 or 403, a token isn't
+                good for it.
+            PetioleError: there is no request and no `owner`.
+        """
+        if owner is None and not has_request_context():
+            raise PetioleError("Without a request nobody is asking. Pass owner=, as in petiole.tasks('user:ann').")
+        whose = owner or self.owner_asking() or self.user(create=True) or ""
+        try:
+            return list_tasks(self.journal, whose, state=state, name=name, limit=limit, cursor=cursor)
+        except Unavailable as error:
+            raise unavailable(error) from error
 
     def on_delete(self, function: Deletion) -> Deletion:
         """Have `function(snapshot)` take away what a task has made, when it is deleted. Usable as decorator."""

@@ -11,10 +11,10 @@ from flask import Blueprint, Response, jsonify, request, url_for
 from petiole import state as states
 from petiole.errors import InvalidName, Unavailable
 from petiole.events import Cursor, feed_id, task_feed
-from petiole.journal import Journal
 from petiole.journal.contract import INBOX_START, Snapshot
 from petiole.web.actions import REPEATABLE, wants_force
 from petiole.web.bodies import bound_body, read_json
+from petiole.web.listing import PAGE_SIZE
 from petiole.web.neighbours import stand_past_csrf, stand_past_limits
 from petiole.web.openapi import describe
 from petiole.web.origins import refuse_foreign_origin
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from petiole.web.extension import Petiole
 
 RETRY_AFTER: Final = "3"
-PAGE_SIZE: Final = 50
-PAGES_SEARCHED: Final = 10
 
 
 def monitor_blueprint(petiole: Petiole) -> Blueprint:
@@ -174,36 +172,26 @@ def links(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _own_tasks(petiole: Petiole) -> Response:
-    before = _number(request.args.get("cursor"))
-    state = request.args.get("state")
-    if state is not None and state not in (*states.ACTIVE, *states.TERMINAL):
-        known = ", ".join((*states.ACTIVE, *states.TERMINAL))
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", f"There is no state {state[:40]!r}. Use one of {known}."
-        )
-    owner = petiole.owner_asking() or petiole.user(create=True) or ""
-    listed, mark = _list(petiole.journal, owner, state=state, before=before)
-    response = jsonify({"tasks": [petiole.to_wire(snapshot) for snapshot in listed]})
+    asked = {name: value for name in ("state", "name", "limit") if (value := request.args.get(name)) is not None}
+    page = petiole.tasks(
+        state=asked.get("state"),
+        name=asked.get("name"),
+        limit=_limit(asked.get("limit")),
+        cursor=request.args.get("cursor"),
+    )
+    response = jsonify({"tasks": [petiole.to_wire(snapshot) for snapshot in page]})
     response.headers["Cache-Control"] = "private, no-cache"
-    if mark is not None:
-        query = {"cursor": str(mark)} | ({"state": state} if state else {})
-        response.headers["Link"] = f'<{url_for("petiole.tasks")}?{urlencode(query)}>; rel="next"'
+    if page.cursor is not None:
+        query = urlencode({"cursor": page.cursor} | asked)
+        response.headers["Link"] = f'<{url_for("petiole.tasks")}?{query}>; rel="next"'
     return response
 
 
-def _list(journal: Journal, owner: str, *, state: str | None, before: int | None) -> tuple[list[Snapshot], int | None]:
-    """Return a page of an owner's tasks, and the mark to go on from.
-
-    Of one state a page has at least `PAGE_SIZE` tasks, or what was found among `PAGES_SEARCHED` pages of all of them.
-    """
-    listed: list[Snapshot] = []
-    mark = before
-    for _ in range(1 if state is None else PAGES_SEARCHED):
-        found, mark = journal.list(owner, limit=PAGE_SIZE, before=mark)
-        listed += [snapshot for snapshot in found if state is None or snapshot.document.get("state") == state]
-        if mark is None or len(listed) >= PAGE_SIZE:
-            break
-    return listed, mark
+def _limit(text: str | None) -> int:
+    if text is None:
+        return PAGE_SIZE
+    # What isn't a number is no more a limit than 0 is.
+    return int(text) if text.isdecimal() and len(text) <= 4 else 0
 
 
 def _ready(petiole: Petiole) -> Response:
@@ -227,11 +215,3 @@ def _malformed(error: InvalidName) -> Response:
 
 def _away(error: Unavailable) -> Response:
     return unavailable(error).to_response()
-
-
-def _number(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not text.isdecimal() or len(text) > 16:
-        raise Problem(HTTPStatus.BAD_REQUEST, "Bad request", "That is not a cursor of this list. Use its Link header.")
-    return int(text)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from petiole import state as states
 from petiole.events import VERSION
+from petiole.web.listing import LARGEST_PAGE
 
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
@@ -41,8 +42,13 @@ def _paths() -> dict[str, Any]:
         "/tasks": {
             "get": _call(
                 "Own tasks, newest first; Link: rel=next while there are more",
-                {200: ("a page of them", "Tasks"), 400: ("not a cursor", None), 422: ("no such state", None)},
-                parameters=[_query("state", {"enum": _STATES}), _query("cursor", {"type": "string"})],
+                {200: ("a page of them", "Tasks"), 400: ("not a cursor", None), 422: ("no such state or limit", None)},
+                parameters=[
+                    _query("state", {"enum": _STATES}),
+                    _query("name", {"type": "string"}),
+                    _query("limit", {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}),
+                    _query("cursor", {"type": "string"}),
+                ],
             )
         },
         "/tasks/{task_id}": {
