@@ -2,6 +2,7 @@
 
 import type { Document, Event, JSONValue } from "./events.js";
 import { formatNumber } from "./format.js";
+import { GONE, SILENT } from "./words.js";
 
 export type Level = "plain" | "info" | "warning" | "error";
 
@@ -42,7 +43,7 @@ function stateOf({ patch, run }: Event, locale: string): Line {
     case "retrying":
       return warned(`To be run again${because}`);
     case "stalled":
-      return warned(`No news from the worker${because}`);
+      return warned(once(SILENT, reason, because));
     case "cancelling":
       return plain(forced === true ? "Asked to stop, by force" : "Asked to stop");
     case "cancelled":
@@ -53,12 +54,17 @@ function stateOf({ patch, run }: Event, locale: string): Line {
       return failed(`Failed${why}${reference ? ` Reference ${reference}` : ""}`);
     }
     case "lost":
-      return failed(`The worker disappeared${because}`);
+      return failed(once(GONE, reason, because));
     case "succeeded":
       return plain("Finished");
     default:
       return plain(textOf(state ?? "Changed"));
   }
+}
+
+/** Words and a reason, which may begin with the same words. */
+function once(words: string, reason: string | undefined, because: string): string {
+  return reason?.startsWith(words) ? reason.replace(/\.$/, "") : words + because;
 }
 
 function fileOf({ patch }: Event): string {

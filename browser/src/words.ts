@@ -65,6 +65,10 @@ export interface Words {
   readonly reference: string | null;
 }
 
+/** What is said of a task whose worker is silent, or gone. The reason that a server gives often begins with the same words. */
+export const SILENT = "No news from the worker";
+export const GONE = "The worker disappeared";
+
 /** Most that a bar and a percentage say before the task has succeeded. */
 const NEARLY = 0.99;
 /** Most characters of a result. */
@@ -173,7 +177,7 @@ class Task {
       case "running":
         return this.#run() > 1 && !document.reason ? `Run ${this.#number(this.#run())} · ${this.#work()}` : this.#work();
       case "stalled":
-        return `No news from the worker${this.#silence()}`;
+        return `${SILENT}${this.#silence()}`;
       case "retrying":
         return `Run ${this.#number(this.#run() + 1)} ${this.#countdown()}${colon(document.reason)}`;
       case "cancelling":
@@ -183,7 +187,7 @@ class Task {
       case "failed":
         return document.error?.message ?? document.reason ?? "The task failed.";
       case "lost":
-        return `The worker disappeared${this.#place()}`;
+        return `${GONE}${this.#place()}`;
       case "succeeded":
         return this.#outcome();
       default:
@@ -202,8 +206,9 @@ class Task {
       case "cancelling":
         return this.forcible() ? "It has not stopped by itself yet." : null;
       case "stalled":
+        return beyond(SILENT, reason, "It is ");
       case "lost":
-        return reason ?? null;
+        return beyond(GONE, reason);
       case "failed":
         return error?.message === undefined || error.message === reason ? null : (reason ?? null);
       case "succeeded":
@@ -369,6 +374,14 @@ class Task {
   #number(value: number): string {
     return formatNumber(value, this.#locale);
   }
+}
+
+/** Return what a reason says beyond the words that have been said already; null if that is nothing. `is` comes before a name. */
+function beyond(said: string, reason: string | undefined, is = ""): string | null {
+  if (!reason?.startsWith(said)) return reason ?? null;
+  const [, joint = "", rest = ""] = /^([.,:;\s]*(?:and )?)(.*)$/s.exec(reason.slice(said.length)) ?? [];
+  if (rest === "") return null;
+  return joint === " " ? is + rest : rest.slice(0, 1).toUpperCase() + rest.slice(1);
 }
 
 function colon(reason: string | undefined): string {

@@ -29,6 +29,8 @@ test.each<[Event, string, string]>([
   [fact("state", { patch: { state: "cancelled" } }), "Cancelled", "plain"],
   [fact("state", { patch: { state: "failed", error: { message: "Full.", reference: "7F" } } }), "Failed: Full. Reference 7F", "error"],
   [fact("state", { patch: { state: "lost" } }), "The worker disappeared", "error"],
+  [fact("state", { patch: { state: "lost", reason: "The worker disappeared." } }), "The worker disappeared", "error"],
+  [fact("state", { patch: { state: "stalled", reason: "No news from the worker w@host." } }), "No news from the worker w@host", "warning"],
   [fact("state", { patch: { state: "succeeded" } }), "Finished", "plain"],
   [fact("stage", { progress: { stage: "Writing rows" } }), "Writing rows", "plain"],
   [fact("log", { data: { level: "error", message: "disk" } }), "disk", "error"],

@@ -140,6 +140,26 @@ suite("the table of states", () => {
       { sentence: "The disk is full.", bar: "broken" },
     ],
     ["failed, reason only", { state: "failed", reason: "Too many rows." }, {}, { sentence: "Too many rows.", detail: null }],
+    ["lost, which is said once", { state: "lost", reason: "The worker disappeared." }, {}, { sentence: "The worker disappeared", detail: null }],
+    [
+      "lost, and more is known of it",
+      { state: "lost", reason: "The worker disappeared. What Celery's result backend has of it can't be read." },
+      {},
+      { detail: "What Celery's result backend has of it can't be read." },
+    ],
+    [
+      "lost, and the reason goes on",
+      { state: "lost", reason: "The worker disappeared, and what is known of the task can't be read." },
+      {},
+      { detail: "What is known of the task can't be read." },
+    ],
+    ["lost for another reason", { state: "lost", reason: "The worker was shut down." }, {}, { detail: "The worker was shut down." }],
+    [
+      "stalled, and which worker it is",
+      { state: "stalled", reason: "No news from the worker w@host. The task is sent again." },
+      {},
+      { sentence: "No news from the worker", detail: "It is w@host. The task is sent again." },
+    ],
     ["lost", { state: "lost", progress: million }, {}, { sentence: "The worker disappeared at 45 %", bar: "broken" }],
     [
       "succeeded with a file",

@@ -97,7 +97,7 @@ CASES: Final = (
         "stalled",
         "Stalled",
         "The worker's lease has ended. Nothing is lost yet.",
-        {**TITLE, "state": "stalled", "progress": WORKING},
+        {**TITLE, "state": "stalled", "reason": "No news from the worker worker@host.", "progress": WORKING},
         silent=40,
     ),
     Case(
@@ -163,7 +163,13 @@ CASES: Final = (
         "lost",
         "Lost",
         "Its worker has been silent for too long.",
-        {**TITLE, "state": "lost", "progress": WORKING, "finished_at": NOW},
+        {
+            **TITLE,
+            "state": "lost",
+            "reason": "The worker disappeared.",
+            "progress": WORKING,
+            "finished_at": NOW,
+        },
         links=RETRY,
     ),
     Case(

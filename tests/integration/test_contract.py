@@ -249,6 +249,11 @@ class TestPages:
         assert '<a href="/files/a">' in page
         assert "javascript:" not in page
 
+    def test_the_page_of_a_lost_task_says_it_once(self, site: Site, ann: requests.Session) -> None:
+        feed = site.open(owner(ann))
+        site.journal.append(feed, Draft("state", {"state": "lost", "reason": "The worker disappeared."}))
+        assert '<p role="status">The worker disappeared.</p>' in self.page(site, ann, f"/petiole/tasks/{feed[5:]}")
+
     def test_a_refusal_is_a_page_as_well(self, site: Site, ann: requests.Session) -> None:
         response = ann.get(f"{site.url}/petiole/tasks/none", headers={"Accept": BROWSER}, timeout=5)
         assert response.status_code == 404

@@ -43,9 +43,14 @@ def describe(wire: Mapping[str, Any], *, now: int) -> Plain:
     has_file = state == "succeeded" and bool(artifact) and not expired
     return Plain(
         title=str(document.get("title") or document.get("task") or "Task"),
-        words=f"{words}: {why}" if why else "The file has been removed" if expired else words,
+        words=_with(words, why) if why else "The file has been removed" if expired else words,
         under_way=state in _UNDER_WAY,
         fraction=(document.get("progress") or {}).get("fraction"),
         url=wire["links"].get("file") if has_file else None,
         file=artifact.get("name"),
     )
+
+
+def _with(words: str, why: str) -> str:
+    """Add a reason, which may begin with the same words."""
+    return why.removesuffix(".") if why.startswith(words) else f"{words}: {why}"

@@ -49,13 +49,17 @@ def task_page(wire: dict[str, Any]) -> Response:
     """Return a task's snapshot as a page that asks for itself again until the end. Template: `petiole/task.html`."""
     document = wire["document"]
     state = document.get("state")
+    reason = document.get("reason")
+    # The server says itself what these sentences say.
+    told = state in (states.STALLED, states.LOST) and reason
     active = not states.is_terminal(state)
     html = render_template(
         "petiole/task.html",
         task=wire,
         document=document,
         title=document.get("title") or "Task",
-        sentence=_SENTENCES.get(state, "Unknown."),
+        sentence=reason if told else _SENTENCES.get(state, "Unknown."),
+        reason=None if told else reason,
         fraction=known_fraction(document),
         active=active,
         refresh=REFRESH,
