@@ -8,7 +8,10 @@ import { io, type Socket } from "socket.io-client";
 import { Emitter } from "./emitter.js";
 import { backoff, Timer, type Timing } from "./timing.js";
 
-/** Whether news can arrive; never mixed with the state of a task. */
+/**
+ * Whether news can arrive; never mixed with the state of a task. `polling`: plain requests are answered, and the socket has been
+ * tried between two of them and did not get through. A server that was away is `reconnecting` until then.
+ */
 export type LinkState = "live" | "reconnecting" | "polling" | "offline";
 
 export interface LinkEvents {
@@ -57,6 +60,10 @@ export class Link {
   #asked = 0;
   #fallback = false;
   #polled = false;
+  /** The server has named a time to come back at. */
+  #told = false;
+  /** What is known of the socket while polls succeed: nothing, that it is being tried, that this failed, and that it wasn't the server. */
+  #socketIs: "unknown" | "tried" | "failed" | "blocked" = "unknown";
   /** The browser says that it is offline and nothing has arrived since: the socket is not to be believed. */
   #doubted = false;
   #cut = false;
@@ -109,6 +116,8 @@ export class Link {
     socket.on("disconnect", () => this.#disconnected());
     socket.on("connect_error", (error: Error & { data?: unknown }) => {
       this.#asked = seconds(error.data, "retry_after");
+      // A refusal with a reason has got through.
+      if (this.#socketIs === "tried") this.#socketIs = error.data === undefined ? "failed" : "unknown";
       this.#again();
     });
     socket.on("reconnect", (wire: unknown) => this.#move(seconds(wire, "after")));
@@ -130,7 +139,8 @@ export class Link {
     this.#away.clear();
     this.#pulse.clear();
     this.#listen("removeEventListener");
-    this.#fallback = this.#polled = this.#doubted = this.#cut = false;
+    this.#fallback = this.#polled = this.#doubted = this.#cut = this.#told = false;
+    this.#socketIs = "unknown";
     this.#failures = this.#asked = 0;
     this.#state = "reconnecting";
     socket.removeAllListeners();
@@ -148,7 +158,8 @@ export class Link {
     const socket = this.#socket;
     if (!socket) return;
     this.#cut = true;
-    this.#fallback = this.#polled = false;
+    this.#fallback = this.#polled = this.#told = false;
+    this.#socketIs = "unknown";
     socket.disconnect();
     this.#failures = 0;
     this.#away.set(seconds + this.#options.timing.fallbackAfter, () => this.#fallBack());
@@ -170,15 +181,28 @@ export class Link {
     return answer;
   }
 
-  /** Take the outcome of a poll: the state says `polling` only while polls succeed. */
+  /** Take the outcome of a poll: the state says `polling` only while polls succeed and the socket is known not to. */
   polled(succeeded: boolean): void {
     this.#polled = succeeded;
+    if (!succeeded) this.#socketIs = "unknown";
+    else if (this.#socketIs === "failed") this.#socketIs = "blocked";
+    else if (this.#socketIs === "unknown" && !this.#told) this.#tryNow();
     this.#update();
+  }
+
+  /** The server is there: the wait that was to end later, and an attempt that has begun before, are out of date. */
+  #tryNow(): void {
+    if (!this.#socket || this.#cut || this.connected) return;
+    this.#socketIs = "tried";
+    this.#retry.clear();
+    this.#socket.disconnect();
+    this.#socket.connect();
   }
 
   #connected(): void {
     this.#failures = this.#asked = 0;
     this.#fallback = this.#polled = this.#doubted = false;
+    this.#socketIs = "unknown";
     this.#retry.clear();
     this.#away.clear();
     this.#heardAt = Date.now();
@@ -204,7 +228,9 @@ export class Link {
     this.#update();
     // The wait that the server asks for is another for each browser, or jitter spreads what follows it.
     const wait = backoff(this.#failures, this.#options.timing, this.#options.random);
+    this.#told = this.#asked > 0;
     this.#retry.set(this.#failures === 0 ? Math.max(this.#asked, wait) : this.#asked + wait, () => {
+      this.#told = false;
       this.#socket?.connect();
     });
     this.#asked = 0;
@@ -266,7 +292,7 @@ export class Link {
         ? "live"
         : !online
           ? "offline"
-          : this.#fallback && this.#polled
+          : this.#fallback && this.#polled && this.#socketIs === "blocked"
             ? "polling"
             : "reconnecting";
     if (state === this.#state) return;

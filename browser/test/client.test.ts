@@ -211,7 +211,7 @@ test("blocked sockets: polling over HTTP, and back to the socket when it opens",
   const view = client.watch("1");
   const seen = facts(view);
   await vi.waitFor(() => expect(seen).toHaveLength(1), WITHIN);
-  expect(client.link).toBe("polling");
+  await vi.waitFor(() => expect(client.link).toBe("polling"), WITHIN);
   journal.state("running");
   journal.counter(10);
   await vi.waitFor(() => expect(view.progress?.completed).toBe(10), WITHIN);

@@ -1,5 +1,7 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe as suite, expect, test, vi } from "vitest";
 import { TaskClient } from "../src/client.js";
+import { Link } from "../src/link.js";
+import { DEFAULT_TIMING } from "../src/timing.js";
 import { TestServer } from "./server.js";
 
 const WITHIN = { timeout: 5000, interval: 5 };
@@ -94,6 +96,69 @@ test("a connection that is refused for a while comes back after it", async () =>
   client.watch("1");
   await vi.waitFor(() => expect(client.link).toBe("live"), WITHIN);
   expect(Date.now() - began).toBeGreaterThan(300);
+});
+
+suite("while plain requests are tried", () => {
+  let link: Link;
+  let states: string[];
+
+  beforeEach(async () => {
+    states = [];
+    // By itself the socket would come back after a minute.
+    const timing = { ...DEFAULT_TIMING, reconnectFirst: 60, reconnectMost: 60, fallbackAfter: 0.05 };
+    link = new Link({ origin: server.url, path: "/socket.io", timing, random: () => 1, expects: () => false });
+    link.on("state", (state) => states.push(state));
+    link.open();
+    await vi.waitFor(() => expect(link.state).toBe("live"), WITHIN);
+  });
+
+  afterEach(() => link.close());
+
+  const fall = async (): Promise<void> => {
+    server.cut();
+    await vi.waitFor(() => expect(link.fallback).toBe(true), WITHIN);
+  };
+
+  test("the socket is tried as soon as one is answered, and nothing is said to be blocked", async () => {
+    server.sockets = false;
+    await fall();
+    link.polled(false);
+    server.sockets = true;
+    link.polled(true);
+    await vi.waitFor(() => expect(link.state).toBe("live"), WITHIN);
+    expect(states).toEqual(["live", "reconnecting", "live"]);
+  });
+
+  test("that the socket is blocked is said when it has failed between two that were answered", async () => {
+    server.sockets = false;
+    await fall();
+    link.polled(true);
+    expect(link.state).toBe("reconnecting");
+    await vi.waitFor(() => {
+      link.polled(true);
+      expect(link.state).toBe("polling");
+    }, WITHIN);
+    link.polled(false);
+    expect(link.state).toBe("reconnecting");
+  });
+
+  test("a socket that the server refuses with a reason isn't blocked", async () => {
+    server.closed.push({ status: 503 }, { status: 503 });
+    await fall();
+    await vi.waitFor(() => {
+      link.polled(true);
+      expect(link.state).toBe("live");
+    }, WITHIN);
+    expect(states).not.toContain("polling");
+  });
+
+  test("the time at which the server wants to see it again is kept", async () => {
+    server.say("reconnect", { after: 30 });
+    await vi.waitFor(() => expect(link.fallback).toBe(true), WITHIN);
+    link.polled(true);
+    await new Promise((done) => setTimeout(done, 200));
+    expect([link.state, server.connections]).toEqual(["reconnecting", 0]);
+  });
 });
 
 test("a watch that is allowed no more closes its view, and no other", async () => {
