@@ -50,3 +50,13 @@ def test_the_button_of_the_plain_pattern_moves_its_bar(visit: Visit, tmp_path: P
         page.get_by_role("button", name="Export data").click()
         expect(page.locator("#said")).to_have_text("Your export is ready.")
         assert page.locator("#bar").evaluate("bar => bar.value") == 100
+
+
+def test_the_same_application_on_petiole_shows_its_tasks_again_after_a_reload(visit: Visit, tmp_path: Path) -> None:
+    with example("with_petiole", tmp_path) as url:
+        page = visit(url, expected=NO_ICON).open()
+        page.get_by_role("button", name="Export data").click()
+        expect(page.locator("petiole-task")).to_have_count(1)
+        page.reload()
+        expect(page.locator("petiole-task")).to_have_count(1)
+        expect(page.locator("petiole-task")).to_contain_text("Your export is ready.")
