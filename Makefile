@@ -43,7 +43,8 @@ test:
 	@scripts/parts.sh setup check packages vitest pytest pytest-chaos test-socketio
 endif
 
-# Without what takes long and is the same wherever the others pass: chaos, other projects' suites, the demo's own tests.
+# Without what takes long and is the same wherever the others pass: chaos, other projects' suites, the demo's own tests, and what goes
+# through a whole world.
 test-everywhere:
 	@scripts/parts.sh setup check packages vitest pytest-everywhere
 
@@ -58,7 +59,8 @@ pytest: setup
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20 --ignore tests/chaos
 
 pytest-everywhere: setup
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20 --ignore tests/chaos --ignore-glob 'tests/integration/test_demo*'
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20 -m 'not slow' \
+		--ignore tests/chaos --ignore-glob 'tests/integration/test_demo*'
 
 # Alone, because faults have deadlines.
 pytest-chaos: setup
@@ -74,7 +76,7 @@ CORE := tests/unit $(addprefix tests/integration/test_,whole_way.py http.py rela
 
 test-core: setup
 	@scripts/require.sh redis-server=redis-server postgres=postgresql
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(CORE)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m 'not slow' $(CORE)
 
 # The same on the lowest versions that pyproject.toml allows, with what the bounds are for: journals, the bus and hostile clients.
 # One Redis will do: which servers work is not the question here.
@@ -82,7 +84,8 @@ test-oldest: export PATH := $(abspath $(OLDEST)/bin):$(PATH)
 test-oldest: $(OLDEST)/.ready
 	@scripts/require.sh redis-server=redis-server postgres=postgresql rabbitmq-server=rabbitmq-server
 	@echo "Testing with: $$($(BIN)/uv pip freeze --quiet --exclude-editable --python $(OLDEST)/bin/python | xargs)"
-	$(OLDEST)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 10 -k 'not redis-oldest and not redis-embedded' $(CORE) \
+	$(OLDEST)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 10 -m 'not slow' \
+		-k 'not redis-oldest and not redis-embedded' $(CORE) \
 		$(addprefix tests/contract/test_,journal.py bus.py sql.py redis_calls.py) \
 		$(addprefix tests/integration/test_,hostile_clients.py unknown_versions.py)
 
