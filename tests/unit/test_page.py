@@ -1,9 +1,10 @@
-"""What the page without JavaScript says."""
+"""What the pages without JavaScript say."""
 
 from __future__ import annotations
 
 import pytest
 
+from petiole.demo.plain import describe
 from petiole.web.page import known_fraction
 
 
@@ -21,3 +22,16 @@ from petiole.web.page import known_fraction
 )
 def test_all_of_a_task_is_done_when_it_has_succeeded_and_not_before(state, progress, fraction):
     assert known_fraction({"state": state, "progress": progress}) == fraction
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "words"),
+    [
+        ("lost", "The worker disappeared.", "The worker disappeared"),
+        ("lost", "The worker was shut down.", "The worker disappeared: The worker was shut down."),
+        ("stalled", "No news from the worker w@host.", "No news from the worker w@host"),
+        ("failed", "The disk is full.", "Failed: The disk is full."),
+    ],
+)
+def test_the_demos_page_says_once_what_its_words_and_the_reason_say(state, reason, words):
+    assert describe({"document": {"state": state, "reason": reason}, "links": {}}, now=0).words == words
