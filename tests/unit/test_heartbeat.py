@@ -98,3 +98,24 @@ def test_a_verdict_that_raises_does_not_keep_the_next(settings):
         heartbeat.conclude("task:spoiled", Draft("state", {"state": "failed"}))
         heartbeat.conclude(FEED, Draft("state", {"state": "failed"}))
         wait_until(lambda: document(journal)["state"] == "failed", what="the other verdict is written")
+
+
+def test_the_end_of_a_second_delivery_is_no_end_of_the_run_that_another_worker_has(settings):
+    journal = MemoryJournal(settings)
+    begin(journal, lease=30.0)
+    second = Heartbeat(journal, settings, worker="worker-2", running=list, end_process=lambda _feed: None)
+    second.start()
+    second.conclude(FEED, Draft("state", {"state": "failed"}))
+    second.stop()
+    assert document(journal)["state"] == "running"
+    with beating(journal, settings) as heartbeat:
+        heartbeat.conclude(FEED, Draft("state", {"state": "failed"}))
+        wait_until(lambda: document(journal)["state"] == "failed", what="who runs it has the last word")
+
+
+def test_a_task_that_nobody_has_claimed_ends_where_its_message_was(settings):
+    journal = MemoryJournal(settings)
+    journal.open(FEED, owner="ann", draft=Draft("state", {"state": "queued"}))
+    with beating(journal, settings) as heartbeat:
+        heartbeat.conclude(FEED, Draft("state", {"state": "cancelled"}))
+        wait_until(lambda: document(journal)["state"] == "cancelled", what="the verdict is written")

@@ -102,10 +102,21 @@ class Heartbeat:
                 # Each task's own affair: the leases of the others are renewed all the same.
                 log.exception("task_not_looked_after", extra={"feed": feed})
 
+    def _runs_elsewhere(self, feed: str) -> bool:
+        """Say whether another worker runs the task: then what has ended here was a second delivery, waiting for that one."""
+        head = self._journal.heads([feed]).get(feed)
+        if head is None or head.lease_left is None or head.lease_left <= 0:
+            return False
+        held = self._journal.renew(self._worker, [feed], lease=self._settings.lease).get(feed)
+        return held is not None and not held.valid
+
     def _write(self, feed: str, draft: Draft) -> bool:
         """Write a verdict; says whether it is settled."""
         try:
-            self._journal.append(feed, draft)
+            if self._runs_elsewhere(feed):
+                log.warning("verdict_of_second_delivery", extra={"feed": feed, "reason": "The task runs elsewhere."})
+            else:
+                self._journal.append(feed, draft)
         except Unavailable:
             return False
         except Exception:
