@@ -9,6 +9,8 @@ PYTEST_OPTIONS ?=
 CHAOS_OPTIONS ?=
 # How many tests run at once.
 WORKERS ?= 3
+# A file's tests share its servers. In their order, so that the long ones don't come last: xdist begins with the files of many tests.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 SUITES_OPTIONS ?=
 MINUTES ?= 60
 
@@ -58,10 +60,10 @@ vitest: setup
 	npm --prefix browser test --silent
 
 pytest: setup
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20 --ignore tests/chaos
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(BY_FILE) --durations 20 --ignore tests/chaos
 
 pytest-everywhere: setup
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20 -m 'not slow' \
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(BY_FILE) --durations 20 -m 'not slow' \
 		--ignore tests/chaos --ignore-glob 'tests/integration/test_demo*'
 
 # Alone, because faults have deadlines.
@@ -78,7 +80,7 @@ CORE := tests/unit $(addprefix tests/integration/test_,whole_way.py http.py rela
 
 test-core: setup
 	@scripts/require.sh redis-server=redis-server postgres=postgresql
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m 'not slow' $(CORE)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(BY_FILE) -m 'not slow' $(CORE)
 
 # The same on the lowest versions that pyproject.toml allows, with what the bounds are for: journals, the bus and hostile clients.
 # One Redis will do: which servers work is not the question here.
@@ -86,7 +88,7 @@ test-oldest: export PATH := $(abspath $(OLDEST)/bin):$(PATH)
 test-oldest: $(OLDEST)/.ready
 	@scripts/require.sh redis-server=redis-server postgres=postgresql rabbitmq-server=rabbitmq-server
 	@echo "Testing with: $$($(BIN)/uv pip freeze --quiet --exclude-editable --python $(OLDEST)/bin/python | xargs)"
-	$(OLDEST)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 10 -m 'not slow' \
+	$(OLDEST)/bin/python -m pytest --numprocesses $(WORKERS) $(BY_FILE) --durations 10 -m 'not slow' \
 		-k 'not redis-oldest and not redis-embedded' $(CORE) \
 		$(addprefix tests/contract/test_,journal.py bus.py sql.py redis_calls.py) \
 		$(addprefix tests/integration/test_,hostile_clients.py unknown_versions.py)

@@ -18,6 +18,7 @@ from petiole.events import Draft, task_feed
 from petiole.journal.redis import RedisJournal
 from petiole.journal.trial import try_write
 from petiole.settings import Settings
+from tests.conftest import VARIANTS
 from tests.contract.test_bus import FEED, SOON, Setup
 from tests.services import RedisServer, wait_until
 
@@ -26,7 +27,7 @@ _names = itertools.count(1)
 MakeUrl = Callable[[str], str]
 
 
-@pytest.fixture(params=["oldest", "system"])
+@pytest.fixture(params=[name for name in VARIANTS if name in ("oldest", "system")])
 def url_of(request: pytest.FixtureRequest, redis_servers: Callable[[str], RedisServer]) -> Iterator[MakeUrl]:
     """`url_of(rules)`: the URL of a server, with a user that has these rights only."""
     server, users = redis_servers(request.param), []
@@ -59,7 +60,8 @@ def test_what_is_missing_is_named(url_of, make_settings, rules, missing):
     journal = RedisJournal(make_settings(url_of(rules)))
     with pytest.raises(MissingRight) as refused:
         try_write(journal)
-    assert refused.value.missing == missing
+    # Since version 8 Redis names the command of a script.
+    assert refused.value.missing in (missing, missing.replace("a command that its scripts need", "del"))
     assert "ACL SETUSER <user> ~petiole:* &petiole* +@read" in str(refused.value)
     assert "swordfish" not in str(refused.value)
     if "-ping" not in rules:  # which only readiness needs

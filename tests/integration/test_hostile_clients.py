@@ -180,8 +180,9 @@ def test_attachments_of_an_application_arrive(each: Site) -> None:
 
 def test_who_joins_nothing_or_owes_attachments_is_closed_within_10_s(each: Site) -> None:
     before = each.resident()
-    began = time.monotonic()
     idle = [each.browser(join=False) for _ in range(20)]
+    # All have 10 s from their own beginning, and a busy machine takes seconds for twenty of them.
+    began = time.monotonic()
     for browser in idle[:5]:
         browser.send("40/nowhere,")
         assert browser.receive().startswith("44/nowhere,")
@@ -203,7 +204,7 @@ def test_who_joins_nothing_or_owes_attachments_is_closed_within_10_s(each: Site)
     is_served(each)
     assert each.resident() - before < 50 * MEGABYTE
     for browser in idle:
-        assert browser.ends_within(max(began + 10.5 - time.monotonic(), 1.0))
+        assert browser.ends_within(max(began + 11 - time.monotonic(), 1.0))
     for bomb in bombs:
         assert bomb.ends_within(5)
     # It came after the others, so perhaps a sweep later; a pong joins nothing.

@@ -568,7 +568,7 @@ def test_a_missing_driver_is_said_with_its_remedy(tmp_path):
         "except SetupError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert "pip install petiole[postgres]" in done.stdout
+    assert "pip install 'petiole[postgres]'" in done.stdout
 
 
 def test_an_export_from_postgresql_does_not_import_pandas(both, tmp_path):
