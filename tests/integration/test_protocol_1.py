@@ -28,7 +28,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracking]:
     app = Celery(f"protocol-{uuid.uuid4().hex[:8]}", broker=server.url, set_as_current=False)
     app.conf.update(task_protocol=1, worker_hijack_root_logger=False, petiole_lease=1.0, petiole_lost_after=0.5)
 
-    @app.task(bind=True, name="retry_late", max_retries=1, progress=True)
+    @app.task(bind=True, name="retry_late", max_retries=1, progress=True, shared=False)
     def retry_late(self):
         progress.log(f"run {self.request.retries}")
         if self.request.retries == 0:

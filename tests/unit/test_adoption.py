@@ -67,7 +67,7 @@ class TestWhoSpeaks:
         def nothing():
             pass
 
-        adopted = celery_app.task(nothing, name="a.task")
+        adopted = celery_app.task(nothing, name="a.task", shared=False)
         adopt_update_state(adopted, lambda feed: run if feed == FEED else None)
         return adopted
 

@@ -48,7 +48,7 @@ class Delivery:
         self.journal = self.tracking.journal = MemoryJournal(self.tracking.settings, clock=lambda: self.now)
         self.claimed: list[Claimed] = []
 
-        @self.app.task(bind=True, base=Publishing, name="claims.say")  # type: ignore[untyped-decorator]
+        @self.app.task(bind=True, base=Publishing, name="claims.say", shared=False)  # type: ignore[untyped-decorator]
         def say(task: Task) -> None:
             self.claimed.append(
                 Claims(self.tracking, worker="here").claim(

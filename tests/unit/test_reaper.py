@@ -320,7 +320,7 @@ def test_a_start_does_not_ask_a_result_backend_that_is_away(make_settings):
     app.conf.result_backend_transport_options = {"retry_policy": {"max_retries": 1, "interval_start": 0}}
     made = Tracking(app, make_settings())
     made.journal = MemoryJournal(made.settings)
-    app.task(name="say")(say)
+    app.task(name="say", shared=False)(say)
     made.start("say", owner="ann")
     assert [found.document["state"] for found in made.journal.list("ann", limit=10)[0]] == ["queued"]
 
@@ -333,7 +333,7 @@ def test_a_task_class_that_raises_when_it_is_published_leaves_no_task(make_setti
     app = Celery("start-test", broker="memory://", backend="cache+memory://")
     made = Tracking(app, make_settings())
     made.journal = MemoryJournal(made.settings)
-    task = app.task(name="say", base=Once)(say)
+    task = app.task(name="say", base=Once, shared=False)(say)
     with pytest.raises(LookupError):
         made.start(task, owner="ann")
     assert made.journal.list("ann", limit=10)[0] == []

@@ -39,7 +39,7 @@ def result(request):
     celery_app.conf.update(result_serializer=request.param, accept_content=["json", "pickle"])
     backend = KeptHere(app=celery_app)
 
-    @celery_app.task(bind=True)
+    @celery_app.task(bind=True, shared=False)
     def report(self):
         """Report."""
 
