@@ -9,8 +9,10 @@ PYTEST_OPTIONS ?=
 CHAOS_OPTIONS ?=
 # How many tests run at once.
 WORKERS ?= 3
-# A file's tests share its servers. In their order, so that the long ones don't come last: xdist begins with the files of many tests.
+# A file's tests share its servers. In this order, so that the long ones don't come last (xdist would begin with the files of many tests);
+# a browser's event loop and the demo's environment stay in a process until its end.
 BY_FILE := --dist loadfile --no-loadscope-reorder
+TESTS := tests/contract tests/integration tests/unit tests/browser
 SUITES_OPTIONS ?=
 MINUTES ?= 60
 
@@ -60,11 +62,11 @@ vitest: setup
 	npm --prefix browser test --silent
 
 pytest: setup
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(BY_FILE) --durations 20 --ignore tests/chaos
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(BY_FILE) --durations 20 $(TESTS)
 
 pytest-everywhere: setup
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(BY_FILE) --durations 20 -m 'not slow' \
-		--ignore tests/chaos --ignore-glob 'tests/integration/test_demo*'
+		--ignore-glob 'tests/integration/test_demo*' $(TESTS)
 
 # Alone, because faults have deadlines.
 pytest-chaos: setup

@@ -116,6 +116,8 @@ def test_the_end_of_a_second_delivery_is_no_end_of_the_run_that_another_worker_h
 def test_a_task_that_nobody_has_claimed_ends_where_its_message_was(settings):
     journal = MemoryJournal(settings)
     journal.open(FEED, owner="ann", draft=Draft("state", {"state": "queued"}))
+    journal.confirm(FEED, lease=30.0)
+    assert journal.heads([FEED])[FEED].lease_left > 0
     with beating(journal, settings) as heartbeat:
         heartbeat.conclude(FEED, Draft("state", {"state": "cancelled"}))
         wait_until(lambda: document(journal)["state"] == "cancelled", what="the verdict is written")

@@ -15,12 +15,13 @@ from petiole.journal import Journal
 from petiole.logs import logger
 from petiole.loop import Loop
 from petiole.settings import Settings
-from petiole.state import RUNNING
+from petiole.state import QUEUED, RETRYING, RUNNING
 
 log = logger(__name__)
 
 # So many verdicts wait while the journal is away; then the oldest are left to the reaper.
 WAITING: Final = 1000
+WAITING_STATES: Final = (QUEUED, RETRYING)
 
 
 class Heartbeat:
@@ -105,7 +106,8 @@ class Heartbeat:
     def _runs_elsewhere(self, feed: str) -> bool:
         """Say whether another worker runs the task: then what has ended here was a second delivery, waiting for that one."""
         head = self._journal.heads([feed]).get(feed)
-        if head is None or head.lease_left is None or head.lease_left <= 0:
+        # What waits has a lease too, until somebody claims it.
+        if head is None or head.state in WAITING_STATES or head.lease_left is None or head.lease_left <= 0:
             return False
         held = self._journal.renew(self._worker, [feed], lease=self._settings.lease).get(feed)
         return held is not None and not held.valid
