@@ -66,6 +66,11 @@ def connect(settings: Settings, *, url: str | None = None) -> Client:
         # redis-py looks at the options when it first connects; whoever has misspelt one should hear it at start.
         pool.connection_class(**pool.connection_kwargs)
         if issubclass(pool.connection_class, redis.SSLConnection):
+            if "ssl_min_version" in pool.connection_kwargs:
+                # Up to version 7 redis-py leaves it a text.
+                pool.connection_kwargs["ssl_min_version"] = ssl.TLSVersion(
+                    int(pool.connection_kwargs["ssl_min_version"])
+                )
             check_files(pool.connection_kwargs, key=key)
     except ValueError as error:
         # What stands in a port's place may be the rest of a password in which a / wasn't written %2F.

@@ -194,6 +194,13 @@ def test_a_bus_that_flask_and_celery_name_differently_is_refused(tmp_path: Path)
         )
 
 
+def test_adoption_that_celery_knows_nothing_of_is_refused(redis_url: str) -> None:
+    celery_app = Celery("plain", broker=redis_url)
+    init_celery(celery_app)
+    with pytest.raises(SetupError, match="PETIOLE_ADOPT_UPDATE_STATE is set differently"):
+        Petiole(plain_app(PETIOLE_ADOPT_UPDATE_STATE=True), SocketIO(async_mode="threading"), celery_app=celery_app)
+
+
 @pytest.mark.parametrize("origins", ["*", ["*"], [], ["https://app.example", "*"]])
 @pytest.mark.parametrize("when", ["before", "beforehand", "after"])
 def test_sockets_for_pages_of_any_site_are_refused_wherever_that_is_said(

@@ -317,7 +317,7 @@ def track_app(celery_app: Celery, settings: Settings | None = None) -> Tracking:
     """
     known = getattr(celery_app, "petiole", None)
     if isinstance(known, Tracking):
-        for name in ("journal_url", "bus_url", "key_prefix"):
+        for name in ("journal_url", "bus_url", "key_prefix", "adopt_update_state"):
             if settings is not None and getattr(settings, name) != getattr(known.settings, name):
                 raise SetupError(
                     f"PETIOLE_{name.upper()} is set differently for Flask and for Celery, so they would never meet. "
