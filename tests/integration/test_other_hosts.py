@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,8 @@ def test_each_host_is_cut_off_and_comes_back_and_nothing_is_lost(plant: Plant) -
     assert plant.items() == [f"item {number}" for number in range(ITEMS)]
     # It was queued in the answer to its start, from which the client goes on. Cut off from the broker for longer than its
     # lease, the worker may be said to be silent a second time; and when it is back it may end before anybody says that it runs.
-    states = plant.states()
+    # That it runs again both the task and its worker's main process may say.
+    states = [state for state, _ in groupby(plant.states())]
     assert states[:3] == ["running", "stalled", "running"]
     assert states[3:] in (["succeeded"], ["stalled", "running", "succeeded"], ["stalled", "succeeded"])
     events = plant.events()
