@@ -58,7 +58,7 @@ CELERY: Final = Project(
         # Some tests read what the worker logs.
         "WORKER_LOGLEVEL": "INFO",
     },
-    shards=8,
+    shards=12,
     test_timeout=60.0,
     run_timeout=900.0,
 )
