@@ -15,6 +15,8 @@ CANCELLED: Final = "cancelled"
 LOST: Final = "lost"
 
 ACTIVE: Final = (QUEUED, RUNNING, RETRYING, STALLED, CANCELLING)
+# A message that no worker has claimed yet.
+WAITING: Final = (QUEUED, RETRYING)
 TERMINAL: Final = (SUCCEEDED, FAILED, CANCELLED, LOST)
 
 # Where a state may come from. A terminal state is final; a task that is being cancelled either ends or was faster.

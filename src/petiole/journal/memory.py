@@ -378,7 +378,7 @@ class MemoryJournal:
                 return Duplicate(kept.cursor, cancel=True)
             kept.cancel, kept.force = True, force
             gone = kept.state == states.STALLED and kept.lease_ends is None
-            if kept.state in (states.QUEUED, states.RETRYING) or gone:
+            if kept.state in states.WAITING or gone:
                 kept.live, kept.lease_ends = False, None
                 return self._write(feed, kept, cancelled, run=0)
             return self._write(feed, kept, cancelling, run=0)

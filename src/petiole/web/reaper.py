@@ -146,7 +146,7 @@ class Reaper:
     def _speak_for(self, expired: Expired, snapshot: Snapshot) -> None:
         feed = expired.feed
         document = snapshot.document
-        if expired.waits and document.get("state") in (states.QUEUED, states.RETRYING):
+        if expired.waits and document.get("state") in states.WAITING:
             self._ask_after(expired, document)
             return
         message = self._journal.message(feed) if document.get("rerun") else ""

@@ -118,8 +118,8 @@ class Claims:
 
     def _end_second(self, task: Task, header: Header, run: int) -> NoReturn:
         """End a delivery beside an execution that is alive; a copy of its message looks again."""
-        log.warning("task_runs_already", extra={"feed": header.feed, "run": run, "reason": COPIED})
         self._publish_copy(task, header)
+        log.warning("task_runs_already", extra={"feed": header.feed, "run": run, "reason": COPIED})
         raise Ignore()
 
     def _open_again(self, task: Task, header: Header, *, replayed: bool) -> None:

@@ -9,19 +9,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from petiole import state as states
 from petiole.errors import Unavailable
 from petiole.events import Draft
 from petiole.journal import Journal
 from petiole.logs import logger
 from petiole.loop import Loop
 from petiole.settings import Settings
-from petiole.state import QUEUED, RETRYING, RUNNING
 
 log = logger(__name__)
 
 # So many verdicts wait while the journal is away; then the oldest are left to the reaper.
 WAITING: Final = 1000
-WAITING_STATES: Final = (QUEUED, RETRYING)
 
 
 class Heartbeat:
@@ -96,7 +95,7 @@ class Heartbeat:
                 if standing.valid and standing.stalled and feed in before:
                     # The reaper was early: this worker was slow, or the journal was away. The run says so itself, unless its
                     # process computes and lets nobody else speak.
-                    self._journal.append(feed, Draft("state", {"state": RUNNING, "reason": None}))
+                    self._journal.append(feed, Draft("state", {"state": states.RUNNING, "reason": None}))
                 if standing.valid and standing.force:
                     self._end_process(feed)
             except Exception:
@@ -107,7 +106,7 @@ class Heartbeat:
         """Say whether another worker runs the task: then what has ended here was a second delivery, waiting for that one."""
         head = self._journal.heads([feed]).get(feed)
         # What waits has a lease too, until somebody claims it.
-        if head is None or head.state in WAITING_STATES or head.lease_left is None or head.lease_left <= 0:
+        if head is None or head.state in states.WAITING or head.lease_left is None or head.lease_left <= 0:
             return False
         held = self._journal.renew(self._worker, [feed], lease=self._settings.lease).get(feed)
         return held is not None and not held.valid
