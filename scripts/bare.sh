@@ -89,8 +89,8 @@ for command in "$@"; do
         sh -c "$inside" sh "$root" env --ignore-environment "${environment[@]}" sh -c "$command" </dev/null 2>&1 |
         tee "$root.log" | sed --unbuffered "s/^/$suite: /" || failed=${PIPESTATUS[0]}
     {
-        # What pytest counted, and the times of the parts.
-        grep -aE '^(=+ .*(passed|failed|error).* in [0-9.]+s.*|  +[0-9]+ s  .*|  +[a-z-]+ failed)$' "$root.log" || true
+        # What pytest counted, each test that failed and why, and the times of the parts.
+        grep -aE '^(=+ .*(passed|failed|error).* in [0-9.]+s.*|(FAILED|ERROR) .*|E   .*|  +[0-9]+ s  .*|  +[a-z-]+ failed)$' "$root.log" || true
         printf '%6d s  %s\n' $((SECONDS - began)) "$command"
         [ "$failed" = 0 ] || echo "          failed: $command"
     } | sed "s/^/$suite: /" | tee -a "$summary"
