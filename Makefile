@@ -35,7 +35,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 	pytest-chaos bare-bookworm bare-trixie bare-noble build lock chaos soak bench bench-live clean
 
 demo: $(VENV)/.demo
-	@$(BIN)/python -c 'import sys, petiole.demo.redis_server as server; sys.exit(server.embedded_redis_server() is None)' || \
+	@$(BIN)/python -c 'import sys, petiole.servers.redis as server; sys.exit(server.embedded_redis_server() is None)' || \
 		scripts/require.sh redis-server=redis-server
 	$(BIN)/petiole demo $(DEMO_OPTIONS)
 

@@ -18,9 +18,9 @@ from typing import Any, Final, Protocol
 import redis
 from socketio import RedisManager
 
-from petiole.events import Draft
-from petiole.journal.redis import RedisJournal
-from petiole.redis_calls import Command
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft
+from petiole.redis.connections import Command
 from petiole.settings import Settings
 
 MOST_AT_ONCE: Final = 200

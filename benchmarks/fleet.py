@@ -20,10 +20,10 @@ import redis
 import requests
 
 from benchmarks.site import LONG, READY, ROOT, answers, family, pings
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import find_redis_server, free_port, redis_command
-from petiole.events import Draft, task_feed
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft, task_feed
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import find_redis_server, free_port, redis_command
 from petiole.settings import Settings
 
 # So many workers start at once: each of them first computes for about a second.

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from petiole.web.frames import send_text
+from petiole.web.engineio.frames import send_text
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import redis
 from benchmarks.browsers import Connection, connect
 from benchmarks.report import alone, write
 from benchmarks.site import Site, quantile, running
-from petiole.events import Draft
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft
 from petiole.settings import Settings
 
 FACTS: Final = 1000

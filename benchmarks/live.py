@@ -12,8 +12,8 @@ import requests
 
 from benchmarks.report import Row, compared, write
 from benchmarks.site import READY, ROOT, Browsers, Site, quantile, running
-from petiole.demo.redis_server import free_port
-from petiole.events import task_feed
+from petiole.protocol.events import task_feed
+from petiole.servers.redis import free_port
 
 ROUNDS: Final = 9
 COUNT: Final = 60

@@ -11,9 +11,9 @@ from typing import Final
 
 from benchmarks.report import alone, write
 from benchmarks.site import Site, running
-from petiole.events import Draft, task_feed
 from petiole.journal.contract import Claimed
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft, task_feed
 from petiole.settings import Settings
 from petiole.worker.outbox import Outbox
 from petiole.worker.standing import Standing

@@ -17,10 +17,10 @@ import psutil
 import redis
 import requests
 
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import find_redis_server, free_port, redis_command
-from petiole.events import Draft, task_feed
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft, task_feed
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import find_redis_server, free_port, redis_command
 from petiole.settings import Settings
 
 ROOT: Final = Path(__file__).parents[1]

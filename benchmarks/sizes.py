@@ -14,8 +14,8 @@ from typing import Any, Final
 import redis
 
 from benchmarks.site import LONG, quantile, redis_server
-from petiole.events import Draft, task_feed
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft, task_feed
 from petiole.settings import Settings
 
 SIZES: Final = (100, 1_000, 10_000, 100_000)

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from benchmarks.report import compared, write
 from benchmarks.site import redis_server
-from petiole.events import Draft, task_feed
 from petiole.journal.contract import Claimed
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft, task_feed
 from petiole.settings import Settings
 from petiole.worker.progress import progress, track
 from petiole.worker.run import Run

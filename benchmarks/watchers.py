@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from benchmarks.browsers import PONG, STAMP, Connection, connect
-from petiole.events import Event, feed_id
-from petiole.feed import Action, Read, Reader, Reading, Reset, Show
-from petiole.state import is_terminal
+from petiole.protocol.events import Event, feed_id
+from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
+from petiole.protocol.states import is_terminal
 
 EVENT: Final = b'42/petiole,["event",'
 RESET: Final = b'42/petiole,["reset",'

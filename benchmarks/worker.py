@@ -14,8 +14,8 @@ from flask_socketio import SocketIO
 from benchmarks.report import Row, alone, compared, write
 from benchmarks.site import redis_server
 from benchmarks.steps import FEED, run_of_a_task
-from petiole.events import Draft, task_feed
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft, task_feed
 from petiole.settings import Settings
 from petiole.worker.progress import progress
 

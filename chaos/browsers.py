@@ -11,8 +11,8 @@ from typing import Any
 from chaos.checker import Seen
 from petiole.client import OnEvent, OnReset, TaskClient, TaskView
 from petiole.client.refused import Refused
-from petiole.events import Cursor, Document, Event, advance_chain
-from petiole.feed import Action, Read, Reader, Reading
+from petiole.protocol.events import Cursor, Document, Event, advance_chain
+from petiole.protocol.reader import Action, Read, Reader, Reading
 
 
 class PlainReader(Reader):

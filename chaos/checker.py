@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from petiole.events import Cursor, advance_chain
-from petiole.state import is_terminal
+from petiole.protocol.events import Cursor, advance_chain
+from petiole.protocol.states import is_terminal
 
 Entry = Mapping[str, Any]
 

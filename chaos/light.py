@@ -15,9 +15,9 @@ import websocket
 
 from chaos.browsers import entry_of, reader_without
 from chaos.checker import Seen
-from petiole.events import Cursor, Event
-from petiole.feed import Action, Read, Reading, Reset, Show
-from petiole.state import is_terminal
+from petiole.protocol.events import Cursor, Event
+from petiole.protocol.reader import Action, Read, Reading, Reset, Show
+from petiole.protocol.states import is_terminal
 
 TIMEOUT = 20.0
 

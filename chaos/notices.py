@@ -10,7 +10,7 @@ import requests
 
 from chaos.system import System
 from chaos.waiting import wait_until
-from petiole.state import is_terminal
+from petiole.protocol.states import is_terminal
 
 WITHIN = 10.0
 MOST = 400

@@ -6,10 +6,10 @@ import sqlite3
 import subprocess
 
 from chaos.backbones import RABBITMQ, SQLITE
-from petiole.demo.postgres_server import find_postgres
-from petiole.demo.rabbitmq_server import find_rabbitmq
-from petiole.demo.redis_server import embedded_redis_server, find_redis_server, system_redis_server
 from petiole.errors import SetupError
+from petiole.servers.postgres import find_postgres
+from petiole.servers.rabbitmq import find_rabbitmq
+from petiole.servers.redis import embedded_redis_server, find_redis_server, system_redis_server
 
 
 def servers(which: str, *, backbone: str) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from chaos.resources import MIB, Resources
 from chaos.run import Options
 from chaos.system import System, running
 from chaos.waiting import wait_until
-from petiole.state import is_terminal
+from petiole.protocol.states import is_terminal
 
 EVERY = 20.0
 WARM_UP = 60.0

@@ -23,8 +23,8 @@ from chaos.light import LightBrowser
 from chaos.proxy import FaultProxy
 from chaos.resources import Resources, family, resources
 from chaos.tables import DATABASE, FILES
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import free_port
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import free_port
 
 ROOT = Path(__file__).parents[1]
 READY = 30.0

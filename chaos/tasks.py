@@ -19,9 +19,9 @@ from chaos.resources import waited_for_cpu
 from chaos.tables import DATABASE, FILES
 from chaos.without import journal_class, switch_off
 from petiole import init_celery, progress
-from petiole.events import Draft
 from petiole.exports.task import export_selection
 from petiole.journal.contract import Appended, Begun, Duplicate, Stored
+from petiole.protocol.events import Draft
 from petiole.worker.run import current_run
 
 # How long the disk takes in `export`; where a run publishes unasked, long enough for a cancel to come between.

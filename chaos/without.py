@@ -9,30 +9,32 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from petiole import connection, feed
 from petiole.bus.ringer import Ringer
 from petiole.dispatch import message
 from petiole.errors import Cancelled, InvalidEvent, Unavailable
-from petiole.events import Cursor, Document, Draft, Event, Rung, advance_chain
-from petiole.exports.manifest import Manifest
-from petiole.exports.storage import LocalStorage
-from petiole.exports.temporary import TemporaryFile
+from petiole.exports.files.manifest import Manifest
+from petiole.exports.files.storage import LocalStorage
+from petiole.exports.files.temporary import TemporaryFile
 from petiole.journal.contract import Busy, Claimed, Closed, Stored
-from petiole.journal.redis import RedisJournal
-from petiole.journal.scripts import Limits, Script, Scripts
+from petiole.journal.redis.journal import RedisJournal
+from petiole.journal.redis.scripts import Limits, Script, Scripts
 from petiole.loop import Loop
+from petiole.protocol import reader as feed
+from petiole.protocol.events import Cursor, Document, Draft, Event, Rung, advance_chain
+from petiole.redis import client as connection
 from petiole.settings import Settings, is_redis
-from petiole.web import monitor, reaper
+from petiole.web.access.rights import Rights
+from petiole.web.background import reaper
+from petiole.web.background.reaper import Reaper, Verdict
+from petiole.web.engineio.guard import Guard
 from petiole.web.extension import Petiole
-from petiole.web.guard import Guard
-from petiole.web.reaper import Reaper, Verdict
-from petiole.web.relay import Relay
-from petiole.web.rights import Rights
-from petiole.web.window import Window
+from petiole.web.http import tasks as monitor
+from petiole.web.relay.relay import Relay
+from petiole.web.socket.send_limit import Window
+from petiole.worker.deaths import Verdicts
 from petiole.worker.lifecycle import Lifecycle
 from petiole.worker.outbox import Outbox
 from petiole.worker.run import Run
-from petiole.worker.verdicts import Verdicts
 
 
 def switch_off(names: str | None = None) -> None:

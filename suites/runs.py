@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.services import RedisServer
+from tests.support.services import RedisServer
 
-from petiole.demo.redis_server import find_redis_server
 from petiole.errors import SetupError
+from petiole.servers.redis import find_redis_server
 from suites.comparison import NOT_RUN, Ended
 from suites.projects import Project, Variant
 from suites.sources import BUILD, ROOT, python, unpacked

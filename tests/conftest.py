@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 from celery import signals
 
-from petiole.demo.postgres_server import find_postgres
-from petiole.demo.rabbitmq_server import find_rabbitmq
-from petiole.demo.redis_server import embedded_redis_server, server_in_wheel, system_redis_server
 from petiole.errors import SetupError
 from petiole.journal.sql.server import upgrade
+from petiole.servers.postgres import find_postgres
+from petiole.servers.rabbitmq import find_rabbitmq
+from petiole.servers.redis import embedded_redis_server, server_in_wheel, system_redis_server
 from petiole.settings import Settings
-from tests.postgres_server import PostgresServer
-from tests.rabbitmq_server import RabbitServer, new_directory
-from tests.redis_cluster import ClusterServer
-from tests.redis_sentinel import SentinelServer
-from tests.services import RedisServer
+from tests.support.postgres import PostgresServer
+from tests.support.rabbitmq import RabbitServer, new_directory
+from tests.support.redis_cluster import ClusterServer
+from tests.support.redis_sentinel import SentinelServer
+from tests.support.services import RedisServer
 
 # The fixtures that start a server.
 SERVERS = {

@@ -1,7 +1,7 @@
 /**
  * The reader's rule, as `protocol/README.md` states it.
  *
- * Pure: no clock, no I/O. `src/petiole/feed.py` is its twin, and both run `protocol/transcripts/*.json`.
+ * Pure: no clock, no I/O. `src/petiole/protocol/reader.py` is its twin, and both run `protocol/transcripts/*.json`.
  */
 
 import {

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from chaos.proxy import FaultProxy
-from petiole.demo.processes import Processes
 from petiole.journal import Journal
+from petiole.servers.processes import Processes
 
 REDIS: Final = "redis"
 RABBITMQ: Final = "rabbitmq"

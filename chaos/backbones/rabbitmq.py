@@ -21,12 +21,12 @@ from chaos.backbones.sql import ELSEWHERE, FEEDS, LIMIT, SPOILED, TABLES
 from chaos.proxy import FaultProxy
 from chaos.resources import family
 from chaos.waiting import wait_until
-from petiole.demo.postgres_server import PostgresCluster, find_postgres
-from petiole.demo.processes import Process, Processes
-from petiole.demo.rabbitmq_server import RabbitNode, find_rabbitmq
-from petiole.demo.redis_server import free_port
 from petiole.journal import Journal, open_journal
 from petiole.journal.sql.server import upgrade
+from petiole.servers.postgres import PostgresCluster, find_postgres
+from petiole.servers.processes import Process, Processes
+from petiole.servers.rabbitmq import RabbitNode, find_rabbitmq
+from petiole.servers.redis import free_port
 from petiole.settings import Settings
 
 DATABASE: Final = "journal"

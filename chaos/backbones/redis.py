@@ -14,8 +14,8 @@ from chaos.backbones.contract import BOTH, REDIS, WEB, WORKER, Refusing
 from chaos.backbones.redis_server import RedisServer
 from chaos.proxy import FaultProxy
 from chaos.waiting import wait_until
-from petiole.demo.processes import Processes
 from petiole.journal import Journal, open_journal
+from petiole.servers.processes import Processes
 from petiole.settings import Settings
 
 # What providers and servers answer for seconds, on no list: of a limit, of a restart, of a fail-over.

@@ -9,8 +9,8 @@ from pathlib import Path
 import redis
 
 from chaos.backbones.contract import READY
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import free_port, redis_command
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import free_port, redis_command
 
 
 class RedisServer:

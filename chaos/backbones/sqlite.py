@@ -13,8 +13,8 @@ from chaos.backbones.contract import BOTH, SQLITE, WEB, Refusing
 from chaos.backbones.redis_server import RedisServer
 from chaos.backbones.sql import ELSEWHERE, FEEDS, LIMIT, SPOILED, TABLES
 from chaos.proxy import FaultProxy
-from petiole.demo.processes import Processes
 from petiole.journal import Journal, open_journal
+from petiole.servers.processes import Processes
 from petiole.settings import Settings
 
 # SQLite keeps what it is given, whatever type a column was declared with.

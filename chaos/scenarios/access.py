@@ -16,7 +16,7 @@ from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.waiting import wait_until
 from chaos.web import RIGHTS_ENDED
-from petiole.events import Cursor, feed_id
+from petiole.protocol.events import Cursor, feed_id
 
 ANSWERED_WITHIN = 1.0
 STOPS_WITHIN = 5.0

@@ -8,7 +8,7 @@ import time
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.waiting import wait_until
-from petiole.events import partition
+from petiole.protocol.events import partition
 
 HOUR = 3600.0
 POISONS = 5

@@ -25,8 +25,8 @@ from chaos.scenarios.scenario import Scenario
 from chaos.system import System
 from chaos.tables import FILES, make_table
 from chaos.waiting import wait_until
-from petiole.exports.storage import STALE_AFTER, LocalStorage
-from petiole.state import is_terminal
+from petiole.exports.files.storage import STALE_AFTER, LocalStorage
+from petiole.protocol.states import is_terminal
 
 PERSON = {"X-Person": "somebody"}
 DISK = 8 * MIB

@@ -20,7 +20,7 @@ from chaos.system import System
 from chaos.waiting import wait_until
 from petiole.client import TaskClient
 from petiole.errors import PetioleError
-from petiole.events import Event
+from petiole.protocol.events import Event
 
 PEOPLE = ("ann", "bea", "cem")
 TASKS = 12

@@ -12,7 +12,7 @@ from chaos.backbones import BACKBONES, SERVERS, WEB, WORKER
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.waiting import wait_until
-from petiole.events import Draft
+from petiole.protocol.events import Draft
 
 
 def empty_journal(system: System, rng: random.Random) -> str:

@@ -16,7 +16,7 @@ from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.tables import make_table
 from chaos.waiting import wait_until
-from petiole.state import is_terminal
+from petiole.protocol.states import is_terminal
 
 PERSON = {"X-Person": "somebody"}
 CANCELLERS = 4

@@ -14,7 +14,7 @@ from chaos.backbones import BACKBONES
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.waiting import wait_until
-from petiole.events import Draft, task_feed
+from petiole.protocol.events import Draft, task_feed
 
 SHOWN_WITHIN = 2.0
 STALLED_WITHIN = 10.0

@@ -98,11 +98,11 @@ def demo(
 @click.option("--journal-url", help="The journal; without it PETIOLE_JOURNAL_URL or CELERY_BROKER_URL.")
 def verify_task(task_id: str, journal_url: str | None) -> None:
     """Read every fact of a task from the journal and check them against its receipt."""
-    from petiole.broker_url import CeleryUrls
-    from petiole.events import task_feed
+    from petiole.celery_urls import CeleryUrls
     from petiole.journal import open_journal
+    from petiole.journal.verification import verify
+    from petiole.protocol.events import task_feed
     from petiole.settings import Settings
-    from petiole.verify import verify
 
     try:
         given = {"PETIOLE_JOURNAL_URL": journal_url} if journal_url else {}

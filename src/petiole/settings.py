@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from petiole.broker_url import AMQP_SCHEMES, CeleryUrls, is_sentinel_broker
+from petiole.celery_urls import AMQP_SCHEMES, CeleryUrls, is_sentinel_broker
 from petiole.database import Database
 from petiole.errors import SetupError
-from petiole.redis_url import REDIS_SCHEMES
+from petiole.redis.url import REDIS_SCHEMES
 
 PREFIX: Final = "PETIOLE_"
 TRUTHS: Final = {

@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
-from petiole.values import finite, text_of
+from petiole.protocol.values import finite, text_of
 from petiole.worker.loops import Loop, length_of
 from petiole.worker.nobody import nobody
 from petiole.worker.run import current_run

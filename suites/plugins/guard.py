@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from petiole.web.guard import Guard
-from petiole.web.packets import RESERVED
-from petiole.web.socket import NAMESPACE, PetioleNamespace
+from petiole.web.engineio.guard import Guard
+from petiole.web.engineio.packets import RESERVED
+from petiole.web.socket.namespace import NAMESPACE, PetioleNamespace
 
 EVENTS: Final = {name.removeprefix("on_") for name in dir(PetioleNamespace) if name.startswith("on_")}
 

@@ -15,9 +15,9 @@ import pytest
 import requests
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import find_redis_server, free_port, redis_command
 from petiole.demo.system import Options, System, running
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import find_redis_server, free_port, redis_command
 from tests.browser.cable import Cable, cable_to
 from tests.integration.system import ROOT
 

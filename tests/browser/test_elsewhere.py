@@ -16,7 +16,7 @@ from petiole import Petiole
 from tests.browser.card import Card
 from tests.browser.conftest import Visit
 from tests.integration.nearby import Nearby, make_app, served
-from tests.services import RedisServer
+from tests.support.services import RedisServer
 
 
 @dataclass

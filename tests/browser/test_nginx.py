@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from petiole.demo.processes import Processes
-from petiole.demo.redis_server import free_port
-from petiole.events import Draft, task_feed
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft, task_feed
+from petiole.servers.processes import Processes
+from petiole.servers.redis import free_port
 from petiole.settings import Settings
 from tests.browser.cable import cable_to
 from tests.browser.card import Card

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from chaos.checker import Losses, Said, Seen, check, check_durations, count_losses
 
-from petiole.events import ZERO_CHAIN, advance_chain
+from petiole.protocol.events import ZERO_CHAIN, advance_chain
 
 FACTS = 5
 SAID = {0: [Said(1, fact, at=float(fact)) for fact in range(FACTS)]}

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from petiole.events import Cursor, Document, Draft, Event, fold, task_feed
-from petiole.feed import Reading
 from petiole.journal import Journal
 from petiole.journal.contract import Claimed, Stored
-from petiole.journal.memory import MemoryJournal
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.sql import SqlJournal
+from petiole.protocol.events import Cursor, Document, Draft, Event, fold, task_feed
+from petiole.protocol.reader import Reading
 from petiole.settings import Settings
-from tests.services import RedisServer, wait_until
+from tests.support.memory_journal import MemoryJournal
+from tests.support.services import RedisServer, wait_until
 
 FEED = task_feed("a")
 OWNER = "alice"

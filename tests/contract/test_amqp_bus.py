@@ -19,17 +19,17 @@ import pytest
 from chaos.proxy import FaultProxy
 
 from petiole.bus import open_bus, open_ring
-from petiole.bus.amqp import AmqpBus
-from petiole.bus.amqp_connection import QUEUED
-from petiole.bus.amqp_publisher import Publisher
-from petiole.demo.redis_server import free_port
+from petiole.bus.amqp.bus import AmqpBus
+from petiole.bus.amqp.connection import QUEUED
+from petiole.bus.amqp.publisher import Publisher
 from petiole.errors import SetupError, Unavailable
-from petiole.events import task_feed
+from petiole.protocol.events import task_feed
+from petiole.servers.redis import free_port
 from petiole.settings import Settings
 from tests.conftest import found_or_skipped, rabbitmq_scripts
 from tests.contract.test_bus import FEED, NO_DATABASE, OTHER, SOON, Listener, Setup, amqp_setup
-from tests.rabbitmq_server import RabbitServer, new_directory
-from tests.services import logged, wait_until
+from tests.support.rabbitmq import RabbitServer, new_directory
+from tests.support.services import logged, wait_until
 
 GREENLETS = """
 from gevent import monkey; monkey.patch_all()
@@ -284,7 +284,7 @@ class TestLoss:
         own.open()
         assert own.bus.follow(FEED, timeout=SOON)
         # The control: without heartbeats nothing is noticed.
-        monkeypatch.setattr("petiole.bus.amqp_link.HEARTBEAT", 0)
+        monkeypatch.setattr("petiole.bus.amqp.consumer.HEARTBEAT", 0)
         numb = amqp_setup(own.journal._settings)
         numb.listener.start()
         monkeypatch.undo()
@@ -302,7 +302,7 @@ class TestLoss:
         rings_again(own)
 
     def test_the_pauses_before_a_broker_that_is_away_grow_to_a_second_at_most(self, settings, caplog):
-        caplog.set_level("INFO", "petiole.bus.amqp")
+        caplog.set_level("INFO", "petiole.bus.amqp.bus")
         bus = AmqpBus(settings, url=f"amqp://127.0.0.1:{free_port()}/")
 
         def pauses() -> list[float]:
@@ -449,9 +449,9 @@ class TestPublishing:
     def test_a_publisher_in_a_black_hole_comes_out_of_it_as_long_as_it_asks(
         self, own, own_rabbitmq, monkeypatch, answer_within
     ):
-        monkeypatch.setattr("petiole.bus.amqp_publisher.ASK_EVERY", 0.1)
+        monkeypatch.setattr("petiole.bus.amqp.publisher.ASK_EVERY", 0.1)
         # The control: whoever waits for a word without an end publishes into the hole for ever.
-        monkeypatch.setattr("petiole.bus.amqp_publisher.ANSWER_WITHIN", answer_within)
+        monkeypatch.setattr("petiole.bus.amqp.publisher.ANSWER_WITHIN", answer_within)
         own.open()
         assert own.bus.follow(FEED, timeout=SOON)
         proxy = FaultProxy(own_rabbitmq.node.port)
@@ -479,8 +479,8 @@ class TestPublishing:
             proxy.close()
 
     def test_a_publisher_that_is_answered_keeps_its_connection(self, listening, rabbitmq, monkeypatch):
-        monkeypatch.setattr("petiole.bus.amqp_publisher.ASK_EVERY", 0.0)
-        monkeypatch.setattr("petiole.bus.amqp_publisher.ANSWER_WITHIN", 1.0)
+        monkeypatch.setattr("petiole.bus.amqp.publisher.ASK_EVERY", 0.0)
+        monkeypatch.setattr("petiole.bus.amqp.publisher.ANSWER_WITHIN", 1.0)
         publisher = Publisher(listening.journal._settings, url=rabbitmq.url)
         publisher.publish([(FEED, "{}")])
         line = publisher._line

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from petiole.bus import open_bus
-from petiole.bus.amqp_connection import declare
-from petiole.bus.amqp_publisher import Publisher
+from petiole.bus.amqp.connection import declare
+from petiole.bus.amqp.publisher import Publisher
 from petiole.bus.contract import Bus
-from petiole.bus.memory import MemoryBus
 from petiole.bus.redis import RedisBus
 from petiole.errors import Unavailable
-from petiole.events import COUNTER, Draft, Event, Rung, task_feed
 from petiole.journal.contract import Journal, Stored
-from petiole.journal.memory import MemoryJournal
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import COUNTER, Draft, Event, Rung, task_feed
 from petiole.settings import Settings
 from tests.conftest import VARIANTS
-from tests.services import RedisServer, wait_until
+from tests.support.memory_bus import MemoryBus
+from tests.support.memory_journal import MemoryJournal
+from tests.support.services import RedisServer, wait_until
 
 FEED = task_feed("a")
 OTHER = task_feed("b")

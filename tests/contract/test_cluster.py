@@ -11,17 +11,17 @@ import pytest
 import redis
 
 from petiole.bus import open_bus, open_ring
-from petiole.bus.sharded import ShardedBus
+from petiole.bus.redis_cluster import ShardedBus
 from petiole.errors import Refusal, Unavailable
-from petiole.events import PARTITIONS, Draft, partition, task_feed
-from petiole.journal.redis import RedisJournal
-from petiole.redis_cluster import Cluster
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import PARTITIONS, Draft, partition, task_feed
+from petiole.redis.cluster import Cluster
 from petiole.settings import Settings
 from tests.conftest import VARIANTS, redis_binary
 from tests.contract.backends import FEED, LONG, OWNER, claimed, line, opened, stored
 from tests.contract.test_bus import SOON, Listener, Setup
-from tests.redis_cluster import ClusterServer
-from tests.services import RedisServer, wait_until
+from tests.support.redis_cluster import ClusterServer
+from tests.support.services import RedisServer, wait_until
 
 FEEDS = [task_feed(f"t{number}") for number in range(200)]
 TIMEOUT = 1.0

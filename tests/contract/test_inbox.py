@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from petiole.errors import InvalidEvent, InvalidName, PetioleError
-from petiole.events import fold, inbox_feed, task_feed
-from petiole.feed import Reading
 from petiole.journal.contract import INBOX_KEPT, INBOX_SHOWN, INBOX_START, MAX_NOTICE_BYTES, Duplicate, empty_inbox
+from petiole.protocol.events import fold, inbox_feed, task_feed
+from petiole.protocol.reader import Reading
 from tests.contract.backends import (
     FEED,
     LONG,

@@ -12,16 +12,6 @@ from typing import Any
 import pytest
 
 from petiole.errors import InvalidEvent, Refusal, Unavailable
-from petiole.events import (
-    MAX_EVENT_BYTES,
-    MAX_NUMBER,
-    ZERO_CHAIN,
-    Cursor,
-    Draft,
-    advance_chain,
-    task_feed,
-)
-from petiole.feed import Read, Reader, Reading, Reset, Show, follow
 from petiole.journal.contract import (
     MAX_SILENT_ENDS,
     Busy,
@@ -37,9 +27,19 @@ from petiole.journal.contract import (
     Missing,
     Stored,
 )
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.sql import SqlJournal
-from petiole.state import ACTIVE, PREDECESSORS, TERMINAL
+from petiole.protocol.events import (
+    MAX_EVENT_BYTES,
+    MAX_NUMBER,
+    ZERO_CHAIN,
+    Cursor,
+    Draft,
+    advance_chain,
+    task_feed,
+)
+from petiole.protocol.reader import Read, Reader, Reading, Reset, Show, follow
+from petiole.protocol.states import ACTIVE, PREDECESSORS, TERMINAL
 from tests.conftest import VARIANTS
 from tests.contract.backends import (
     FEED,
@@ -60,7 +60,7 @@ from tests.contract.backends import (
     state,
     stored,
 )
-from tests.services import RedisServer, wait_until
+from tests.support.services import RedisServer, wait_until
 
 HOSTILE = [
     'a "quoted" word',

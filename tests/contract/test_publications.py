@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from petiole.events import Cursor
 from petiole.journal import Journal
 from petiole.journal.contract import PUBLICATIONS_KEPT, Busy, Claimed, Closed, Duplicate, Expired, Fenced, Missing
+from petiole.protocol.events import Cursor
 from tests.contract.backends import (
     FEED,
     LONG,

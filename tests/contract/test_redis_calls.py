@@ -13,14 +13,14 @@ import redis
 from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import NoScriptError, ResponseError
 
-from petiole import redis_calls
-from petiole.connection import connect
-from petiole.journal.redis import RedisJournal
-from petiole.redis_calls import SENT_AT_ONCE, Calls
+from petiole.journal.redis.journal import RedisJournal
+from petiole.redis import connections as redis_calls
+from petiole.redis.client import connect
+from petiole.redis.connections import SENT_AT_ONCE, Calls
 from petiole.settings import Settings
 from tests.conftest import VARIANTS, redis_binary
 from tests.contract.backends import FEED, OWNER, claimed, line, stored
-from tests.services import RedisServer, logged, wait_until
+from tests.support.services import RedisServer, logged, wait_until
 
 
 @pytest.fixture(params=VARIANTS)

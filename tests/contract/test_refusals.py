@@ -14,19 +14,19 @@ import pytest
 from chaos.proxy import FaultProxy
 
 from petiole.errors import Refusal, Unavailable
-from petiole.events import Draft, partition, task_feed
 from petiole.journal import Journal
 from petiole.journal.contract import Stored
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.sql import SqlJournal
 from petiole.journal.sql.schema import VERSION
 from petiole.journal.sql.server import upgrade
 from petiole.journal.trial import try_write
+from petiole.protocol.events import Draft, partition, task_feed
 from petiole.settings import Settings
 from petiole.worker import patience
 from petiole.worker.outbox import Outbox
-from tests.postgres_server import PostgresServer
-from tests.services import RedisServer, wait_until
+from tests.support.postgres import PostgresServer
+from tests.support.services import RedisServer, wait_until
 from tests.unit.runs import FEED, SOON, begin, document, facts, line, messages, started, thread_ended
 
 Breakage = Callable[[], Callable[[], None]]

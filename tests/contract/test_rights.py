@@ -12,15 +12,15 @@ from flask_socketio import SocketIO
 
 from petiole import Petiole
 from petiole.bus.redis import RedisBus
-from petiole.connection import RIGHTS
 from petiole.errors import MissingRight, Unavailable
-from petiole.events import Draft, task_feed
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.trial import try_write
+from petiole.protocol.events import Draft, task_feed
+from petiole.redis.client import RIGHTS
 from petiole.settings import Settings
 from tests.conftest import VARIANTS
 from tests.contract.test_bus import FEED, SOON, Setup
-from tests.services import RedisServer, wait_until
+from tests.support.services import RedisServer, wait_until
 
 _names = itertools.count(1)
 

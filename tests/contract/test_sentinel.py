@@ -11,13 +11,13 @@ import pytest
 
 from petiole.bus import open_bus
 from petiole.errors import Refusal, Unavailable
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
 from petiole.settings import Settings
 from tests.conftest import VARIANTS, redis_binary
 from tests.contract.backends import FEED, line, opened, stored
 from tests.contract.test_bus import SOON, Setup, redis_setup
-from tests.redis_sentinel import MASTER, SentinelServer
-from tests.services import wait_until
+from tests.support.redis_sentinel import MASTER, SentinelServer
+from tests.support.services import wait_until
 
 TIMEOUT = 1.0
 

@@ -18,20 +18,20 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Connection, create_engine, make_url, text
 
-from petiole.broker_url import CeleryUrls
 from petiole.bus import open_bus, open_ring
-from petiole.bus.amqp import AmqpBus
+from petiole.bus.amqp.bus import AmqpBus
 from petiole.bus.redis import RedisBus
+from petiole.celery_urls import CeleryUrls
 from petiole.cli import cli
 from petiole.errors import Refusal, SetupError, Unavailable
-from petiole.events import ZERO_CHAIN, Cursor, Event, Rung, task_feed
-from petiole.feed import follow
 from petiole.journal import open_journal
 from petiole.journal.contract import Closed, Missing, Stored
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.sql import SqlJournal
 from petiole.journal.sql.schema import VERSION
 from petiole.journal.sql.server import Mode, upgrade
+from petiole.protocol.events import ZERO_CHAIN, Cursor, Event, Rung, task_feed
+from petiole.protocol.reader import follow
 from petiole.settings import Settings
 from tests.contract.backends import (
     FEED,
@@ -45,8 +45,8 @@ from tests.contract.backends import (
     stored,
 )
 from tests.contract.test_bus import Listener
-from tests.postgres_server import PASSWORD, PostgresServer
-from tests.services import wait_until
+from tests.support.postgres import PASSWORD, PostgresServer
+from tests.support.services import wait_until
 
 BUS = "redis://127.0.0.1:1/0"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from petiole.events import Cursor
 from petiole.journal.contract import Busy, Claimed, Closed, Duplicate, Fenced, Held, Missing, Stored
-from petiole.state import ACTIVE, PREDECESSORS, TERMINAL
+from petiole.protocol.events import Cursor
+from petiole.protocol.states import ACTIVE, PREDECESSORS, TERMINAL
 from tests.contract.backends import (
     FEED,
     LONG,

@@ -14,16 +14,16 @@ import pytest
 from celery import Celery
 
 from petiole.bus import open_bus
-from petiole.demo.redis_server import free_port
 from petiole.dispatch.tracking import track_app
 from petiole.errors import SetupError, Unavailable
 from petiole.journal import open_journal
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.servers.redis import free_port
 from tests.conftest import redis_binary
 from tests.contract.test_bus import FEED, SOON, Setup
-from tests.redis_cluster import SLOTS, ask, port_with_bus
-from tests.redis_sentinel import MASTER, SentinelProcess
-from tests.services import RedisServer, wait_until
+from tests.support.redis_cluster import SLOTS, ask, port_with_bus
+from tests.support.redis_sentinel import MASTER, SentinelProcess
+from tests.support.services import RedisServer, wait_until
 
 PASSWORD = "s@c/ret"
 ENCODED = "s%40c%2Fret"

@@ -13,7 +13,7 @@ from typing import Any
 import requests
 
 from petiole.client import TaskClient
-from petiole.events import Event
+from petiole.protocol.events import Event
 
 ENDED_WITHIN = 120.0
 

@@ -17,8 +17,8 @@ from werkzeug.serving import make_server
 
 from petiole import Petiole
 from petiole.client import TaskClient
-from petiole.events import Draft, task_feed
 from petiole.journal import Journal
+from petiole.protocol.events import Draft, task_feed
 
 
 @dataclass

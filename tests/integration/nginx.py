@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from petiole.demo.processes import Process, Processes
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.servers.processes import Process, Processes
 from tests.integration.system import READY, ROOT
 
 GUNICORN = ROOT / "deploy" / "gunicorn_gevent.py"

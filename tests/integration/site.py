@@ -16,10 +16,10 @@ import requests
 import websocket
 
 from petiole.client import TaskClient
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import free_port
-from petiole.events import Draft
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import free_port
 from petiole.settings import Settings
 from tests.integration.system import READY, ROOT, start_redis, wait_until
 

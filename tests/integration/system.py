@@ -16,8 +16,8 @@ import redis
 import requests
 
 from petiole.client import TaskClient
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import find_redis_server, free_port, redis_command
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import find_redis_server, free_port, redis_command
 
 ROOT = Path(__file__).parents[2]
 READY = 30.0

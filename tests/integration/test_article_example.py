@@ -17,10 +17,10 @@ import requests
 import socketio
 
 from petiole.client import TaskClient
-from petiole.demo.processes import Processes
-from petiole.demo.redis_server import free_port
+from petiole.servers.processes import Processes
+from petiole.servers.redis import free_port
 from tests.integration.system import READY, ROOT, start_redis, wait_until
-from tests.rabbitmq_server import RabbitServer
+from tests.support.rabbitmq import RabbitServer
 
 
 @contextmanager

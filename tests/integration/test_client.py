@@ -11,7 +11,7 @@ import socketio
 from werkzeug.serving import make_server
 
 from petiole.client import Refused, TaskClient, connection, view
-from petiole.events import ZERO_CHAIN
+from petiole.protocol.events import ZERO_CHAIN
 from tests.integration.system import wait_until
 
 FEED = "task:silent"

@@ -16,13 +16,13 @@ from flask import Flask, Response, request
 from petiole import Petiole
 from petiole.client import Refused
 from petiole.errors import PetioleError
-from petiole.events import Draft
 from petiole.journal.contract import Snapshot
-from petiole.web.idempotency import Asked, asked_by_request
-from petiole.web.openapi import describe
+from petiole.protocol.events import Draft
+from petiole.web.http.idempotency import Asked, asked_by_request
+from petiole.web.http.openapi import describe
 from tests.conftest import any_redis_binary
 from tests.integration.nearby import Nearby, make_app, served
-from tests.services import RedisServer
+from tests.support.services import RedisServer
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 

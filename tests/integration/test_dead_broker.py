@@ -13,11 +13,11 @@ from flask import Flask
 from flask_socketio import SocketIO
 
 from petiole import Petiole
-from petiole.demo.redis_server import free_port
+from petiole.servers.redis import free_port
 from tests.conftest import any_redis_binary
 from tests.integration.test_set_ups import plain
-from tests.rabbitmq_server import RabbitServer
-from tests.services import RedisServer
+from tests.support.rabbitmq import RabbitServer
+from tests.support.services import RedisServer
 
 WITHIN = 2.0
 DELAY = 0.3

@@ -27,8 +27,8 @@ import pytest
 import redis
 import requests
 
-from petiole.demo.processes import Processes
-from petiole.demo.redis_server import free_port
+from petiole.servers.processes import Processes
+from petiole.servers.redis import free_port
 from tests.integration.system import ROOT, start_redis, wait_until
 
 READY = 120.0
@@ -593,7 +593,7 @@ while time.monotonic() < deadline:
 """
     script = f"""
 import sys
-from petiole.demo.processes import Processes
+from petiole.servers.processes import Processes
 
 processes = Processes(lambda name, line: print(line, flush=True))
 child = processes.start("deaf", [sys.executable, "-c", {deaf!r}], ready_line="ready")
@@ -620,7 +620,7 @@ except KeyboardInterrupt:
 def test_an_interrupt_at_whatever_point_of_a_childs_start_leaves_no_child(started: int) -> None:
     script = """
 import signal
-from petiole.demo.processes import Processes
+from petiole.servers.processes import Processes
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 processes = Processes(lambda name, line: None)

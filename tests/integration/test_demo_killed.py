@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from petiole.demo.guardian import left_of
-from petiole.demo.lock import locked
-from petiole.demo.postgres_server import PostgresCluster, command_of
-from petiole.demo.processes import Processes
-from petiole.demo.redis_server import free_port
-from petiole.demo.secret import kept_secret
 from petiole.errors import SetupError
+from petiole.servers.guardian import left_of
+from petiole.servers.lock import locked
+from petiole.servers.postgres import PostgresCluster, command_of
+from petiole.servers.processes import Processes
+from petiole.servers.redis import free_port
+from petiole.servers.secret import kept_secret
 from tests.conftest import postgres_binaries
 from tests.integration.system import wait_until
 from tests.integration.test_demo import (
@@ -34,7 +34,7 @@ from tests.integration.test_demo import (
     refused,
     running,
 )
-from tests.rabbitmq_server import new_directory
+from tests.support.rabbitmq import new_directory
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +228,7 @@ def test_a_childs_child_in_its_group_ends_with_the_parent(tmp_path: Path, word: 
     end = {"SIGKILL": "os.kill(os.getpid(), 9)", "os._exit": "os._exit(0)"}[word]
     script = f"""
 import os
-from petiole.demo.processes import Processes
+from petiole.servers.processes import Processes
 
 processes = Processes(lambda name, line: print(line, flush=True))
 child = processes.start("child", ["sh", "-c", "sleep 60 & echo started; sleep 60"], ready_line="started")

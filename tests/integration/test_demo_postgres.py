@@ -12,7 +12,7 @@ from petiole.demo.data import TABLES
 from petiole.demo.once import export_once
 from tests.integration.system import wait_until
 from tests.integration.test_demo import browser, export, refused, running
-from tests.postgres_server import PostgresServer
+from tests.support.postgres import PostgresServer
 
 SECRET = "s3cret"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from petiole.demo import rabbitmq_server
-from petiole.demo.postgres_server import find_postgres
-from petiole.demo.rabbitmq_server import find_rabbitmq
 from petiole.errors import SetupError
+from petiole.servers import rabbitmq as rabbitmq_server
+from petiole.servers.postgres import find_postgres
+from petiole.servers.rabbitmq import find_rabbitmq
 from tests.conftest import postgres_binaries, rabbitmq_scripts
 from tests.integration.system import wait_until
 from tests.integration.test_demo import browser, command, environment, export, finish, refused, running
@@ -97,7 +97,7 @@ def test_a_redis_url_beside_it_is_refused() -> None:
 def test_what_is_not_installed_is_said_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(rabbitmq_server, "_OWN_SCRIPTS", tmp_path)
     monkeypatch.setattr(rabbitmq_server, "_OFF_THE_PATH", ())
-    monkeypatch.setattr("petiole.demo.postgres_server._DEBIAN", tmp_path)
+    monkeypatch.setattr("petiole.servers.postgres._DEBIAN", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SetupError, match="apt install rabbitmq-server, brew install rabbitmq"):
         find_rabbitmq()

@@ -20,16 +20,16 @@ import requests
 import yaml
 
 import petiole.demo.gunicorn_conf as demo_configuration
-from petiole.broker_url import CeleryUrls
+from petiole.celery_urls import CeleryUrls
 from petiole.client import TaskClient
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import free_port
-from petiole.events import Draft, Event, task_feed
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft, Event, task_feed
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import free_port
 from petiole.settings import PREFIX, Settings
 from tests.integration.system import READY, ROOT, start_redis
 from tests.integration.test_servers import APPLICATION
-from tests.services import wait_until
+from tests.support.services import wait_until
 
 DEPLOY = ROOT / "deploy"
 GUNICORN = {"gevent": DEPLOY / "gunicorn_gevent.py", "gthread": DEPLOY / "gunicorn_gthread.py"}

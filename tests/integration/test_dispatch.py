@@ -16,14 +16,14 @@ from flask_socketio import SocketIO
 from kombu.exceptions import EncodeError, OperationalError
 
 from petiole import Petiole, PetioleError, SetupError, TaskFailure, init_celery, progress
-from petiole.demo.processes import Processes
-from petiole.demo.redis_server import free_port
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Unavailable
+from petiole.servers.processes import Processes
+from petiole.servers.redis import free_port
 from petiole.settings import Settings
 from tests.conftest import redis_binary
 from tests.integration.system import start_redis
-from tests.services import RedisServer
+from tests.support.services import RedisServer
 
 
 @pytest.fixture(scope="module")

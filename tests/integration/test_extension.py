@@ -16,12 +16,12 @@ from flask_socketio import SocketIO
 from socketio.packet import Packet
 
 from petiole import Petiole, init_celery
-from petiole.demo.processes import Processes
-from petiole.demo.redis_server import free_port
 from petiole.errors import PetioleError, SetupError
-from petiole.events import Draft
 from petiole.journal.contract import Snapshot
-from petiole.web.access import Authorize
+from petiole.protocol.events import Draft
+from petiole.servers.processes import Processes
+from petiole.servers.redis import free_port
+from petiole.web.access.access import Authorize
 from tests.integration.system import start_redis
 from tests.unit.values import Lazy
 

@@ -14,15 +14,15 @@ import pytest
 
 from petiole.client import TaskView
 from petiole.errors import Unavailable
-from petiole.events import Cursor, Event, partition
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.journal.verification import verify
+from petiole.protocol.events import Cursor, Event, partition
 from petiole.settings import Settings
-from petiole.verify import verify
 from tests.conftest import any_redis_binary
 from tests.integration.system import System, running, wait_until
-from tests.redis_cluster import ClusterServer
-from tests.redis_sentinel import MASTER, SentinelServer
-from tests.services import RedisServer
+from tests.support.redis_cluster import ClusterServer
+from tests.support.redis_sentinel import MASTER, SentinelServer
+from tests.support.services import RedisServer
 
 FAILOVER = 20.0
 

@@ -9,7 +9,7 @@ import time
 
 import requests
 
-from petiole.events import Event
+from petiole.protocol.events import Event
 from tests.integration.system import System, wait_until
 
 

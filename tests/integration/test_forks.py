@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from petiole.events import Event
+from petiole.protocol.events import Event
 from tests.integration.forking_tasks import CHILDREN, SAID_BY_EACH, WAYS
 from tests.integration.system import System, running, wait_until
 

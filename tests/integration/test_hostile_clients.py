@@ -15,9 +15,9 @@ import pytest
 import requests
 import websocket
 
-from petiole.events import Draft
+from petiole.protocol.events import Draft
 from tests.integration.site import SERVERS, Browser, Site, serving
-from tests.services import wait_until
+from tests.support.services import wait_until
 
 MEGABYTE = 1024 * 1024
 SETTINGS = {

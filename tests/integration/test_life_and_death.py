@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from petiole.events import Event
+from petiole.protocol.events import Event
 from tests.integration.system import System, running, wait_until
 
 

@@ -11,7 +11,7 @@ import pytest
 import requests
 from engineio.payload import Payload
 
-from petiole.events import Draft, task_feed
+from petiole.protocol.events import Draft, task_feed
 from tests.integration.site import SERVERS, Site, serving
 from tests.integration.system import wait_until
 

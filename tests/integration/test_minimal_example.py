@@ -14,9 +14,9 @@ import pytest
 import requests
 
 from petiole.client import Refused, TaskClient
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import free_port
-from petiole.events import Event
+from petiole.protocol.events import Event
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import free_port
 from tests.integration.system import READY, ROOT, start_redis
 
 EXAMPLE = ROOT / "examples" / "minimal"

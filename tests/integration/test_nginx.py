@@ -11,15 +11,15 @@ import pytest
 import requests
 
 from petiole.client import TaskClient, TaskView
-from petiole.demo.processes import Processes
-from petiole.demo.redis_server import free_port
-from petiole.events import Draft, Event, task_feed
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft, Event, task_feed
+from petiole.servers.processes import Processes
+from petiole.servers.redis import free_port
 from petiole.settings import Settings
 from tests.integration.nginx import Site, answers, find_nginx, start_nginx
 from tests.integration.system import READY, ROOT, start_redis
 from tests.integration.test_servers import APPLICATION
-from tests.services import wait_until
+from tests.support.services import wait_until
 
 KINDS = ("websocket", "polling")
 LOG = "log_format each '$request_method $request_uri $status $upstream_addr'; access_log access.log each;"

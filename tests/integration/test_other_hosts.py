@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import find_redis_server, redis_command
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import find_redis_server, redis_command
 from tests.integration.hosts import Hosts, hosts
 from tests.integration.system import READY, ROOT
-from tests.services import wait_until
+from tests.support.services import wait_until
 
 REDIS_PORT, WEB_PORT = 6379, 8000
 ITEMS = 50
@@ -32,7 +32,7 @@ SETTINGS = {
 # What the journal has of a feed, asked on the broker's own host.
 ASK = """
 import json, sys
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
 from petiole.settings import Settings
 snapshot = RedisJournal(Settings(journal_url=sys.argv[1])).snapshot(sys.argv[2])
 print(json.dumps([snapshot.cursor.facts, snapshot.document["state"]]))

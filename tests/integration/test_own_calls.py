@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from petiole.client import TaskView
-from petiole.events import Event
+from petiole.protocol.events import Event
 from tests.integration.system import System
 
 

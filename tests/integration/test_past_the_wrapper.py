@@ -14,11 +14,11 @@ from celery.contrib.testing.worker import start_worker
 from celery.exceptions import Reject
 
 from petiole import init_celery, progress
-from petiole.demo.processes import Processes
-from petiole.demo.redis_server import free_port
 from petiole.dispatch.tracking import Handle, Tracking
-from petiole.events import Document
-from petiole.state import is_terminal
+from petiole.protocol.events import Document
+from petiole.protocol.states import is_terminal
+from petiole.servers.processes import Processes
+from petiole.servers.redis import free_port
 from tests.integration.system import start_redis, wait_until
 
 

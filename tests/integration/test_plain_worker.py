@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from petiole.demo.redis_server import free_port
-from petiole.events import Event
 from petiole.journal.sql.server import upgrade
-from petiole.web.reaper import UNHEARD
+from petiole.protocol.events import Event
+from petiole.servers.redis import free_port
+from petiole.web.background.reaper import UNHEARD
 from tests.integration.system import READY, ROOT, System, running, start_worker, wait_until
 
 

@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 
 from petiole.client import TaskView
-from petiole.events import Event
+from petiole.protocol.events import Event
 from tests.integration.system import System, running, wait_until
 
 POOLS = ("prefork", "threads", "gevent", "solo")

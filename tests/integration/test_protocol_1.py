@@ -12,10 +12,10 @@ from celery.contrib.testing.worker import start_worker
 
 from petiole import init_celery, progress
 from petiole.dispatch.tracking import Tracking
-from petiole.events import task_feed
-from petiole.web.reaper import Reaper
+from petiole.protocol.events import task_feed
+from petiole.web.background.reaper import Reaper
 from tests.conftest import any_redis_binary
-from tests.services import RedisServer, wait_until
+from tests.support.services import RedisServer, wait_until
 
 COUNTDOWN = 2.5
 

@@ -13,8 +13,8 @@ import socketio
 from celery import Celery
 
 from petiole.client import TaskView
-from petiole.demo.redis_server import free_port
 from petiole.journal.sql.server import upgrade
+from petiole.servers.redis import free_port
 from tests.integration.publisher import NAMES, publishing, stub
 from tests.integration.system import System, running, wait_until
 

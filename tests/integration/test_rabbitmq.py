@@ -17,11 +17,11 @@ from celery import Celery
 from petiole import init_celery
 from petiole.client import TaskView
 from petiole.errors import Unavailable
-from petiole.events import Event
 from petiole.journal.sql.server import upgrade
+from petiole.protocol.events import Event
 from tests.integration.system import System, running, wait_until
-from tests.postgres_server import PostgresServer
-from tests.rabbitmq_server import RabbitServer
+from tests.support.postgres import PostgresServer
+from tests.support.rabbitmq import RabbitServer
 
 # RabbitMQ is started again in the middle of some.
 pytestmark = pytest.mark.timeout(240)

@@ -20,17 +20,17 @@ import requests
 from petiole.bus.redis import RedisBus
 from petiole.client import Refused
 from petiole.errors import Unavailable
-from petiole.events import Draft, Event, inbox_feed, task_feed
-from petiole.feed import Reader, Reading
 from petiole.journal.contract import Gone
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
 from petiole.loop import Loop
+from petiole.protocol.events import Draft, Event, inbox_feed, task_feed
+from petiole.protocol.reader import Reader, Reading
 from petiole.settings import Settings
-from petiole.web.readiness import AWAY, DEAF, LEAVING, Readiness
-from petiole.web.relay import Relay
+from petiole.web.background.readiness import AWAY, DEAF, LEAVING, Readiness
+from petiole.web.relay.relay import Relay
 from tests.integration.site import SERVERS, Site, serving
 from tests.integration.system import start_redis
-from tests.services import RedisServer, wait_until
+from tests.support.services import RedisServer, wait_until
 
 
 def ready(site: Site) -> tuple[int, dict[str, Any]]:

@@ -25,16 +25,16 @@ import redis
 from petiole.bus import Bus
 from petiole.bus.contract import Ring
 from petiole.bus.redis import RedisBus
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import free_port
 from petiole.errors import Unavailable
-from petiole.events import Cursor, Document, Draft, Event, task_feed
-from petiole.feed import Action, Read, Reader, Reading, Reset, Show
 from petiole.journal.contract import Claimed, Stored
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Cursor, Document, Draft, Event, task_feed
+from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
+from petiole.protocol.states import is_terminal
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import free_port
 from petiole.settings import Settings
-from petiole.state import is_terminal
-from petiole.web.relay import TICK, Relay, counter_at
+from petiole.web.relay.relay import TICK, Relay, counter_at
 from tests.integration.system import start_redis, wait_until
 
 HEAD_CHECK = 0.3

@@ -11,13 +11,13 @@ import pytest
 import requests
 
 from petiole.client import TaskClient, TaskView
-from petiole.demo.processes import Process, Processes
-from petiole.demo.redis_server import free_port
-from petiole.events import Draft, Event, inbox_feed, task_feed
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft, Event, inbox_feed, task_feed
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import free_port
 from petiole.settings import Settings
 from tests.integration.system import READY, ROOT, start_redis
-from tests.services import wait_until
+from tests.support.services import wait_until
 
 APPLICATION = "tests.integration.hostile_app:create_app"
 THREADS = {"ASYNC_MODE": "threading"}

@@ -22,10 +22,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from petiole import Petiole, init_celery, progress
 from petiole.client import Refused
-from petiole.events import Event
+from petiole.protocol.events import Event
 from tests.conftest import any_redis_binary
 from tests.integration.nearby import Nearby, served
-from tests.services import RedisServer, wait_until
+from tests.support.services import RedisServer, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import requests
 from celery import Celery
 
 from petiole.client import TaskView
-from petiole.events import Event
+from petiole.protocol.events import Event
 from tests.integration.system import READY, System, running, start_worker, wait_until
 
 RECYCLED = {"one": ("--max-tasks-per-child", "1"), "memory": ("--max-memory-per-child", "1")}

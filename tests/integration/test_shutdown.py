@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from petiole.client import TaskView
-from petiole.demo.processes import Process
+from petiole.servers.processes import Process
 from tests.integration.system import READY, System, start_worker, wait_until
 
 # By its queue each worker's pool, and how long it is given by a soft shutdown.

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import websocket
 
-from petiole.events import Event
-from petiole.feed import Read, Reader, Reading, Show
+from petiole.protocol.events import Event
+from petiole.protocol.reader import Read, Reader, Reading, Show
 from tests.integration.system import System, running
 
 FACTS = 4000

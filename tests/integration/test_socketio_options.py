@@ -15,11 +15,11 @@ from flask_socketio import SocketIO
 
 from petiole import Petiole
 from petiole.errors import SetupError
-from petiole.events import Draft, task_feed
+from petiole.protocol.events import Draft, task_feed
 from tests.conftest import any_redis_binary
 from tests.integration.nearby import make_app, served
 from tests.integration.system import wait_until
-from tests.services import RedisServer
+from tests.support.services import RedisServer
 
 PERSON = {"X-Person": "ann"}
 

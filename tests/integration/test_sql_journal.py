@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from petiole.events import Event
 from petiole.journal.sql.server import upgrade
+from petiole.protocol.events import Event
 from tests.integration.system import System, running, wait_until
-from tests.postgres_server import PostgresServer
+from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -16,11 +16,11 @@ from flask_socketio import SocketIO
 from petiole import Petiole
 from petiole.client import Refused, TaskClient
 from petiole.errors import PetioleError
-from petiole.events import Event
+from petiole.protocol.events import Event
 from petiole.web.problems import Problem
 from tests.conftest import any_redis_binary
 from tests.integration.nearby import Nearby, make_app, served
-from tests.services import RedisServer, wait_until
+from tests.support.services import RedisServer, wait_until
 
 ELSEWHERE = "https://pages.example"
 RIGHTS_CHECK = 0.2

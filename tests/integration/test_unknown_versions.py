@@ -13,12 +13,12 @@ import websocket
 from flask_socketio import Namespace, SocketIO
 
 from petiole import Petiole
-from petiole.web import socket as petiole_socket
-from petiole.web.guard import Guard
-from petiole.web.known import KNOWN
+from petiole.web.engineio.compat import KNOWN
+from petiole.web.engineio.guard import Guard
+from petiole.web.socket import namespace as petiole_socket
 from tests.conftest import any_redis_binary
 from tests.integration.nearby import Nearby, make_app, served
-from tests.services import RedisServer
+from tests.support.services import RedisServer
 
 # By what is missing, what has to be said.
 MISSING = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import requests
 
-from petiole.events import Event
+from petiole.protocol.events import Event
 from tests.integration.system import System, wait_until
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from petiole.demo.processes import Processes
 from petiole.dispatch.tracking import Tracking
-from petiole.events import task_feed
+from petiole.journal.verification import verify
+from petiole.protocol.events import task_feed
+from petiole.servers.processes import Processes
 from petiole.settings import Settings
-from petiole.verify import verify
-from petiole.web.reaper import Reaper
+from petiole.web.background.reaper import Reaper
 from tests.conftest import any_redis_binary
-from tests.services import RedisServer, wait_until
+from tests.support.services import RedisServer, wait_until
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.neighbours.app"

@@ -1,6 +1,6 @@
 """A world small enough to be explored whole: two runs, a journal, a bus, a reader, and faults.
 
-The reader is the real one (`petiole.feed.Reader`). The journal here follows `petiole/journal/contract.py` in values that
+The reader is the real one (`petiole.protocol.reader.Reader`). The journal here follows `petiole/journal/contract.py` in values that
 can be hashed, and the writers follow the outbox: they send again what the journal has lost, or open the feed anew.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Final
 
-from petiole import state as states
-from petiole.events import COUNTER, ZERO_CHAIN, Cursor, Document, Event
-from petiole.feed import Action, Read, Reader, Reading, Reset, Show
+from petiole.protocol import states
+from petiole.protocol.events import COUNTER, ZERO_CHAIN, Cursor, Document, Event
+from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
 from tests.unit.world import (
     AGAIN,
     CUT,

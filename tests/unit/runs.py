@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from petiole.errors import Unavailable
-from petiole.events import Document, Draft, Event, task_feed
 from petiole.journal.contract import Appended, Begun, Claimed, Journal
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Document, Draft, Event, task_feed
 from petiole.settings import Settings
 from petiole.worker.outbox import Outbox
 from petiole.worker.run import Run

@@ -9,10 +9,10 @@ import pytest
 from celery import Celery
 
 from petiole.errors import Cancelled, PetioleError, RunEnded
-from petiole.events import feed_of
-from petiole.journal.memory import MemoryJournal
-from petiole.worker.adoption import Said, adopt_update_state, understand
+from petiole.protocol.events import feed_of
 from petiole.worker.progress import progress
+from petiole.worker.update_state import Said, adopt_update_state, understand
+from tests.support.memory_journal import MemoryJournal
 from tests.unit.runs import FEED, SOON, Faults, running
 
 

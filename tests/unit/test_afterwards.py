@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from petiole.events import Draft
-from petiole.journal.memory import MemoryJournal
-from petiole.worker import afterwards
-from petiole.worker.afterwards import Afterwards
+from petiole.protocol.events import Draft
+from petiole.worker import durability as afterwards
+from petiole.worker.durability import Afterwards
 from petiole.worker.outbox import Outbox
-from tests.services import wait_until
+from tests.support.memory_journal import MemoryJournal
+from tests.support.services import wait_until
 from tests.unit.runs import FEED, SOON, Counted, Faults, begin, document, facts, line, thread_ended
 from tests.unit.test_outbox import fall_back
 

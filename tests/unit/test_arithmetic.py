@@ -10,8 +10,8 @@ from benchmarks.arithmetic import Costs, Curve, Limits, Load, cores, costs_in, n
 from benchmarks.requirements import tables
 from benchmarks.workers import STATES, tally
 
-from petiole.events import Cursor
 from petiole.journal.contract import Head
+from petiole.protocol.events import Cursor
 
 COSTS = Costs(
     web_event=Curve(((100.0, 300.0), (1_000.0, 100.0))),

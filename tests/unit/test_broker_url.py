@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from petiole.broker_url import CeleryUrls, of_broker
-from petiole.bus.amqp_connection import read_url
+from petiole.bus.amqp.connection import read_url
+from petiole.celery_urls import CeleryUrls, of_broker
 from petiole.dispatch.tracking import track_app
 from petiole.errors import SetupError
-from petiole.redis_url import RedisUrl
+from petiole.redis.url import RedisUrl
 from petiole.settings import Settings
 
 SENTINELS = "sentinel://:pw@one:26379/2;sentinel://two:26380/2"

@@ -13,11 +13,11 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from petiole.dispatch.message import Header
 from petiole.dispatch.tracking import Tracking
-from petiole.events import Draft, task_feed
 from petiole.journal.contract import Claimed
-from petiole.journal.memory import MemoryJournal
+from petiole.protocol.events import Draft, task_feed
 from petiole.worker import claims
 from petiole.worker.claims import Claims
+from tests.support.memory_journal import MemoryJournal
 
 ID = "11111111-2222-4333-8444-555555555555"
 FEED = task_feed(ID)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from petiole.dispatch.message import NOBODY
-from petiole.encoding import to_json
 from petiole.errors import Unavailable
-from petiole.events import ZERO_CHAIN, Cursor, Draft, inbox_feed, task_feed
 from petiole.journal.contract import MAX_NOTICE_BYTES, Snapshot
-from petiole.journal.memory import MemoryJournal
-from petiole.web.courier import Courier, notice_of
+from petiole.protocol.encoding import to_json
+from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, inbox_feed, task_feed
+from petiole.web.background.notices import Courier, notice_of
+from tests.support.memory_journal import MemoryJournal
 
 FEED = task_feed("a")
 

@@ -13,7 +13,7 @@ from petiole.demo.data import TABLES
 from petiole.demo.once import CheckFailed, compare
 from petiole.demo.postgres_data import fill_database, read_table
 from petiole.errors import SetupError
-from tests.postgres_server import PostgresServer
+from tests.support.postgres import PostgresServer
 
 SMALL = {"airlines": TABLES["airlines"], "planes": TABLES["planes"]}
 

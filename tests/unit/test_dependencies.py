@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from petiole.web.known import KNOWN
+from petiole.web.engineio.compat import KNOWN
 
 ROOT = Path(__file__).parents[2]
 _LOWEST = "## Lowest versions"
@@ -131,7 +131,7 @@ def test_no_lowest_version_is_told_of_what_is_not_needed_any_more() -> None:
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_versions_that_the_warning_calls_known_are_from_the_lowest_to_the_locked_one(name: str) -> None:
     assert KNOWN[name] == (*lower_bounds()[name], locked_in_python(name)), (
-        f"Run tests/integration/test_hostile_clients.py with this {name}, then write it into petiole/web/known.py."
+        f"Run tests/integration/test_hostile_clients.py with this {name}, then write it into petiole/web/engineio/compat.py."
     )
 
 

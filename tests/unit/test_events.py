@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petiole.encoding import to_json
 from petiole.errors import InvalidEvent, InvalidName
-from petiole.events import (
+from petiole.protocol.encoding import to_json
+from petiole.protocol.events import (
     MAX_EVENT_BYTES,
     MAX_NUMBER,
     PARTITIONS,

@@ -19,20 +19,20 @@ from flask import Flask
 from flask_socketio import SocketIO
 
 from petiole.database import Database
-from petiole.demo.redis_server import free_port
 from petiole.errors import Cancelled, SetupError, TaskFailure
-from petiole.exports import postgres, query_watch, task
-from petiole.exports.catalog import Catalog
-from petiole.exports.postgres import PostgresSource
+from petiole.exports import task
+from petiole.exports.files.storage import LocalStorage
 from petiole.exports.selection import parse_selection
-from petiole.exports.sources import SourceUnavailable, open_source
-from petiole.exports.storage import LocalStorage
+from petiole.exports.sources import SourceUnavailable, open_source, postgres, query_watch
+from petiole.exports.sources.catalog import Catalog
+from petiole.exports.sources.postgres import PostgresSource
 from petiole.exports.task import export_selection
 from petiole.exports.views import exports_blueprint
+from petiole.servers.redis import free_port
 from petiole.web.extension import Petiole
 from petiole.worker.progress import Progress
-from tests.postgres_server import PostgresServer
-from tests.services import wait_until
+from tests.support.postgres import PostgresServer
+from tests.support.services import wait_until
 
 HOSTILE = 'a "b" %s % \' ; -- {x}\\'
 
@@ -295,7 +295,7 @@ def test_an_empty_table_gives_no_batch(database):
 
 
 def test_large_rows_come_fewer_at_a_time(database, monkeypatch):
-    monkeypatch.setattr("petiole.exports.postgres._MOST_BYTES", 10_000)
+    monkeypatch.setattr("petiole.exports.sources.postgres._MOST_BYTES", 10_000)
     execute(database, "CREATE TABLE t AS SELECT repeat('x', 6000) AS x FROM generate_series(1, 5)")
     with PostgresSource(database) as source:
         selection = parse_selection(source.catalog, {"table": "t"})
@@ -457,7 +457,7 @@ def test_without_the_watch_a_cancel_is_not_heard_while_the_server_works(server, 
 def test_a_server_that_is_frozen_does_not_keep_a_cancelled_task(server, slow, monkeypatch):
     monkeypatch.setattr(query_watch, "_EVERY", 0.05)
     monkeypatch.setattr(query_watch, "_CANCEL_TIMEOUT", 0.2)
-    monkeypatch.setattr("petiole.exports.postgres._CANCEL_TIMEOUT", 0.2)
+    monkeypatch.setattr("petiole.exports.sources.postgres._CANCEL_TIMEOUT", 0.2)
     frozen = []
 
     def check() -> None:

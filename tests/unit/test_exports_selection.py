@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from petiole.exports.catalog import Catalog
 from petiole.exports.selection import MAX_FILTERS, OPERATORS, InvalidSelection, parse_selection
-from petiole.exports.sqlite import SqliteSource
-from petiole.exports.sqlite_catalog import kind_of
+from petiole.exports.sources.catalog import Catalog
+from petiole.exports.sources.sqlite import SqliteSource
+from petiole.exports.sources.sqlite_catalog import kind_of
 
 
 @pytest.fixture

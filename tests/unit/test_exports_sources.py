@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from petiole.exports.columns import MIXED, to_array
 from petiole.exports.selection import parse_selection
-from petiole.exports.sources import SourceUnavailable
-from petiole.exports.sqlite import SqliteSource
+from petiole.exports.sources.columns import MIXED, to_array
+from petiole.exports.sources.source import SourceUnavailable
+from petiole.exports.sources.sqlite import SqliteSource
 
 
 def make(path: Path, script: str, *rows: tuple[str, list]) -> Path:
@@ -242,7 +242,7 @@ def test_a_file_that_is_no_database_is_said(tmp_path):
 
 
 def test_a_locked_database_is_said(people, monkeypatch):
-    monkeypatch.setattr("petiole.exports.sqlite._BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr("petiole.exports.sources.sqlite._BUSY_TIMEOUT", 0.05)
     with closing(sqlite3.connect(people, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(SourceUnavailable, match="locked"), SqliteSource(people):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from petiole.errors import Fenced, InvalidName
-from petiole.exports.storage import STALE_AFTER, FileExpired, FileMissing, LocalStorage
+from petiole.exports.files.storage import STALE_AFTER, FileExpired, FileMissing, LocalStorage
 
 CONTENT = b"a,b\n1,2\n" * 1000
 
@@ -258,7 +258,7 @@ def test_bytes_that_are_being_read_stay_whole_through_a_second_publication(stora
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from petiole.exports.storage import LocalStorage
+from petiole.exports.files.storage import LocalStorage
 name, call = sys.argv[2], int(sys.argv[3])
 real, calls = getattr(os, name), iter(range(1, 1000))
 def killing(*args):

@@ -12,8 +12,8 @@ import pytest
 
 from petiole.errors import Cancelled, Fenced, TaskFailure
 from petiole.exports import task
+from petiole.exports.files.storage import FileMissing, LocalStorage
 from petiole.exports.pace import Pace
-from petiole.exports.storage import FileMissing, LocalStorage
 from petiole.exports.task import confirm_run, export_selection
 from petiole.worker.progress import Progress
 

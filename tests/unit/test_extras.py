@@ -12,7 +12,7 @@ import pytest
 MISSING = [
     ("flask", "from petiole import Petiole", "Petiole's web side needs flask", "petiole[web]"),
     ("flask_socketio", "from petiole import Petiole", "Petiole's web side needs flask_socketio", "petiole[web]"),
-    ("itsdangerous", "import petiole.web.tokens", "Petiole's web side needs itsdangerous", "petiole[web]"),
+    ("itsdangerous", "import petiole.web.access.tokens", "Petiole's web side needs itsdangerous", "petiole[web]"),
     ("flask", "import petiole.web.extension", "Petiole's web side needs flask", "petiole[web]"),
     ("requests", "from petiole.client import TaskClient", "Petiole's Python client needs requests", "petiole[client]"),
     ("socketio", "from petiole.client.view import TaskView", "Petiole's Python client needs socketio", "petiole[client]"),

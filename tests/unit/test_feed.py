@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from petiole.events import ZERO_CHAIN, Cursor, Draft, Event, Rung, fold
-from petiole.feed import BUFFER_LIMIT, Read, Reader, Reading, Reset, Show, Verdict, follow, judge
 from petiole.journal.contract import Stored
-from petiole.journal.memory import MemoryJournal
+from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, Event, Rung, fold
+from petiole.protocol.reader import BUFFER_LIMIT, Read, Reader, Reading, Reset, Show, Verdict, follow, judge
 from petiole.settings import Settings
+from tests.support.memory_journal import MemoryJournal
 
 FEED = "task:a"
 TRANSCRIPTS = sorted((Path(__file__).parents[2] / "protocol" / "transcripts").glob("*.json"))

@@ -9,7 +9,7 @@ from io import BufferedReader
 import pytest
 from geventwebsocket.websocket import Header
 
-from petiole.web.frames import send_text, takes_pong, text_frame
+from petiole.web.engineio.frames import send_text, takes_pong, text_frame
 
 
 class Narrow:

@@ -10,12 +10,12 @@ import pytest
 from celery.worker import state as worker_state
 
 from petiole.dispatch.message import Header
-from petiole.events import Draft
-from petiole.journal.memory import MemoryJournal
+from petiole.protocol.events import Draft
 from petiole.settings import Settings
 from petiole.worker.heartbeat import Heartbeat
 from petiole.worker.lifecycle import _running_feeds
-from tests.services import wait_until
+from tests.support.memory_journal import MemoryJournal
+from tests.support.services import wait_until
 from tests.unit.runs import FEED, WORKER, begin, document
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from petiole.events import Draft
 from petiole.journal import Journal
-from petiole.journal.memory import MemoryJournal
+from petiole.protocol.events import Draft
 from petiole.settings import Settings
-from petiole.web.listing import Page, list_tasks
+from petiole.web.http.listing import Page, list_tasks
 from petiole.web.problems import Problem
+from tests.support.memory_journal import MemoryJournal
 
 ANN = "user:ann"
 

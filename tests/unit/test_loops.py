@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from petiole.journal.memory import MemoryJournal
 from petiole.tqdm import tqdm
 from petiole.worker.progress import progress, track
+from tests.support.memory_journal import MemoryJournal
 from tests.unit.runs import running
 
 DEEPEST = 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from petiole import feed
-from petiole.events import ZERO_CHAIN
-from petiole.feed import Verdict
+from petiole.protocol import reader as feed
+from petiole.protocol.events import ZERO_CHAIN
+from petiole.protocol.reader import Verdict
 from tests.unit.exploration import explore
 from tests.unit.world import (
     AGAIN,

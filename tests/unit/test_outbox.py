@@ -14,19 +14,19 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from petiole.errors import Fenced, Unavailable
-from petiole.events import ZERO_CHAIN, Cursor, Draft
-from petiole.feed import follow
 from petiole.journal.contract import Claimed, Closed, Conflict, Missing, Stored
 from petiole.journal.contract import Fenced as IsFenced
-from petiole.journal.memory import MemoryJournal
-from petiole.journal.redis import RedisJournal
-from petiole.redis_calls import SENT_AT_ONCE
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft
+from petiole.protocol.reader import follow
+from petiole.redis.connections import SENT_AT_ONCE
 from petiole.worker import outbox as outbox_module
 from petiole.worker.outbox import ACKNOWLEDGED_KEPT, Outbox
 from petiole.worker.progress import progress
 from petiole.worker.run import Run
 from tests.conftest import VARIANTS
-from tests.services import RedisServer, wait_until
+from tests.support.memory_journal import MemoryJournal
+from tests.support.services import RedisServer, wait_until
 from tests.unit.runs import (
     FEED,
     OWNER,

@@ -13,9 +13,9 @@ import socketio
 from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE, Packet
 
-from petiole.web.frames import Unsent, send_text, text_frame, write_text
-from petiole.web.outgoing import Outgoing
-from tests.services import wait_until
+from petiole.web.engineio.frames import Unsent, send_text, text_frame, write_text
+from petiole.web.engineio.socket_writer import Outgoing
+from tests.support.services import wait_until
 
 
 class Line:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from petiole.demo.plain import describe
-from petiole.web.page import known_fraction
+from petiole.web.http.page import known_fraction
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from petiole.errors import Cancelled, Fenced, InvalidEvent
-from petiole.events import MAX_EVENT_BYTES, Draft
-from petiole.journal.memory import MemoryJournal
-from petiole.values import CUT_MARK, WORDS_LIMIT
+from petiole.protocol.events import MAX_EVENT_BYTES, Draft
+from petiole.protocol.values import CUT_MARK, WORDS_LIMIT
 from petiole.worker.progress import progress, track
 from petiole.worker.run import LOG_LIMIT, current_run
-from tests.services import wait_until
+from tests.support.memory_journal import MemoryJournal
+from tests.support.services import wait_until
 from tests.unit.runs import FEED, SOON, Faults, begin, document, facts, messages, running
 from tests.unit.values import LENGTH_ERRORS, Lying, Raising
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from petiole import state as states
+from petiole.protocol import states
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")

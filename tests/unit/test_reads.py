@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from petiole.errors import Unavailable
-from petiole.web.reads import SharedReads
-from tests.services import wait_until
+from petiole.web.relay.reads import SharedReads
+from tests.support.services import wait_until
 
 
 class Source:

@@ -7,13 +7,13 @@ from contextlib import suppress
 import pytest
 from celery import Celery, Task
 
-from petiole import state as states
+from petiole.dispatch.outcome import outcome
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import PetioleError, Refusal, TaskFailure, Unavailable
-from petiole.events import Draft, task_feed
-from petiole.journal.memory import MemoryJournal
-from petiole.outcome import outcome
-from petiole.web.reaper import AT_ONCE, Reaper, verdict
+from petiole.protocol import states
+from petiole.protocol.events import Draft, task_feed
+from petiole.web.background.reaper import AT_ONCE, Reaper, verdict
+from tests.support.memory_journal import MemoryJournal
 
 ID = "11111111-2222-4333-8444-555555555555"
 FEED = task_feed(ID)

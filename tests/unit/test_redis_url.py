@@ -4,9 +4,9 @@ import ssl
 
 import pytest
 
-from petiole.connection import connect
 from petiole.errors import SetupError
-from petiole.redis_url import Kind, RedisUrl, address
+from petiole.redis.client import connect
+from petiole.redis.url import Kind, RedisUrl, address
 from petiole.settings import Settings
 
 KEY = "PETIOLE_JOURNAL_URL"

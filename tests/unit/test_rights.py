@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from petiole.journal.memory import MemoryJournal
 from petiole.settings import Settings
+from petiole.web.access.rights import AT_ONCE, Rights, Watched
+from petiole.web.access.tokens import Asker, Tokens
 from petiole.web.problems import Problem
-from petiole.web.rights import AT_ONCE, Rights, Watched
-from petiole.web.tokens import Asker, Tokens
+from tests.support.memory_journal import MemoryJournal
 
 WATCHES = 2 * AT_ONCE + 10
 

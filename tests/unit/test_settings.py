@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from petiole.broker_url import CeleryUrls
+from petiole.celery_urls import CeleryUrls
 from petiole.errors import SetupError
 from petiole.settings import Settings
 

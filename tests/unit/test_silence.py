@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from petiole.web.silence import Silence
+from petiole.web.engineio.idle import Silence
 
 
 def test_who_was_not_heard_of_for_so_many_whole_turns_is_said_once():

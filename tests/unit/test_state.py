@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from petiole.state import ACTIVE, ENDS_RUN, PREDECESSORS, TERMINAL, is_terminal, may_follow
+from petiole.protocol.states import ACTIVE, ENDS_RUN, PREDECESSORS, TERMINAL, is_terminal, may_follow
 
 STATES = ("queued", "running", "retrying", "stalled", "cancelling", "succeeded", "failed", "cancelled", "lost")
 

@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from petiole import state as states
-from petiole.events import ZERO_CHAIN, Cursor, Draft, Event
-from petiole.feed import follow
 from petiole.journal import contract
 from petiole.journal.contract import MAX_SILENT_ENDS, Busy, Claimed, Closed, Conflict, Duplicate, Fenced, Held, Stored
-from petiole.journal.memory import MemoryJournal
+from petiole.protocol import states
+from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, Event
+from petiole.protocol.reader import follow
 from petiole.settings import Settings
+from tests.support.memory_journal import MemoryJournal
 
 FEED = "task:a"
 LEASE = 8.0
@@ -313,7 +313,7 @@ def test_the_state_machine_finds_a_terminal_state_that_is_not_final(monkeypatch)
 
 @pytest.mark.slow
 def test_the_state_machine_finds_a_task_that_may_kill_its_workers_for_ever(monkeypatch):
-    monkeypatch.setattr("petiole.journal.memory.MAX_SILENT_ENDS", contract.MAX_SILENT_ENDS + 1)
+    monkeypatch.setattr("tests.support.memory_journal.MAX_SILENT_ENDS", contract.MAX_SILENT_ENDS + 1)
 
     class Endless(StateMachine):
         pass

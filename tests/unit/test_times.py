@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from petiole.web.times import Times
+from petiole.web.engineio.timer_wheel import Times
 
 ALL = 1000
 

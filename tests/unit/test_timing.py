@@ -1,4 +1,4 @@
-"""The rules in the docstring of `petiole/timing.py`."""
+"""The rules in the docstring of `petiole/worker/estimate.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petiole.timing import Estimate, Estimator
+from petiole.worker.estimate import Estimate, Estimator
 
 
 class Stage:

@@ -13,9 +13,9 @@ from tqdm.contrib import tenumerate, tzip
 from tqdm.contrib.concurrent import thread_map
 
 from petiole.errors import Cancelled, Fenced
-from petiole.journal.memory import MemoryJournal
 from petiole.tqdm import tqdm, trange
 from petiole.worker.progress import track
+from tests.support.memory_journal import MemoryJournal
 from tests.unit.runs import SOON, Faults, document, facts, messages, running
 from tests.unit.values import LENGTH_ERRORS, Lazy, Raising
 

@@ -20,11 +20,11 @@ import numpy
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
-from petiole.encoding import to_json
+from petiole.dispatch.outcome import failed, succeeded
 from petiole.errors import InvalidEvent
-from petiole.events import MAX_NUMBER
-from petiole.outcome import failed, succeeded
-from petiole.values import CUT_MARK, DEEPEST, address, milliseconds, plain, readable, shown, text_of, words
+from petiole.protocol.encoding import to_json
+from petiole.protocol.events import MAX_NUMBER
+from petiole.protocol.values import CUT_MARK, DEEPEST, address, milliseconds, plain, readable, shown, text_of, words
 from tests.unit.values import Lazy
 
 

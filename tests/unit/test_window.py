@@ -7,7 +7,7 @@ from engineio.socket import Socket
 from flask import Flask
 from flask_socketio import SocketIO
 
-from petiole.web.window import SLOW, Window
+from petiole.web.socket.send_limit import SLOW, Window
 
 NAMESPACE, FEED, LIMIT = "/petiole", "task:x", 5
 

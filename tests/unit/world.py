@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from petiole.events import COUNTER, Document, advance_chain
+from petiole.protocol.events import COUNTER, Document, advance_chain
 
 # The faults, each at most once in a world; `budget` says how many of them together.
 FAULTS: Final = (

@@ -2,12 +2,12 @@
 
 from petiole.bus.contract import Bus, Ring
 from petiole.bus.redis import RedisBus, publisher
+from petiole.bus.redis_cluster import ShardedBus, shard_publisher
 from petiole.bus.ringer import Ringer
-from petiole.bus.sharded import ShardedBus, shard_publisher
-from petiole.connection import look_at
 from petiole.errors import SetupError, Unavailable
 from petiole.logs import logger
-from petiole.redis_url import Kind, kind_of
+from petiole.redis.client import look_at
+from petiole.redis.url import Kind, kind_of
 from petiole.settings import Settings, is_amqp, is_redis
 
 log = logger(__name__)
@@ -21,7 +21,7 @@ def open_bus(settings: Settings) -> Bus:
     """
     url = _url(settings)
     if is_amqp(url):
-        from petiole.bus.amqp import AmqpBus
+        from petiole.bus.amqp.bus import AmqpBus
 
         _look_at_rabbitmq(settings, url, listens=True)
         return AmqpBus(settings, url=url)
@@ -37,7 +37,7 @@ def open_ring(settings: Settings) -> Ring:
     """
     url = _url(settings)
     if is_amqp(url):
-        from petiole.bus.amqp_publisher import Publisher
+        from petiole.bus.amqp.publisher import Publisher
 
         _look_at_rabbitmq(settings, url, listens=False)
         return Ringer(Publisher(settings, url=url).publish).ring
@@ -71,7 +71,7 @@ def _look_at_redis(settings: Settings, url: str) -> None:
 
 
 def _look_at_rabbitmq(settings: Settings, url: str, *, listens: bool) -> None:
-    from petiole.bus import amqp_connection
+    from petiole.bus.amqp import connection as amqp_connection
 
     try:
         amqp_connection.look_at(settings, url, listens=listens)

@@ -15,10 +15,10 @@ from redis.exceptions import RedisError
 
 from petiole.bus.contract import Ring
 from petiole.bus.ringer import Publish
-from petiole.connection import Names, connect_one, explained, speaking
 from petiole.errors import MissingRight, PetioleError
-from petiole.events import mint_id
 from petiole.logs import logger
+from petiole.protocol.events import mint_id
+from petiole.redis.client import Names, connect_one, explained, speaking
 from petiole.settings import Settings
 
 log = logger(__name__)

@@ -13,8 +13,8 @@ from petiole.client.connection import Connection
 from petiole.client.refused import Refused, problem_of
 from petiole.client.renewal import Renewal
 from petiole.client.view import OnEvent, OnReset, TaskView
-from petiole.events import Cursor, Document, Event, check_feed
-from petiole.feed import Reader, Reading
+from petiole.protocol.events import Cursor, Document, Event, check_feed
+from petiole.protocol.reader import Reader, Reading
 
 # At which part of its time a token is renewed.
 RENEW_AT: Final = 0.8

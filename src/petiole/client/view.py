@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol, TypeAlias
 from petiole.client.connection import ANSWER_TIMEOUT
 from petiole.client.refused import Refused
 from petiole.client.renewal import Renewal
-from petiole.events import Cursor, Document, Event
-from petiole.feed import Action, Read, Reader, Reading, Reset, Show
 from petiole.logs import logger
-from petiole.state import is_terminal
+from petiole.protocol.events import Cursor, Document, Event
+from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
+from petiole.protocol.states import is_terminal
 
 log = logger(__name__)
 

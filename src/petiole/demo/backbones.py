@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 import redis
 
-from petiole.connection import connect, speaking
-from petiole.demo.postgres_server import PostgresCluster, find_postgres
-from petiole.demo.processes import Processes
-from petiole.demo.rabbitmq_server import RabbitNode, find_rabbitmq
-from petiole.demo.redis_server import find_redis_server, free_port, redis_command
-from petiole.demo.secret import kept_secret
 from petiole.errors import PetioleError, SetupError
-from petiole.redis_url import address
+from petiole.redis.client import connect, speaking
+from petiole.redis.url import address
+from petiole.servers.postgres import PostgresCluster, find_postgres
+from petiole.servers.processes import Processes
+from petiole.servers.rabbitmq import RabbitNode, find_rabbitmq
+from petiole.servers.redis import find_redis_server, free_port, redis_command
+from petiole.servers.secret import kept_secret
 from petiole.settings import Settings
 
 REDIS: Final = "redis"

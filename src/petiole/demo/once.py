@@ -18,7 +18,7 @@ import requests
 from petiole.client import Receipt, TaskClient
 from petiole.database import Database
 from petiole.errors import PetioleError
-from petiole.events import Event
+from petiole.protocol.events import Event
 
 TABLE: Final = "flights"
 TASK_TIMEOUT: Final = 600.0

@@ -16,16 +16,16 @@ from typing import Final
 
 import requests
 
-from petiole.broker_url import CeleryUrls
+from petiole.celery_urls import CeleryUrls
 from petiole.database import Database
 from petiole.demo.backbones import READY_TIMEOUT, Backbone, choose_backbone
 from petiole.demo.data import build_database
-from petiole.demo.lock import locked
-from petiole.demo.processes import Process, Processes, Say
-from petiole.demo.secret import kept_secret
 from petiole.demo.workers import Workers
 from petiole.errors import SetupError
 from petiole.exports.sources import open_source
+from petiole.servers.lock import locked
+from petiole.servers.processes import Process, Processes, Say
+from petiole.servers.secret import kept_secret
 from petiole.settings import Settings
 
 TASKS_PER_WORKER: Final = 2

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from petiole.demo.breakage import AGAIN_AFTER, PROCESS, asked
-from petiole.demo.processes import Process, Processes
+from petiole.servers.processes import Process, Processes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from typing import Any, Final
 from kombu import serialization
 from kombu.exceptions import EncodeError
 
-from petiole.events import VERSION, Document, mint_publication
 from petiole.logs import logger
-from petiole.state import QUEUED
-from petiole.values import readable, words
+from petiole.protocol.events import VERSION, Document, mint_publication
+from petiole.protocol.states import QUEUED
+from petiole.protocol.values import readable, words
 
 log = logger(__name__)
 

@@ -14,16 +14,16 @@ from kombu import serialization
 from kombu.exceptions import EncodeError, OperationalError
 from redis.exceptions import RedisError
 
-from petiole.broker_url import CeleryUrls
+from petiole.celery_urls import CeleryUrls
 from petiole.dispatch.message import Header, message_in, message_text, now_ms, queued_document, title_of
+from petiole.dispatch.outcome import is_since, outcome
 from petiole.dispatch.publisher import NothingPublished, Once, Publisher, as_it_is
 from petiole.errors import PetioleError, SetupError, Unavailable
-from petiole.events import Cursor, Document, Draft, feed_id, mint_epoch, mint_publication, task_feed
 from petiole.journal import Journal, open_journal
 from petiole.logs import logger
-from petiole.outcome import is_since, outcome
+from petiole.protocol.events import Cursor, Document, Draft, feed_id, mint_epoch, mint_publication, task_feed
+from petiole.protocol.states import QUEUED
 from petiole.settings import Settings
-from petiole.state import QUEUED
 
 log = logger(__name__)
 

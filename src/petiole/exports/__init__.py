@@ -13,14 +13,14 @@ from petiole.extras import MissingExtra, require
 require("Petiole's data export", "exports", "pyarrow")
 
 if TYPE_CHECKING:
-    from petiole.exports.catalog import Catalog, Column, Table
-    from petiole.exports.manifest import Manifest
+    from petiole.exports.files.manifest import Manifest
+    from petiole.exports.files.storage import FileExpired, FileMissing, LocalStorage
+    from petiole.exports.formats.csv import CsvWriter, Writer
     from petiole.exports.selection import Filter, InvalidSelection, Selection, parse_selection
     from petiole.exports.sources import Source, SourceUnavailable, open_source
-    from petiole.exports.storage import FileExpired, FileMissing, LocalStorage
+    from petiole.exports.sources.catalog import Catalog, Column, Table
     from petiole.exports.task import export_selection
     from petiole.exports.views import exports_blueprint
-    from petiole.exports.writers import CsvWriter, Writer
 
 __all__ = [
     "Catalog",
@@ -44,14 +44,14 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "catalog": ("Catalog", "Column", "Table"),
-    "manifest": ("Manifest",),
+    "sources.catalog": ("Catalog", "Column", "Table"),
+    "files.manifest": ("Manifest",),
     "selection": ("Filter", "InvalidSelection", "Selection", "parse_selection"),
     "sources": ("Source", "SourceUnavailable", "open_source"),
-    "storage": ("FileExpired", "FileMissing", "LocalStorage"),
+    "files.storage": ("FileExpired", "FileMissing", "LocalStorage"),
     "task": ("export_selection",),
     "views": ("exports_blueprint",),
-    "writers": ("CsvWriter", "Writer"),
+    "formats.csv": ("CsvWriter", "Writer"),
 }
 _OPTIONAL: Final = ("flask", "pyarrow", "werkzeug")
 

@@ -14,11 +14,11 @@ from celery import current_app, shared_task
 from petiole.database import Database
 from petiole.dispatch.tracking import tracking_of
 from petiole.errors import TaskFailure
+from petiole.exports.files.storage import LocalStorage
+from petiole.exports.formats.csv import CsvWriter
 from petiole.exports.pace import Pace
 from petiole.exports.selection import TASK_NAME, InvalidSelection, parse_selection
 from petiole.exports.sources import SourceUnavailable, open_source
-from petiole.exports.storage import LocalStorage
-from petiole.exports.writers import CsvWriter
 from petiole.worker.progress import progress
 
 _CONFIRM_WITHIN: Final = 120.0

@@ -14,15 +14,15 @@ from werkzeug.http import http_date
 
 from petiole.database import Database
 from petiole.errors import InvalidName
-from petiole.events import feed_id, task_feed
-from petiole.exports.catalog import Catalog
-from petiole.exports.manifest import Manifest
+from petiole.exports.files.manifest import Manifest
+from petiole.exports.files.storage import FileExpired, FileMissing, LocalStorage
 from petiole.exports.selection import OPERATORS, TASK_NAME, InvalidSelection, Selection, parse_selection
 from petiole.exports.sources import SourceUnavailable, open_source
-from petiole.exports.storage import FileExpired, FileMissing, LocalStorage
-from petiole.web.bodies import read_json
-from petiole.web.neighbours import stand_past_csrf
-from petiole.web.origins import refuse_foreign_origin
+from petiole.exports.sources.catalog import Catalog
+from petiole.protocol.events import feed_id, task_feed
+from petiole.web.access.origins import refuse_foreign_origin
+from petiole.web.http.bodies import read_json
+from petiole.web.http.neighbours import stand_past_csrf
 from petiole.web.problems import Problem, not_found
 
 if TYPE_CHECKING:

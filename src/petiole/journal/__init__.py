@@ -5,11 +5,11 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from petiole.bus import open_ring
-from petiole.connection import look_at
 from petiole.errors import SetupError, Unavailable
 from petiole.journal.contract import Journal
-from petiole.journal.redis import RedisJournal
+from petiole.journal.redis.journal import RedisJournal
 from petiole.logs import logger
+from petiole.redis.client import look_at
 from petiole.settings import SQL_SCHEMES, Settings, is_amqp, is_redis
 
 log = logger(__name__)

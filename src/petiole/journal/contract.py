@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol, TypeAlias
 
-from petiole import state as states
-from petiole.encoding import to_json
 from petiole.errors import InvalidEvent
-from petiole.events import ZERO_CHAIN, Cursor, Document, Draft
-from petiole.feed import Reading
+from petiole.protocol import states
+from petiole.protocol.encoding import to_json
+from petiole.protocol.events import ZERO_CHAIN, Cursor, Document, Draft
+from petiole.protocol.reader import Reading
 
 
 @dataclass(frozen=True, slots=True)

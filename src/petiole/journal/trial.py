@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from petiole.events import Draft, mint_id
 from petiole.journal.contract import Journal
+from petiole.protocol.events import Draft, mint_id
 
 
 def try_write(journal: Journal) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-from petiole import state as states
 from petiole.dispatch.message import NOBODY, now_ms, read_message
 from petiole.dispatch.tracking import Handle, Tracking
-from petiole.events import Document, Draft, feed_id
 from petiole.journal import Journal
 from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
+from petiole.protocol import states
+from petiole.protocol.events import Document, Draft, feed_id
 from petiole.web.problems import Problem, not_found
 
 REPEATABLE: Final = (states.FAILED, states.CANCELLED, states.LOST)

@@ -13,36 +13,36 @@ from celery import Celery, Task
 from flask import Flask, Response, current_app, has_request_context, jsonify, request
 from flask_socketio import SocketIO
 
-from petiole import state as states
-from petiole.broker_url import CeleryUrls
 from petiole.bus import open_bus
+from petiole.celery_urls import CeleryUrls
 from petiole.dispatch.revoked import TaskCancelled
 from petiole.dispatch.tracking import Handle, Tracking, track_app
 from petiole.errors import PetioleError, SetupError, Unavailable
-from petiole.events import feed_id
 from petiole.journal import Journal
 from petiole.journal.contract import Gone, Snapshot
 from petiole.logs import logger
+from petiole.protocol import states
+from petiole.protocol.events import feed_id
 from petiole.settings import Settings
 from petiole.web import actions
-from petiole.web.access import Authorize, Identify, allows, current_user, may, owner_only
-from petiole.web.courier import Courier
-from petiole.web.departure import Departure
-from petiole.web.guard import check_origins
-from petiole.web.idempotency import Asked, Idempotency, asked_by_request, key_of
-from petiole.web.inbox import add_inbox, unmade_inbox
-from petiole.web.listing import PAGE_SIZE, Page, list_tasks
-from petiole.web.monitor import RETRY_AFTER, links, monitor_blueprint
-from petiole.web.origins import answer_other_sites, named_origins
-from petiole.web.page import problem_page, see, wants_page
+from petiole.web.access.access import Authorize, Identify, allows, current_user, may, owner_only
+from petiole.web.access.origins import answer_other_sites, named_origins
+from petiole.web.access.rights import Rights
+from petiole.web.access.tokens import Asker, Token, Tokens, allow_scope, bearer, covered
+from petiole.web.background.notices import Courier
+from petiole.web.background.readiness import Readiness
+from petiole.web.background.reaper import Reaper
+from petiole.web.background.shutdown import Departure
+from petiole.web.engineio.guard import check_origins
+from petiole.web.http.idempotency import Asked, Idempotency, asked_by_request, key_of
+from petiole.web.http.inbox import add_inbox, unmade_inbox
+from petiole.web.http.listing import PAGE_SIZE, Page, list_tasks
+from petiole.web.http.page import problem_page, see, wants_page
+from petiole.web.http.tasks import RETRY_AFTER, links, monitor_blueprint
 from petiole.web.problems import Problem, not_found, refused_by_routing, unavailable
-from petiole.web.readiness import Readiness
-from petiole.web.reaper import Reaper
-from petiole.web.relay import Relay
-from petiole.web.rights import Rights
-from petiole.web.socket import NAMESPACE, PetioleNamespace
-from petiole.web.tokens import Asker, Token, Tokens, allow_scope, bearer, covered
-from petiole.web.window import Window
+from petiole.web.relay.relay import Relay
+from petiole.web.socket.namespace import NAMESPACE, PetioleNamespace
+from petiole.web.socket.send_limit import Window
 
 log = logger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from flask import Response, jsonify
 
 from petiole.errors import PetioleError, Unavailable
-from petiole.web.page import wants_page
+from petiole.web.http.page import wants_page
 
 MEDIA_TYPE: Final = "application/problem+json"
 

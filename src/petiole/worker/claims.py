@@ -9,16 +9,16 @@ from typing import Any, Final, NoReturn
 from celery import Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
-from petiole import state as states
 from petiole.dispatch.message import Header, now_ms, queued_document
+from petiole.dispatch.outcome import worn_out
 from petiole.dispatch.publisher import as_it_is
 from petiole.dispatch.revoked import store_cancelled
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Unavailable
-from petiole.events import Draft
 from petiole.journal.contract import Busy, Claimed, Closed, Missing
 from petiole.logs import logger
-from petiole.outcome import worn_out
+from petiole.protocol import states
+from petiole.protocol.events import Draft
 from petiole.worker.patience import Patience
 
 log = logger(__name__)

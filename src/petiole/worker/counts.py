@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from enum import Enum
 
-from petiole.events import MAX_NUMBER, Document
-from petiole.timing import Estimator
-from petiole.values import finite, is_endless, words
+from petiole.protocol.events import MAX_NUMBER, Document
+from petiole.protocol.values import finite, is_endless, words
+from petiole.worker.estimate import Estimator
 from petiole.worker.loops import Loop
 from petiole.worker.standing import Steps
 

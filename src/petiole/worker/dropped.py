@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from petiole.events import Document, Draft
+from petiole.protocol.events import Document, Draft
 
 # A line for each event that is dropped would drop others.
 SAID_EVERY: Final = 1.0

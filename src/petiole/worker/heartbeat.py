@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from petiole import state as states
 from petiole.errors import Unavailable
-from petiole.events import Draft
 from petiole.journal import Journal
 from petiole.logs import logger
 from petiole.loop import Loop
+from petiole.protocol import states
+from petiole.protocol.events import Draft
 from petiole.settings import Settings
 
 log = logger(__name__)

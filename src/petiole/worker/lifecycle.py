@@ -23,23 +23,23 @@ from celery.exceptions import Ignore
 from celery.worker import state as worker_state
 from kombu.exceptions import OperationalError
 
-from petiole import state as states
 from petiole.dispatch.message import Header, now_ms
+from petiole.dispatch.outcome import outcome
 from petiole.dispatch.revoked import store_cancelled
 from petiole.dispatch.tracking import Tracking, track_app
 from petiole.errors import Fenced, PetioleError, RunEnded
-from petiole.events import Draft, feed_id
 from petiole.logs import logger
-from petiole.outcome import outcome
+from petiole.protocol import states
+from petiole.protocol.events import Draft, feed_id
 from petiole.settings import Settings
-from petiole.worker.afterwards import Afterwards
 from petiole.worker.claims import Claims
+from petiole.worker.deaths import Verdicts, cancelled, say_not_begun, shut_down
+from petiole.worker.durability import Afterwards
 from petiole.worker.heartbeat import Heartbeat
 from petiole.worker.nobody import nobody
 from petiole.worker.publishing import NOT_HANDED_OVER, Publishing
 from petiole.worker.run import Run
 from petiole.worker.standing import Standing
-from petiole.worker.verdicts import Verdicts, cancelled, say_not_begun, shut_down
 from petiole.worker.wrapping import Wrapping
 
 log = logger(__name__)

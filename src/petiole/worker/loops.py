@@ -7,7 +7,7 @@ from typing import Protocol
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from petiole.values import words
+from petiole.protocol.values import words
 from petiole.worker.standing import Steps
 
 

@@ -20,11 +20,11 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from petiole.errors import InvalidEvent, PetioleError, Unavailable
-from petiole.events import COUNTER, Cursor, Document, Draft, fold_draft
 from petiole.journal.contract import Appended, Begun, Closed, Conflict, Duplicate, Fenced, Journal, Missing, Stored
 from petiole.logs import logger
+from petiole.protocol.events import COUNTER, Cursor, Document, Draft, fold_draft
+from petiole.protocol.states import RUNNING, is_terminal
 from petiole.settings import Settings
-from petiole.state import RUNNING, is_terminal
 from petiole.worker.dropped import Dropped, stand_in
 from petiole.worker.patience import Patience
 from petiole.worker.standing import Signals, Standing, Steps

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Final, ParamSpec, TypeVar
 
-from petiole.events import Document
-from petiole.values import finite, plain, words
+from petiole.protocol.events import Document
+from petiole.protocol.values import finite, plain, words
 from petiole.worker.loops import Loop, length_of
 from petiole.worker.nobody import nobody
 from petiole.worker.run import Run, current_run, current_steps
@@ -74,7 +74,7 @@ class Progress:
     def emit(self, name: str, data: object = None) -> None:
         """Send an event of the application's own: delivered in order, once, as every fact.
 
-        `data` becomes JSON that every reader holds alike: `petiole.values.plain` has the rules. An event that is too large is
+        `data` becomes JSON that every reader holds alike: `petiole.protocol.values.plain` has the rules. An event that is too large is
         set aside, and that is said.
 
         Raises:

@@ -13,15 +13,15 @@ from celery import Celery
 from celery._state import get_current_task
 
 from petiole.dispatch.message import NOBODY, Header, said_in, title_of
+from petiole.dispatch.outcome import going_on, retrying
 from petiole.dispatch.publisher import keeps_header
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Fenced
-from petiole.events import Document, feed_of, mint_epoch, mint_publication
 from petiole.logs import logger
-from petiole.outcome import going_on, retrying
-from petiole.values import readable
+from petiole.protocol.events import Document, feed_of, mint_epoch, mint_publication
+from petiole.protocol.values import readable
+from petiole.worker.deaths import cancelled
 from petiole.worker.run import Run, current_run
-from petiole.worker.verdicts import cancelled
 
 log = logger(__name__)
 

@@ -12,13 +12,13 @@ from datetime import datetime
 from typing import Final
 
 from petiole.dispatch.message import Header
-from petiole.encoding import JSON
 from petiole.errors import Cancelled, Fenced, InvalidEvent, Unavailable
-from petiole.events import MAX_NUMBER, Document, Draft
 from petiole.journal.contract import Journal
+from petiole.protocol.encoding import JSON
+from petiole.protocol.events import MAX_NUMBER, Document, Draft
+from petiole.protocol.states import RUNNING, SUCCEEDED
+from petiole.protocol.values import address, finite, milliseconds, plain, shown, text_of, words
 from petiole.settings import Settings
-from petiole.state import RUNNING, SUCCEEDED
-from petiole.values import address, finite, milliseconds, plain, shown, text_of, words
 from petiole.worker.counts import Begun, Counts
 from petiole.worker.loops import Loop
 from petiole.worker.nobody import nobody

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from petiole.events import Cursor, Document
+from petiole.protocol.events import Cursor, Document
 
 
 @dataclass(frozen=True, slots=True)

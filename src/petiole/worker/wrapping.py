@@ -16,9 +16,9 @@ from celery.app.trace import build_tracer, task_has_custom
 from celery.exceptions import Ignore
 
 from petiole.dispatch.message import Header
-from petiole.worker.adoption import FindRun, adopt_update_state
 from petiole.worker.publishing import NOT_HANDED_OVER
 from petiole.worker.run import Run, current_run
+from petiole.worker.update_state import FindRun, adopt_update_state
 
 MARK: Final = "__petiole__"
 

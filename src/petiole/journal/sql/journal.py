@@ -10,12 +10,8 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, text, tuple_, update
 
-from petiole import state as states
 from petiole.bus.contract import Ring
-from petiole.encoding import to_json
 from petiole.errors import InvalidEvent, PetioleError, Refusal
-from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, Event, check_feed, inbox_feed, mint_epoch
-from petiole.feed import Reading
 from petiole.journal.contract import (
     INBOX_SHOWN,
     INBOX_START,
@@ -43,6 +39,10 @@ from petiole.journal.sql.schema import feeds, now_ms, read_text
 from petiole.journal.sql.server import Mode, Server
 from petiole.journal.sql.step import COLUMNS, Feed, Step, as_kept, check_numbers
 from petiole.logs import logger
+from petiole.protocol import states
+from petiole.protocol.encoding import to_json
+from petiole.protocol.events import ZERO_CHAIN, Cursor, Document, Draft, Event, check_feed, inbox_feed, mint_epoch
+from petiole.protocol.reader import Reading
 from petiole.settings import Settings
 
 T = TypeVar("T")

@@ -27,8 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from petiole.encoding import to_json
 from petiole.errors import Refusal
+from petiole.protocol.encoding import to_json
 
 VERSION: Final = 2
 COMMAND: Final = "petiole db upgrade"

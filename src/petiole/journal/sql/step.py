@@ -29,13 +29,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from petiole import state as states
-from petiole.encoding import to_json
 from petiole.errors import Refusal, SetupError
-from petiole.events import ZERO_CHAIN, Cursor, Document, Draft, advance_chain, fold_draft
 from petiole.journal.contract import INBOX_KEPT, Held, Stored, begins_again, spend
 from petiole.journal.sql import schema
 from petiole.journal.sql.schema import now_ms
+from petiole.protocol import states
+from petiole.protocol.encoding import to_json
+from petiole.protocol.events import ZERO_CHAIN, Cursor, Document, Draft, advance_chain, fold_draft
 from petiole.settings import Settings
 
 # A live feed's end is put off with every fact, but written only when it moves by this share of its lifetime: the column

@@ -1,0 +1,1 @@
+"""The bus over RabbitMQ. `petiole.bus` opens it; nobody else imports it."""

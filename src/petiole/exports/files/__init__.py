@@ -1,0 +1,1 @@
+"""Where exported files are kept. The rest of `petiole.exports` imports it."""

@@ -1,0 +1,117 @@
+"""CSV from Arrow batches, with cells that no spreadsheet takes for a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import pyarrow as pa
+from pyarrow import compute, csv
+
+from petiole.exports.sources.columns import EXACT, MIXED, to_array
+
+# OWASP's list (= + - @ tab CR LF), its full-width forms, and what a spreadsheet or an import dialogue may strip before
+# it looks: blanks of any script, NUL, the byte order mark and zero-width characters.
+# Source: https://owasp.org/www-community/attacks/CSV_Injection
+_STRIPPED: Final = r"[\s\v\x00\pZ\x{0085}\x{200B}-\x{200D}\x{2060}\x{FEFF}]"
+_FORMULA: Final = rf"^(?:[\t\r\n]|{_STRIPPED}*[=+\-@\x{{FF1D}}\x{{FF0B}}\x{{FF0D}}\x{{FF20}}])"
+
+
+class Sink(Protocol):
+    """Where a writer puts its bytes."""
+
+    def write(self, data: bytes | pa.Buffer, /) -> object:
+        """Take all of `data`, or raise `OSError`."""
+        ...
+
+
+class Writer(Protocol):
+    """A format of a file. Built on a sink and the names of the columns; given batches in order; closed once.
+
+    The type of a column may change from batch to batch (see `petiole.exports.sources.columns`), its name and place may not.
+    What isn't closed isn't a whole file.
+    """
+
+    media_type: str
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Put the rows of one batch into the sink."""
+        ...
+
+    def close(self) -> None:
+        """Put what ends the file into the sink, which stays open."""
+        ...
+
+
+class CsvWriter:
+    """CSV after RFC 4180 in UTF-8, lines ended by LF, a header line even where there are no rows.
+
+    Text is always in quotes and numbers never are, so that a missing value (nothing) and an empty text (`""`) stay
+    apart. Text that a spreadsheet could run as a formula gets an apostrophe in front; numbers are never touched.
+    """
+
+    media_type = "text/csv"
+
+    def __init__(self, sink: Sink, columns: Sequence[str]) -> None:
+        self._sink = sink
+        names = guard(to_array(columns, "text")).to_pylist()
+        header = pa.RecordBatch.from_arrays([to_array((), "text") for _ in names], names=names)
+        self._put(header, csv.WriteOptions(include_header=True))
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Put the rows of one batch into the sink.
+
+        Raises:
+            OSError: the sink can't take them.
+        """
+        if any(column.type == EXACT for column in batch.columns):
+            self._sink.write(_lines(batch))
+            return
+        guarded = pa.RecordBatch.from_arrays([_cells(column) for column in batch.columns], names=batch.schema.names)
+        self._put(guarded, csv.WriteOptions(include_header=False, batch_size=max(batch.num_rows, 1)))
+
+    def close(self) -> None:
+        """End the file; CSV has nothing at its end."""
+
+    def _put(self, rows: pa.RecordBatch, options: csv.WriteOptions) -> None:
+        buffer = pa.BufferOutputStream()
+        csv.write_csv(rows, buffer, options)
+        self._sink.write(buffer.getvalue())
+
+
+def guard(texts: pa.Array) -> pa.Array:
+    """Return the texts, those that could be formulas with an apostrophe in front."""
+    if compute.any(compute.match_substring_regex(texts, _FORMULA)).as_py():
+        return compute.replace_substring_regex(texts, _FORMULA, "'\\0")
+    return texts
+
+
+def _cells(column: pa.Array) -> pa.Array:
+    if column.type == MIXED:
+        integers, reals, texts = column.flatten()
+        return compute.coalesce(integers.cast(pa.large_string()), reals.cast(pa.large_string()), guard(texts))
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return guard(column)
+    return column
+
+
+def _lines(batch: pa.RecordBatch) -> bytes:
+    """Return the rows as the same CSV, put together here: Arrow's writer quotes every text, and digits are one."""
+    lines = compute.binary_join_element_wise(
+        *(_cell_texts(column) for column in batch.columns),
+        pa.scalar(",", pa.large_string()),
+        null_handling="replace",
+        null_replacement="",
+    )
+    return "".join(f"{line}\n" for line in lines.to_pylist()).encode()
+
+
+def _cell_texts(column: pa.Array) -> pa.Array:
+    if column.type == EXACT:
+        return column.flatten()[0]
+    cells = _cells(column)
+    if not pa.types.is_large_string(cells.type):
+        return cells.cast(pa.large_string())
+    doubled = compute.replace_substring(cells, '"', '""')
+    quote = pa.scalar('"', pa.large_string())
+    return compute.binary_join_element_wise(quote, doubled, quote, pa.scalar("", pa.large_string()))

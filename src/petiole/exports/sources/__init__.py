@@ -1,0 +1,37 @@
+"""The databases that an export reads. The rest of `petiole.exports` imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from petiole.database import Database
+from petiole.errors import SetupError
+from petiole.exports.sources.source import Source, SourceUnavailable
+
+
+def open_source(database: Database, *, check: Callable[[], object] | None = None) -> Source:
+    """Return the source for this database; nothing is opened before it is entered.
+
+    `check` is called from time to time, from another thread in this context, while a server works; what it raises ends
+    the server's query and is raised in its place.
+
+    Raises:
+        SetupError: the driver isn't installed, or the URL isn't one.
+    """
+    if database.path is not None:
+        from petiole.exports.sources.sqlite import SqliteSource
+
+        return SqliteSource(database.path)
+    try:
+        from petiole.exports.sources.postgres import PostgresSource
+    except ImportError as error:
+        if (error.name or "psycopg").partition(".")[0] not in ("psycopg", "psycopg_binary", "psycopg_c"):
+            raise
+        raise SetupError(
+            "Exports from PostgreSQL need psycopg, which isn't installed or can't be loaded. "
+            "Run: pip install 'petiole[postgres]'"
+        ) from error
+    return PostgresSource(database.url, check=check)
+
+
+__all__ = ["Source", "SourceUnavailable", "open_source"]

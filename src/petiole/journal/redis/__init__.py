@@ -1,0 +1,1 @@
+"""The journal in Redis: one Lua script for each atomic step. `petiole.journal` opens it; nobody else imports it."""

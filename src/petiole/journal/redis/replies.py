@@ -1,0 +1,75 @@
+"""What the journal's scripts answer, in the words of the contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from petiole.errors import PetioleError, Refusal
+from petiole.journal.contract import Appended, Closed, Conflict, Duplicate, Fenced, Held, Missing, Stored
+from petiole.protocol.events import Cursor, Document
+from petiole.redis.connections import Awaited
+
+
+class BegunAppend:
+    """The reply to an append that was sent, and `answer`, which waits for it."""
+
+    def __init__(self, replies: Awaited, answer: Callable[[], Sequence[Any]]) -> None:
+        self._replies = replies
+        self._answer = answer
+
+    def __call__(self) -> Appended:
+        return appended_of(self._answer()[0])
+
+    def heard(self) -> Appended | None:
+        replies = self._replies.heard()
+        return None if replies is None else appended_of(replies[0])
+
+
+def cursor_of(values: Sequence[bytes]) -> Cursor:
+    """Read a feed's place.
+
+    Raises:
+        Refusal: somebody else has written over it.
+    """
+    try:
+        return Cursor(values[0].decode(), int(values[1]), int(values[2]), values[3].decode())
+    except (AttributeError, TypeError, ValueError) as error:
+        raise Refusal(f"A feed's numbers in Redis can't be read ({error}). Look for what else writes there.") from error
+
+
+def document_of(values: Sequence[bytes]) -> Document:
+    """Read a feed's document.
+
+    Raises:
+        Refusal: somebody else has written over it.
+    """
+    try:
+        return {name.decode(): json.loads(value) for name, value in zip(values[::2], values[1::2], strict=True)}
+    except (ValueError, RecursionError) as error:
+        raise Refusal(f"A document in Redis can't be read ({error}). Look for what else writes there.") from error
+
+
+def held_of(reply: Sequence[int]) -> Held:
+    return Held(valid=reply[0] == 1, cancel=reply[1] > 0, stalled=reply[2] == 1, force=reply[1] > 1)
+
+
+def appended_of(reply: Sequence[Any]) -> Appended:
+    match reply[0]:
+        case b"stored":
+            return Stored(cursor_of(reply[1:]), cancel=reply[5] > 0, stalled=reply[6:7] == [1])
+        case b"duplicate":
+            return Duplicate(cursor_of(reply[1:]), cancel=reply[5] > 0)
+        case b"conflict":
+            return Conflict(int(reply[1]))
+        case b"fenced":
+            return Fenced(int(reply[1]))
+        case b"closed":
+            return Closed(reply[1].decode())
+        case b"missing":
+            return Missing()
+        case _:
+            raise PetioleError(
+                f"The journal gave an answer that this version doesn't know: {reply[0]!r}. Upgrade Petiole."
+            )

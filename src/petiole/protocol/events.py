@@ -1,0 +1,373 @@
+"""Events, cursors and feed names: what travels, as `protocol/README.md` defines it. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias
+
+from petiole.errors import InvalidEvent, InvalidName
+from petiole.protocol.encoding import DECODER, JSON, to_json
+
+VERSION: Final = 1
+ZERO_CHAIN: Final = "0" * 16
+COUNTER: Final = "counter"
+MAX_EVENT_BYTES: Final = 8 * 1024
+MAX_NUMBER: Final = 2**53 - 1  # the largest integer that JavaScript and Lua hold exactly
+PARTITIONS: Final = 64
+
+Document: TypeAlias = dict[str, JSON]
+
+
+_FEED = re.compile(r"(task|user|group):[A-Za-z0-9._~@-]{1,128}\Z")
+_HEAD = re.compile(
+    r'\{"v":([0-9]{1,4}),"id":"([^"\\]{1,64})","feed":"([^"\\]{1,140})","epoch":"([0-9a-f]{8})","seq":([0-9]{1,16}),'
+    r'"run":[0-9]{1,16},"facts":([0-9]{1,16}),"chain":"([0-9a-f]{16})","at":[0-9]{1,16},"kind":"([^"\\]{1,64})",'
+    r'"patch":\{.*\}\Z',
+    re.DOTALL,
+)
+_CURSOR = re.compile(r"([0-9a-f]{8})\.([0-9]{1,16})\.([0-9]{1,16})\.([0-9a-f]{16})\Z")
+
+
+def mint_id() -> str:
+    """Return a new event id: 16 random hexadecimal digits."""
+    return os.urandom(8).hex()
+
+
+def mint_publication() -> str:
+    """Return a new name for one publication of a task's message: 8 random hexadecimal digits."""
+    return os.urandom(4).hex()
+
+
+def mint_epoch() -> str:
+    """Return a new epoch: 8 random hexadecimal digits."""
+    return os.urandom(4).hex()
+
+
+def advance_chain(chain: str, event_id: str) -> str:
+    """Return the chain after a fact with this id; never over JSON text, which two writers may spell differently."""
+    return hashlib.sha1((chain + event_id).encode(), usedforsecurity=False).hexdigest()[:16]
+
+
+def task_feed(task_id: str) -> str:
+    """Return the name of a task's feed.
+
+    Raises:
+        InvalidName: the id has characters that a feed's name may not have.
+    """
+    return check_feed(f"task:{task_id}")
+
+
+def feed_of(task_id: object) -> str | None:
+    """Return the name of a task's feed; `None` where the id, which Celery's users may choose, can be part of no feed's name."""
+    name = f"task:{task_id}"
+    return name if _FEED.match(name) else None
+
+
+def inbox_feed(owner: str) -> str:
+    """Return the name of a person's inbox: a hash, because an owner may be written in any characters."""
+    return f"user:{hashlib.sha256(owner.encode()).hexdigest()[:32]}"
+
+
+def check_feed(name: object) -> str:
+    """Return `name` if it is a feed's name.
+
+    Raises:
+        InvalidName: it isn't.
+    """
+    if not isinstance(name, str) or not _FEED.match(name):
+        raise InvalidName(
+            "That is not the name of a feed. Use task:<id>, user:<id> or group:<id>, the id 1 to 128 characters of "
+            "letters, digits and . _ ~ @ -"
+        )
+    return name
+
+
+def feed_id(feed: str) -> str:
+    """Return what stands after the kind in a feed's name."""
+    return feed.partition(":")[2]
+
+
+def partition(name: str) -> int:
+    """Return the partition (0 to 63) that holds this feed's keys, so that its scripts stay on one Cluster slot."""
+    return zlib.crc32(name.encode()) % PARTITIONS
+
+
+@dataclass(frozen=True, slots=True, order=False)
+class Cursor:
+    """Where a reader stands in a feed."""
+
+    epoch: str
+    seq: int
+    facts: int
+    chain: str
+
+    @classmethod
+    def parse(cls, text: object) -> Cursor:
+        """Read a cursor from its wire form.
+
+        Raises:
+            InvalidName: it isn't one, or its numbers are past 2^53 - 1.
+        """
+        match = _CURSOR.match(text) if isinstance(text, str) else None
+        if match is None:
+            raise InvalidName("That is not a cursor. Send the cursor of an earlier answer unchanged, or none.")
+        seq, facts = int(match[2]), int(match[3])
+        if seq > MAX_NUMBER or facts > MAX_NUMBER:
+            raise InvalidName("That cursor's numbers are too large. Send the cursor of an earlier answer unchanged.")
+        return cls(match[1], seq, facts, match[4])
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.seq}.{self.facts}.{self.chain}"
+
+    def is_behind(self, other: Cursor) -> bool:
+        """Say whether a journal that stands here cannot have told a reader what `other` knows."""
+        return (
+            self.epoch != other.epoch
+            or self.seq < other.seq
+            or self.facts < other.facts
+            or (self.facts == other.facts and self.chain != other.chain)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One numbered patch to a feed's document, as the journal has taken it."""
+
+    id: str
+    feed: str
+    epoch: str
+    seq: int
+    run: int
+    facts: int
+    chain: str
+    at: int
+    kind: str
+    patch: Document
+    progress: Document | None
+    data: JSON = None
+    v: int = VERSION
+    _text: str | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def is_fact(self) -> bool:
+        return self.kind != COUNTER
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.epoch, self.seq, self.facts, self.chain)
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, JSON]) -> Event:
+        """Read an event from its JSON object.
+
+        Raises:
+            InvalidEvent: a field is missing or of another type.
+        """
+        try:
+            event = cls(
+                id=wire["id"],
+                feed=wire["feed"],
+                epoch=wire["epoch"],
+                seq=wire["seq"],
+                run=wire["run"],
+                facts=wire["facts"],
+                chain=wire["chain"],
+                at=wire["at"],
+                kind=wire["kind"],
+                patch=wire["patch"],
+                progress=wire["progress"],
+                data=wire.get("data"),
+                v=wire["v"],
+            )
+        except (KeyError, TypeError) as error:
+            raise InvalidEvent(f"An event lacks the field {error}. It is set aside.") from None
+        if not (
+            all(type(number) is int for number in (event.v, event.seq, event.run, event.facts, event.at))
+            and all(isinstance(text, str) for text in (event.id, event.feed, event.epoch, event.chain, event.kind))
+            and isinstance(event.patch, dict)
+            and (event.progress is None or isinstance(event.progress, dict))
+        ):
+            raise InvalidEvent("An event has a field of a wrong type. It is set aside.")
+        return event
+
+    @classmethod
+    def from_text(cls, text: str | bytes) -> Event:
+        """Read an event from its JSON text.
+
+        Raises:
+            InvalidEvent: it isn't one.
+        """
+        try:
+            wire = DECODER.decode(text if isinstance(text, str) else text.decode())
+        except (ValueError, RecursionError):
+            raise InvalidEvent("An event isn't valid JSON. It is set aside.") from None
+        if not isinstance(wire, dict):
+            raise InvalidEvent("An event isn't a JSON object. It is set aside.")
+        event = cls.from_wire(wire)
+        object.__setattr__(event, "_text", text if isinstance(text, str) else text.decode())
+        return event
+
+    def to_text(self) -> str:
+        """Return the JSON text that goes to a browser: the one that the event was read from, if it was."""
+        return json.dumps(self.to_wire(), separators=(",", ":")) if self._text is None else self._text
+
+    def to_wire(self) -> Document:
+        """Return the event as the JSON object that goes to a browser."""
+        wire: Document = {
+            "v": self.v,
+            "id": self.id,
+            "feed": self.feed,
+            "epoch": self.epoch,
+            "seq": self.seq,
+            "run": self.run,
+            "facts": self.facts,
+            "chain": self.chain,
+            "at": self.at,
+            "kind": self.kind,
+            "patch": self.patch,
+            "progress": self.progress,
+        }
+        if self.data is not None:
+            wire["data"] = self.data
+        return wire
+
+
+class Rung(NamedTuple):
+    """An event as the journal has rung it, of which only the numbers are read: its text goes on as it is."""
+
+    id: str
+    feed: str
+    epoch: str
+    seq: int
+    facts: int
+    chain: str
+    kind: str
+    v: int
+
+    @property
+    def is_fact(self) -> bool:
+        return self.kind != COUNTER
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.epoch, self.seq, self.facts, self.chain)
+
+    @classmethod
+    def from_text(cls, text: str) -> Rung | None:
+        """Read the numbers of an event that begins as journals write it; `None`: read it whole, by `Event.from_text`."""
+        head = _HEAD.match(text)
+        if head is None:
+            return None
+        version, identity, feed, epoch, seq, facts, chain, kind = head.groups()
+        return cls(identity, feed, epoch, int(seq), int(facts), chain, kind, int(version))
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event before the journal has numbered it. The writer keeps the id through every resend.
+
+    `successor`: the publication by which the task goes on after this event. It doesn't travel.
+    """
+
+    kind: str
+    patch: Document = field(default_factory=dict)
+    progress: Document | None = None
+    data: JSON = None
+    id: str = field(default_factory=mint_id)
+    successor: str = ""
+    # What `encode` has returned: a draft is sent more than once, and never changes.
+    _encoded: EncodedDraft | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def is_fact(self) -> bool:
+        return self.kind != COUNTER
+
+    @property
+    def state(self) -> str | None:
+        """The task state that this event sets, if it sets one."""
+        state = self.patch.get("state")
+        return state if isinstance(state, str) else None
+
+    def settled(self) -> Draft:
+        """Return the draft with its patch as plain JSON, so that what the caller changes later doesn't change it.
+
+        Of its data only the text is ever used.
+
+        Raises:
+            InvalidEvent: a value isn't JSON, or the event is over 8 KiB.
+        """
+        encoded = self.encode()
+        if not self.patch:
+            return self
+        patch = {name: json.loads(text) for name, text in encoded.patch.items()}
+        settled = Draft(self.kind, patch, self.progress, self.data, self.id, self.successor)
+        object.__setattr__(settled, "_encoded", encoded)
+        return settled
+
+    def encode(self) -> EncodedDraft:
+        """Return the JSON texts that a journal stores.
+
+        Raises:
+            InvalidEvent: a value isn't JSON, or the event is over 8 KiB.
+        """
+        if self._encoded is not None:
+            return self._encoded
+        patch = {name: to_json(value) for name, value in self.patch.items()}
+        fields = ",".join([f"{_quoted(name)}:{value}" for name, value in patch.items()])
+        body = f'"kind":{_quoted(self.kind)},"patch":{{{fields}}}'
+        data = "" if self.data is None else to_json(self.data)
+        if data:
+            body += f',"data":{data}'
+        progress = "" if self.progress is None else to_json(self.progress)
+        size = len(body.encode()) + len(progress.encode())
+        if size > MAX_EVENT_BYTES:
+            raise InvalidEvent(
+                f"An event of {size:,} bytes is over the limit of {MAX_EVENT_BYTES:,}. Send less, or send a link to it."
+            )
+        encoded = EncodedDraft(self.id, self.is_fact, body, patch, progress, data)
+        object.__setattr__(self, "_encoded", encoded)
+        return encoded
+
+
+class EncodedDraft(NamedTuple):
+    """A draft as JSON texts: `body` is `"kind":…,"patch":{…}` and, if there is one, `,"data":…`. Empty: there is none."""
+
+    id: str
+    is_fact: bool
+    body: str
+    patch: dict[str, str]
+    progress: str
+    data: str
+
+
+# Kinds and names of fields: few, and the same again and again.
+_quoted = lru_cache(256)(to_json)
+
+
+def fold(document: Document, event: Event) -> Document:
+    """Return the document after this event: its patch, then its progress, then its run."""
+    return _fold(document, event.patch, event.progress, event.run)
+
+
+def fold_draft(document: Document, draft: Draft, *, run: int) -> Document:
+    """Return the document after this draft has become an event of `run`."""
+    return _fold(document, draft.patch, draft.progress, run)
+
+
+def _fold(document: Document, patch: Document, progress: Document | None, run: int) -> Document:
+    folded = {**document, **patch}
+    for name, value in patch.items():
+        if value is None:
+            del folded[name]
+    if progress is not None:
+        folded["progress"] = progress
+    if run > 0:
+        folded["run"] = run
+    return folded

@@ -1,0 +1,292 @@
+"""The reader's rule, as `protocol/README.md` states it: relay, browser and Python client all read by it.
+
+Pure: no clock, no I/O. `browser/src/feed.ts` is its twin, and both run `protocol/transcripts/*.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Protocol, TypeAlias, cast
+
+from petiole.protocol.encoding import JSON
+from petiole.protocol.events import VERSION, ZERO_CHAIN, Cursor, Document, Event, advance_chain, fold
+
+BUFFER_LIMIT: Final = 1024
+
+
+class Verdict(Enum):
+    """What the rule says about one event."""
+
+    APPLY = "apply"
+    DROP = "drop"
+    READ = "read"
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Show this event: it was applied, or it came with a reading that has it folded in already."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Ask the journal for what follows this cursor (`None`: from the start)."""
+
+    cursor: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The document was replaced by a snapshot; facts in between may have been missed."""
+
+    cursor: Cursor
+
+
+def _dump(wire: Document) -> str:
+    return json.dumps(wire, separators=(",", ":"))
+
+
+Action: TypeAlias = Show | Read | Reset
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The journal's answer to a read, all of one instant.
+
+    `events` are the facts after the cursor, folded into `document` already. Not `recovered`: no events, and the document
+    is a snapshot. `more`: read again from `cursor` at once. `start`: who asked without a cursor isn't recovered either, because
+    the facts up to there aren't kept any more, and gets those that are: `events` follow from it.
+    """
+
+    feed: str
+    document: Document
+    events: tuple[Event, ...]
+    cursor: Cursor
+    recovered: bool
+    more: bool = False
+    start: Cursor | None = None
+    _text: str | None = field(default=None, init=False, repr=False, compare=False)
+
+    def to_text(self) -> str:
+        """Return the JSON text that goes to a browser, made once however many ask for it; of facts it is the journal's own."""
+        if self._text is None:
+            events = ",".join(event.to_text() for event in self.events)
+            before = _dump({"feed": self.feed, "document": self.document}).removesuffix("}")
+            after = _dump(self._place()).removeprefix("{")
+            object.__setattr__(self, "_text", f'{before},"events":[{events}],{after}')
+        return cast(str, self._text)
+
+    def to_wire(self) -> Document:
+        return {
+            "feed": self.feed,
+            "document": self.document,
+            "events": [event.to_wire() for event in self.events],
+            **self._place(),
+        }
+
+    def _place(self) -> Document:
+        start = {} if self.start is None else {"start": str(self.start)}
+        return {"cursor": str(self.cursor), "recovered": self.recovered, "more": self.more, **start}
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, JSON]) -> Reading:
+        return cls(
+            feed=wire["feed"],
+            document=wire["document"],
+            events=tuple(Event.from_wire(event) for event in wire["events"]),
+            cursor=Cursor.parse(wire["cursor"]),
+            recovered=wire["recovered"],
+            more=wire["more"],
+            start=None if wire.get("start") is None else Cursor.parse(wire["start"]),
+        )
+
+
+class Numbered(Protocol):
+    """What the rule needs of an event."""
+
+    @property
+    def v(self) -> int: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def feed(self) -> str: ...
+    @property
+    def epoch(self) -> str: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def facts(self) -> int: ...
+    @property
+    def chain(self) -> str: ...
+    @property
+    def is_fact(self) -> bool: ...
+    @property
+    def cursor(self) -> Cursor: ...
+
+
+def judge(cursor: Cursor, event: Numbered) -> Verdict:
+    """Decide what a reader at `cursor` does with `event`."""
+    if event.epoch != cursor.epoch:
+        return Verdict.READ
+    if event.facts < cursor.facts or (event.facts == cursor.facts and event.seq <= cursor.seq):
+        return Verdict.DROP
+    if event.seq <= cursor.seq:
+        return Verdict.READ
+    if event.is_fact:
+        follows = event.facts == cursor.facts + 1 and event.chain == advance_chain(cursor.chain, event.id)
+    else:
+        follows = event.facts == cursor.facts and event.chain == cursor.chain
+    return Verdict.APPLY if follows else Verdict.READ
+
+
+def follow(cursor: Cursor, events: Sequence[Event]) -> bool:
+    """Say whether these facts follow from `cursor` one by one, by number and by chain."""
+    facts, chain = cursor.facts, cursor.chain
+    for event in events:
+        facts, chain = facts + 1, advance_chain(chain, event.id)
+        if event.epoch != cursor.epoch or event.facts != facts or event.chain != chain:
+            return False
+    return True
+
+
+class Reader:
+    """One reader of one feed. Not thread-safe: its owner calls it from one place at a time.
+
+    `keep_document=False` is for a relay, which passes events on and needs only the cursor.
+    """
+
+    def __init__(
+        self, feed: str, *, cursor: Cursor | None = None, document: Document | None = None, keep_document: bool = True
+    ) -> None:
+        self.feed = feed
+        self.cursor = cursor
+        self.document: Document = document or {}
+        self.reading = True
+        self.shown = cursor.facts if cursor else 0
+        self.complete = True
+        self._keep_document = keep_document
+        self._buffer: list[Event] = []
+        self._overflowed = False
+
+    def start(self) -> list[Action]:
+        """Begin, or begin again after a reconnect: the reader asks for a read from where it stands."""
+        self.reading = True
+        self._overflowed = False
+        self._buffer.clear()
+        return [Read(self.cursor)]
+
+    def offer(self, event: Event) -> list[Action]:
+        """Take an event from the bus or the relay."""
+        if event.v != VERSION or event.feed != self.feed:
+            return []
+        if self.reading or self.cursor is None:
+            if len(self._buffer) < BUFFER_LIMIT and not self._overflowed:
+                self._buffer.append(event)
+            else:
+                self._buffer.clear()
+                self._overflowed = True
+            return []
+        match judge(self.cursor, event):
+            case Verdict.APPLY:
+                return [self._apply(event)]
+            case Verdict.READ:
+                # Not buffered: it was rung after it was kept, so the read that is asked for now has it.
+                self.reading = True
+                return [Read(self.cursor)]
+            case _:
+                return []
+
+    def step(self, event: Numbered) -> bool:
+        """Move on past an event that follows at once. False, and nothing is changed, where it doesn't: then `offer` it.
+
+        For a reader that keeps no document; what it steps past is to be shown.
+        """
+        if self.reading or self.cursor is None or self._keep_document:
+            return False
+        if event.v != VERSION or event.feed != self.feed or judge(self.cursor, event) is not Verdict.APPLY:
+            return False
+        self.cursor = event.cursor
+        self.shown += event.is_fact
+        return True
+
+    def answer(self, reading: Reading) -> list[Action]:
+        """Take the journal's answer to the read that this reader asked for."""
+        actions: list[Action] = []
+        fits = self._fits(reading)
+        if not fits:
+            self.complete = False
+            kept = self._start_of(reading)
+            actions.append(Reset(kept or reading.cursor))
+            fits = kept is not None
+        if fits:
+            for event in reading.events:
+                self.shown += 1
+                actions.append(Show(event))
+        self.cursor = reading.cursor
+        if self._keep_document:
+            self.document = reading.document
+        if reading.more:
+            self.reading = True
+            return [*actions, Read(self.cursor)]
+        self.reading = False
+        if self._overflowed:
+            self._overflowed = False
+            self.reading = True
+            return [*actions, Read(self.cursor)]
+        buffered, self._buffer = self._buffer, []
+        for event in buffered:
+            actions.extend(self.offer(event))
+            if self.reading:
+                break  # what is left was rung before this next read is asked for
+        return actions
+
+    def reset(self, reading: Reading) -> list[Action]:
+        """Take a reset that the relay sent.
+
+        It is about where the relay stood: a reader that may go on from its own place asks for a read from there.
+        """
+        if self.cursor is None or not reading.cursor.is_behind(self.cursor):
+            return self.start()
+        return self.answer(reading)
+
+    def head(self, head: Cursor, *, asked: Cursor) -> list[Action]:
+        """Compare with the feed's head, asked for while the reader stood at `asked`."""
+        if self.reading or self.cursor is None:
+            return []
+        ahead = head.facts > self.cursor.facts or head.seq > self.cursor.seq
+        if not ahead and not head.is_behind(asked):
+            return []
+        self.reading = True
+        return [Read(self.cursor)]
+
+    def _apply(self, event: Event) -> Show:
+        self.cursor = event.cursor
+        if self._keep_document:
+            self.document = fold(self.document, event)
+        if event.is_fact:
+            self.shown += 1
+        return Show(event)
+
+    def _fits(self, reading: Reading) -> bool:
+        if not reading.recovered:
+            return False
+        held = self.cursor or Cursor(reading.cursor.epoch, 0, 0, ZERO_CHAIN)
+        return not reading.cursor.is_behind(held) and _lead(held, reading)
+
+    def _start_of(self, reading: Reading) -> Cursor | None:
+        """Where a reader without a cursor begins whose first facts aren't kept any more, if this reading says it."""
+        start = reading.start if self.cursor is None and not reading.recovered else None
+        return start if start is not None and _lead(start, reading) else None
+
+
+def _lead(start: Cursor, reading: Reading) -> bool:
+    """Say whether a reading's facts lead from one place to its cursor."""
+    if not follow(start, reading.events):
+        return False
+    last = reading.events[-1] if reading.events else None
+    facts, chain = (last.facts, last.chain) if last else (start.facts, start.chain)
+    return start.epoch == reading.cursor.epoch and (facts, chain) == (reading.cursor.facts, reading.cursor.chain)

@@ -1,0 +1,1 @@
+"""All that touches Socket.IO's libraries beyond their documentation. `petiole.web.extension` puts it in place."""

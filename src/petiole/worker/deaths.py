@@ -1,0 +1,105 @@
+"""What is said of tasks whose own process can't speak: it died, was ended, or never began."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, Task, signals
+
+from petiole.dispatch.message import Header, now_ms
+from petiole.dispatch.outcome import failed
+from petiole.dispatch.revoked import store_cancelled
+from petiole.errors import PetioleError
+from petiole.journal import Journal
+from petiole.logs import logger
+from petiole.protocol import states
+from petiole.protocol.events import Draft, feed_id, feed_of
+
+log = logger(__name__)
+
+
+class Verdicts:
+    """Receives Celery's signals of such tasks, and has their ends written.
+
+    `conclude` writes one; in a process that may not speak for others it does nothing. `runs_here`: whether a feed's task runs
+    in this very process, and says itself how it ends.
+    """
+
+    def __init__(
+        self, celery_app: Celery, *, conclude: Callable[[str, Draft], None], runs_here: Callable[[str], bool]
+    ) -> None:
+        self._celery_app = celery_app
+        self._conclude = conclude
+        self._runs_here = runs_here
+
+    def connect(self) -> None:
+        """Receive the signals. They are the process's, so each receiver looks whose task it is."""
+        for signal, receiver in (
+            (signals.task_failure, self._on_failure),
+            (signals.task_revoked, self._on_revoked),
+            (signals.task_retry, self._on_shut_down_task),
+            (signals.task_unknown, self._on_unknown),
+        ):
+            signal.connect(receiver, weak=False)
+
+    def _on_failure(self, sender: Task, task_id: str, exception: BaseException, **_: Any) -> None:
+        """Speak for a pool child that died: then Celery raises the failure in the worker's main process."""
+        feed = feed_of(task_id)
+        if feed is not None and sender.app is self._celery_app and not self._runs_here(feed):
+            # A task that isn't tracked has no feed, so nothing is written about it.
+            self._conclude(feed, Draft("state", failed(exception, task_id=task_id, now=now_ms())))
+
+    def _on_revoked(self, sender: Task, request: Any, expired: bool, **_: Any) -> None:
+        feed = feed_of(request.id)
+        if feed is None or sender.app is not self._celery_app:
+            return
+        draft, reason = cancelled(), "The task was cancelled."
+        if expired:
+            reason = "The task waited longer than it may."
+            draft = Draft("state", {"state": states.FAILED, "finished_at": now_ms(), "reason": reason})
+        if Header.from_request(request) is not None:
+            # In place of what Celery has just written, which no status route can return.
+            store_cancelled(sender, request, reason)
+        self._conclude(feed, draft)
+
+    def _on_shut_down_task(self, sender: Task, request: Any, reason: Any = None, **_: Any) -> None:
+        """Speak for a task that a cold shutdown ends: Celery calls that a retry, and publishes none.
+
+        Only of those that were acknowledged early; the broker returns the others. A retry of the task's own has a reason.
+        """
+        feed = feed_of(request.id)
+        if feed is None or sender.app is not self._celery_app or reason is not None:
+            return
+        if getattr(sender, "rerun_on_loss", False):
+            return  # its lease ends, and then it is sent again
+        self._conclude(feed, shut_down())
+
+    def _on_unknown(self, sender: Any, name: str, id: str, message: Any, **_: Any) -> None:
+        header = Header.from_message(getattr(message, "headers", None), id)
+        if header is None or sender.app is not self._celery_app:
+            return
+        reason = "No worker knows this kind of task. It has to be deployed to the worker."
+        log.error("task_unknown", extra={"feed": header.feed, "task": name, "reason": reason})
+        patch = failed(None, task_id=id, now=now_ms())
+        patch |= {"reason": reason, "error": {**patch["error"], "message": reason, "type": "NotRegistered"}}
+        self._conclude(header.feed, Draft("state", patch))
+
+
+def say_not_begun(journal: Journal, feed: str, error: PetioleError) -> None:
+    """Say of a task that it has failed before it began; if the journal doesn't take that either, it is a line in the log."""
+    try:
+        journal.append(feed, Draft("state", failed(error, task_id=feed_id(feed), now=now_ms())))
+    except PetioleError as refused:
+        log.error("end_not_said", extra={"feed": feed, "error": str(refused)})
+
+
+def cancelled() -> Draft:
+    """Return the end of a task that was cancelled."""
+    return Draft("state", {"state": states.CANCELLED, "finished_at": now_ms()})
+
+
+def shut_down() -> Draft:
+    """Return the end of a task that was ended with its worker."""
+    reason = "The worker was shut down and ended the task."
+    return Draft("state", {"state": states.LOST, "finished_at": now_ms(), "reason": reason})

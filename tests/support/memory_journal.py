@@ -1,0 +1,589 @@
+"""The journal in one process's memory: for tests. It forgets with its process."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from petiole.bus.contract import Ring
+from petiole.journal.contract import (
+    INBOX_KEPT,
+    INBOX_SHOWN,
+    INBOX_START,
+    MAX_SILENT_ENDS,
+    Appended,
+    Busy,
+    Claimed,
+    Closed,
+    Conflict,
+    Duplicate,
+    Expired,
+    Fenced,
+    Gone,
+    Head,
+    Held,
+    Missing,
+    Snapshot,
+    Stored,
+    begins_again,
+    encode_notice,
+    read_unknown,
+    spend,
+    standing_of_unknown,
+)
+from petiole.protocol import states
+from petiole.protocol.encoding import to_json
+from petiole.protocol.events import (
+    ZERO_CHAIN,
+    Cursor,
+    Document,
+    Draft,
+    Event,
+    advance_chain,
+    check_feed,
+    fold,
+    inbox_feed,
+    mint_epoch,
+)
+from petiole.protocol.reader import Reading
+from petiole.settings import Settings
+
+
+@dataclass(slots=True)
+class _Feed:
+    owner: str
+    epoch: str
+    opened: int
+    seq: int = 0
+    facts: int = 0
+    chain: str = ZERO_CHAIN
+    document: Document = field(default_factory=dict)
+    kept: list[tuple[Event, int]] = field(default_factory=list)
+    # The chain before the first of those.
+    before: str = ZERO_CHAIN
+    run: int = 0
+    fact: int = 0
+    counter: int = 0
+    live: bool = False
+    cancel: bool = False
+    force: bool = False
+    retries: int = 0
+    silent: int = 0
+    delivery: str = ""
+    publication: str = ""
+    spent: str = ""
+    worker: str = ""
+    message: str = ""
+    removed: bool = False
+    waits: bool = False
+    lease_ends: float | None = None
+    # Of an inbox: the keys that it remembers, oldest first, and those that are unread.
+    seen: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+    @property
+    def state(self) -> str | None:
+        return self.document.get("state")
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.epoch, self.seq, self.facts, self.chain)
+
+
+class MemoryJournal:
+    """`Journal` in memory. `clock` gives seconds since 1970 and stands for the journal server's time."""
+
+    def __init__(self, settings: Settings, *, ring: Ring | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._ring = ring or (lambda _feed, _text: None)
+        self._clock = clock
+        self._feeds: dict[str, _Feed] = {}
+        self._pending: list[str] = []
+        # By name, the text and the instant at which it goes.
+        self._notes: dict[str, tuple[str, float]] = {}
+        self._opened = 0
+        self._lock = threading.RLock()
+
+    def open(
+        self,
+        feed: str,
+        *,
+        owner: str,
+        draft: Draft,
+        lease: float | None = None,
+        epoch: str | None = None,
+        message: str = "",
+        publication: str = "",
+        replayed: bool = False,
+    ) -> Cursor:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            before = kept if kept is not None and _begins_again(kept, publication, replayed) else None
+            if kept is None or before is not None:
+                draft.encode()
+                self._opened += 1
+                kept = self._feeds[feed] = _Feed(
+                    owner, epoch or mint_epoch(), self._opened, message=message, publication=publication
+                )
+                if before is not None:
+                    # The numbers of runs go on, so that what is left of an earlier one is fenced.
+                    kept.run = before.run
+                    kept.spent = before.spent
+                    if before.publication != publication:
+                        kept.spent = spend(before.spent, before.publication)
+                    self.settle(feed)
+                self._write(feed, kept, draft, run=0)
+                kept.lease_ends = None if lease is None else self._clock() + lease
+            return kept.cursor
+
+    def begin_open(
+        self,
+        feed: str,
+        *,
+        owner: str,
+        draft: Draft,
+        epoch: str,
+        lease: float | None = None,
+        message: str = "",
+        publication: str = "",
+    ) -> Callable[[], Cursor]:
+        cursor = self.open(
+            feed, owner=owner, draft=draft, lease=lease, epoch=epoch, message=message, publication=publication
+        )
+        return lambda: cursor
+
+    def confirm(self, feed: str, *, run: int = 0, wait: bool = True, lease: float | None = None) -> None:  # noqa: ARG002
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is None:
+                return
+            if lease is None:
+                kept.lease_ends = None if kept.run == run else kept.lease_ends
+            elif kept.state == states.QUEUED or (kept.state == states.RETRYING and kept.run == run):
+                kept.waits, kept.lease_ends = True, self._clock() + lease
+
+    def append(
+        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+    ) -> Appended:
+        with self._lock:
+            draft.encode()
+            kept = self._feeds.get(feed)
+            if kept is None or run > kept.run:
+                return Missing()
+            if run > 0:
+                if run < kept.run or (delivery and kept.delivery != delivery):
+                    return Fenced(kept.run)
+                last = (kept.fact, kept.counter)
+                if fact <= kept.fact if draft.is_fact else (fact, counter) <= last:
+                    return Duplicate(kept.cursor, kept.cancel)
+                if fact > kept.fact + (1 if draft.is_fact else 0):
+                    return Conflict(kept.fact)
+            if not _admits(kept, draft):
+                return Closed(kept.state or "")
+            if run > 0:
+                kept.fact, kept.counter = fact, 0 if draft.is_fact else counter
+            stalled = kept.state == states.STALLED and draft.state is None
+            self._end_run(kept, draft)
+            if draft.successor:
+                kept.spent, kept.publication = spend(kept.spent, kept.publication), draft.successor
+            if run > 0 and kept.live and (kept.lease_ends or 0.0) - self._clock() < self._settings.lease / 2:
+                kept.lease_ends = self._clock() + self._settings.lease
+            return replace(self._write(feed, kept, draft, run=run), stalled=stalled)
+
+    def begin_append(self, *_event: object, **_numbers: object) -> None:
+        # Here nothing waits, so nothing has to be begun.
+        return None
+
+    def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is None or kept.removed:
+                return read_unknown(feed, cursor)
+            first = kept.facts - len(kept.kept) + 1
+            start = Cursor(kept.epoch, 0, first - 1, kept.before) if cursor is None and first > 1 else None
+            held = cursor or start or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
+            after = [event for event, _ in kept.kept if event.facts > held.facts][:limit]
+            recovered = (
+                not kept.cursor.is_behind(held)
+                and held.facts + 1 >= first
+                and (not after or after[0].chain == advance_chain(held.chain, after[0].id))
+            )
+            events = tuple(after) if recovered else ()
+            more = bool(events) and events[-1].facts < kept.facts
+            return Reading(
+                feed,
+                _copy(kept.document),
+                events,
+                events[-1].cursor if more else kept.cursor,
+                recovered and start is None,
+                more,
+                start,
+            )
+
+    def claim(
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        worker: str,
+        delivery: str,
+        retries: int,
+        lease: float,
+        failed: Draft | None = None,
+        message: str = "",
+        publication: str = "",
+        replayed: bool = False,
+    ) -> Claimed | Busy | Closed | Missing:
+        with self._lock:
+            draft.encode()
+            kept = self._feeds.get(feed)
+            if kept is None:
+                return Missing()
+            if _begins_again(kept, publication, replayed):
+                return Missing()
+            if states.is_terminal(kept.state) or publication in kept.spent.split():
+                return Closed(kept.state or "")
+            if not (kept.live and kept.delivery == delivery):
+                left = (kept.lease_ends or 0.0) - self._clock()
+                if kept.live and retries <= kept.retries and left > 0:
+                    return Busy(kept.run, left)
+                if kept.live and retries <= kept.retries:
+                    kept.silent += 1
+                    if kept.silent >= MAX_SILENT_ENDS and failed is not None:
+                        self._end_run(kept, failed)
+                        self._write(feed, kept, failed, run=0)
+                        return Closed(kept.state or "")
+                if kept.live and retries > kept.retries and publication not in ("", kept.publication):
+                    # It has handed over, though the fact that says so isn't here.
+                    kept.spent = spend(kept.spent, kept.publication)
+                kept.publication = publication or kept.publication
+                kept.run, kept.counter, kept.live = kept.run + 1, 0, True
+                kept.fact = 0 if kept.cancel else 1
+                kept.worker, kept.delivery, kept.retries = worker, delivery, retries
+                kept.message = message or kept.message
+                kept.lease_ends = self._clock() + lease
+                if not kept.cancel:
+                    self._write(feed, kept, draft, run=kept.run)
+            return Claimed(kept.run, kept.fact, kept.cursor, _copy(kept.document), kept.cancel)
+
+    def renew(self, worker: str, feeds: Sequence[str], *, lease: float) -> dict[str, Held]:
+        with self._lock:
+            answers = {}
+            for feed in feeds:
+                kept = self._feeds.get(feed)
+                held = kept is not None and kept.live and kept.worker == worker
+                if kept is not None and held:
+                    kept.lease_ends = self._clock() + lease
+                answers[feed] = _held(kept, valid=held)
+            return answers
+
+    def check(self, feed: str, run: int, *, delivery: str = "", lease: float | None = None) -> Held:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            valid = kept is not None and kept.live and kept.run == run and delivery in ("", kept.delivery)
+            if kept is not None and valid and lease is not None:
+                kept.lease_ends = self._clock() + lease
+            return _held(kept, valid=valid)
+
+    def message(self, feed: str) -> str:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            return "" if kept is None else kept.message
+
+    def expired(self, *, limit: int) -> list[Expired]:
+        with self._lock:
+            now = self._clock()
+            for kept in self._feeds.values():
+                if kept.lease_ends is not None and kept.lease_ends > now + self._settings.longest_lease:
+                    kept.lease_ends = now + self._settings.lease
+            ended = [
+                Expired(feed, kept.run, kept.waits)
+                for feed, kept in self._feeds.items()
+                if kept.lease_ends is not None and kept.lease_ends <= now
+            ]
+            return ended[:limit]
+
+    def conclude(self, feed: str, run: int, draft: Draft, *, lease: float | None = None) -> Appended:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is None:
+                return Missing()
+            ended = kept.lease_ends is not None and kept.lease_ends <= self._clock()
+            if kept.run != run or not ended or not _admits(kept, draft):
+                return Closed(kept.state or "")
+            self._end_run(kept, draft)
+            kept.lease_ends = None if lease is None else self._clock() + lease
+            return self._write(feed, kept, draft, run=0)
+
+    def rebase(
+        self,
+        feed: str,
+        *,
+        owner: str,
+        run: int,
+        delivery: str,
+        retries: int,
+        last: Cursor,
+        fact: int,
+        document: Document,
+        worker: str,
+        lease: float,
+        message: str = "",
+        publication: str = "",
+    ) -> Cursor | Fenced | Closed:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is not None and (kept.run > run or (kept.run == run and kept.delivery != delivery)):
+                return Fenced(kept.run)
+            if kept is not None and states.is_terminal(kept.state):
+                return Closed(kept.state or "")
+            self._opened += 1
+            ended = states.is_terminal(document.get("state"))
+            if ended:
+                self._pend(feed)
+            self._feeds[feed] = _Feed(
+                owner=owner,
+                epoch=mint_epoch(),
+                opened=self._opened,
+                seq=last.seq,
+                facts=last.facts,
+                chain=last.chain,
+                before=last.chain,
+                document=_copy(document),
+                run=run,
+                delivery=delivery,
+                publication=publication,
+                spent="" if kept is None else kept.spent,
+                retries=retries,
+                fact=fact,
+                live=not ended,
+                cancel=document.get("state") == states.CANCELLING,
+                worker=worker,
+                message=message or ("" if kept is None else kept.message),
+                lease_ends=None if ended else self._clock() + lease,
+            )
+            return self._feeds[feed].cursor
+
+    def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft, force: bool = False) -> Appended:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is None:
+                return Missing()
+            if states.is_terminal(kept.state):
+                return Closed(kept.state or "")
+            if kept.force or (kept.cancel and not force):
+                return Duplicate(kept.cursor, cancel=True)
+            kept.cancel, kept.force = True, force
+            gone = kept.state == states.STALLED and kept.lease_ends is None
+            if kept.state in states.WAITING or gone:
+                kept.live, kept.lease_ends = False, None
+                return self._write(feed, kept, cancelled, run=0)
+            return self._write(feed, kept, cancelling, run=0)
+
+    def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
+        with self._lock:
+            now = self._clock()
+            return {
+                feed: Head(
+                    kept.cursor,
+                    kept.state,
+                    kept.owner,
+                    kept.run,
+                    None if kept.lease_ends is None else kept.lease_ends - now,
+                    kept.waits,
+                )
+                for feed in feeds
+                if (kept := self._feeds.get(feed)) is not None
+            }
+
+    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
+        with self._lock:
+            found = {feed: _standing(feed, self._feeds.get(feed)) for feed in known}
+            return {feed: standing for feed, standing in found.items() if standing != known[feed]}
+
+    def snapshot(self, feed: str) -> Snapshot | None:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            return (
+                None if kept is None or kept.removed else Snapshot(feed, kept.owner, kept.cursor, _copy(kept.document))
+            )
+
+    def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
+        with self._lock:
+            rows = sorted(
+                (
+                    (kept.opened, feed)
+                    for feed, kept in self._feeds.items()
+                    if kept.owner == owner and feed.startswith("task:")
+                ),
+                reverse=True,
+            )
+            page = [row for row in rows if before is None or row[0] < before][:limit]
+            found = [snapshot for _, feed in page if (snapshot := self.snapshot(feed)) is not None]
+            return found, page[-1][0] if len(page) == limit else None
+
+    def forget(self, feed: str) -> None:
+        with self._lock:
+            self._feeds.pop(feed, None)
+            self.settle(feed)
+
+    def remove(self, feed: str) -> None:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            if kept is not None:
+                kept.document = {"state": kept.state if states.is_terminal(kept.state) else states.CANCELLED}
+                kept.kept.clear()
+                kept.owner, kept.message, kept.removed = "", "", True
+                kept.live, kept.cancel, kept.lease_ends = False, True, None
+                self.settle(feed)
+
+    def pending(self, *, limit: int) -> Sequence[str]:
+        with self._lock:
+            return self._pending[:limit]
+
+    def settle(self, feed: str) -> None:
+        with self._lock:
+            if feed in self._pending:
+                self._pending.remove(feed)
+
+    def notify(self, owner: str, *, key: str, notice: Document) -> Stored | Duplicate:
+        with self._lock:
+            check_feed(key)
+            encode_notice(notice)
+            feed, inbox = self._inbox(owner)
+            if key in inbox.seen:
+                return Duplicate(inbox.cursor)
+            for keys in (inbox.seen, inbox.unread):
+                keys.append(key)
+                del keys[:-INBOX_KEPT]
+            shown = [*(name for name in inbox.unread if name in inbox.document), key]
+            patch: Document = {key: notice}
+            if len(shown) > INBOX_SHOWN:
+                patch[shown.pop(0)] = None
+            patch |= {"unread": len(inbox.unread), "earlier": len(inbox.unread) - len(shown)}
+            return self._write(feed, inbox, Draft("notice", patch, data=notice), run=0)
+
+    def acknowledge(self, owner: str, keys: Sequence[str] | None) -> Stored | Duplicate:
+        with self._lock:
+            chosen = [check_feed(key) for key in keys or ()]
+            feed, inbox = self._inbox(owner)
+            taken = [key for key in inbox.unread if keys is None or key in chosen]
+            inbox.unread = [key for key in inbox.unread if key not in taken]
+            inbox.seen = [*inbox.seen, *(key for key in dict.fromkeys(chosen) if key not in inbox.seen)][-INBOX_KEPT:]
+            if not taken:
+                return Duplicate(inbox.cursor)
+            shown = [key for key in inbox.unread if key in inbox.document]
+            patch: Document = dict.fromkeys(key for key in taken if key in inbox.document)
+            patch |= {"unread": len(inbox.unread), "earlier": len(inbox.unread) - len(shown)}
+            return self._write(feed, inbox, Draft("acknowledged", patch), run=0)
+
+    def _inbox(self, owner: str) -> tuple[str, _Feed]:
+        feed = inbox_feed(owner)
+        if feed not in self._feeds:
+            self._opened += 1
+            self._feeds[feed] = _Feed(owner, INBOX_START.epoch, self._opened)
+        return feed, self._feeds[feed]
+
+    def _pend(self, feed: str) -> None:
+        if feed.startswith("task:") and feed not in self._pending:
+            self._pending.append(feed)
+
+    def note(self, name: str, text: str, *, instead_of: str, lasts: float) -> str:
+        with self._lock:
+            before = self.notes([name]).get(name, "")
+            if before == instead_of:
+                self._notes.pop(name, None)
+                if text:
+                    self._notes[name] = (text, self._clock() + lasts)
+            return before
+
+    def notes(self, names: Sequence[str]) -> dict[str, str]:
+        with self._lock:
+            now = self._clock()
+            found = {name: self._notes[name] for name in names if name in self._notes}
+            return {name: text for name, (text, ends) in found.items() if ends > now}
+
+    def ping(self) -> None:
+        """Memory always answers."""
+
+    def inspect(self) -> Sequence[str]:
+        return ("The journal is in memory and ends with this process. Set PETIOLE_JOURNAL_URL to a redis:// URL.",)
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+    def _end_run(self, kept: _Feed, draft: Draft) -> None:
+        if draft.state in states.ENDS_RUN:
+            kept.live, kept.lease_ends = False, None
+
+    def _write(self, feed: str, kept: _Feed, draft: Draft, *, run: int) -> Stored:
+        kept.seq += 1
+        if draft.is_fact:
+            kept.facts += 1
+            kept.chain = advance_chain(kept.chain, draft.id)
+        event = Event(
+            id=draft.id,
+            feed=feed,
+            epoch=kept.epoch,
+            seq=kept.seq,
+            run=run,
+            facts=kept.facts,
+            chain=kept.chain,
+            at=int(self._clock() * 1000),
+            kind=draft.kind,
+            patch=draft.patch,
+            progress=draft.progress if draft.progress is not None else {**kept.document, **draft.patch}.get("progress"),
+            data=json.loads(data) if (data := draft.encode().data) else None,
+        )
+        text = to_json(event.to_wire())
+        event = Event.from_text(text)
+        kept.document = fold(kept.document, event)
+        if draft.is_fact:
+            kept.kept.append((event, len(text.encode())))
+            while len(kept.kept) > 1 and (
+                len(kept.kept) > self._settings.facts_kept
+                or sum(size for _, size in kept.kept) > self._settings.bytes_kept
+            ):
+                kept.before = kept.kept.pop(0)[0].chain
+        if states.is_terminal(draft.state):
+            self._pend(feed)
+        self._ring(feed, text)
+        return Stored(kept.cursor, kept.cancel)
+
+
+def _copy(document: Document) -> Document:
+    copied: Document = json.loads(to_json(document))
+    return copied
+
+
+def _held(kept: _Feed | None, *, valid: bool) -> Held:
+    if kept is None:
+        return Held(valid=False, cancel=False)
+    return Held(valid, kept.cancel, kept.state == states.STALLED, kept.force)
+
+
+def _standing(feed: str, kept: _Feed | None) -> Cursor | Gone:
+    if kept is None:
+        return standing_of_unknown(feed)
+    return Gone.REMOVED if kept.removed else kept.cursor
+
+
+def _begins_again(kept: _Feed, publication: str, replayed: bool) -> bool:
+    return states.is_terminal(kept.state) and begins_again(
+        state=kept.state,
+        run=kept.run,
+        removed=kept.removed,
+        current=kept.publication,
+        spent=kept.spent,
+        publication=publication,
+        replayed=replayed,
+    )
+
+
+def _admits(kept: _Feed, draft: Draft) -> bool:
+    if states.is_terminal(kept.state):
+        return False
+    return draft.state is None or states.may_follow(draft.state, kept.state)

@@ -1,0 +1,151 @@
+"""A real PostgreSQL server for tests: on a free port, to kill, restart and pause."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+
+from petiole.servers.postgres import PostgresCluster
+from petiole.servers.redis import free_port
+from tests.support.services import wait_until
+
+PASSWORD = "s3cret p@ss/word?#%"
+START_WITHIN = 30.0
+OPTIONS = {"fsync": "off", "shared_buffers": "32MB", "max_connections": "200"}
+
+
+class PostgresServer:
+    """One server on loopback, with a port and a directory that stay its own through every restart.
+
+    It doesn't sync to disk, so it is for faults of its processes and not of its machine.
+    """
+
+    def __init__(self, binaries: Path) -> None:
+        # Not below pytest's own directory, which only its owner may enter.
+        self.directory = Path(tempfile.mkdtemp(prefix="petiole-postgres-"))
+        self.directory.chmod(0o755)
+        self.port = free_port()
+        self._cluster = PostgresCluster(
+            binaries, self.directory / "server", self.port, password=PASSWORD, options=OPTIONS
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str = "postgres", *, user: str | None = None, password: str | None = None) -> str:
+        """Return the URL of one of its databases."""
+        return self._cluster.url(database, user=user, password=password)
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection:
+        """Return a connection of the superuser, in autocommit."""
+        return self._cluster.connect(database)
+
+    def create(self, database: str) -> str:
+        """Create a database and return its URL."""
+        return self._cluster.create(database)
+
+    def start(self) -> None:
+        """Make its data if there is none, start it and wait until it answers."""
+        self._cluster.prepare()
+        with (self.directory / "server.log").open("ab") as output:
+            self._process = subprocess.Popen(
+                self._cluster.command,
+                cwd=self._cluster.directory,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            wait_until(self.answers, START_WITHIN, f"PostgreSQL answers on port {self.port}")
+        except AssertionError as error:
+            log = (self.directory / "server.log").read_text(errors="replace")
+            self.kill()
+            raise AssertionError(f"{error} Its log ends: {log[-800:]}") from None
+
+    def answers(self) -> bool:
+        """Say whether it takes connections; false while it recovers."""
+        if self._process is not None and self._process.poll() is not None:
+            raise AssertionError(f"PostgreSQL ended with {self._process.returncode} at its start.")
+        return self._cluster.answers()
+
+    def empty(self, database: str) -> None:
+        """Make the database, or take everything out of it, which is much quicker than a new one."""
+        with self.connect() as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone() is None:
+                connection.execute(f"CREATE DATABASE {database}")
+                return
+            connection.execute(f"ALTER DATABASE {database} RESET ALL")
+        with self.connect(database) as connection:
+            schemas = "SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname !~ '^pg_|^information_schema$'"
+            for (schema,) in connection.execute(schemas).fetchall():
+                connection.execute(f"DROP SCHEMA {schema} CASCADE")
+            connection.execute("CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC")
+
+    def queries(self, database: str) -> list[tuple[str, str]]:
+        """Return the state and the text of what petiole's exports do in a database just now."""
+        with self.connect() as connection:
+            return connection.execute(
+                "SELECT state, query FROM pg_stat_activity WHERE datname = %s AND application_name = 'petiole exports'",
+                (database,),
+            ).fetchall()
+
+    def pause(self) -> None:
+        """Freeze it with all its processes (SIGSTOP): its connections stay open, and it answers nobody."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once with all its processes, as when its machine dies."""
+        if self._process is not None:
+            # Stopped first, so that it starts no process meanwhile: one that is left over has the shared memory, and no other
+            # server can begin.
+            os.kill(self._process.pid, signal.SIGSTOP)
+            family = _family(self._process.pid)
+            self._signal(signal.SIGKILL)
+            self._process.wait(10)
+            self._process = None
+            wait_until(lambda: not any(map(_lives, family)), 10, "all of PostgreSQL's processes have ended")
+
+    def restart(self) -> None:
+        """Kill it and start it again on the same port and directory."""
+        self.kill()
+        self.start()
+
+    def close(self) -> None:
+        """End it and remove what it has written."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _signal(self, number: int) -> None:
+        if self._process is None:
+            raise AssertionError("The server isn't running.")
+        # The postmaster's children are of its session, each a process group of its own.
+        for process in _family(self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
+
+def _lives(process: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def _family(leader: int) -> list[int]:
+    """The processes of a server: it, and those that it has started."""
+    found = [leader]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                if int(parent) == leader:
+                    found.append(int(entry.name))
+    return found

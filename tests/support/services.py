@@ -1,0 +1,165 @@
+"""Real servers for tests, and waiting for conditions by name."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import redis
+
+from petiole.servers.redis import free_port, redis_command
+
+T = TypeVar("T")
+
+START_WITHIN = 10.0
+POLL = 0.005
+
+
+def wait_until(condition: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
+    """Return what `condition` returns as soon as that is true.
+
+    Raises:
+        AssertionError: it wasn't true within `timeout` seconds; the message names it.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            name = what or getattr(condition, "__name__", "the condition")
+            raise AssertionError(f"Not within {timeout:g} s: {name}. It last was {value!r}.")
+        time.sleep(POLL)
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Return what this thread has logged: threads of other tests may go on in the same process."""
+    return [record for record in caplog.records if record.thread == threading.get_ident()]
+
+
+class RedisServer:
+    """One redis-server process on loopback, with a port and a directory that stay its own through every restart.
+
+    With `append_only` it has everything that it has answered, even after a kill.
+    """
+
+    def __init__(
+        self,
+        binary: str,
+        directory: Path,
+        *,
+        append_only: bool = True,
+        port: int | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        self.binary = binary
+        self.directory = directory
+        self.append_only = append_only
+        self.port = port or free_port()
+        self.options = tuple(options)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return self.database(0)
+
+    def database(self, number: int) -> str:
+        """Return the URL of one of its logical databases."""
+        return f"redis://127.0.0.1:{self.port}/{number}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = redis_command(self.binary, port=self.port, directory=self.directory)
+        command += ["--appendonly", "yes" if self.append_only else "no"]
+        # Synced every second, a server may hold answered writes back while it syncs, and a kill would lose them.
+        command += ["--appendfsync", "always", *self.options]
+        with (self.directory / "server.log").open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            wait_until(self.answers, START_WITHIN, f"{self.binary} answers PING on port {self.port}")
+        except AssertionError as error:
+            self.kill()
+            log = (self.directory / "server.log").read_text(errors="replace")
+            raise AssertionError(f"{error} Its log ends: {log[-500:]}") from None
+
+    def answers(self) -> bool:
+        """Say whether it answers PING, and no other server at its port; false while it loads its data."""
+        if self._process is not None and self._process.poll() is not None:
+            raise AssertionError(f"{self.binary} ended with {self._process.returncode} at its start.")
+        try:
+            with self.client() as client:
+                here = self._process is None or client.info("server")["process_id"] == self._process.pid
+                return here and bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    def client(self, database: int = 0) -> redis.Redis:
+        """Return a client that waits a second at most."""
+        return redis.Redis(port=self.port, db=database, socket_timeout=1.0, socket_connect_timeout=1.0)
+
+    def stop(self) -> None:
+        """Let it end in its own way: what it was told is on disk afterwards."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL)."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Kill it and start it again on the same port and directory."""
+        self.kill()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze it (SIGSTOP): its connections stay open, and it answers nobody."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def resume_or_start(self) -> None:
+        """Have it up, whatever has been done to it."""
+        if self._process is None:
+            self.start()
+        else:
+            self.resume()
+
+    def copy_data(self, to: Path) -> None:
+        """Copy what it has on disk, as a replica that lags would hold it."""
+        shutil.rmtree(to, ignore_errors=True)
+        shutil.copytree(self.directory, to)
+
+    def put_data_back(self, copy: Path) -> None:
+        """Replace what it has on disk while it is stopped."""
+        if self._process is not None:
+            raise AssertionError("Stop the server before its data is replaced.")
+        shutil.rmtree(self.directory)
+        shutil.copytree(copy, self.directory)
+
+    def _signal(self, number: int) -> None:
+        if self._process is None:
+            raise AssertionError("The server isn't running.")
+        os.kill(self._process.pid, number)
+
+    def _end(self, number: int) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            os.kill(process.pid, number)
+            os.kill(process.pid, signal.SIGCONT)  # one that is paused would not hear of it
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
