@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 import requests
+from tests.support.waiting import wait_until
 
 from chaos.system import System
-from chaos.waiting import wait_until
 from petiole.protocol.states import is_terminal
 
 WITHIN = 10.0

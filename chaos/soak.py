@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.waiting import wait_until
+
 from chaos.backbones import RedisBackbone
 from chaos.browsers import Browser
 from chaos.checker import Seen, check
@@ -18,7 +20,6 @@ from chaos.notices import check_notices
 from chaos.resources import MIB, Resources
 from chaos.run import Options
 from chaos.system import System, running
-from chaos.waiting import wait_until
 from petiole.protocol.states import is_terminal
 
 EVERY = 20.0

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.support.services import RedisServer
+from tests.support.redis import RedisServer
 
 from petiole.errors import SetupError
 from petiole.servers.redis import find_redis_server

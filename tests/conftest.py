@@ -19,9 +19,9 @@ from petiole.servers.redis import embedded_redis_server, server_in_wheel, system
 from petiole.settings import Settings
 from tests.support.postgres import PostgresServer
 from tests.support.rabbitmq import RabbitServer, new_directory
+from tests.support.redis import RedisServer
 from tests.support.redis_cluster import ClusterServer
 from tests.support.redis_sentinel import SentinelServer
-from tests.support.services import RedisServer
 
 # The fixtures that start a server.
 SERVERS = {

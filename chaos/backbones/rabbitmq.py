@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
+from tests.support.waiting import wait_until
 
 from chaos.amqp_rings import AmqpRings
 from chaos.backbones.contract import BOTH, RABBITMQ, READY, WEB, Refusing
 from chaos.backbones.sql import ELSEWHERE, FEEDS, LIMIT, SPOILED, TABLES
 from chaos.proxy import FaultProxy
 from chaos.resources import family
-from chaos.waiting import wait_until
 from petiole.journal import Journal, open_journal
 from petiole.journal.sql.server import upgrade
 from petiole.servers.postgres import PostgresCluster, find_postgres

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 import redis
+from tests.support.waiting import wait_until
 
 from chaos.backbones.contract import BOTH, REDIS, WEB, WORKER, Refusing
 from chaos.backbones.redis_server import RedisServer
 from chaos.proxy import FaultProxy
-from chaos.waiting import wait_until
 from petiole.journal import Journal, open_journal
 from petiole.servers.processes import Processes
 from petiole.settings import Settings

@@ -10,11 +10,11 @@ from typing import Any
 
 import requests
 import websocket
+from tests.support.waiting import wait_until
 
 from chaos.light import LightBrowser, Line
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
-from chaos.waiting import wait_until
 from chaos.web import RIGHTS_ENDED
 from petiole.protocol.events import Cursor, feed_id
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from tests.support.waiting import wait_until
 
 from chaos.disk import give_orders
 from chaos.resources import MIB, family
 from chaos.scenarios.scenario import Scenario
 from chaos.system import System
 from chaos.tables import FILES, make_table
-from chaos.waiting import wait_until
 from petiole.exports.files.storage import STALE_AFTER, LocalStorage
 from petiole.protocol.states import is_terminal
 

@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 import requests
+from tests.support.waiting import wait_until
 
 from chaos.notices import told
 from chaos.scenarios.scenario import Scenario
 from chaos.system import System
-from chaos.waiting import wait_until
 from petiole.client import TaskClient
 from petiole.errors import PetioleError
 from petiole.protocol.events import Event

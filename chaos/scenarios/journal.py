@@ -7,11 +7,11 @@ import time
 
 import redis
 import requests
+from tests.support.waiting import wait_until
 
 from chaos.backbones import BACKBONES, SERVERS, WEB, WORKER
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
-from chaos.waiting import wait_until
 from petiole.protocol.events import Draft
 
 

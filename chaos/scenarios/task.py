@@ -10,12 +10,12 @@ from collections import Counter
 from typing import Any
 
 import requests
+from tests.support.waiting import wait_until
 
 from chaos.backbones import BACKBONES
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.tables import make_table
-from chaos.waiting import wait_until
 from petiole.protocol.states import is_terminal
 
 PERSON = {"X-Person": "somebody"}

@@ -8,12 +8,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from tests.support.waiting import wait_until
+
 from chaos.backbones import BACKBONES
 from chaos.browsers import Browser
 from chaos.light import LightBrowser
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
-from chaos.waiting import wait_until
 from petiole.errors import PetioleError
 from petiole.settings import Settings
 

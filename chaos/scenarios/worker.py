@@ -10,10 +10,11 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
+from tests.support.waiting import wait_until
+
 from chaos.backbones import BACKBONES
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
-from chaos.waiting import wait_until
 from petiole.protocol.events import Draft, task_feed
 
 SHOWN_WITHIN = 2.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.integration.system import wait_until
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from petiole.demo.system import Options, System, running
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import find_redis_server, free_port, redis_command
 from tests.browser.cable import Cable, cable_to
-from tests.integration.system import ROOT
+from tests.support.system import ROOT
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 REMEDY = "There is no Chromium on the PATH. Install it with: apt install chromium"

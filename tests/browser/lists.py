@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import chromium
 from tests.browser.states import DAY, FILE, NOW, RETRY, SCHEMES, SECOND, WORKING, open_page, rows
-from tests.integration.system import ROOT
+from tests.support.system import ROOT
 
 WIDTH: Final = 900
 MINUTE: Final = 60 * SECOND

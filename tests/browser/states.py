@@ -13,7 +13,7 @@ from typing import Any, Final
 from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import chromium
-from tests.integration.system import ROOT
+from tests.support.system import ROOT
 
 SCRIPT: Final = ROOT / "src" / "petiole" / "web" / "static" / "petiole.js"
 PICTURES: Final = ROOT / "docs" / "states"

@@ -15,8 +15,8 @@ from playwright.sync_api import expect
 from petiole import Petiole
 from tests.browser.card import Card
 from tests.browser.conftest import Visit
-from tests.integration.nearby import Nearby, make_app, served
-from tests.support.services import RedisServer
+from tests.support.nearby import Nearby, make_app, served
+from tests.support.redis import RedisServer
 
 
 @dataclass

@@ -10,7 +10,7 @@ from petiole.demo.system import System
 from tests.browser.cable import Cable, cable_to
 from tests.browser.card import Card, export, first_card
 from tests.browser.conftest import Visit
-from tests.integration.system import wait_until
+from tests.support.waiting import wait_until
 
 LONG = "flights"
 RECONNECTING = "Reconnecting… the task continues"

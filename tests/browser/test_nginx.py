@@ -17,8 +17,8 @@ from petiole.settings import Settings
 from tests.browser.cable import cable_to
 from tests.browser.card import Card
 from tests.browser.conftest import READY, Visit
-from tests.integration.nginx import Site, answers, find_nginx, start_nginx
-from tests.integration.system import ROOT, start_redis
+from tests.support.nginx import Site, answers, find_nginx, start_nginx
+from tests.support.system import ROOT, start_redis
 
 # What a browser writes into its console by itself, for each request that it doesn't get or that is refused.
 UNREACHED = ("net::ERR_", "WebSocket connection to", "status of 400", "status of 403", "status of 502")

@@ -13,7 +13,8 @@ from playwright.sync_api import Page, expect
 from petiole.demo.system import System
 from tests.browser.card import choose, export, first_card
 from tests.browser.conftest import Visit
-from tests.integration.system import ROOT, wait_until
+from tests.support.system import ROOT
+from tests.support.waiting import wait_until
 
 AXE = ROOT / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 LONG = "flights"

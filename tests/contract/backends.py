@@ -13,7 +13,8 @@ from petiole.protocol.events import Cursor, Document, Draft, Event, fold, task_f
 from petiole.protocol.reader import Reading
 from petiole.settings import Settings
 from tests.support.memory_journal import MemoryJournal
-from tests.support.services import RedisServer, wait_until
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 FEED = task_feed("a")
 OWNER = "alice"

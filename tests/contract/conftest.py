@@ -9,7 +9,7 @@ from petiole.journal import Journal
 from petiole.settings import Settings
 from tests.conftest import VARIANTS
 from tests.contract.backends import Backend, ManyServersBackend, MemoryBackend, RedisBackend, SqlBackend
-from tests.support.services import RedisServer
+from tests.support.redis import RedisServer
 
 REDIS = tuple(f"redis-{variant}" for variant in VARIANTS)
 MANY_SERVERS = ("cluster-system", "sentinel")

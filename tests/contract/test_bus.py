@@ -21,7 +21,8 @@ from petiole.settings import Settings
 from tests.conftest import VARIANTS
 from tests.support.memory_bus import MemoryBus
 from tests.support.memory_journal import MemoryJournal
-from tests.support.services import RedisServer, wait_until
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 FEED = task_feed("a")
 OTHER = task_feed("b")
@@ -47,10 +48,10 @@ class Listener:
         self.wait_for_returns(1)
 
     def wait_for_returns(self, count: int) -> None:
-        wait_until(lambda: self.returns >= count, 10, f"the bus has connected {count} times")
+        wait_until(lambda: self.returns >= count, timeout=10, what=f"the bus has connected {count} times")
 
     def wait_for(self, feed: str, count: int) -> list[Event]:
-        wait_until(lambda: len(self.events(feed)) >= count, SOON, f"{feed} has rung {count} times")
+        wait_until(lambda: len(self.events(feed)) >= count, timeout=SOON, what=f"{feed} has rung {count} times")
         return self.events(feed)
 
     def events(self, feed: str) -> list[Event]:
@@ -245,7 +246,7 @@ class TestRings:
         journal.append(FEED, Draft("counter", progress={"completed": 1}), run=1, fact=1, counter=1)
         journal.append(FEED, Draft("log", data={"message": "x"}), run=1, fact=2)
         journal.renew("w", [FEED], lease=0.001)  # what the run has said has prolonged it
-        wait_until(lambda: journal.heads([FEED])[FEED].lease_left < 0, SOON, "the lease has ended")
+        wait_until(lambda: journal.heads([FEED])[FEED].lease_left < 0, timeout=SOON, what="the lease has ended")
         journal.conclude(FEED, 1, Draft("state", {"state": "stalled"}), lease=60)
         journal.cancel(
             FEED, cancelling=Draft("state", {"state": "cancelling"}), cancelled=Draft("state", {"state": "cancelled"})
@@ -295,7 +296,7 @@ class TestRings:
 
     def test_a_bus_that_hears_itself_passes_the_probe(self, setup):
         # Of a cluster some connections may still be on their way.
-        wait_until(lambda: setup.bus.probe(timeout=1.0), SOON, "it hears itself")
+        wait_until(lambda: setup.bus.probe(timeout=1.0), timeout=SOON, what="it hears itself")
 
     def test_close_ends_listening(self, setup):
         setup.listener.close()
@@ -362,7 +363,7 @@ class TestRedis:
         assert own.bus.follow(FEED, timeout=SOON)
         assert own.bus.follow(OTHER, timeout=SOON)
         server.kill()
-        wait_until(lambda: own.bus._connection is None, SOON, "the bus has noticed")
+        wait_until(lambda: own.bus._connection is None, timeout=SOON, what="the bus has noticed")
         own.bus.unfollow(FEED)
         assert not own.bus.follow(OTHER, timeout=0.0)
         server.start()
@@ -388,7 +389,7 @@ class TestRedis:
             except Unavailable:
                 return False
 
-        wait_until(said, SOON, "the journal takes a line again")
+        wait_until(said, timeout=SOON, what="the journal takes a line again")
         assert own.listener.wait_for(FEED, 2)[1].data == {"message": "after"}
 
     def test_a_paused_server_fails_the_probe_and_restart_brings_the_bus_back(self, own, server):
@@ -462,7 +463,7 @@ class TestRedis:
             return int(row["idle"]) >= 1
 
         [before] = subscribers(server)
-        wait_until(idle, SOON, "the subscriber has been idle for longer than a call may take")
+        wait_until(idle, timeout=SOON, what="the subscriber has been idle for longer than a call may take")
         [after] = subscribers(server)
         assert after["id"] == before["id"]
         assert own.listener.returns == 1
@@ -480,7 +481,7 @@ class TestRedis:
 
     def test_close_while_the_server_is_away_ends_listening_at_once(self, own, server):
         server.kill()
-        wait_until(lambda: own.bus._connection is None, SOON, "the bus has noticed")
+        wait_until(lambda: own.bus._connection is None, timeout=SOON, what="the bus has noticed")
         own.bus.close()
         own.listener._thread.join(1.0)
         assert own.listener.ended()

@@ -20,8 +20,9 @@ from petiole.settings import Settings
 from tests.conftest import VARIANTS, redis_binary
 from tests.contract.backends import FEED, LONG, OWNER, claimed, line, opened, stored
 from tests.contract.test_bus import SOON, Listener, Setup
+from tests.support.redis import RedisServer
 from tests.support.redis_cluster import ClusterServer
-from tests.support.services import RedisServer, wait_until
+from tests.support.waiting import wait_until
 
 FEEDS = [task_feed(f"t{number}") for number in range(200)]
 TIMEOUT = 1.0
@@ -48,7 +49,7 @@ def whole(cluster: ClusterServer) -> Iterator[ClusterServer]:
     yield cluster
     for node in cluster.nodes:
         node.resume_or_start()
-    wait_until(cluster.is_whole, 20, "the cluster is whole again")
+    wait_until(cluster.is_whole, timeout=20, what="the cluster is whole again")
     cluster.catch_up()
 
 
@@ -57,7 +58,7 @@ def own(whole: ClusterServer, make_settings: Callable[..., Settings]) -> Iterato
     settings = make_settings(whole.url, journal_timeout=TIMEOUT)
     made = Setup(RedisJournal(settings), open_bus(settings))
     made.listener.start()
-    wait_until(lambda: hears(made.bus), SOON, "the bus hears itself on every node")
+    wait_until(lambda: hears(made.bus), timeout=SOON, what="the bus hears itself on every node")
     yield made
     made.close()
     assert made.listener.ended()
@@ -106,7 +107,9 @@ class TestPartitions:
     def test_leases_that_have_ended_and_ends_to_be_told_are_found_on_all_nodes(self, own):
         for feed in FEEDS:
             opened(own.journal, feed, lease=0.001)
-        wait_until(lambda: len(own.journal.expired(limit=500)) == len(FEEDS), SOON, "all leases have ended")
+        wait_until(
+            lambda: len(own.journal.expired(limit=500)) == len(FEEDS), timeout=SOON, what="all leases have ended"
+        )
         for feed in FEEDS:
             own.journal.append(feed, Draft("state", {"state": "cancelled"}))
         assert sorted(own.journal.pending(limit=500)) == sorted(FEEDS)
@@ -131,7 +134,7 @@ class TestShards:
             in_shard = client.execute_command("PUBSUB", "SHARDNUMSUB", channel)[1] if version >= 7 else 0
         assert (everywhere, in_shard) == ((0, 1) if version >= 7 else (1, 0))
         assert says(own, "rung")
-        wait_until(lambda: heard(own.listener, "rung"), SOON, "it has rung")
+        wait_until(lambda: heard(own.listener, "rung"), timeout=SOON, what="it has rung")
 
     def test_a_journal_elsewhere_rings_there_too(self, own, whole, tmp_path, make_settings):
         feeds = FEEDS[:20]
@@ -141,7 +144,7 @@ class TestShards:
         ring = open_ring(settings)
         for feed in feeds:
             ring(feed, f"text of {feed}")
-        wait_until(lambda: len(own.listener.heard) == len(feeds), SOON, "each of them has rung")
+        wait_until(lambda: len(own.listener.heard) == len(feeds), timeout=SOON, what="each of them has rung")
         assert sorted(own.listener.heard) == sorted((feed, f"text of {feed}".encode()) for feed in feeds)
 
 
@@ -156,14 +159,14 @@ class TestFailover:
         before.kill()
         with pytest.raises(Unavailable, match="Start it, or set PETIOLE_JOURNAL_URL"):
             own.journal.append(FEED, line())
-        wait_until(lambda: says(own, "at the new master"), 15, "the new master takes a line")
-        wait_until(lambda: whole.master_of(tag(own)) is not before, 5, "most nodes know the new master")
-        wait_until(lambda: own.listener.returns > returns, 10, "the bus has said that it was away")
+        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master takes a line")
+        wait_until(lambda: whole.master_of(tag(own)) is not before, timeout=5, what="most nodes know the new master")
+        wait_until(lambda: own.listener.returns > returns, timeout=10, what="the bus has said that it was away")
         # A feed that moves meanwhile is said to be unconfirmed.
-        wait_until(lambda: own.bus.follow(FEED, timeout=1.0), 10, "the feed is followed at the new master")
+        wait_until(lambda: own.bus.follow(FEED, timeout=1.0), timeout=10, what="the feed is followed at the new master")
         assert hears(own.bus)
         assert says(own, "heard again")
-        wait_until(lambda: heard(own.listener, "heard again"), SOON, "the feed rings again")
+        wait_until(lambda: heard(own.listener, "heard again"), timeout=SOON, what="the feed rings again")
 
     def test_a_frozen_master_takes_no_call_longer_than_its_time(self, own, whole):
         opened(own.journal)
@@ -173,8 +176,8 @@ class TestFailover:
         opened(own.journal, other)
         before.pause()
         assert not says(own, "to a frozen master")
-        wait_until(lambda: says(own, "at the new master"), 15, "the new master takes a line")
-        wait_until(lambda: says(own, "beside it", other), 5, "so does another shard")
+        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master takes a line")
+        wait_until(lambda: says(own, "beside it", other), timeout=5, what="so does another shard")
 
     def test_a_bus_whose_master_is_frozen_is_deaf_and_restarts_at_the_new_one(self, own, whole):
         opened(own.journal)
@@ -182,12 +185,12 @@ class TestFailover:
         whole.catch_up()
         whole.master_of(tag(own)).pause()
         assert not hears(own.bus)
-        wait_until(lambda: says(own, "at the new master"), 15, "the new master takes a line")
+        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master takes a line")
         own.bus.restart()
-        wait_until(lambda: hears(own.bus), 10, "the bus hears itself again")
-        wait_until(lambda: own.bus.follow(FEED, timeout=1.0), 10, "the feed is followed at the new master")
+        wait_until(lambda: hears(own.bus), timeout=10, what="the bus hears itself again")
+        wait_until(lambda: own.bus.follow(FEED, timeout=1.0), timeout=10, what="the feed is followed at the new master")
         assert says(own, "heard again")
-        wait_until(lambda: heard(own.listener, "heard again"), SOON, "the feed rings again")
+        wait_until(lambda: heard(own.listener, "heard again"), timeout=SOON, what="the feed rings again")
 
     def test_masters_that_change_places_with_their_replicas_are_followed(self, own, whole):
         opened(own.journal)
@@ -200,14 +203,14 @@ class TestFailover:
                 client.execute_command("CLUSTER FAILOVER")
             return whole.master_of(tag(own)) is replica
 
-        wait_until(changed, 10, "the replica is the master")
-        wait_until(lambda: says(own, "after"), 5, "the new master takes a line")
+        wait_until(changed, timeout=10, what="the replica is the master")
+        wait_until(lambda: says(own, "after"), timeout=5, what="the new master takes a line")
 
         def rings() -> bool:
             own.bus.follow(FEED, timeout=1.0)
             return says(own, "rung") and heard(own.listener, "rung")
 
-        wait_until(rings, 10, "the feed rings at its new master")
+        wait_until(rings, timeout=10, what="the feed rings at its new master")
 
 
 @every_version
@@ -223,7 +226,7 @@ class TestSlots:
         yield slot, source, target
         if whole.master_of(tag(own)) is target:
             whole.move_slot(slot, target, source)
-            wait_until(lambda: whole.agree_on(slot, source), 10, "all know that the slot is back")
+            wait_until(lambda: whole.agree_on(slot, source), timeout=10, what="all know that the slot is back")
 
     def test_a_slot_that_moves_takes_its_feed_along_and_the_bus_goes_after_it(self, own, whole, moving):
         slot, source, target = moving
@@ -240,7 +243,7 @@ class TestSlots:
             return says(own, "after", feed) and heard(own.listener, "after", feed)
 
         for feed in (FEED, other):
-            wait_until(lambda feed=feed: rings(feed), 10, f"{feed} rings where it is")
+            wait_until(lambda feed=feed: rings(feed), timeout=10, what=f"{feed} rings where it is")
         assert hears(own.bus)
 
     def test_a_partition_on_its_way_is_away_and_comes_back(self, own, whole, moving):
@@ -257,12 +260,12 @@ class TestSlots:
         assert own.bus.follow(FEED, timeout=SOON)
         monkeypatch.setattr(ShardedBus, "_settle", lambda self: False)
         whole.move_slot(slot, source, target)
-        wait_until(lambda: says(own, "at its new place"), 5, "the journal has gone after it")
+        wait_until(lambda: says(own, "at its new place"), timeout=5, what="the journal has gone after it")
         # On Redis before 7.0 a ring goes to every node, so there is nothing to go after.
         with source.client() as client:
             everywhere = client.info("server")["redis_version"].startswith("6.")
         if everywhere:
-            wait_until(lambda: heard(own.listener, "at its new place"), SOON, "it was heard all the same")
+            wait_until(lambda: heard(own.listener, "at its new place"), timeout=SOON, what="it was heard all the same")
         else:
             assert not own.bus.follow(FEED, timeout=1.0)
             assert not heard(own.listener, "at its new place")
@@ -336,7 +339,7 @@ def test_a_cluster_whose_majority_is_gone_is_away_as_a_whole(own, whole):
             return True
         return False
 
-    wait_until(refused, 10, "the cluster says that it is down")
+    wait_until(refused, timeout=10, what="the cluster says that it is down")
     with pytest.raises(Unavailable, match="can't work just now"):
         own.journal.append(FEED, line())
 

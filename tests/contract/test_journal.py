@@ -60,7 +60,8 @@ from tests.contract.backends import (
     state,
     stored,
 )
-from tests.support.services import RedisServer, wait_until
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 HOSTILE = [
     'a "quoted" word',

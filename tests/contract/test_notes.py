@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from petiole.journal import Journal
 from tests.contract.backends import LONG, SHORT, Backend, MemoryBackend
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 NAME = "note of ann, with spaces: ü"
 

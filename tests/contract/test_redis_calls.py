@@ -20,7 +20,9 @@ from petiole.redis.connections import SENT_AT_ONCE, Calls
 from petiole.settings import Settings
 from tests.conftest import VARIANTS, redis_binary
 from tests.contract.backends import FEED, OWNER, claimed, line, stored
-from tests.support.services import RedisServer, logged, wait_until
+from tests.support.logs import logged
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(params=VARIANTS)

@@ -26,7 +26,8 @@ from petiole.settings import Settings
 from petiole.worker import patience
 from petiole.worker.outbox import Outbox
 from tests.support.postgres import PostgresServer
-from tests.support.services import RedisServer, wait_until
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 from tests.unit.runs import FEED, SOON, begin, document, facts, line, messages, started, thread_ended
 
 Breakage = Callable[[], Callable[[], None]]
@@ -41,7 +42,7 @@ def refused_for_a_while(journal: Journal, settings: Settings, break_it: Breakage
         mend = break_it()
         try:
             outbox.put(line("during"))
-            wait_until(lambda: outbox.signals.away, SOON, "the outbox has been refused")
+            wait_until(lambda: outbox.signals.away, timeout=SOON, what="the outbox has been refused")
             for number in range(20):
                 outbox.put(line(str(number)))
             outbox.put(Draft("state", {"state": "succeeded", "result": 7}))
@@ -115,7 +116,11 @@ class TestRedis:
         try:
             with other.client() as client:
                 client.replicaof("127.0.0.1", own_redis.port)
-                wait_until(lambda: client.info("replication")["master_link_status"] == "up", SOON, "it is a replica")
+                wait_until(
+                    lambda: client.info("replication")["master_link_status"] == "up",
+                    timeout=SOON,
+                    what="it is a replica",
+                )
             begin(journal)
             together = threading.Barrier(20)
 
@@ -167,7 +172,9 @@ class TestRedis:
         gone = {feed for feed in feeds if partition(feed) == partition(feeds[9])}
         assert renewed.keys() == set(feeds) - gone
         assert not renewed[bad].valid or bad in gone
-        wait_until(lambda: len(redis_journal.expired(limit=100)) >= 200 - len(gone), SOON, "the others are listed")
+        wait_until(
+            lambda: len(redis_journal.expired(limit=100)) >= 200 - len(gone), timeout=SOON, what="the others are listed"
+        )
         assert redis_journal.heads(feeds).keys() >= set(feeds) - {bad, feeds[11]} - gone
         assert redis_journal.list("ann", limit=500)[0]
 
@@ -289,7 +296,7 @@ class TestDatabases:
         assert set(journal.heads(feeds)) == ({good} if column in ("owner", "seq") else set(feeds))
         assert good in journal.moved(dict.fromkeys(feeds))
         assert [snapshot.feed for snapshot in journal.list("ann", limit=9)[0]] == [good]
-        wait_until(lambda: len(journal.expired(limit=9)) == 2, SOON, "both leases have ended")
+        wait_until(lambda: len(journal.expired(limit=9)) == 2, timeout=SOON, what="both leases have ended")
         lost = Draft("state", {"state": "lost"})
         with pytest.raises(Refusal, match="can't be read"):
             journal.conclude(bad, 1, lost)

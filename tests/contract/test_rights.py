@@ -20,7 +20,8 @@ from petiole.redis.client import RIGHTS
 from petiole.settings import Settings
 from tests.conftest import VARIANTS
 from tests.contract.test_bus import FEED, SOON, Setup
-from tests.support.services import RedisServer, wait_until
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 _names = itertools.count(1)
 
@@ -131,7 +132,7 @@ def test_who_may_not_listen_is_told_so_by_readiness_and_by_the_log(url_of, made,
     with app.app_context():
         petiole.relay.watch(task_feed("1"), None)
         said = f"{missing} Events arrive late."
-        wait_until(lambda: petiole.readiness.degraded() == said, SOON, "the bus was refused")
+        wait_until(lambda: petiole.readiness.degraded() == said, timeout=SOON, what="the bus was refused")
     page = app.test_client()
     assert page.post("/start").status_code == 202
     ready = page.get("/petiole/ready")

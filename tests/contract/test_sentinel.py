@@ -17,7 +17,7 @@ from tests.conftest import VARIANTS, redis_binary
 from tests.contract.backends import FEED, line, opened, stored
 from tests.contract.test_bus import SOON, Setup, redis_setup
 from tests.support.redis_sentinel import MASTER, SentinelServer
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 TIMEOUT = 1.0
 
@@ -73,29 +73,33 @@ class TestFailover:
         before.kill()
         with pytest.raises(Unavailable, match="Start it, or set PETIOLE_JOURNAL_URL"):
             own.journal.append(FEED, line())
-        wait_until(lambda: says(own, "at the new master"), 15, "the new master takes a line")
-        wait_until(lambda: sentinels.master() is not before, 5, "the Sentinels name another master")
+        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master takes a line")
+        wait_until(lambda: sentinels.master() is not before, timeout=5, what="the Sentinels name another master")
         own.listener.wait_for_returns(2)
         assert own.bus.follow(FEED, timeout=SOON)
         assert says(own, "heard again")
-        wait_until(lambda: rings(own, "heard again"), SOON, "the feed rings again")
+        wait_until(lambda: rings(own, "heard again"), timeout=SOON, what="the feed rings again")
         before.start()
         # It comes back as a replica of the new master, and nobody takes it for the master.
-        wait_until(lambda: all(each.sees(others=2, replicas=1) for each in sentinels.sentinels), 10, "it is a replica")
+        wait_until(
+            lambda: all(each.sees(others=2, replicas=1) for each in sentinels.sentinels),
+            timeout=10,
+            what="it is a replica",
+        )
         assert says(own, "still at the new master")
 
     def test_a_frozen_master_takes_no_call_longer_than_its_time_and_the_bus_is_found_deaf(self, own, sentinels):
         follows_to_the_new_master(own, sentinels)
         sentinels.master().pause()
         assert not own.bus.probe(timeout=TIMEOUT)
-        wait_until(lambda: says(own, "at the new master"), 15, "the new master takes a line")
+        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master takes a line")
         assert not own.bus.probe(timeout=TIMEOUT)
         own.bus.restart()
         own.listener.wait_for_returns(2)
         assert own.bus.probe(timeout=SOON)
         assert own.bus.follow(FEED, timeout=SOON)
         assert says(own, "heard again")
-        wait_until(lambda: rings(own, "heard again"), SOON, "the feed rings again")
+        wait_until(lambda: rings(own, "heard again"), timeout=SOON, what="the feed rings again")
 
     def test_sentinels_that_are_away_are_passed_over(self, own, sentinels, make_settings):
         opened(own.journal)
@@ -175,4 +179,6 @@ class TestWrongSetUps:
             client.config_set("min-replicas-to-write", 1)
         assert own.journal.inspect() == []
         next(server for server in sentinels.servers if server is not sentinels.master()).kill()
-        wait_until(lambda: "has no replica" in "".join(own.journal.inspect()), 10, "the missing replica is named")
+        wait_until(
+            lambda: "has no replica" in "".join(own.journal.inspect()), timeout=10, what="the missing replica is named"
+        )

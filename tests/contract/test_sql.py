@@ -46,7 +46,7 @@ from tests.contract.backends import (
 )
 from tests.contract.test_bus import Listener
 from tests.support.postgres import PASSWORD, PostgresServer
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 BUS = "redis://127.0.0.1:1/0"
 
@@ -540,7 +540,7 @@ class TestRings:
             journal.append(FEED, line())
             return any(b'"log"' in bytes(event) for _, event in list(listener.heard))
 
-        wait_until(heard, 15, "the bus rings again")
+        wait_until(heard, timeout=15, what="the bus rings again")
         journal.close()
         listener.close()
 

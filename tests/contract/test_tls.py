@@ -21,9 +21,10 @@ from petiole.journal.redis.journal import RedisJournal
 from petiole.servers.redis import free_port
 from tests.conftest import redis_binary
 from tests.contract.test_bus import FEED, SOON, Setup
+from tests.support.redis import RedisServer
 from tests.support.redis_cluster import SLOTS, ask, port_with_bus
 from tests.support.redis_sentinel import MASTER, SentinelProcess
-from tests.support.services import RedisServer, wait_until
+from tests.support.waiting import wait_until
 
 PASSWORD = "s@c/ret"
 ENCODED = "s%40c%2Fret"
@@ -91,7 +92,9 @@ def url(request: pytest.FixtureRequest, certificates: Path, tmp_path: Path) -> I
             with made.client() as client:
                 ask(client, "CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
                 wait_until(
-                    lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", 10, "the cluster works"
+                    lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok",
+                    timeout=10,
+                    what="the cluster works",
                 )
             yield f"rediss+cluster://ann:{ENCODED}@127.0.0.1:{port}"
         else:

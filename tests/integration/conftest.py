@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.system import System, running
+from tests.support.system import System, running
 
 
 @pytest.fixture(scope="session")

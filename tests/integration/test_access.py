@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from petiole.client import Refused
-from tests.integration.system import System
+from tests.support.system import System
 
 UNKNOWN = "task:00000000-0000-4000-8000-000000000000"
 

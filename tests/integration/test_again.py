@@ -6,7 +6,8 @@ from typing import Any
 
 import requests
 
-from tests.integration.system import System, wait_until
+from tests.support.system import System
+from tests.support.waiting import wait_until
 
 
 def start(system: System, session: requests.Session, name: str, *args: object) -> dict[str, Any]:

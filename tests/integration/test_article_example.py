@@ -19,8 +19,9 @@ import socketio
 from petiole.client import TaskClient
 from petiole.servers.processes import Processes
 from petiole.servers.redis import free_port
-from tests.integration.system import READY, ROOT, start_redis, wait_until
 from tests.support.rabbitmq import RabbitServer
+from tests.support.system import READY, ROOT, start_redis
+from tests.support.waiting import wait_until
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.system import ROOT
+from tests.support.system import ROOT
 
 BROWSER = ROOT / "browser"
 SERVED = ROOT / "src" / "petiole" / "web" / "static" / "petiole.js"

@@ -12,7 +12,7 @@ from werkzeug.serving import make_server
 
 from petiole.client import Refused, TaskClient, connection, view
 from petiole.protocol.events import ZERO_CHAIN
-from tests.integration.system import wait_until
+from tests.support.waiting import wait_until
 
 FEED = "task:silent"
 

@@ -21,8 +21,8 @@ from petiole.protocol.events import Draft
 from petiole.web.http.idempotency import Asked, asked_by_request
 from petiole.web.http.openapi import describe
 from tests.conftest import any_redis_binary
-from tests.integration.nearby import Nearby, make_app, served
-from tests.support.services import RedisServer
+from tests.support.nearby import Nearby, make_app, served
+from tests.support.redis import RedisServer
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 

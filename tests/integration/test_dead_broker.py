@@ -17,7 +17,7 @@ from petiole.servers.redis import free_port
 from tests.conftest import any_redis_binary
 from tests.integration.test_set_ups import plain
 from tests.support.rabbitmq import RabbitServer
-from tests.support.services import RedisServer
+from tests.support.redis import RedisServer
 
 WITHIN = 2.0
 DELAY = 0.3

@@ -29,7 +29,8 @@ import requests
 
 from petiole.servers.processes import Processes
 from petiole.servers.redis import free_port
-from tests.integration.system import ROOT, start_redis, wait_until
+from tests.support.system import ROOT, start_redis
+from tests.support.waiting import wait_until
 
 READY = 120.0
 ENDS = 60.0

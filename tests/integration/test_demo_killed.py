@@ -22,7 +22,6 @@ from petiole.servers.processes import Processes
 from petiole.servers.redis import free_port
 from petiole.servers.secret import kept_secret
 from tests.conftest import postgres_binaries
-from tests.integration.system import wait_until
 from tests.integration.test_demo import (
     DATABASE,
     MARK,
@@ -35,6 +34,7 @@ from tests.integration.test_demo import (
     running,
 )
 from tests.support.rabbitmq import new_directory
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import requests
 from petiole.database import Database
 from petiole.demo.data import TABLES
 from petiole.demo.once import export_once
-from tests.integration.system import wait_until
 from tests.integration.test_demo import browser, export, refused, running
 from tests.support.postgres import PostgresServer
+from tests.support.waiting import wait_until
 
 SECRET = "s3cret"
 

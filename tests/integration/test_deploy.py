@@ -27,9 +27,9 @@ from petiole.protocol.events import Draft, Event, task_feed
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import free_port
 from petiole.settings import PREFIX, Settings
-from tests.integration.system import READY, ROOT, start_redis
 from tests.integration.test_servers import APPLICATION
-from tests.support.services import wait_until
+from tests.support.system import READY, ROOT, start_redis
+from tests.support.waiting import wait_until
 
 DEPLOY = ROOT / "deploy"
 GUNICORN = {"gevent": DEPLOY / "gunicorn_gevent.py", "gthread": DEPLOY / "gunicorn_gthread.py"}
@@ -115,13 +115,17 @@ def test_gunicorn_serves_pages_by_websocket_and_lets_them_go(
         assert {client._connection.socket.transport() for client in clients} == {"websocket"}
         server.journal.append(feed, Draft("log", data={"level": "info", "message": "hello"}))
         for events in heard:
-            wait_until(lambda events=events: [event.kind for event in events][-1] == "log", 10, "everybody hears it")  # type: ignore[misc]
+            wait_until(
+                lambda events=events: [event.kind for event in events][-1] == "log",
+                timeout=10,
+                what="everybody hears it",
+            )  # type: ignore[misc]
         assert requests.get(f"{server.url}/petiole/alive", timeout=5).ok
         if "gthread" in request.node.name:
             # What the file says of a page. A thread or two for the process itself come with the first page.
             assert 2 * PAGES <= server.threads() - threads <= 3 * PAGES + 4
         os.kill(server.process.popen.pid, signal.SIGTERM)
-        wait_until(lambda: len(told) == PAGES, 10, "each is told when to come back")
+        wait_until(lambda: len(told) == PAGES, timeout=10, what="each is told when to come back")
         # Open sockets don't hold it up: graceful_timeout is for requests.
         assert server.process.popen.wait(5) == 0
     finally:

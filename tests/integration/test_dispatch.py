@@ -22,8 +22,8 @@ from petiole.servers.processes import Processes
 from petiole.servers.redis import free_port
 from petiole.settings import Settings
 from tests.conftest import redis_binary
-from tests.integration.system import start_redis
-from tests.support.services import RedisServer
+from tests.support.redis import RedisServer
+from tests.support.system import start_redis
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from celery import Celery
 
 from petiole.client import Refused
 from petiole.dispatch.revoked import TaskCancelled
-from tests.integration.system import System, wait_until
+from tests.support.system import System
+from tests.support.waiting import wait_until
 
 
 def test_an_unexpected_error_is_a_sentence_and_a_reference_never_its_text(system: System) -> None:

@@ -17,7 +17,8 @@ from petiole.client import TaskClient
 from petiole.protocol.events import Event
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import free_port
-from tests.integration.system import READY, ROOT, start_redis, wait_until
+from tests.support.system import READY, ROOT, start_redis
+from tests.support.waiting import wait_until
 
 EXAMPLE = ROOT / "examples" / "existing_app"
 MOST_ADDED = 10

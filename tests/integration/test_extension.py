@@ -22,7 +22,7 @@ from petiole.protocol.events import Draft
 from petiole.servers.processes import Processes
 from petiole.servers.redis import free_port
 from petiole.web.access.access import Authorize
-from tests.integration.system import start_redis
+from tests.support.system import start_redis
 from tests.unit.values import Lazy
 
 

@@ -19,10 +19,11 @@ from petiole.journal.verification import verify
 from petiole.protocol.events import Cursor, Event, partition
 from petiole.settings import Settings
 from tests.conftest import any_redis_binary
-from tests.integration.system import System, running, wait_until
+from tests.support.redis import RedisServer
 from tests.support.redis_cluster import ClusterServer
 from tests.support.redis_sentinel import MASTER, SentinelServer
-from tests.support.services import RedisServer
+from tests.support.system import System, running
+from tests.support.waiting import wait_until
 
 FAILOVER = 20.0
 

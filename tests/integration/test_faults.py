@@ -10,7 +10,8 @@ import time
 import requests
 
 from petiole.protocol.events import Event
-from tests.integration.system import System, wait_until
+from tests.support.system import System
+from tests.support.waiting import wait_until
 
 
 def test_redis_killed_and_restarted_in_the_middle_loses_nothing(own_system: System) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from petiole.protocol.events import Event
-from tests.integration.forking_tasks import CHILDREN, SAID_BY_EACH, WAYS
-from tests.integration.system import System, running, wait_until
+from tests.apps.forking_tasks import CHILDREN, SAID_BY_EACH, WAYS
+from tests.support.system import System, running
+from tests.support.waiting import wait_until
 
 REFUSED = "and is told to nobody"
 

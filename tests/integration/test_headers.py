@@ -9,8 +9,9 @@ import pytest
 from celery import Celery, Task
 
 from petiole.dispatch.message import Header
-from tests.integration.publisher import publishing, stub
-from tests.integration.system import System, wait_until
+from tests.support.publisher import publishing, stub
+from tests.support.system import System
+from tests.support.waiting import wait_until
 
 TRACE = {"sentry-trace": "4c79f60c11214eb38604f4ae0781bfb2-fa90fdead5f74052-1", "baggage": "a=b"}
 
@@ -94,6 +95,6 @@ def test_headers_of_any_kind_fail_no_eager_task(publisher: Celery, headers: Any)
 )
 def test_a_header_that_is_none_fails_no_task(system: System, headers: Any) -> None:
     plain = Celery("plain", broker=system.redis_url, backend=system.redis_url, set_as_current=False)
-    sent = plain.send_task("tests.integration.worker_app.silent", headers=headers)
+    sent = plain.send_task("tests.apps.worker_app.silent", headers=headers)
     assert sent.get(timeout=15) == "done"
     wait_until(lambda: any(sent.id in line and "succeeded" in line for line in system.log), what="it ran")

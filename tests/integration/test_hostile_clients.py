@@ -16,8 +16,8 @@ import requests
 import websocket
 
 from petiole.protocol.events import Draft
-from tests.integration.site import SERVERS, Browser, Site, serving
-from tests.support.services import wait_until
+from tests.support.site import SERVERS, Browser, Site, serving
+from tests.support.waiting import wait_until
 
 MEGABYTE = 1024 * 1024
 SETTINGS = {
@@ -273,7 +273,7 @@ def test_a_person_has_so_many_pages_and_may_open_another_when_one_is_closed(site
     assert json.loads(more.joined.removeprefix("44/petiole,"))["data"]["status"] == 429
     assert site.browser(somebody()).joined.startswith("40/petiole,")
     pages.pop().close()
-    wait_until(lambda: site.browser(person).joined.startswith("40/petiole,"), 5, "another page is let in")
+    wait_until(lambda: site.browser(person).joined.startswith("40/petiole,"), timeout=5, what="another page is let in")
 
 
 def test_joining_over_and_over_is_bounded(site: Site) -> None:
@@ -420,8 +420,8 @@ def test_a_watch_that_is_given_up_while_it_begins_leaves_nothing(each: Site) -> 
             browser.send(f'42/petiole,{number}["watch",{{"feed":"{feed}"}}]')
         browser.socket.sock.close()
     is_served(each)
-    wait_until(lambda: each.descriptors() <= descriptors + 5, 10, "every descriptor is given back")
-    wait_until(lambda: each.threads() <= threads + 10, 10, "every thread has ended")
+    wait_until(lambda: each.descriptors() <= descriptors + 5, timeout=10, what="every descriptor is given back")
+    wait_until(lambda: each.threads() <= threads + 10, timeout=10, what="every thread has ended")
 
 
 def test_an_attack_leaves_memory_and_log_as_they_were(site: Site) -> None:

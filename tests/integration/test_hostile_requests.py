@@ -12,7 +12,7 @@ import pytest
 import redis
 import requests
 
-from tests.integration.site import SERVERS, Site, serving
+from tests.support.site import SERVERS, Site, serving
 
 MEGABYTE = 1024 * 1024
 PROBLEM = "application/problem+json"

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.system import System, wait_until
+from tests.support.system import System
+from tests.support.waiting import wait_until
 
 PROBLEM = "application/problem+json"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"

@@ -8,7 +8,8 @@ import pytest
 import requests
 
 from petiole.client import TaskView
-from tests.integration.system import System, wait_until
+from tests.support.system import System
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

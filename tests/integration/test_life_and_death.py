@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from petiole.protocol.events import Event
-from tests.integration.system import System, running, wait_until
+from tests.support.system import System, running
+from tests.support.waiting import wait_until
 
 
 def done(number: int):

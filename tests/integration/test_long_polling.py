@@ -12,8 +12,8 @@ import requests
 from engineio.payload import Payload
 
 from petiole.protocol.events import Draft, task_feed
-from tests.integration.site import SERVERS, Site, serving
-from tests.integration.system import wait_until
+from tests.support.site import SERVERS, Site, serving
+from tests.support.waiting import wait_until
 
 SEPARATOR = "\x1e"
 EVENT = "2/petiole,"

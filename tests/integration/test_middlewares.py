@@ -19,7 +19,7 @@ from petiole import Petiole
 from petiole.exports import exports_blueprint
 from tests.conftest import any_redis_binary
 from tests.integration.test_set_ups import plain
-from tests.support.services import RedisServer
+from tests.support.redis import RedisServer
 
 
 @pytest.fixture(scope="module")

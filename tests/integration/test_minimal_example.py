@@ -17,7 +17,7 @@ from petiole.client import Refused, TaskClient
 from petiole.protocol.events import Event
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import free_port
-from tests.integration.system import READY, ROOT, start_redis
+from tests.support.system import READY, ROOT, start_redis
 
 EXAMPLE = ROOT / "examples" / "minimal"
 FILES = ("tasks.py", "web.py", "templates/index.html")

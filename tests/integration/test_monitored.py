@@ -11,8 +11,8 @@ import pytest
 import requests
 import websocket
 
-from tests.integration.site import SERVERS, Site, serving
-from tests.integration.system import wait_until
+from tests.support.site import SERVERS, Site, serving
+from tests.support.waiting import wait_until
 
 PINGS = {"PING_INTERVAL": "0.5", "PING_TIMEOUT": "0.5"}
 MONITORS = ["development", "production", "handlers", "table"]

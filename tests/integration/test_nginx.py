@@ -16,10 +16,10 @@ from petiole.protocol.events import Draft, Event, task_feed
 from petiole.servers.processes import Processes
 from petiole.servers.redis import free_port
 from petiole.settings import Settings
-from tests.integration.nginx import Site, answers, find_nginx, start_nginx
-from tests.integration.system import READY, ROOT, start_redis
 from tests.integration.test_servers import APPLICATION
-from tests.support.services import wait_until
+from tests.support.nginx import Site, answers, find_nginx, start_nginx
+from tests.support.system import READY, ROOT, start_redis
+from tests.support.waiting import wait_until
 
 KINDS = ("websocket", "polling")
 LOG = "log_format each '$request_method $request_uri $status $upstream_addr'; access_log access.log each;"
@@ -167,7 +167,7 @@ def test_events_arrive_live_by_both_transports_and_from_each_process(site: Logge
     for message in said:
         site.say(feed, message)
     for page in watching:
-        wait_until(lambda page=page: page.heard(said), 20, "every line, in order")  # type: ignore[misc]
+        wait_until(lambda page=page: page.heard(said), timeout=20, what="every line, in order")  # type: ignore[misc]
     answers = site.answers()[before:]
     # Each stayed with one process, and each process has had some.
     assert {answer.status for answer in answers} <= {101, 200}
@@ -203,7 +203,7 @@ def test_a_rolling_restart_of_all_three_loses_nothing_by_either_transport(site: 
             said.append(str(len(said)))
             site.say(feed, said[-1])
         for page in watching:
-            wait_until(lambda page=page: page.heard(said), 30, what)  # type: ignore[misc]
+            wait_until(lambda page=page: page.heard(said), timeout=30, what=what)  # type: ignore[misc]
 
     for port in list(site.webs):
         site.stop_web(port)
@@ -219,6 +219,6 @@ def test_a_rolling_restart_of_all_three_loses_nothing_by_either_transport(site: 
         assert receipt.complete
         assert page.view.resets == 0
         # What said `Invalid session` on the way is answered by a new one, and nginx may send a client back just now.
-        wait_until(lambda page=page: page.client.connected, 20, "a connection for every page")  # type: ignore[misc]
+        wait_until(lambda page=page: page.client.connected, timeout=20, what="a connection for every page")  # type: ignore[misc]
     refused = [answer for answer in site.answers()[before:] if answer.status == 400]
     assert refused, "no session was lost on the way, so nothing of this was tested"

@@ -16,9 +16,9 @@ import pytest
 
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import find_redis_server, redis_command
-from tests.integration.hosts import Hosts, hosts
-from tests.integration.system import READY, ROOT
-from tests.support.services import wait_until
+from tests.support.hosts import Hosts, hosts
+from tests.support.system import READY, ROOT
+from tests.support.waiting import wait_until
 
 REDIS_PORT, WEB_PORT = 6379, 8000
 ITEMS = 50
@@ -90,13 +90,13 @@ class Plant:
         return [event["patch"]["state"] for event in self.events() if "state" in event["patch"]]
 
     def wait_for(self, count: int) -> None:
-        wait_until(lambda: len(self.items()) >= count, 30, f"the client has heard of {count} items")
+        wait_until(lambda: len(self.items()) >= count, timeout=30, what=f"the client has heard of {count} items")
 
     def word(self, name: str) -> dict[str, Any]:
         def found() -> dict[str, Any] | None:
             return next((line for line in list(self.said) if name in line), None)
 
-        line = wait_until(found, 30, f"the client says its {name}")
+        line = wait_until(found, timeout=30, what=f"the client says its {name}")
         assert line is not None
         return line
 
@@ -125,12 +125,12 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
             web = made.start(
                 "web",
                 *(sys.executable, "-m", "gunicorn", "--config", str(ROOT / "deploy" / "gunicorn_gevent.py")),
-                *("--bind", f"{at['web']}:{WEB_PORT}", "tests.integration.web_app:create_app()"),
+                *("--bind", f"{at['web']}:{WEB_PORT}", "tests.apps.web_app:create_app()"),
                 ready_line="Booting worker",
             )
             worker = made.start(
                 "worker",
-                *(sys.executable, "-m", "celery", "-A", "tests.integration.worker_app", "worker"),
+                *(sys.executable, "-m", "celery", "-A", "tests.apps.worker_app", "worker"),
                 *("--concurrency", "1", "--loglevel", "INFO", "--without-gossip", "--without-mingle"),
                 ready_line=" ready.",
             )
@@ -146,32 +146,36 @@ def test_each_host_is_cut_off_and_comes_back_and_nothing_is_lost(plant: Plant) -
     gates = {str(number): str(plant.gate(number)) for number in (10, 20, 30, 40)}
     body = json.dumps({"args": [ITEMS, gates], "title": "Count"})
     url = f"http://{plant.hosts.addresses['web']}:{WEB_PORT}"
-    plant.start("client", sys.executable, "-m", "tests.integration.follower", url, "count", body)
+    plant.start("client", sys.executable, "-m", "tests.support.follower", url, "count", body)
     plant.wait_for(10)
     feed = plant.word("feed")["feed"]
 
     plant.hosts.cut("worker")
     plant.gate(10).touch()
-    wait_until(lambda: plant.states()[-1] == "stalled", 12, "a task whose worker is cut off is said to be stalled")
+    wait_until(
+        lambda: plant.states()[-1] == "stalled", timeout=12, what="a task whose worker is cut off is said to be stalled"
+    )
     assert len(plant.items()) == 10
     plant.hosts.heal("worker")
     plant.wait_for(20)
-    wait_until(lambda: plant.states()[-1] == "running", 10, "it is said to run again")
+    wait_until(lambda: plant.states()[-1] == "running", timeout=10, what="it is said to run again")
 
     before, _ = plant.journal(feed)
     plant.hosts.cut("web")
     plant.gate(20).touch()
-    wait_until(lambda: plant.journal(feed)[0] >= before + 10, 20, "the journal has what the worker says meanwhile")
-    wait_until(lambda: not plant.web_is_ready(), 20, "the web process knows that it has no journal")
+    wait_until(
+        lambda: plant.journal(feed)[0] >= before + 10, timeout=20, what="the journal has what the worker says meanwhile"
+    )
+    wait_until(lambda: not plant.web_is_ready(), timeout=20, what="the web process knows that it has no journal")
     assert len(plant.items()) == 20
     plant.hosts.heal("web")
     plant.wait_for(30)
-    wait_until(plant.web_is_ready, 20, "the web process is ready again")
+    wait_until(plant.web_is_ready, timeout=20, what="the web process is ready again")
 
     before, _ = plant.journal(feed)
     plant.hosts.cut("broker")
     plant.gate(30).touch()
-    wait_until(lambda: not plant.web_is_ready(), 20, "the web process knows that it has no journal")
+    wait_until(lambda: not plant.web_is_ready(), timeout=20, what="the web process knows that it has no journal")
     assert plant.journal(feed)[0] == before
     assert len(plant.items()) == 30
     plant.hosts.heal("broker")
@@ -179,7 +183,9 @@ def test_each_host_is_cut_off_and_comes_back_and_nothing_is_lost(plant: Plant) -
 
     plant.hosts.cut("client")
     plant.gate(40).touch()
-    wait_until(lambda: plant.journal(feed)[1] == "succeeded", 20, "the task ends while its client is cut off")
+    wait_until(
+        lambda: plant.journal(feed)[1] == "succeeded", timeout=20, what="the task ends while its client is cut off"
+    )
     assert len(plant.items()) == 40
     plant.hosts.heal("client")
     plant.wait_for(ITEMS)

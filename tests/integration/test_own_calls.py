@@ -9,7 +9,7 @@ import pytest
 
 from petiole.client import TaskView
 from petiole.protocol.events import Event
-from tests.integration.system import System
+from tests.support.system import System
 
 
 def ran(system: System, name: str, *args: Any) -> tuple[TaskView, list[str]]:

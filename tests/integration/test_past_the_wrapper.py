@@ -19,7 +19,8 @@ from petiole.protocol.events import Document
 from petiole.protocol.states import is_terminal
 from petiole.servers.processes import Processes
 from petiole.servers.redis import free_port
-from tests.integration.system import start_redis, wait_until
+from tests.support.system import start_redis
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from petiole.journal.sql.server import upgrade
 from petiole.protocol.events import Event
 from petiole.servers.redis import free_port
 from petiole.web.background.reaper import UNHEARD
-from tests.integration.system import READY, ROOT, System, running, start_worker, wait_until
+from tests.support.system import READY, ROOT, System, running, start_worker
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module", params=["redis", "postgresql"])
@@ -37,7 +38,7 @@ def system(shared: System) -> Iterator[System]:
 
 
 def start_plain_worker(system: System) -> None:
-    command = ("-m", "celery", "-A", "tests.integration.plain_worker", "worker", "--pool", "solo", "--loglevel", "INFO")
+    command = ("-m", "celery", "-A", "tests.apps.plain_worker", "worker", "--pool", "solo", "--loglevel", "INFO")
     worker = system.processes.start(
         "plain",
         [sys.executable, *command, "--hostname", "plain@%h"],

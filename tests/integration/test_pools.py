@@ -9,7 +9,8 @@ from celery import Celery
 
 from petiole.client import TaskView
 from petiole.protocol.events import Event
-from tests.integration.system import System, running, wait_until
+from tests.support.system import System, running
+from tests.support.waiting import wait_until
 
 POOLS = ("prefork", "threads", "gevent", "solo")
 

@@ -15,7 +15,8 @@ from petiole.dispatch.tracking import Tracking
 from petiole.protocol.events import task_feed
 from petiole.web.background.reaper import Reaper
 from tests.conftest import any_redis_binary
-from tests.support.services import RedisServer, wait_until
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 COUNTDOWN = 2.5
 
@@ -55,7 +56,7 @@ def document(tracking: Tracking, feed: str) -> dict:
 def test_a_late_retry_is_told_and_runs(tracking: Tracking, way: str) -> None:
     task = tracking.celery_app.tasks["retry_late"]
     feed = tracking.start(task, owner="ann").feed if way == "start" else task_feed(task.apply_async().id)
-    wait_until(lambda: document(tracking, feed).get("state") == "retrying", 10, "it says that it retries")
+    wait_until(lambda: document(tracking, feed).get("state") == "retrying", timeout=10, what="it says that it retries")
     assert document(tracking, feed)["retry_at"] is not None
     states = set()
 
@@ -63,7 +64,7 @@ def test_a_late_retry_is_told_and_runs(tracking: Tracking, way: str) -> None:
         states.add(document(tracking, feed)["state"])
         return "succeeded" in states
 
-    wait_until(ended, 15, "it has run again")
+    wait_until(ended, timeout=15, what="it has run again")
     # Nobody has given it up before its time had come.
     assert "lost" not in states
     found = document(tracking, feed)

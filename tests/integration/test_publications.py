@@ -15,8 +15,9 @@ from celery import Celery
 from petiole.client import TaskView
 from petiole.journal.sql.server import upgrade
 from petiole.servers.redis import free_port
-from tests.integration.publisher import NAMES, publishing, stub
-from tests.integration.system import System, running, wait_until
+from tests.support.publisher import NAMES, publishing, stub
+from tests.support.system import System, running
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module", params=["redis", "sqlite", "postgresql"])

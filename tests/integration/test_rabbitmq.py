@@ -19,9 +19,10 @@ from petiole.client import TaskView
 from petiole.errors import Unavailable
 from petiole.journal.sql.server import upgrade
 from petiole.protocol.events import Event
-from tests.integration.system import System, running, wait_until
 from tests.support.postgres import PostgresServer
 from tests.support.rabbitmq import RabbitServer
+from tests.support.system import System, running
+from tests.support.waiting import wait_until
 
 # RabbitMQ is started again in the middle of some.
 pytestmark = pytest.mark.timeout(240)

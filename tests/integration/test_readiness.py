@@ -28,9 +28,10 @@ from petiole.protocol.reader import Reader, Reading
 from petiole.settings import Settings
 from petiole.web.background.readiness import AWAY, DEAF, LEAVING, Readiness
 from petiole.web.relay.relay import Relay
-from tests.integration.site import SERVERS, Site, serving
-from tests.integration.system import start_redis
-from tests.support.services import RedisServer, wait_until
+from tests.support.redis import RedisServer
+from tests.support.site import SERVERS, Site, serving
+from tests.support.system import start_redis
+from tests.support.waiting import wait_until
 
 
 def ready(site: Site) -> tuple[int, dict[str, Any]]:
@@ -52,14 +53,14 @@ def test_an_outage_of_the_journal_is_said_new_pages_wait_and_open_ones_stay(tmp_
         page.ask("watch", {"feed": feed})
         assert ready(site) == (200, {"ready": True})
         kill_redis(site)
-        wait_until(lambda: ready(site) == (503, {"ready": False, "reason": AWAY}), 5, "readiness is false")
+        wait_until(lambda: ready(site) == (503, {"ready": False, "reason": AWAY}), timeout=5, what="readiness is false")
         assert requests.get(f"{site.url}/petiole/alive", timeout=5).status_code == 200
         waiting = site.browser("ann")
         refusal = json.loads(waiting.joined.removeprefix("44/petiole,"))["data"]
         assert (refusal["status"], refusal["retry_after"]) == (503, 3)
         assert page.ask("watch", {"feed": feed})["error"]["status"] == 503
         site.redis = start_redis(site.processes, site.redis_port, tmp_path)
-        wait_until(lambda: ready(site)[0] == 200, 5, "readiness is true")
+        wait_until(lambda: ready(site)[0] == 200, timeout=5, what="readiness is true")
         # The open page has kept its connection and is told what happens from now on.
         site.journal.append(feed, Draft("log", data={"level": "info", "message": "back"}))
         assert page.next("event")["data"]["message"] == "back"
@@ -84,7 +85,7 @@ def test_a_process_that_ends_sends_its_browsers_away_each_to_its_own_time(tmp_pa
         # gunicorn starts another worker, and the client comes back to it by itself.
         site.journal.append("task:1", Draft("state", {"state": "cancelled"}))
         view.wait_until(lambda document: document["state"] == "cancelled", timeout=40)
-        wait_until(lambda: site.server() != ends, 10, "the process has ended")
+        wait_until(lambda: site.server() != ends, timeout=10, what="the process has ended")
 
 
 class Trial:
@@ -170,7 +171,7 @@ def test_a_thousand_that_join_at_once_share_their_reads_and_miss_nothing(
     feed = task_feed(uuid.uuid4().hex)
     writer.open(feed, owner="user:ann", draft=Draft("state", {"state": "queued"}))
     relay.watch(feed, None)
-    wait_until(lambda: journal.calls["moved"] > 0, 5, "the relay looks after its feeds")
+    wait_until(lambda: journal.calls["moved"] > 0, timeout=5, what="the relay looks after its feeds")
     journal.calls.clear()
     readings: list[tuple[int, int, Reading | None]] = []
     together = threading.Barrier(1001)
@@ -194,7 +195,9 @@ def test_a_thousand_that_join_at_once_share_their_reads_and_miss_nothing(
         browser.join(10)
     took = time.monotonic() - began
     asked = journal.calls["read"], journal.calls["snapshot"]
-    wait_until(lambda: max((wire["facts"] for wire in list(rung)), default=0) == 21, 5, "everything has been rung")
+    wait_until(
+        lambda: max((wire["facts"] for wire in list(rung)), default=0) == 21, timeout=5, what="everything has been rung"
+    )
     assert len(readings) == 1000
     for missed, known, reading in readings:
         assert reading is not None
@@ -263,10 +266,10 @@ def test_a_task_that_its_writer_opens_again_is_not_called_unknown(
         relay.watch(feed, None)
     with own_redis.client() as client:
         client.flushall()
-    wait_until(lambda: len(relay._unknown_since) == 2, 5, "both are found to be unknown")
+    wait_until(lambda: len(relay._unknown_since) == 2, timeout=5, what="both are found to be unknown")
     journal.open(kept, owner="user:ann", draft=Draft("state", {"state": "queued"}))
-    wait_until(lambda: gone, 5, "the other one is said to be unknown")
-    wait_until(lambda: not relay._unknown_since, 5, "nobody is waited for")
+    wait_until(lambda: gone, timeout=5, what="the other one is said to be unknown")
+    wait_until(lambda: not relay._unknown_since, timeout=5, what="nobody is waited for")
     assert gone == [(lost, Gone.UNKNOWN)]
     relay.close()
 
@@ -290,7 +293,7 @@ def test_an_inbox_that_the_journal_has_lost_is_empty(
     relay.watch(inbox_feed("ann"), None)
     with own_redis.client() as client:
         client.flushall()
-    wait_until(lambda: [name for name, _ in said] == ["reset"], 5, "its pages are reset")
+    wait_until(lambda: [name for name, _ in said] == ["reset"], timeout=5, what="its pages are reset")
     assert said[0][1]["document"]["unread"] == 0
     assert gone == []
     relay.close()

@@ -35,7 +35,8 @@ from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import free_port
 from petiole.settings import Settings
 from petiole.web.relay.relay import TICK, Relay, counter_at
-from tests.integration.system import start_redis, wait_until
+from tests.support.system import start_redis
+from tests.support.waiting import wait_until
 
 HEAD_CHECK = 0.3
 # The relay wakes every TICK seconds, so that is the least that a head check can take; the rest is for a busy machine.

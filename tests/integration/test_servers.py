@@ -16,10 +16,10 @@ from petiole.protocol.events import Draft, Event, inbox_feed, task_feed
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import free_port
 from petiole.settings import Settings
-from tests.integration.system import READY, ROOT, start_redis
-from tests.support.services import wait_until
+from tests.support.system import READY, ROOT, start_redis
+from tests.support.waiting import wait_until
 
-APPLICATION = "tests.integration.hostile_app:create_app"
+APPLICATION = "tests.apps.hostile_app:create_app"
 THREADS = {"ASYNC_MODE": "threading"}
 RUN = "from {0} import {1}; app = {1}(); app.extensions['socketio'].run(app, port={2}, allow_unsafe_werkzeug=True)"
 GUNICORN = ("-m", "gunicorn", "--no-control-socket", "--graceful-timeout", "1")
@@ -135,7 +135,7 @@ def test_a_task_is_followed_live_cancelled_and_found_again(servers: dict[str, Se
     others = [watched(server, feed, []) for _ in range(8)]
     view._client.cut()
     say(server, feed, "while it was away")
-    wait_until(lambda: messages(events)[-1] == "while it was away", 10, "it came back")
+    wait_until(lambda: messages(events)[-1] == "while it was away", timeout=10, what="it came back")
     assert view.cancel()["status"] == 202
     for each in (view, *others):
         assert each.wait(timeout=10)["state"] == "cancelled"
@@ -158,7 +158,9 @@ def test_two_processes_with_one_journal_show_the_same(servers: dict[str, Server]
     assert views[1].cancel()["status"] == 202
     assert [view.wait(timeout=10)["state"] for view in views] == ["cancelled", "cancelled"]
     assert [event.id for event in seen[0]] == [event.id for event in seen[1]]
-    wait_until(lambda: one.journal.snapshot(inbox_feed("user:ann")) is not None, 10, "its notice is delivered")
+    wait_until(
+        lambda: one.journal.snapshot(inbox_feed("user:ann")) is not None, timeout=10, what="its notice is delivered"
+    )
     inbox = two.client("ann").watch(inbox_feed("user:ann"))
     inbox.wait_until(lambda document: feed in document, timeout=10)
 
@@ -170,5 +172,5 @@ def test_a_process_that_ends_sends_its_browsers_away(servers: dict[str, Server],
     told: list[object] = []
     view._client._connection.socket.on("reconnect", told.append, namespace="/petiole")
     server.process.popen.terminate()
-    wait_until(lambda: told, 10, "it was told to come back")
+    wait_until(lambda: told, timeout=10, what="it was told to come back")
     assert server.process.popen.wait(15) is not None

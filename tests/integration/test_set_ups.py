@@ -24,8 +24,9 @@ from petiole import Petiole, init_celery, progress
 from petiole.client import Refused
 from petiole.protocol.events import Event
 from tests.conftest import any_redis_binary
-from tests.integration.nearby import Nearby, served
-from tests.support.services import RedisServer, wait_until
+from tests.support.nearby import Nearby, served
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from celery import Celery
 
 from petiole.client import TaskView
 from petiole.protocol.events import Event
-from tests.integration.system import READY, System, running, start_worker, wait_until
+from tests.support.system import READY, System, running, start_worker
+from tests.support.waiting import wait_until
 
 RECYCLED = {"one": ("--max-tasks-per-child", "1"), "memory": ("--max-memory-per-child", "1")}
 
@@ -223,7 +224,7 @@ def test_a_task_that_nobody_asked_for_is_left_alone(system: System) -> None:
     plain = Celery("plain", broker=system.redis_url, backend=system.redis_url)
     gate = system.gate("recorded")
     gate.touch()
-    sent = plain.send_task("tests.integration.worker_app.record", args=[2, str(gate)])
+    sent = plain.send_task("tests.apps.worker_app.record", args=[2, str(gate)])
     assert sent.get(timeout=15) == 2
     assert not system.redis().keys(f"petiole:*{sent.id}*")
 

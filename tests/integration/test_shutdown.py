@@ -9,7 +9,8 @@ import pytest
 
 from petiole.client import TaskView
 from petiole.servers.processes import Process
-from tests.integration.system import READY, System, start_worker, wait_until
+from tests.support.system import READY, System, start_worker
+from tests.support.waiting import wait_until
 
 # By its queue each worker's pool, and how long it is given by a soft shutdown.
 WORKERS = {

@@ -12,7 +12,7 @@ import websocket
 
 from petiole.protocol.events import Event
 from petiole.protocol.reader import Read, Reader, Reading, Show
-from tests.integration.system import System, running
+from tests.support.system import System, running
 
 FACTS = 4000
 SIZE = 4000

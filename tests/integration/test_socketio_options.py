@@ -17,9 +17,9 @@ from petiole import Petiole
 from petiole.errors import SetupError
 from petiole.protocol.events import Draft, task_feed
 from tests.conftest import any_redis_binary
-from tests.integration.nearby import make_app, served
-from tests.integration.system import wait_until
-from tests.support.services import RedisServer
+from tests.support.nearby import make_app, served
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 PERSON = {"X-Person": "ann"}
 

@@ -9,8 +9,9 @@ import pytest
 
 from petiole.journal.sql.server import upgrade
 from petiole.protocol.events import Event
-from tests.integration.system import System, running, wait_until
 from tests.support.postgres import PostgresServer
+from tests.support.system import System, running
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

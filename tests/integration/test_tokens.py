@@ -19,8 +19,9 @@ from petiole.errors import PetioleError
 from petiole.protocol.events import Event
 from petiole.web.problems import Problem
 from tests.conftest import any_redis_binary
-from tests.integration.nearby import Nearby, make_app, served
-from tests.support.services import RedisServer, wait_until
+from tests.support.nearby import Nearby, make_app, served
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 ELSEWHERE = "https://pages.example"
 RIGHTS_CHECK = 0.2

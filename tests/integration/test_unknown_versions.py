@@ -17,8 +17,8 @@ from petiole.web.engineio.compat import KNOWN
 from petiole.web.engineio.guard import Guard
 from petiole.web.socket import namespace as petiole_socket
 from tests.conftest import any_redis_binary
-from tests.integration.nearby import Nearby, make_app, served
-from tests.support.services import RedisServer
+from tests.support.nearby import Nearby, make_app, served
+from tests.support.redis import RedisServer
 
 # By what is missing, what has to be said.
 MISSING = {

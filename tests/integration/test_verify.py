@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.integration.system import System
+from tests.support.system import System
 
 
 def verify(system: System, task_id: str, *, prefix: str = "petiole") -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import requests
 
 from petiole.protocol.events import Event
-from tests.integration.system import System, wait_until
+from tests.support.system import System
+from tests.support.waiting import wait_until
 
 
 def test_every_fact_arrives_in_order_once_with_a_receipt(system: System) -> None:
@@ -159,7 +160,7 @@ def test_a_task_by_delay_is_left_alone(system: System) -> None:
     from celery import Celery
 
     plain = Celery("plain", broker=system.redis_url, backend=system.redis_url)
-    assert plain.send_task("tests.integration.worker_app.silent").get(timeout=15) == "done"
+    assert plain.send_task("tests.apps.worker_app.silent").get(timeout=15) == "done"
     assert not [key for key in system.redis().keys("petiole:*") if b"plain" in key]
 
 
@@ -169,7 +170,7 @@ def test_a_task_that_a_task_starts_by_delay_is_its_owners_too(system: System) ->
     view = client.watch(f"task:{child}")
     document = view.wait(timeout=15)
     assert (document["state"], document["result"]) == ("succeeded", 50)
-    assert (document["title"], document["task"]) == ("Child", "tests.integration.worker_app.child")
+    assert (document["title"], document["task"]) == ("Child", "tests.apps.worker_app.child")
     assert view.receipt.complete
     assert system.session("bob").get(f"{system.url}/petiole/tasks/{child}", timeout=5).status_code == 404
 

@@ -20,7 +20,8 @@ from petiole.servers.processes import Processes
 from petiole.settings import Settings
 from petiole.web.background.reaper import Reaper
 from tests.conftest import any_redis_binary
-from tests.support.services import RedisServer, wait_until
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.neighbours.app"
@@ -75,7 +76,7 @@ class Neighbourhood:
             over = snapshot is not None and snapshot.document.get("state") in ("succeeded", "failed", "lost")
             return snapshot.document if snapshot is not None and over else None
 
-        found = wait_until(look, SOON, f"{feed} has ended")
+        found = wait_until(look, timeout=SOON, what=f"{feed} has ended")
         verified = verify(self.tracking.journal, feed)
         assert verified is not None
         assert verified.complete
@@ -138,7 +139,9 @@ def test_what_a_schedule_starts_is_nobodys(near: Neighbourhood) -> None:
         return
     before = near.server.client().llen("neighbours:started")
     near.run("beat", "--scheduler", "redbeat.RedBeatScheduler", ready_line="beat: Starting")
-    wait_until(lambda: near.server.client().llen("neighbours:started") > before + 1, SOON, "it has run twice")
+    wait_until(
+        lambda: near.server.client().llen("neighbours:started") > before + 1, timeout=SOON, what="it has run twice"
+    )
     task_id = near.server.client().lrange("neighbours:started", -1, -1)[0].decode()
     assert near.ended(task_feed(task_id))["state"] == "succeeded"
     snapshot = near.tracking.journal.snapshot(task_feed(task_id))

@@ -30,14 +30,14 @@ class MemoryBus:
         self._closed.wait()
         self._listener = None
 
-    def follow(self, feed: str, *, timeout: float) -> bool:  # noqa: ARG002 (the contract's; memory confirms at once)
+    def follow(self, feed: str, *, timeout: float) -> bool:
         self._followed.add(feed)
         return True
 
     def unfollow(self, feed: str) -> None:
         self._followed.discard(feed)
 
-    def probe(self, *, timeout: float) -> bool:  # noqa: ARG002
+    def probe(self, *, timeout: float) -> bool:
         return self._listener is not None
 
     def restart(self) -> None:

@@ -155,7 +155,7 @@ class MemoryJournal:
         )
         return lambda: cursor
 
-    def confirm(self, feed: str, *, run: int = 0, wait: bool = True, lease: float | None = None) -> None:  # noqa: ARG002
+    def confirm(self, feed: str, *, run: int = 0, wait: bool = True, lease: float | None = None) -> None:
         with self._lock:
             kept = self._feeds.get(feed)
             if kept is None:

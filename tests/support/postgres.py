@@ -14,7 +14,7 @@ import psycopg
 
 from petiole.servers.postgres import PostgresCluster
 from petiole.servers.redis import free_port
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 PASSWORD = "s3cret p@ss/word?#%"
 START_WITHIN = 30.0
@@ -61,8 +61,8 @@ class PostgresServer:
                 start_new_session=True,
             )
         try:
-            wait_until(self.answers, START_WITHIN, f"PostgreSQL answers on port {self.port}")
-        except AssertionError as error:
+            wait_until(self.answers, timeout=START_WITHIN, what=f"PostgreSQL answers on port {self.port}")
+        except TimeoutError as error:
             log = (self.directory / "server.log").read_text(errors="replace")
             self.kill()
             raise AssertionError(f"{error} Its log ends: {log[-800:]}") from None
@@ -112,7 +112,9 @@ class PostgresServer:
             self._signal(signal.SIGKILL)
             self._process.wait(10)
             self._process = None
-            wait_until(lambda: not any(map(_lives, family)), 10, "all of PostgreSQL's processes have ended")
+            wait_until(
+                lambda: not any(map(_lives, family)), timeout=10, what="all of PostgreSQL's processes have ended"
+            )
 
     def restart(self) -> None:
         """Kill it and start it again on the same port and directory."""

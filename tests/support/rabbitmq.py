@@ -11,7 +11,7 @@ from pathlib import Path
 
 from petiole.servers.rabbitmq import RabbitNode
 from petiole.servers.redis import free_port
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 START_WITHIN = 60.0
 USUAL_WATERMARK = "0.4"
@@ -49,8 +49,8 @@ class RabbitServer:
         self._name_server = self._start(self.node.name_server_command)
         self._process = self._start(self.node.command)
         try:
-            wait_until(self.answers, START_WITHIN, f"RabbitMQ answers on port {self.node.port}")
-        except AssertionError as error:
+            wait_until(self.answers, timeout=START_WITHIN, what=f"RabbitMQ answers on port {self.node.port}")
+        except TimeoutError as error:
             self.kill()
             log = (self.node.directory / "server.log").read_text(errors="replace")
             raise AssertionError(f"{error} Its log ends: {log[-800:]}") from None
@@ -92,11 +92,15 @@ class RabbitServer:
     def raise_memory_alarm(self) -> None:
         """Let it be out of memory: it stops reading from everybody who publishes."""
         self.node.control("set_vm_memory_high_watermark", "absolute", "1MB")
-        wait_until(lambda: "resource_limit" in self.alarms() or "memory" in self.alarms(), 10, "the alarm is raised")
+        wait_until(
+            lambda: "resource_limit" in self.alarms() or "memory" in self.alarms(),
+            timeout=10,
+            what="the alarm is raised",
+        )
 
     def clear_memory_alarm(self) -> None:
         self.node.control("set_vm_memory_high_watermark", USUAL_WATERMARK)
-        wait_until(lambda: self.alarms().strip() in ("", "[]"), 10, "the alarm is over")
+        wait_until(lambda: self.alarms().strip() in ("", "[]"), timeout=10, what="the alarm is over")
 
     def alarms(self) -> str:
         return self.node.control("eval", "rabbit_alarm:get_alarms().")

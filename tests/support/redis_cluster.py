@@ -12,7 +12,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from petiole.servers.redis import free_port
-from tests.support.services import RedisServer, wait_until
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 SLOTS = 16384
 NODE_TIMEOUT_MS = 1500
@@ -52,11 +53,15 @@ class ClusterServer:
         for node in self.nodes[1:]:
             with at(node) as client:
                 ask(client, "CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
-        wait_until(lambda: all(self._knows(node, len(ids)) for node in self.nodes), 20, "all nodes know each other")
+        wait_until(
+            lambda: all(self._knows(node, len(ids)) for node in self.nodes),
+            timeout=20,
+            what="all nodes know each other",
+        )
         for number, node in enumerate(self.nodes[self.masters :]):
             with at(node) as client:
                 ask(client, "CLUSTER", "REPLICATE", ids[number % self.masters])
-        wait_until(self.is_whole, 20, "the cluster works and every replica follows its master")
+        wait_until(self.is_whole, timeout=20, what="the cluster works and every replica follows its master")
         if len(self.nodes) > self.masters:
             self.catch_up()
 
@@ -66,7 +71,11 @@ class ClusterServer:
         for port, key in masters.items():
             with at(self.by_port(port)) as client:
                 client.set(key, "x")
-                wait_until(lambda client=client: client.wait(1, 500) >= 1, 10, f"a replica of {port} has caught up")  # type: ignore[misc]
+                wait_until(
+                    lambda client=client: client.wait(1, 500) >= 1,
+                    timeout=10,
+                    what=f"a replica of {port} has caught up",
+                )  # type: ignore[misc]
 
     def is_whole(self) -> bool:
         """Say whether every node finds the cluster working, and every replica has caught up with its master."""

@@ -12,7 +12,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from petiole.servers.redis import free_port
-from tests.support.services import RedisServer, wait_until
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 
 MASTER = "mymaster"
 DOWN_AFTER_MS = 1000
@@ -43,7 +44,7 @@ class SentinelProcess:
         with (self.directory / "sentinel.log").open("ab") as output:
             command = [self.binary, str(self.directory / "sentinel.conf"), "--sentinel"]
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        wait_until(self.answers, 10, f"the Sentinel on port {self.port} answers")
+        wait_until(self.answers, timeout=10, what=f"the Sentinel on port {self.port} answers")
 
     def client(self) -> redis.Redis:
         """Return a client that asks once: the Sentinel may be dead."""
@@ -113,8 +114,8 @@ class SentinelServer:
         count = len(self.sentinels) - 1
         wait_until(
             lambda: all(sentinel.sees(others=count, replicas=1) for sentinel in self.sentinels),
-            20,
-            "the Sentinels know each other and the replica",
+            timeout=20,
+            what="the Sentinels know each other and the replica",
         )
         self.catch_up()
 
@@ -122,7 +123,7 @@ class SentinelServer:
         """Wait until the replica has what the master has: it is sent nothing until it has first spoken."""
         with self.master().client() as client:
             client.set("catch-up", "x")
-            wait_until(lambda: client.wait(1, 500) >= 1, 10, "the replica has caught up")
+            wait_until(lambda: client.wait(1, 500) >= 1, timeout=10, what="the replica has caught up")
 
     def master(self) -> RedisServer:
         """Return the server that most Sentinels name."""

@@ -1,7 +1,7 @@
 """A world small enough to be explored whole: two runs, a journal, a bus, a reader, and faults.
 
-The reader is the real one (`petiole.protocol.reader.Reader`). The journal here follows `petiole/journal/contract.py` in values that
-can be hashed, and the writers follow the outbox: they send again what the journal has lost, or open the feed anew.
+The reader is the real one (`petiole.protocol.reader.Reader`). The journal here follows `petiole/journal/contract.py` in
+values that can be hashed, and the writers follow the outbox: they send again what the journal has lost, or open the feed anew.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from petiole.worker import durability as afterwards
 from petiole.worker.durability import Afterwards
 from petiole.worker.outbox import Outbox
 from tests.support.memory_journal import MemoryJournal
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 from tests.unit.runs import FEED, SOON, Counted, Faults, begin, document, facts, line, thread_ended
 from tests.unit.test_outbox import fall_back
 
@@ -40,7 +40,7 @@ def test_an_end_that_the_journal_lost_is_sent_again(journal, make_settings, monk
     fall_back(journal, make_settings, keep=keep)
     assert document(journal)["state"] == "running"
     Afterwards(journal).add(outbox)
-    wait_until(lambda: document(journal)["state"] == "succeeded", SOON, "the end is back")
+    wait_until(lambda: document(journal)["state"] == "succeeded", timeout=SOON, what="the end is back")
     assert [event.id for event in facts(journal)] == [event.id for event in before]
     assert facts(journal)[-1].chain == before[-1].chain
 
@@ -51,7 +51,7 @@ def test_a_task_that_the_journal_forgot_is_opened_again_as_ended(journal, make_s
     cursor = journal.snapshot(FEED).cursor
     journal.forget(FEED)
     Afterwards(journal).add(outbox)
-    wait_until(lambda: journal.snapshot(FEED) is not None, SOON, "the feed is back")
+    wait_until(lambda: journal.snapshot(FEED) is not None, timeout=SOON, what="the feed is back")
     assert document(journal)["state"] == "succeeded"
     assert journal.snapshot(FEED).cursor.facts == cursor.facts
     assert journal.pending(limit=10) == [FEED]
@@ -64,9 +64,9 @@ def test_a_journal_that_is_away_is_asked_again(journal, make_settings, monkeypat
     journal.away = True
     after = Afterwards(journal)
     after.add(outbox)
-    wait_until(lambda: journal.heads_asked >= 3, SOON, "it is asked again")
+    wait_until(lambda: journal.heads_asked >= 3, timeout=SOON, what="it is asked again")
     journal.away = False
-    wait_until(lambda: document(journal)["state"] == "succeeded", SOON, "the end is back")
+    wait_until(lambda: document(journal)["state"] == "succeeded", timeout=SOON, what="the end is back")
 
 
 def test_an_end_that_was_kept_costs_one_question_and_writes_nothing(journal, make_settings, monkeypatch):
@@ -74,7 +74,7 @@ def test_an_end_that_was_kept_costs_one_question_and_writes_nothing(journal, mak
     outbox = finish(journal, make_settings)
     sent = len(journal.sent)
     Afterwards(journal).add(outbox)
-    wait_until(lambda: journal.heads_asked == 1, SOON, "it is asked")
+    wait_until(lambda: journal.heads_asked == 1, timeout=SOON, what="it is asked")
     assert len(journal.sent) == sent
 
 

@@ -32,7 +32,7 @@ from petiole.servers.redis import free_port
 from petiole.web.extension import Petiole
 from petiole.worker.progress import Progress
 from tests.support.postgres import PostgresServer
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 HOSTILE = 'a "b" %s % \' ; -- {x}\\'
 
@@ -412,7 +412,7 @@ def test_a_cancel_while_the_server_counts_ends_the_query_there(server, slow, pos
     with pytest.raises(Cancelled):
         export(slow, tmp_path)
     assert counting[0].startswith("SELECT count(*)")
-    wait_until(lambda: server.queries(postgres_database) == [], 10, "the query has ended on the server")
+    wait_until(lambda: server.queries(postgres_database) == [], timeout=10, what="the query has ended on the server")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -427,7 +427,7 @@ def test_a_cancel_between_two_batches_ends_the_query_there(server, slow, postgre
     with pytest.raises(Cancelled):
         export(slow, tmp_path, table="many")
     assert copying[0].startswith("COPY (SELECT")
-    wait_until(lambda: server.queries(postgres_database) == [], 10, "the query has ended on the server")
+    wait_until(lambda: server.queries(postgres_database) == [], timeout=10, what="the query has ended on the server")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -439,7 +439,9 @@ def test_without_the_watch_a_cancel_is_not_heard_while_the_server_works(server, 
     def end_it() -> None:
         heard.wait(10)
         wait_until(
-            lambda: [query for query in server.queries(postgres_database) if query[0] == "active"], 10, "the query runs"
+            lambda: [query for query in server.queries(postgres_database) if query[0] == "active"],
+            timeout=10,
+            what="the query runs",
         )
         with server.connect() as connection:
             connection.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = 'reader'")

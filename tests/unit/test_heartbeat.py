@@ -15,7 +15,7 @@ from petiole.settings import Settings
 from petiole.worker.heartbeat import Heartbeat
 from petiole.worker.lifecycle import _running_feeds
 from tests.support.memory_journal import MemoryJournal
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 from tests.unit.runs import FEED, WORKER, begin, document
 
 

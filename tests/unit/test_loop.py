@@ -9,7 +9,7 @@ import pytest
 
 from petiole.errors import PetioleError, Unavailable
 from petiole.loop import LONGEST_PAUSE, Delays, Loop
-from tests.support.services import logged
+from tests.support.logs import logged
 
 
 class Turns:

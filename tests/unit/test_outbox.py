@@ -26,7 +26,8 @@ from petiole.worker.progress import progress
 from petiole.worker.run import Run
 from tests.conftest import VARIANTS
 from tests.support.memory_journal import MemoryJournal
-from tests.support.services import RedisServer, wait_until
+from tests.support.redis import RedisServer
+from tests.support.waiting import wait_until
 from tests.unit.runs import (
     FEED,
     OWNER,

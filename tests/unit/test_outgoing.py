@@ -15,7 +15,7 @@ from engineio.packet import MESSAGE, Packet
 
 from petiole.web.engineio.frames import Unsent, send_text, text_frame, write_text
 from petiole.web.engineio.socket_writer import Outgoing
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 
 class Line:

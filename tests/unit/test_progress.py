@@ -17,7 +17,7 @@ from petiole.protocol.values import CUT_MARK, WORDS_LIMIT
 from petiole.worker.progress import progress, track
 from petiole.worker.run import LOG_LIMIT, current_run
 from tests.support.memory_journal import MemoryJournal
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 from tests.unit.runs import FEED, SOON, Faults, begin, document, facts, messages, running
 from tests.unit.values import LENGTH_ERRORS, Lying, Raising
 

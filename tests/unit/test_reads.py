@@ -9,7 +9,7 @@ import pytest
 
 from petiole.errors import Unavailable
 from petiole.web.relay.reads import SharedReads
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 
 class Source:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from petiole.bus.ringer import WAITING, Ringer
 from petiole.errors import Unavailable
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 Rings = Sequence[tuple[str, "str | bytes"]]
 

@@ -44,7 +44,7 @@ def outcome(celery_state: str | None, value: Any, *, task_id: str, now: int) -> 
 
 
 def succeeded(result: Any, *, now: int) -> Document:
-    """Return the patch of a success; the result goes with it, as `petiole.protocol.values.plain` has it, if that is at most 2 KiB."""
+    """Return the patch of a success, with the result as `petiole.protocol.values.plain` makes it, if that is at most 2 KiB."""
     patch: Document = {"state": states.SUCCEEDED, "finished_at": now, "reason": None}
     try:
         carried = plain(result)

@@ -1,1 +1,1 @@
-"""What travels and what it means: pure, no input or output, no clock. Everything may import it; it imports `petiole.errors` alone."""
+"""What travels and what it means: pure, no I/O, no clock. Everything may import it; it imports `petiole.errors` alone."""

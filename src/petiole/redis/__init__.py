@@ -1,1 +1,1 @@
-"""Everything that knows Redis: URLs, keys, clients, Sentinel, Cluster. Journal and bus import it, and who opens a connection."""
+"""Everything that knows Redis: URLs, keys, clients, Sentinel, Cluster. Journal and bus import it."""

@@ -74,8 +74,8 @@ class Progress:
     def emit(self, name: str, data: object = None) -> None:
         """Send an event of the application's own: delivered in order, once, as every fact.
 
-        `data` becomes JSON that every reader holds alike: `petiole.protocol.values.plain` has the rules. An event that is too large is
-        set aside, and that is said.
+        `data` becomes JSON that every reader understands alike, by the rules of `petiole.protocol.values.plain`. An event
+        that is too large is set aside, and a line of the log says so.
 
         Raises:
             InvalidEvent: outside a task, where `data` is too large.

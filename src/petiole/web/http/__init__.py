@@ -1,1 +1,1 @@
-"""The HTTP routes and their bodies, answers and pages. `petiole.web.extension` mounts them; exports use its bodies and problems."""
+"""The HTTP routes, their bodies, answers and pages. `petiole.web.extension` mounts them; exports use its bodies."""

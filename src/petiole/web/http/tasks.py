@@ -163,7 +163,7 @@ def links(snapshot: Snapshot) -> dict[str, Any]:
     task_id = feed_id(snapshot.feed)
     found = {
         "self": url_for("petiole.task", task_id=task_id),
-        "events": url_for("petiole.protocol.events", task_id=task_id),
+        "events": url_for("petiole.events", task_id=task_id),
         "cancel": url_for("petiole.cancel", task_id=task_id),
     }
     if snapshot.document.get("state") in REPEATABLE:

@@ -10,7 +10,7 @@ from celery import Task, chain, chord, group, shared_task
 
 from petiole import progress
 
-NAMES = "tests.integration.worker_app"
+NAMES = "tests.apps.worker_app"
 
 
 def note(file: str, text: str) -> None:

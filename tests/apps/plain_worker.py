@@ -7,7 +7,7 @@ import os
 from celery import Celery, Task
 
 BROKER = os.environ["CELERY_BROKER_URL"]
-NAMES = "tests.integration.worker_app"
+NAMES = "tests.apps.worker_app"
 
 celery_app = Celery("plain", broker=BROKER, backend=BROKER)
 celery_app.conf.broker_connection_retry_on_startup = True

@@ -206,6 +206,6 @@ def overrun(gate: str) -> None:
         time.sleep(0.01)
 
 
-import tests.integration.delivery_tasks  # noqa: E402
-import tests.integration.forking_tasks  # noqa: E402
-import tests.integration.setup_tasks  # noqa: E402, F401 (more tasks of this application)
+import tests.apps.delivery_tasks  # noqa: E402
+import tests.apps.forking_tasks  # noqa: E402
+import tests.apps.setup_tasks  # noqa: E402, F401 (more tasks of this application)

@@ -15,7 +15,7 @@ from celery import shared_task
 
 from petiole import progress, track
 
-NAMES = "tests.integration.worker_app"
+NAMES = "tests.apps.worker_app"
 METHODS = ("fork", "spawn", "forkserver")
 CHILDREN = 8
 SAID_BY_EACH = 20
@@ -116,7 +116,7 @@ def speak_from(name: str, task: int) -> str:
 @shared_task(name=f"{NAMES}.fork_and_start", progress=True)
 def fork_and_start(file: str) -> int:
     """Start another task from a child, as one does whose work is spread over processes."""
-    from tests.integration.delivery_tasks import sync_account
+    from tests.apps.delivery_tasks import sync_account
 
     process = os.fork()
     if process == 0:

@@ -1,6 +1,6 @@
 """A Python client as a process of its own: starts a task, and prints what it hears of it, a JSON object a line.
 
-python -m tests.integration.follower URL TASK BODY
+python -m tests.support.follower URL TASK BODY
 """
 
 from __future__ import annotations

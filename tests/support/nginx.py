@@ -15,7 +15,7 @@ import requests
 
 from petiole.journal.redis.journal import RedisJournal
 from petiole.servers.processes import Process, Processes
-from tests.integration.system import READY, ROOT
+from tests.support.system import READY, ROOT
 
 GUNICORN = ROOT / "deploy" / "gunicorn_gevent.py"
 CONFIGURATION = ROOT / "deploy" / "nginx.conf"

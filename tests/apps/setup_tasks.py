@@ -16,9 +16,9 @@ from celery_progress.backend import ProgressRecorder
 
 from petiole import progress, track
 from petiole.tqdm import tqdm, trange
-from tests.integration.worker_app import wait_at
+from tests.apps.worker_app import wait_at
 
-NAMES = "tests.integration.worker_app"
+NAMES = "tests.apps.worker_app"
 
 
 @shared_task(name=f"{NAMES}.say_name")

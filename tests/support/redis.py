@@ -1,49 +1,20 @@
-"""Real servers for tests, and waiting for conditions by name."""
+"""A redis-server for tests, chaos and benchmarks, with the faults that a test makes."""
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
-import pytest
 import redis
 
 from petiole.servers.redis import free_port, redis_command
-
-T = TypeVar("T")
+from tests.support.waiting import wait_until
 
 START_WITHIN = 10.0
-POLL = 0.005
-
-
-def wait_until(condition: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
-    """Return what `condition` returns as soon as that is true.
-
-    Raises:
-        AssertionError: it wasn't true within `timeout` seconds; the message names it.
-    """
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() >= deadline:
-            name = what or getattr(condition, "__name__", "the condition")
-            raise AssertionError(f"Not within {timeout:g} s: {name}. It last was {value!r}.")
-        time.sleep(POLL)
-
-
-def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """Return what this thread has logged: threads of other tests may go on in the same process."""
-    return [record for record in caplog.records if record.thread == threading.get_ident()]
 
 
 class RedisServer:
@@ -85,8 +56,8 @@ class RedisServer:
         with (self.directory / "server.log").open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
-            wait_until(self.answers, START_WITHIN, f"{self.binary} answers PING on port {self.port}")
-        except AssertionError as error:
+            wait_until(self.answers, timeout=START_WITHIN, what=f"{self.binary} answers PING on port {self.port}")
+        except TimeoutError as error:
             self.kill()
             log = (self.directory / "server.log").read_text(errors="replace")
             raise AssertionError(f"{error} Its log ends: {log[-500:]}") from None

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -21,14 +20,6 @@ from petiole.servers.redis import find_redis_server, free_port, redis_command
 
 ROOT = Path(__file__).parents[2]
 READY = 30.0
-
-
-def wait_until(condition: Callable[[], bool], *, what: str, timeout: float = 15.0) -> None:
-    """Poll until `condition` holds; fail with its name after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.01)
 
 
 @dataclass
@@ -117,7 +108,7 @@ def start_worker(
     return processes.start(
         name,
         [
-            *(sys.executable, "-m", "celery", "-A", "tests.integration.worker_app", "worker"),
+            *(sys.executable, "-m", "celery", "-A", "tests.apps.worker_app", "worker"),
             *("--pool", pool, "--concurrency", "2", "--loglevel", "INFO", "--hostname", f"{name}@%h"),
             *("--without-gossip", "--without-mingle", *options),
         ],
@@ -170,7 +161,7 @@ def running(
             "web",
             [
                 *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
-                *("--bind", f"127.0.0.1:{web_port}", "tests.integration.web_app:create_app()"),
+                *("--bind", f"127.0.0.1:{web_port}", "tests.apps.web_app:create_app()"),
             ],
             environment=environment,
             directory=ROOT,

@@ -36,7 +36,7 @@ def create_app() -> Flask:
     def start(name: str) -> Response:
         body = request.get_json(silent=True) or {}
         handle = petiole.start(
-            f"tests.integration.worker_app.{name}",
+            f"tests.apps.worker_app.{name}",
             body.get("args", []),
             body.get("kwargs"),
             title=body.get("title"),

@@ -10,9 +10,9 @@ from celery import Celery, Task
 
 from petiole import init_celery
 from petiole.settings import Settings
-from tests.integration.system import System
+from tests.support.system import System
 
-NAMES = "tests.integration.worker_app"
+NAMES = "tests.apps.worker_app"
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from petiole.protocol.events import Draft
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import free_port
 from petiole.settings import Settings
-from tests.integration.system import READY, ROOT, start_redis, wait_until
+from tests.support.system import READY, ROOT, start_redis
+from tests.support.waiting import wait_until
 
 SERVERS = {
     "gevent": ["--config", "python:petiole.demo.gunicorn_conf"],
@@ -182,7 +183,7 @@ def serving(directory: Path, *, server: str = "gevent", settings: Mapping[str, s
             "web",
             [
                 *(sys.executable, "-m", "gunicorn", *SERVERS[server]),
-                *("--bind", f"127.0.0.1:{port}", "tests.integration.hostile_app:create_app()"),
+                *("--bind", f"127.0.0.1:{port}", "tests.apps.hostile_app:create_app()"),
             ],
             environment=environment,
             directory=ROOT,
