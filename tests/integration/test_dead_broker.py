@@ -15,7 +15,7 @@ from flask_socketio import SocketIO
 from petiole import Petiole
 from petiole.servers.redis import free_port
 from tests.conftest import any_redis_binary
-from tests.integration.test_set_ups import plain
+from tests.integration.test_flask_setups import plain
 from tests.support.rabbitmq import RabbitServer
 from tests.support.redis import RedisServer
 

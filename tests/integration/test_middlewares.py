@@ -18,7 +18,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from petiole import Petiole
 from petiole.exports import exports_blueprint
 from tests.conftest import any_redis_binary
-from tests.integration.test_set_ups import plain
+from tests.integration.test_flask_setups import plain
 from tests.support.redis import RedisServer
 
 
