@@ -45,7 +45,7 @@ def exports_blueprint(
     """
     read = Database.parse(database, name="exports_blueprint's database")
     open_source(read)
-    blueprint = Blueprint("petiole_exports", __name__, url_prefix="/exports", template_folder="templates")
+    blueprint = Blueprint("petiole_exports", __name__, url_prefix="/exports")
     storage = LocalStorage(directory)
 
     def links(snapshot: Any) -> Mapping[str, str]:
