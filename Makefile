@@ -62,10 +62,10 @@ vitest: setup
 	npm --prefix browser test --silent
 
 pytest: setup
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(BY_FILE) --durations 20 $(TESTS)
+	@scripts/pytest.sh $(BIN)/python --numprocesses $(WORKERS) $(BY_FILE) --durations 20 $(TESTS)
 
 pytest-everywhere: setup
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(BY_FILE) --durations 20 -m 'not slow' \
+	@scripts/pytest.sh $(BIN)/python --numprocesses $(WORKERS) $(BY_FILE) --durations 20 -m 'not slow' \
 		--ignore-glob 'tests/integration/test_demo*' $(TESTS)
 
 # Alone, because faults have deadlines.
@@ -82,7 +82,7 @@ CORE := tests/unit $(addprefix tests/integration/test_,whole_way.py http.py rela
 
 test-core: setup
 	@scripts/require.sh redis-server=redis-server postgres=postgresql
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(BY_FILE) -m 'not slow' $(CORE)
+	@scripts/pytest.sh $(BIN)/python --numprocesses $(WORKERS) $(BY_FILE) -m 'not slow' $(CORE)
 
 # The same on the lowest versions that pyproject.toml allows, with what the bounds are for: journals, the bus and hostile clients.
 # One Redis will do: which servers work is not the question here.
@@ -90,7 +90,7 @@ test-oldest: export PATH := $(abspath $(OLDEST)/bin):$(PATH)
 test-oldest: $(OLDEST)/.ready
 	@scripts/require.sh redis-server=redis-server postgres=postgresql rabbitmq-server=rabbitmq-server
 	@echo "Testing with: $$($(BIN)/uv pip freeze --quiet --exclude-editable --python $(OLDEST)/bin/python | xargs)"
-	$(OLDEST)/bin/python -m pytest --numprocesses $(WORKERS) $(BY_FILE) --durations 10 -m 'not slow' \
+	@scripts/pytest.sh $(OLDEST)/bin/python --numprocesses $(WORKERS) $(BY_FILE) --durations 10 -m 'not slow' \
 		-k 'not redis-oldest and not redis-embedded' $(CORE) \
 		$(addprefix tests/contract/test_,journal.py bus.py sql.py redis_calls.py) \
 		$(addprefix tests/integration/test_,hostile_clients.py unknown_versions.py)

@@ -90,7 +90,7 @@ for command in "$@"; do
         tee "$root.log" | sed --unbuffered "s/^/$suite: /" || failed=${PIPESTATUS[0]}
     {
         # What pytest counted, each test that failed and why, and the times of the parts.
-        grep -aE '^(=+ .*(passed|failed|error).* in [0-9.]+s.*|(FAILED|ERROR) .*|E   .*|  +[0-9]+ s  .*|  +[a-z-]+ failed)$' "$root.log" || true
+        grep -aE '^(By themselves.*|=+ .*(passed|failed|error).* in [0-9.]+s.*|(FAILED|ERROR) .*|E   .*|  +[0-9]+ s  .*|  +[a-z-]+ failed)$' "$root.log" || true
         printf '%6d s  %s\n' $((SECONDS - began)) "$command"
         [ "$failed" = 0 ] || echo "          failed: $command"
     } | sed "s/^/$suite: /" | tee -a "$summary"
