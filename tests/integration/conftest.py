@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import any_redis_binary
+from tests.support.redis import RedisServer
 from tests.support.system import System, running
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis of the module's own."""
+    server = RedisServer(any_redis_binary(), tmp_path_factory.mktemp("redis"), append_only=False)
+    server.start()
+    yield server.url
+    server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-class Browser:
+class Listener:
     """A plain Socket.IO client that puts what it hears into a queue."""
 
     def __init__(self, url: str) -> None:
@@ -116,7 +116,7 @@ def test_the_plain_pattern_reaches_the_browser_that_stays(
     backbone: str, way: str, request: pytest.FixtureRequest
 ) -> None:
     url = request.getfixturevalue(backbone)
-    browser, other = Browser(url), Browser(url)
+    browser, other = Listener(url), Listener(url)
     try:
         body = {"steps": 5, "pause": 0.01}
         task_id = browser.export(way, body | {"sid": browser.socket.get_sid()})
@@ -135,7 +135,7 @@ def test_no_queue_of_the_plain_pattern_is_transient_and_shared(
     plain_on_rabbitmq: str, own_rabbitmq: RabbitServer
 ) -> None:
     """What RabbitMQ refuses from 4.3 on; an older one says only how each queue was declared."""
-    browser = Browser(plain_on_rabbitmq)
+    browser = Listener(plain_on_rabbitmq)
     try:
 
         def declared() -> list[str]:

@@ -20,19 +20,9 @@ from petiole.journal.contract import Snapshot
 from petiole.protocol.events import Draft
 from petiole.web.http.idempotency import Asked, asked_by_request
 from petiole.web.http.openapi import describe
-from tests.conftest import any_redis_binary
 from tests.support.nearby import Nearby, make_app, served
-from tests.support.redis import RedisServer
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = RedisServer(any_redis_binary(), tmp_path_factory.mktemp("redis"), append_only=False)
-    server.start()
-    yield server.url
-    server.kill()
 
 
 class Site(Nearby):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,9 @@ from kombu.exceptions import EncodeError, OperationalError
 from petiole import Petiole, PetioleError, SetupError, TaskFailure, init_celery, progress
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Unavailable
-from petiole.servers.processes import Processes
-from petiole.servers.redis import free_port
 from petiole.settings import Settings
 from tests.conftest import redis_binary
 from tests.support.redis import RedisServer
-from tests.support.system import start_redis
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    processes = Processes(lambda _name, _line: None)
-    port = free_port()
-    try:
-        start_redis(processes, port, tmp_path_factory.mktemp("redis"))
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        processes.stop()
 
 
 def make_celery(redis_url: str, name: str) -> Celery:

@@ -19,22 +19,8 @@ from petiole import Petiole, init_celery
 from petiole.errors import PetioleError, SetupError
 from petiole.journal.contract import Snapshot
 from petiole.protocol.events import Draft
-from petiole.servers.processes import Processes
-from petiole.servers.redis import free_port
 from petiole.web.access.access import Authorize
-from tests.support.system import start_redis
 from tests.unit.values import Lazy
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    processes = Processes(lambda name, line: None)
-    port = free_port()
-    try:
-        start_redis(processes, port, tmp_path_factory.mktemp("extension"))
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        processes.stop()
 
 
 class Site:

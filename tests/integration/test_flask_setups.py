@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,18 +22,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from petiole import Petiole, init_celery, progress
 from petiole.client import Refused
 from petiole.protocol.events import Event
-from tests.conftest import any_redis_binary
 from tests.support.nearby import Nearby, served
-from tests.support.redis import RedisServer
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = RedisServer(any_redis_binary(), tmp_path_factory.mktemp("redis"), append_only=False)
-    server.start()
-    yield server.url
-    server.kill()
 
 
 def plain(redis_url: str, **config: Any) -> Flask:

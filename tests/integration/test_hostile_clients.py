@@ -16,7 +16,8 @@ import requests
 import websocket
 
 from petiole.protocol.events import Draft
-from tests.support.site import SERVERS, Browser, Site, serving
+from tests.support.browser import Browser
+from tests.support.site import SERVERS, Site, serving
 from tests.support.waiting import wait_until
 
 MEGABYTE = 1024 * 1024

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from petiole import Petiole
 from petiole.exports import exports_blueprint
-from tests.conftest import any_redis_binary
 from tests.integration.test_flask_setups import plain
-from tests.support.redis import RedisServer
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = RedisServer(any_redis_binary(), tmp_path_factory.mktemp("redis"), append_only=False)
-    server.start()
-    yield server.url
-    server.kill()
 
 
 def made(

@@ -223,7 +223,7 @@ class Web:
         self.journal = RedisJournal(settings)
         self.bus = bus or RedisBus(settings)
         self.emitted: list[tuple[str, str, dict[str, Any]]] = []
-        self.rooms: defaultdict[str, list[Browser]] = defaultdict(list)
+        self.rooms: defaultdict[str, list[Page]] = defaultdict(list)
         self.relay = Relay(self.journal, self.bus, settings, emit=self._emit, spawn=spawn)
 
     def events(self, feed: str) -> list[Event]:
@@ -249,7 +249,7 @@ def spawn(function: Callable[..., object], *args: Any, **kwargs: Any) -> threadi
     return thread
 
 
-class Browser:
+class Page:
     """One reader, as the browser file has it: joins the room, then watches, and reads by the reader's rule."""
 
     def __init__(self, web: Web, feed: str, *, cursor: Cursor | None = None, document: Document | None = None) -> None:
@@ -302,7 +302,7 @@ class Browser:
         wait_until(self.is_at_the_head, what="the browser is where the journal is", timeout=timeout)
 
 
-def assert_saw_everything(browser: Browser) -> None:
+def assert_saw_everything(browser: Page) -> None:
     """Every fact once, in order; the document that the journal has; and it knows that nothing is missing."""
     feed, journal = browser.reader.feed, browser.web.journal
     kept = journal.read(feed, None, limit=100_000)
@@ -375,8 +375,8 @@ def test_lost_doubled_and_swapped_rings_reach_every_browser_once_and_in_order(
     )
     web = open_web(settings(), bus=bus)
     writers = [Writer(web.journal) for _ in range(3)]
-    browsers = [Browser(web, writer.feed) for writer in writers]
-    browsers += [Browser(web, each.feed, cursor=each.opened, document=each.first_document) for each in writers]
+    browsers = [Page(web, writer.feed) for writer in writers]
+    browsers += [Page(web, each.feed, cursor=each.opened, document=each.first_document) for each in writers]
     threads = [spawn(writer.write, 100) for writer in writers]
     for thread in threads:
         thread.join(20)
@@ -394,7 +394,7 @@ def test_the_last_event_lost_is_healed_by_the_head_check(settings: MakeSettings,
     bus = FaultyBus(RedisBus(settings()), drop_if=lambda event: is_terminal(event.patch.get("state")))
     web = open_web(settings(), bus=bus)
     writer = Writer(web.journal)
-    browser = Browser(web, writer.feed)
+    browser = Page(web, writer.feed)
     writer.write(5)
     browser.wait()
     writer.end()
@@ -420,7 +420,7 @@ def test_a_feed_that_is_heard_of_is_not_compared_and_one_that_falls_silent_is(
     # The one that was watched first is compared with each probe of the bus, silent or not.
     browsers = []
     for writer in (silent, heard):
-        browsers.append(Browser(web, writer.feed))
+        browsers.append(Page(web, writer.feed))
         wait_until(lambda feed=writer.feed: feed in compared, what="it is compared", timeout=20)
     compared.clear()
 
@@ -456,7 +456,7 @@ def test_a_silent_feed_is_compared_after_each_head_check(
     # The one that was watched first is compared with each probe of the bus in any case.
     first, second = Writer(web.journal).feed, Writer(web.journal).feed
     for feed in (first, second):
-        Browser(web, feed).wait()
+        Page(web, feed).wait()
     wait_until(lambda: {first, second} <= set(compared), what="both are compared", timeout=20)
     compared.clear()
     probed.clear()
@@ -470,7 +470,7 @@ def test_a_feed_that_was_unknown_and_is_back_where_it_stood_is_read_again(
 ) -> None:
     web = open_web(settings(own_server.url, head_check=0.3))
     writer = Writer(web.journal)
-    browser = Browser(web, writer.feed)
+    browser = Page(web, writer.feed)
     browser.wait()
     reader = web.relay._feeds[writer.feed].reader
     wait_until(lambda: not reader.reading and reader.cursor is not None, what="the relay follows")
@@ -495,7 +495,7 @@ def test_a_lost_counter_is_made_good_without_a_fact_after_it(settings: MakeSetti
     bus = FaultyBus(RedisBus(settings()), drop_if=lambda event: not event.is_fact)
     web = open_web(settings(), bus=bus)
     writer = Writer(web.journal)
-    browser = Browser(web, writer.feed)
+    browser = Page(web, writer.feed)
     browser.wait()
     for _ in range(7):
         writer.count()
@@ -512,7 +512,7 @@ def test_a_lost_counter_is_made_good_without_a_fact_after_it(settings: MakeSetti
 def test_cut_subscriptions_cost_no_event(server: Server, settings: MakeSettings, open_web: OpenWeb) -> None:
     web = open_web(settings(head_check=600.0))  # only the connection's return heals here
     writer = Writer(web.journal)
-    browser = Browser(web, writer.feed)
+    browser = Page(web, writer.feed)
     for _ in range(4):
         wait_until(lambda: server.subscribers(writer.feed) == 1, what="the feed is followed")
         writer.write(10)
@@ -574,7 +574,7 @@ def test_a_connection_that_is_alive_and_deaf_is_made_anew(
     bus = FaultyBus(RedisBus(settings(f"redis://127.0.0.1:{proxy.port}/0")))
     web = open_web(settings(), bus=bus)
     writer = Writer(web.journal)
-    browser = Browser(web, writer.feed)
+    browser = Page(web, writer.feed)
     browser.wait()
     writer.fact()
     wait_until(lambda: bus.did["passed"] >= 1, what="a ring has come through")
@@ -607,7 +607,7 @@ def test_a_feed_is_followed_for_a_while_after_its_last_watcher_and_then_let_go(
 ) -> None:
     web = open_web(settings(head_check=5.0, linger=0.2))
     writer = Writer(web.journal)
-    browser, other = Browser(web, writer.feed), Browser(web, writer.feed)
+    browser, other = Page(web, writer.feed), Page(web, writer.feed)
     browser.wait()
     other.wait()
     browser.leave()
@@ -618,7 +618,7 @@ def test_a_feed_is_followed_for_a_while_after_its_last_watcher_and_then_let_go(
     wait_until(lambda: server.subscribers(writer.feed) == 0, what="the feed is let go")
     emitted = len(web.emitted)
     writer.end()
-    again = Browser(web, writer.feed)
+    again = Page(web, writer.feed)
     again.wait()
     assert_saw_everything(again)
     assert len(web.emitted) == emitted
@@ -629,13 +629,13 @@ def test_a_page_that_reloads_finds_its_feed_still_followed(
 ) -> None:
     web = open_web(settings(linger=60.0))
     writer = Writer(web.journal)
-    first = Browser(web, writer.feed)
+    first = Page(web, writer.feed)
     first.wait()
     with server.redis() as client:
         before = client.info("commandstats")["cmdstat_subscribe"]["calls"]
     first.leave()
     writer.fact()
-    second = Browser(web, writer.feed)
+    second = Page(web, writer.feed)
     writer.end()
     second.wait()
     assert_saw_everything(second)
@@ -648,7 +648,7 @@ def test_feeds_are_let_go_when_heads_are_checked_often(
 ) -> None:
     web = open_web(settings(head_check=HEAD_CHECK, linger=0.2))
     writer = Writer(web.journal)
-    browser = Browser(web, writer.feed)
+    browser = Page(web, writer.feed)
     browser.wait()
     browser.leave()
     wait_until(lambda: server.subscribers(writer.feed) == 0, what="the feed is let go", timeout=4)
@@ -659,7 +659,7 @@ def test_many_watchers_share_one_subscription_and_one_emission(
 ) -> None:
     web = open_web(settings())
     writer = Writer(web.journal)
-    browsers = [Browser(web, writer.feed) for _ in range(20)]
+    browsers = [Page(web, writer.feed) for _ in range(20)]
     for browser in browsers:
         browser.wait()
     assert server.subscribers(writer.feed) == 1
@@ -678,7 +678,7 @@ def test_many_watchers_share_one_subscription_and_one_emission(
 def test_a_feed_that_nobody_watches_is_never_emitted(settings: MakeSettings, open_web: OpenWeb) -> None:
     web = open_web(settings())
     watched, unwatched = Writer(web.journal), Writer(web.journal)
-    browser = Browser(web, watched.feed)
+    browser = Page(web, watched.feed)
     browser.wait()
     for _ in range(20):
         unwatched.fact()
@@ -696,7 +696,7 @@ def test_a_watch_while_the_journal_is_away_is_refused_and_leaves_nothing_behind(
     patience = {"journal_timeout": 0.5, "follow_timeout": 0.1, "linger": 0.2, "head_check": 5.0}
     web = open_web(settings(own_server.url, **patience))
     known, refused = Writer(web.journal), Writer(web.journal)
-    browser = Browser(web, known.feed)
+    browser = Page(web, known.feed)
     browser.wait()
     own_server.kill()
     began = time.monotonic()
@@ -707,7 +707,7 @@ def test_a_watch_while_the_journal_is_away_is_refused_and_leaves_nothing_behind(
     own_server.start()
     wait_until(lambda: own_server.subscribers(known.feed) == 1, what="the watched feed is followed again")
     wait_until(lambda: own_server.subscribers(refused.feed) == 0, what="the refused feed isn't followed")
-    again = Browser(web, refused.feed)
+    again = Page(web, refused.feed)
     again.wait()
     assert own_server.subscribers(refused.feed) == 1
 
@@ -717,7 +717,7 @@ def test_a_journal_that_lost_its_data_and_was_written_anew_is_a_reset(
 ) -> None:
     web = open_web(settings(own_server.url))
     writer = Writer(web.journal)
-    browsers = [Browser(web, writer.feed) for _ in range(3)]
+    browsers = [Page(web, writer.feed) for _ in range(3)]
     writer.write(10)
     for browser in browsers:
         browser.wait()
@@ -745,7 +745,7 @@ def test_a_feed_whose_key_is_spoiled_does_not_keep_the_others_from_being_healed(
     bus = FaultyBus(RedisBus(settings()), drop_if=lambda event: is_terminal(event.patch.get("state")))
     web = open_web(settings(), bus=bus)
     spoiled, sound = Writer(web.journal), Writer(web.journal)
-    browser, other = Browser(web, sound.feed), Browser(web, spoiled.feed)
+    browser, other = Page(web, sound.feed), Page(web, spoiled.feed)
     browser.wait()
     other.wait()
     with server.redis() as client:
@@ -762,7 +762,7 @@ def test_whoever_joins_at_whatever_point_sees_no_hole(
 ) -> None:
     web = open_web(settings(), bus=FaultyBus(RedisBus(settings()), seed=5, **faults))
     writer = Writer(web.journal)
-    browsers = [Browser(web, writer.feed)]
+    browsers = [Page(web, writer.feed)]
     points = [threading.Event() for _ in range(50)]
 
     def write() -> None:
@@ -775,7 +775,7 @@ def test_whoever_joins_at_whatever_point_sees_no_hole(
 
     def join(point: threading.Event) -> None:
         assert point.wait(20)
-        browsers.append(Browser(web, writer.feed))
+        browsers.append(Page(web, writer.feed))
 
     joining = [spawn(join, point) for point in points]
     for thread in [*joining, spawn(write)]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import websocket
 
 from petiole.protocol.events import Event
 from petiole.protocol.reader import Read, Reader, Reading, Show
+from tests.support.browser import Browser
 from tests.support.system import System, running
 
 FACTS = 4000
@@ -26,42 +26,26 @@ def system(tmp_path: Path) -> Iterator[System]:
         yield system
 
 
-class RawBrowser:
-    """A Socket.IO connection by hand, which reads only when it is told to."""
+def watch(browser: Browser, feed: str, cursor: str | None = None) -> None:
+    message = {"feed": feed} | ({"cursor": cursor} if cursor else {})
+    browser.send("42/petiole,1" + json.dumps(["watch", message]))
 
-    def __init__(self, system: System, person: str) -> None:
-        url = system.url.replace("http", "ws", 1)
-        self.socket = websocket.create_connection(
-            f"{url}/socket.io/?EIO=4&transport=websocket", header={"X-Person": person}, timeout=20
-        )
-        assert self.receive().startswith("0{")
-        self.socket.send("40/petiole,")
-        assert self.receive().startswith("40/petiole,")
 
-    def receive(self) -> str:
-        while (text := self.socket.recv()) == "2":
-            self.socket.send("3")
-        return text
-
-    def watch(self, feed: str, cursor: str | None) -> None:
-        message = {"feed": feed} | ({"cursor": cursor} if cursor else {})
-        self.socket.send("42/petiole,1" + json.dumps(["watch", message]))
-
-    def next(self) -> tuple[str, Any]:
-        """The next event of the server, or the answer to a watch."""
-        text = self.receive()
-        if text.startswith("43/petiole,1"):
-            return "answer", json.loads(text.removeprefix("43/petiole,1"))[0]
-        name, payload = json.loads(text.removeprefix("42/petiole,"))
-        return name, payload
+def heard(browser: Browser) -> tuple[str, Any]:
+    """The next event of the server, or the answer to a watch."""
+    text = browser.receive()
+    if text.startswith("43/petiole,1"):
+        return "answer", json.loads(text.removeprefix("43/petiole,1"))[0]
+    name, payload = json.loads(text.removeprefix("42/petiole,"))
+    return name, payload
 
 
 def test_a_stopped_browser_is_left_out_and_catches_up_from_the_journal(system: System) -> None:
     session = system.session("ann")
     accepted = session.post(f"{system.url}/start/say_much", json={"args": [FACTS, SIZE]}, timeout=5).json()
-    browser = RawBrowser(system, "ann")
+    browser = Browser(system.web_port, "ann")
     reader = Reader(accepted["feed"])
-    browser.watch(accepted["feed"], None)
+    watch(browser, accepted["feed"])
     # It reads nothing while another one sees the task to its end.
     other = system.client("ann").watch(accepted["feed"])
     assert other.wait(timeout=60)["state"] == "succeeded"
@@ -69,7 +53,7 @@ def test_a_stopped_browser_is_left_out_and_catches_up_from_the_journal(system: S
 
     rung, shown = 0, []
     while reader.document.get("state") != "succeeded" or reader.reading:
-        kind, payload = browser.next()
+        kind, payload = heard(browser)
         if kind == "event":
             rung += 1
             actions = reader.offer(Event.from_wire(payload))
@@ -79,8 +63,8 @@ def test_a_stopped_browser_is_left_out_and_catches_up_from_the_journal(system: S
             if isinstance(action, Show) and action.event.kind == "custom":
                 shown.append(action.event.data["data"]["number"])
             elif isinstance(action, Read):
-                browser.watch(accepted["feed"], str(action.cursor))
-    browser.socket.close()
+                watch(browser, accepted["feed"], str(action.cursor))
+    browser.close()
     assert shown == list(range(FACTS))
     assert reader.complete
     assert reader.shown == other.receipt.facts

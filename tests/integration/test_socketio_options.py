@@ -16,9 +16,7 @@ from flask_socketio import SocketIO
 from petiole import Petiole
 from petiole.errors import SetupError
 from petiole.protocol.events import Draft, task_feed
-from tests.conftest import any_redis_binary
 from tests.support.nearby import make_app, served
-from tests.support.redis import RedisServer
 from tests.support.waiting import wait_until
 
 PERSON = {"X-Person": "ann"}
@@ -39,14 +37,6 @@ class Spaced:
 class Packed(python_socketio.packet.Packet):
     def encode(self) -> bytes:
         return str(self._to_dict()).encode()
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = RedisServer(any_redis_binary(), tmp_path_factory.mktemp("redis"), append_only=False)
-    server.start()
-    yield server.url
-    server.kill()
 
 
 @pytest.fixture

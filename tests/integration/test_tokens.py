@@ -18,21 +18,11 @@ from petiole.client import Refused, TaskClient
 from petiole.errors import PetioleError
 from petiole.protocol.events import Event
 from petiole.web.problems import Problem
-from tests.conftest import any_redis_binary
 from tests.support.nearby import Nearby, make_app, served
-from tests.support.redis import RedisServer
 from tests.support.waiting import wait_until
 
 ELSEWHERE = "https://pages.example"
 RIGHTS_CHECK = 0.2
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = RedisServer(any_redis_binary(), tmp_path_factory.mktemp("redis"), append_only=False)
-    server.start()
-    yield server.url
-    server.kill()
 
 
 class Site(Nearby):

@@ -16,9 +16,7 @@ from petiole import Petiole
 from petiole.web.engineio.compat import KNOWN
 from petiole.web.engineio.guard import Guard
 from petiole.web.socket import namespace as petiole_socket
-from tests.conftest import any_redis_binary
 from tests.support.nearby import Nearby, make_app, served
-from tests.support.redis import RedisServer
 
 # By what is missing, what has to be said.
 MISSING = {
@@ -73,14 +71,6 @@ class Sockets(dict):  # type: ignore[type-arg]
 class Echo(Namespace):  # type: ignore[misc]
     def on_echo(self, value: object) -> object:
         return value
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = RedisServer(any_redis_binary(), tmp_path_factory.mktemp("redis"), append_only=False)
-    server.start()
-    yield server.url
-    server.kill()
 
 
 @contextmanager

@@ -1,10 +1,7 @@
-"""One web server and its redis-server in processes of their own, and browsers that speak Engine.IO by hand."""
+"""One web server and its redis-server in processes of their own, and the browsers that a test connects to them."""
 
 from __future__ import annotations
 
-import json
-import socket
-import struct
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-import websocket
 
 from petiole.client import TaskClient
 from petiole.journal.redis.journal import RedisJournal
@@ -21,8 +17,8 @@ from petiole.protocol.events import Draft
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import free_port
 from petiole.settings import Settings
+from tests.support.browser import Browser
 from tests.support.system import READY, ROOT, start_redis
-from tests.support.waiting import wait_until
 
 SERVERS = {
     "gevent": ["--config", "python:petiole.demo.gunicorn_conf"],
@@ -94,75 +90,6 @@ class Site:
             return False
 
 
-class Browser:
-    """An Engine.IO connection over WebSocket, by hand: sends what it is told to and nothing else."""
-
-    def __init__(
-        self, port: int, person: str | None = "ann", *, join: bool = True, headers: Mapping[str, str] | None = None
-    ) -> None:
-        head = dict(headers or {})
-        if person is not None:
-            head["X-Person"] = person
-        self.socket = websocket.create_connection(
-            f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket", header=head, timeout=15, suppress_origin=True
-        )
-        self.opened = self.receive()
-        self._asked = 0
-        if join:
-            self.send("40/petiole,")
-            self.joined = self.receive()
-
-    def send(self, text: str | bytes) -> None:
-        if isinstance(text, bytes):
-            self.socket.send_binary(text)
-        else:
-            self.socket.send(text)
-
-    def receive(self) -> str:
-        while (text := self.socket.recv()) == "2":
-            self.socket.send("3")
-        return text
-
-    def ask(self, name: str, *values: Any, namespace: str = "/petiole") -> Any:
-        """Send an event and return its acknowledgement; events in between are passed over."""
-        self._asked += 1
-        self.send(f"42{namespace},{self._asked}" + json.dumps([name, *values]))
-        while not (text := self.receive()).startswith(begins := f"43{namespace},{self._asked}["):
-            assert text, "the server closed the connection"
-        return json.loads(text.removeprefix(begins[:-1]))[0]
-
-    def next(self, name: str) -> Any:
-        """Wait for the next event of this name and return its payload."""
-        while True:
-            text = self.receive()
-            assert text, f"the server closed the connection before {name}"
-            if text.startswith("42/petiole,"):
-                found, payload = json.loads(text.removeprefix("42/petiole,"))
-                if found == name:
-                    return payload
-
-    def ends_within(self, seconds: float) -> bool:
-        """Whether the server ends the TCP connection in time; pings are not answered."""
-        self.socket.settimeout(seconds)
-        try:
-            while self.socket.sock is not None and self.socket.sock.recv(65536):
-                pass
-        except TimeoutError:
-            return False
-        except OSError:
-            pass
-        return True
-
-    def close(self) -> None:
-        self.socket.close(timeout=0)
-
-
-def reset(connection: socket.socket) -> None:
-    """Close a connection as a crash does, without a word."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
-
-
 @contextmanager
 def serving(directory: Path, *, server: str = "gevent", settings: Mapping[str, str] | None = None) -> Iterator[Site]:
     log: list[str] = []
@@ -197,6 +124,3 @@ def serving(directory: Path, *, server: str = "gevent", settings: Mapping[str, s
             client.close()
         processes.stop()
         (directory / "site.log").write_text("\n".join(log))
-
-
-__all__ = ["Browser", "Site", "reset", "serving", "wait_until"]
