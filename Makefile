@@ -72,9 +72,8 @@ pytest-everywhere: setup
 pytest-chaos: setup
 	$(BIN)/python -m pytest --durations 5 tests/chaos
 
-# The inner loop: what needs neither a server nor a system package, and doesn't go through a whole world.
-test-fast: setup
-	npm --prefix browser test --silent
+# The inner loop: what needs neither a server nor a system package nor Node, and doesn't go through a whole world.
+test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m 'not server and not slow' tests/unit tests/contract
 
 # What shows that a version of Python or of a library will do: the parts, and the whole way.
