@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 import requests
-from tests.support.waiting import wait_until
 
 from chaos.system import System
 from petiole.protocol.states import is_terminal
+from tests.support.waiting import wait_until
 
 WITHIN = 10.0
 MOST = 400

@@ -19,7 +19,6 @@ from typing import Any
 
 import requests
 import websocket
-from tests.support.waiting import wait_until
 
 from chaos.backbones import RedisBackbone
 from chaos.checker import Losses, Said, Seen, check, count_losses
@@ -31,6 +30,7 @@ from chaos.scenarios.bus import kill_subscribers, swallow
 from chaos.scenarios.scenario import Fault, Scenario
 from chaos.scenarios.web import kill_webs
 from chaos.system import READY, ROOT, System, answers, running
+from tests.support.waiting import wait_until
 
 FOLDER = ROOT / "examples" / "article" / "plain"
 TASKS, STEPS, PAUSE, BROWSERS = 8, 100, 0.05, 6

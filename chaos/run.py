@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.support.waiting import wait_until
-
 from chaos.backbones import REDIS, open_backbone
 from chaos.browsers import Browser
 from chaos.checker import Losses, check, check_durations, count_losses
 from chaos.notices import check_notices
 from chaos.scenarios import QUICK, Load, Scenario
 from chaos.system import System, running
+from tests.support.waiting import wait_until
 
 END = 60.0
 LONGEST_EMIT = 0.05

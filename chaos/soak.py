@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.waiting import wait_until
-
 from chaos.backbones import RedisBackbone
 from chaos.browsers import Browser
 from chaos.checker import Seen, check
@@ -21,6 +19,7 @@ from chaos.resources import MIB, Resources
 from chaos.run import Options
 from chaos.system import System, running
 from petiole.protocol.states import is_terminal
+from tests.support.waiting import wait_until
 
 EVERY = 20.0
 WARM_UP = 60.0

@@ -25,6 +25,7 @@ from chaos.resources import Resources, family, resources
 from chaos.tables import DATABASE, FILES
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import free_port
+from tests.support.freezing import freeze, group, thaw
 
 ROOT = Path(__file__).parents[1]
 READY = 30.0
@@ -122,9 +123,13 @@ class System:
         """Kill a worker and its pool, as the kernel does when memory runs out."""
         self._kill(self.workers.pop(number), signal.SIGKILL)
 
-    def signal_worker(self, number: int, what: signal.Signals) -> None:
-        """Send a signal to a worker and its pool."""
-        os.killpg(self.workers[number].popen.pid, what)
+    def freeze_worker(self, number: int) -> None:
+        """Stop a worker and its pool."""
+        freeze(group(self.workers[number].popen.pid))
+
+    def thaw_worker(self, number: int) -> None:
+        """Let them go on."""
+        thaw(group(self.workers[number].popen.pid))
 
     def number_of_worker(self, pid: int) -> int:
         """Return which worker's main process this is."""

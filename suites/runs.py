@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.support.redis import RedisServer
-
 from petiole.errors import SetupError
 from petiole.servers.redis import find_redis_server
 from suites.comparison import NOT_RUN, Ended
 from suites.projects import Project, Variant
 from suites.sources import BUILD, ROOT, python, unpacked
+from tests.support.redis import RedisServer
 
 # pytest: all passed, some failed.
 _DONE: Final = (0, 1)

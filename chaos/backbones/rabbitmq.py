@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
-from tests.support.waiting import wait_until
 
 from chaos.amqp_rings import AmqpRings
 from chaos.backbones.contract import BOTH, RABBITMQ, READY, WEB, Refusing
@@ -28,6 +27,8 @@ from petiole.servers.processes import Process, Processes
 from petiole.servers.rabbitmq import RabbitNode, find_rabbitmq
 from petiole.servers.redis import free_port
 from petiole.settings import Settings
+from tests.support.freezing import freeze, group, thaw
+from tests.support.waiting import wait_until
 
 DATABASE: Final = "journal"
 RESULTS: Final = "results"
@@ -95,7 +96,9 @@ class RabbitBackbone:
         database, self._database = _running(self._database), None
         self._processes.forget(database)
         # Its processes are each a group of its own.
-        _signal(database, signal.SIGKILL)
+        for pid in family(database.popen.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         database.popen.wait(10)
 
     def stop_journal(self) -> None:
@@ -106,10 +109,10 @@ class RabbitBackbone:
         database.popen.wait(READY)
 
     def pause_journal(self) -> None:
-        _signal(_running(self._database), signal.SIGSTOP)
+        freeze(family(_running(self._database).popen.pid))
 
     def resume_journal(self) -> None:
-        _signal(_running(self._database), signal.SIGCONT)
+        thaw(family(_running(self._database).popen.pid))
 
     def start_bus(self) -> None:
         node = self.node
@@ -122,10 +125,10 @@ class RabbitBackbone:
 
     def pause_bus(self) -> None:
         """Freeze the broker (SIGSTOP): its connections stay open, and it answers nobody."""
-        os.killpg(_running(self._broker).popen.pid, signal.SIGSTOP)
+        freeze(group(_running(self._broker).popen.pid))
 
     def resume_bus(self) -> None:
-        os.killpg(_running(self._broker).popen.pid, signal.SIGCONT)
+        thaw(group(_running(self._broker).popen.pid))
 
     def raise_memory_alarm(self) -> None:
         """Let the broker be out of memory: it stops reading from everybody who publishes."""
@@ -290,9 +293,3 @@ def _rights(verb: str, preposition: str, user: str) -> str:
         f"{verb} SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public {preposition} {user};"
         f"{verb} USAGE ON ALL SEQUENCES IN SCHEMA public {preposition} {user}"
     )
-
-
-def _signal(database: Process, number: int) -> None:
-    for process in family(database.popen.pid):
-        with suppress(ProcessLookupError):
-            os.kill(process, number)

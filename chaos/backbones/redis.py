@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import redis
-from tests.support.waiting import wait_until
 
 from chaos.backbones.contract import BOTH, REDIS, WEB, WORKER, Refusing
 from chaos.backbones.redis_server import RedisServer
@@ -17,6 +16,7 @@ from chaos.proxy import FaultProxy
 from petiole.journal import Journal, open_journal
 from petiole.servers.processes import Processes
 from petiole.settings import Settings
+from tests.support.waiting import wait_until
 
 # What providers and servers answer for seconds, on no list: of a limit, of a restart, of a fail-over.
 REPLIES: Final = (

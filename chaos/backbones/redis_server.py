@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import redis
@@ -11,6 +9,7 @@ import redis
 from chaos.backbones.contract import READY
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import free_port, redis_command
+from tests.support.freezing import freeze, thaw
 
 
 class RedisServer:
@@ -43,10 +42,10 @@ class RedisServer:
         self._processes.forget(self._process)
 
     def pause(self) -> None:
-        os.kill(self._process.popen.pid, signal.SIGSTOP)
+        freeze([self._process.popen.pid])
 
     def resume(self) -> None:
-        os.kill(self._process.popen.pid, signal.SIGCONT)
+        thaw([self._process.popen.pid])
 
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port, socket_timeout=5)

@@ -10,13 +10,13 @@ from typing import Any
 
 import requests
 import websocket
-from tests.support.waiting import wait_until
 
 from chaos.light import LightBrowser, Line
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.web import RIGHTS_ENDED
 from petiole.protocol.events import Cursor, feed_id
+from tests.support.waiting import wait_until
 
 ANSWERED_WITHIN = 1.0
 STOPS_WITHIN = 5.0

@@ -8,13 +8,13 @@ import time
 from typing import Any
 
 import requests
-from tests.support.waiting import wait_until
 
 from chaos.backbones import BACKBONES
 from chaos.light import LightBrowser
 from chaos.resources import MIB, family, resources
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
+from tests.support.waiting import wait_until
 
 KEPT = 50
 STAY = (0.02, 0.3)

@@ -8,11 +8,11 @@ import time
 from contextlib import suppress
 
 import requests
-from tests.support.waiting import wait_until
 
 from chaos.backbones import BACKBONES
 from chaos.scenarios.scenario import Scenario
 from chaos.system import System
+from tests.support.waiting import wait_until
 
 NOTICED_WITHIN = 15.0
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 import time
 
-from tests.support.waiting import wait_until
-
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from petiole.protocol.events import partition
+from tests.support.waiting import wait_until
 
 HOUR = 3600.0
 POISONS = 5

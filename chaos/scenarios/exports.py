@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from tests.support.waiting import wait_until
 
 from chaos.disk import give_orders
 from chaos.resources import MIB, family
@@ -27,6 +26,7 @@ from chaos.system import System
 from chaos.tables import FILES, make_table
 from petiole.exports.files.storage import STALE_AFTER, LocalStorage
 from petiole.protocol.states import is_terminal
+from tests.support.waiting import wait_until
 
 PERSON = {"X-Person": "somebody"}
 DISK = 8 * MIB

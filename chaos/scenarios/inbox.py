@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import requests
-from tests.support.waiting import wait_until
 
 from chaos.notices import told
 from chaos.scenarios.scenario import Scenario
@@ -21,6 +20,7 @@ from chaos.system import System
 from petiole.client import TaskClient
 from petiole.errors import PetioleError
 from petiole.protocol.events import Event
+from tests.support.waiting import wait_until
 
 PEOPLE = ("ann", "bea", "cem")
 TASKS = 12

@@ -7,12 +7,12 @@ import time
 
 import redis
 import requests
-from tests.support.waiting import wait_until
 
 from chaos.backbones import BACKBONES, SERVERS, WEB, WORKER
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from petiole.protocol.events import Draft
+from tests.support.waiting import wait_until
 
 
 def empty_journal(system: System, rng: random.Random) -> str:

@@ -10,13 +10,13 @@ from collections import Counter
 from typing import Any
 
 import requests
-from tests.support.waiting import wait_until
 
 from chaos.backbones import BACKBONES
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from chaos.tables import make_table
 from petiole.protocol.states import is_terminal
+from tests.support.waiting import wait_until
 
 PERSON = {"X-Person": "somebody"}
 CANCELLERS = 4

@@ -8,8 +8,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from tests.support.waiting import wait_until
-
 from chaos.backbones import BACKBONES
 from chaos.browsers import Browser
 from chaos.light import LightBrowser
@@ -17,6 +15,7 @@ from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from petiole.errors import PetioleError
 from petiole.settings import Settings
+from tests.support.waiting import wait_until
 
 MANY = 200
 RETURNING = 120

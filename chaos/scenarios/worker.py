@@ -10,12 +10,11 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
-from tests.support.waiting import wait_until
-
 from chaos.backbones import BACKBONES
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 from petiole.protocol.events import Draft, task_feed
+from tests.support.waiting import wait_until
 
 SHOWN_WITHIN = 2.0
 STALLED_WITHIN = 10.0
@@ -95,7 +94,7 @@ def freeze_worker(system: System, _random: random.Random) -> str:
     _follow(system, accepted)
     wait_until(lambda: len(system.said().get(0, [])) > 10, what="the task is under way", timeout=30)
     number = system.number_of_worker(system.bodies(0)[0]["worker"])
-    system.signal_worker(number, signal.SIGSTOP)
+    system.freeze_worker(number)
     frozen = time.monotonic()
     try:
         least = 60.0 if system.full else 0.0
@@ -106,7 +105,7 @@ def freeze_worker(system: System, _random: random.Random) -> str:
         )
         time.sleep(1)  # so that there is something for an old run to be mixed with
     finally:
-        system.signal_worker(number, signal.SIGCONT)
+        system.thaw_worker(number)
     system.noted["frozen"] = time.monotonic() - frozen
     wait_until(
         lambda: {entry["run"] for entry in system.bodies(0) if "end" in entry} >= {1, 2},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+
 from chaos.amqp_rings import AmqpRings
 from chaos.proxy import Faults
 

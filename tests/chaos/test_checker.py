@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from chaos.checker import Losses, Said, Seen, check, check_durations, count_losses
 
+from chaos.checker import Losses, Said, Seen, check, check_durations, count_losses
 from petiole.protocol.events import ZERO_CHAIN, advance_chain
 
 FACTS = 5

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from chaos.backbones import BACKBONES, RABBITMQ, REDIS, SQLITE
 from chaos.scenarios import SCENARIOS, Scenario
 from chaos.without import OF_BROWSERS, SWITCHES

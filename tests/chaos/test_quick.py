@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from chaos.backbones import BACKBONES, RABBITMQ
 from chaos.run import Options, run
 from chaos.scenarios import QUICK, SCENARIOS, Scenario
-
 from tests.conftest import any_redis_binary, postgres_binaries, rabbitmq_scripts
 
 CHOSEN = [

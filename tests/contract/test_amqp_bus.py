@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos.proxy import FaultProxy
 
+from chaos.proxy import FaultProxy
 from petiole.bus import open_bus, open_ring
 from petiole.bus.amqp.bus import AmqpBus
 from petiole.bus.amqp.connection import QUEUED

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from chaos.proxy import FaultProxy
 
+from chaos.proxy import FaultProxy
 from petiole.errors import Refusal, Unavailable
 from petiole.journal import Journal
 from petiole.journal.contract import Stored

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 
 import requests
 
 from petiole.protocol.events import Event
+from tests.support.freezing import freeze, thaw
 from tests.support.system import System
 from tests.support.waiting import wait_until
 
@@ -71,14 +70,14 @@ def test_redis_away_at_post_is_a_503_within_two_seconds_and_nothing_half_made(ow
 def test_redis_frozen_at_post_is_a_503_within_two_seconds(own_system: System) -> None:
     system = own_system
     session = system.session("ann")
-    os.kill(system.redis_process.popen.pid, signal.SIGSTOP)
+    freeze([system.redis_process.popen.pid])
     try:
         began = time.monotonic()
         response = session.post(f"{system.url}/start/silent", json={}, timeout=10)
         assert time.monotonic() - began < 2
         assert response.status_code == 503
     finally:
-        os.kill(system.redis_process.popen.pid, signal.SIGCONT)
+        thaw([system.redis_process.popen.pid])
 
 
 def test_a_lost_journal_is_a_reset_and_the_task_ends_well(own_system: System) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from petiole.protocol.events import Event
+from tests.support.freezing import freeze, thaw
 from tests.support.system import System, running
 from tests.support.waiting import wait_until
 
@@ -86,13 +85,13 @@ def test_a_task_whose_workers_main_process_is_frozen_is_alive(quick: System, spe
         on_event=lambda event: states.append(event.patch["state"]) if "state" in event.patch else None,
     )
     view.wait_until(done(5), timeout=15)
-    os.kill(quick.worker.popen.pid, signal.SIGSTOP)
+    freeze([quick.worker.popen.pid])
     try:
         time.sleep(8)  # as long as the fault lasts: more than two leases
         gate.touch()
         assert view.wait(timeout=20)["state"] == "succeeded"
     finally:
-        os.kill(quick.worker.popen.pid, signal.SIGCONT)
+        thaw([quick.worker.popen.pid])
     assert states == ["running", "succeeded"]
     assert view.receipt.complete
 

@@ -14,6 +14,7 @@ import psycopg
 
 from petiole.servers.postgres import PostgresCluster
 from petiole.servers.redis import free_port
+from tests.support.freezing import family, freeze, thaw
 from tests.support.waiting import wait_until
 
 PASSWORD = "s3cret p@ss/word?#%"
@@ -96,24 +97,27 @@ class PostgresServer:
 
     def pause(self) -> None:
         """Freeze it with all its processes (SIGSTOP): its connections stay open, and it answers nobody."""
-        self._signal(signal.SIGSTOP)
+        freeze(family(self._running()))
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
-        self._signal(signal.SIGCONT)
+        thaw(family(self._running()))
 
     def kill(self) -> None:
         """End it at once with all its processes, as when its machine dies."""
         if self._process is not None:
             # Stopped first, so that it starts no process meanwhile: one that is left over has the shared memory, and no other
             # server can begin.
-            os.kill(self._process.pid, signal.SIGSTOP)
-            family = _family(self._process.pid)
-            self._signal(signal.SIGKILL)
+            freeze([self._process.pid])
+            processes = family(self._process.pid)
+            # The postmaster's children are of its session, each a process group of its own.
+            for pid in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._process.wait(10)
             self._process = None
             wait_until(
-                lambda: not any(map(_lives, family)), timeout=10, what="all of PostgreSQL's processes have ended"
+                lambda: not any(map(_lives, processes)), timeout=10, what="all of PostgreSQL's processes have ended"
             )
 
     def restart(self) -> None:
@@ -126,28 +130,13 @@ class PostgresServer:
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _signal(self, number: int) -> None:
+    def _running(self) -> int:
         if self._process is None:
             raise AssertionError("The server isn't running.")
-        # The postmaster's children are of its session, each a process group of its own.
-        for process in _family(self._process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(process, number)
+        return self._process.pid
 
 
 def _lives(process: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
-
-
-def _family(leader: int) -> list[int]:
-    """The processes of a server: it, and those that it has started."""
-    found = [leader]
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
-                if int(parent) == leader:
-                    found.append(int(entry.name))
-    return found

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from petiole.servers.rabbitmq import RabbitNode
 from petiole.servers.redis import free_port
+from tests.support.freezing import freeze, group, thaw
 from tests.support.waiting import wait_until
 
 START_WITHIN = 60.0
@@ -83,11 +84,11 @@ class RabbitServer:
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP): its connections stay open, and it answers nobody."""
-        self._signal(signal.SIGSTOP)
+        freeze(group(self._running()))
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
-        self._signal(signal.SIGCONT)
+        thaw(group(self._running()))
 
     def raise_memory_alarm(self) -> None:
         """Let it be out of memory: it stops reading from everybody who publishes."""
@@ -159,10 +160,10 @@ class RabbitServer:
                 start_new_session=True,
             )
 
-    def _signal(self, number: int) -> None:
+    def _running(self) -> int:
         if self._process is None:
             raise AssertionError("The server isn't running.")
-        os.killpg(self._process.pid, number)
+        return self._process.pid
 
 
 def new_directory() -> tempfile.TemporaryDirectory[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import redis
 
 from petiole.servers.redis import free_port, redis_command
+from tests.support.freezing import freeze, thaw
 from tests.support.waiting import wait_until
 
 START_WITHIN = 10.0
@@ -92,11 +93,11 @@ class RedisServer:
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP): its connections stay open, and it answers nobody."""
-        self._signal(signal.SIGSTOP)
+        freeze([self._running()])
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
-        self._signal(signal.SIGCONT)
+        thaw([self._running()])
 
     def resume_or_start(self) -> None:
         """Have it up, whatever has been done to it."""
@@ -117,10 +118,10 @@ class RedisServer:
         shutil.rmtree(self.directory)
         shutil.copytree(copy, self.directory)
 
-    def _signal(self, number: int) -> None:
+    def _running(self) -> int:
         if self._process is None:
             raise AssertionError("The server isn't running.")
-        os.kill(self._process.pid, number)
+        return self._process.pid
 
     def _end(self, number: int) -> None:
         process, self._process = self._process, None

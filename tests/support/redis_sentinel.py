@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from petiole.servers.redis import free_port
+from tests.support.freezing import freeze
 from tests.support.redis import RedisServer
 from tests.support.waiting import wait_until
 
@@ -72,7 +72,7 @@ class SentinelProcess:
     def pause(self) -> None:
         """Freeze it: it takes connections, and answers nobody."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze([self._process.pid])
 
     def kill(self) -> None:
         process, self._process = self._process, None

@@ -17,6 +17,7 @@ import requests
 from petiole.client import TaskClient
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import find_redis_server, free_port, redis_command
+from tests.support.freezing import freeze, group, thaw
 
 ROOT = Path(__file__).parents[2]
 READY = 30.0
@@ -78,10 +79,10 @@ class System:
         self.processes.forget(self.worker)
 
     def freeze_worker(self) -> None:
-        os.killpg(self.worker.popen.pid, signal.SIGSTOP)
+        freeze(group(self.worker.popen.pid))
 
     def thaw_worker(self) -> None:
-        os.killpg(self.worker.popen.pid, signal.SIGCONT)
+        thaw(group(self.worker.popen.pid))
 
     def start_worker(self, name: str) -> Process:
         worker = start_worker(self.processes, self.environment, name=name)

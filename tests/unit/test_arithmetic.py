@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from benchmarks import page
 from benchmarks.arithmetic import Costs, Curve, Limits, Load, cores, costs_in, needs, shards, web_processes
 from benchmarks.requirements import tables
 from benchmarks.workers import STATES, tally
-
 from petiole.journal.contract import Head
 from petiole.protocol.events import Cursor
 

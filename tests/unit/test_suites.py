@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 
 import pytest
+
 from suites.__main__ import EXPECTED
 from suites.comparison import Ended, differences, judge
 from suites.projects import GROUPS
