@@ -36,12 +36,10 @@ class Historian(logging.Handler):
 
 def add_exports(app: Flask, petiole: Petiole) -> None:
     """Serve the export of a fault run, in those that have one: what it needs takes a second to load."""
-    from petiole.exports import exports_blueprint
+    from petiole.exports import ExportSettings, exports_blueprint
 
-    settings = app.extensions["petiole"].settings
-    app.register_blueprint(
-        exports_blueprint(petiole, database=settings.exports_database, directory=settings.exports_directory)
-    )
+    settings = ExportSettings.load(app.config)
+    app.register_blueprint(exports_blueprint(petiole, database=settings.database, directory=settings.directory))
 
 
 def move_headers(celery_app: Celery) -> None:

@@ -1,4 +1,4 @@
-"""The one table of settings: key, default, unit, meaning. `docs/settings.md` is held to it by a test."""
+"""The core's table of settings, and how a table is read. A test compares the tables with `docs/settings.md`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from petiole.celery_urls import AMQP_SCHEMES, CeleryUrls, is_sentinel_broker
-from petiole.database import Database
 from petiole.errors import SetupError
 from petiole.redis.url import REDIS_SCHEMES
 
 PREFIX: Final = "PETIOLE_"
+# Tables of their own, by what their keys begin with after the prefix: this one passes those keys over.
+SECTIONS: Final = ("exports_",)
 TRUTHS: Final = {
     "true": True,
     "1": True,
@@ -36,8 +37,16 @@ NO_CELERY: Final = CeleryUrls()
 _LINKS: Final = re.compile(r"(service_host|service_port|port)(_.*)?\Z")
 
 
-def _setting(default: Any, unit: str, meaning: str, *, zero: bool = False) -> Any:
-    return field(default=default, metadata={"unit": unit, "meaning": meaning, "zero": zero})
+def setting(
+    default: Any,
+    unit: str,
+    meaning: str,
+    *,
+    zero: bool = False,
+    parse: Callable[[str, Any], Any] | None = None,
+) -> Any:
+    """Return a row of a table of settings; `zero`: 0 is allowed; `parse(key, value)` reads it in place of its type."""
+    return field(default=default, metadata={"unit": unit, "meaning": meaning, "zero": zero, "parse": parse})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,78 +56,66 @@ class Settings:
     The environment is read first, then the given mappings, then the defaults.
     """
 
-    journal_url: str = _setting("", "URL", "where the journal is; empty: Celery's broker, where that is Redis")
-    bus_url: str = _setting(
+    journal_url: str = setting("", "URL", "where the journal is; empty: Celery's broker, where that is Redis")
+    bus_url: str = setting(
         "", "URL", "where the bus is; empty: the journal's Redis, else Celery's broker, where that is Redis or RabbitMQ"
     )
-    key_prefix: str = _setting("petiole", "text", "begins every key and channel; one per environment")
-    facts_kept: int = _setting(2000, "facts", "how many facts a feed keeps for readers that come back")
-    bytes_kept: int = _setting(1024 * 1024, "bytes", "how many bytes of facts a feed keeps, as its journal writes them")
-    kept_for: float = _setting(7 * 86400.0, "seconds", "how long a feed is kept after its last event")
-    live_kept_for: float = _setting(30 * 86400.0, "seconds", "how long a live feed is kept; prolonged by its worker")
-    lease: float = _setting(8.0, "seconds", "how long a run counts as alive after its worker's last sign of life")
-    cancel_grace: float = _setting(
+    key_prefix: str = setting("petiole", "text", "begins every key and channel; one per environment")
+    facts_kept: int = setting(2000, "facts", "how many facts a feed keeps for readers that come back")
+    bytes_kept: int = setting(1024 * 1024, "bytes", "how many bytes of facts a feed keeps, as its journal writes them")
+    kept_for: float = setting(7 * 86400.0, "seconds", "how long a feed is kept after its last event")
+    live_kept_for: float = setting(30 * 86400.0, "seconds", "how long a live feed is kept; prolonged by its worker")
+    lease: float = setting(8.0, "seconds", "how long a run counts as alive after its worker's last sign of life")
+    cancel_grace: float = setting(
         10.0, "seconds", "how long a cancelled task may go on before its process can be ended by force", zero=True
     )
-    lost_after: float = _setting(
+    lost_after: float = setting(
         30.0, "seconds", "how long a stalled task waits for its worker before it is lost", zero=True
     )
-    dispatch_lease: float = _setting(30.0, "seconds", "how long a task may be queued before its publish is confirmed")
-    unheard_after: float = _setting(
+    dispatch_lease: float = setting(30.0, "seconds", "how long a task may be queued before its publish is confirmed")
+    unheard_after: float = setting(
         30.0,
         "seconds",
         "after how long in its queue a task's page says that a worker without Petiole may have taken it",
     )
-    heartbeat: float = _setting(2.5, "seconds", "how often a worker renews its leases and asks for cancel and fence")
-    journal_timeout: float = _setting(1.5, "seconds", "how long one call of the journal may take, connecting included")
-    counters_per_second: float = _setting(10.0, "per second", "how often a run's counters are sent at most", zero=True)
-    outbox_limit: int = _setting(10_000, "events", "how many events a run holds back while the journal is away")
-    flush_timeout: float = _setting(
+    heartbeat: float = setting(2.5, "seconds", "how often a worker renews its leases and asks for cancel and fence")
+    journal_timeout: float = setting(1.5, "seconds", "how long one call of the journal may take, connecting included")
+    counters_per_second: float = setting(10.0, "per second", "how often a run's counters are sent at most", zero=True)
+    outbox_limit: int = setting(10_000, "events", "how many events a run holds back while the journal is away")
+    flush_timeout: float = setting(
         1.0, "seconds", "how long a finished task waits for its last event to be kept", zero=True
     )
-    adopt_update_state: bool = _setting(
+    adopt_update_state: bool = setting(
         False, "true or false", "whether tasks started by `.delay()` are followed, and their `update_state` is progress"
     )
-    url_prefix: str = _setting("/petiole", "path", "where the HTTP routes and the browser file are mounted")
-    read_limit: int = _setting(500, "facts", "how many facts one read returns at most")
-    head_check: float = _setting(5.0, "seconds", "after how long a silence the relay compares a feed with the journal")
-    follow_timeout: float = _setting(
+    url_prefix: str = setting("/petiole", "path", "where the HTTP routes and the browser file are mounted")
+    read_limit: int = setting(500, "facts", "how many facts one read returns at most")
+    head_check: float = setting(5.0, "seconds", "after how long a silence the relay compares a feed with the journal")
+    follow_timeout: float = setting(
         2.0, "seconds", "how long a watch waits for the bus before it answers anyway", zero=True
     )
-    linger: float = _setting(10.0, "seconds", "how long a feed is followed after its last watcher left", zero=True)
-    window: int = _setting(256, "packets", "how many packets may wait for one slow browser")
-    watches_per_connection: int = _setting(100, "feeds", "how many feeds one connection may watch")
-    connections_per_owner: int = _setting(50, "connections", "how many open pages one person may have in one process")
-    calls_burst: int = _setting(100, "calls", "how many calls a connection may make at once")
-    calls_per_second: float = _setting(20.0, "per second", "how many calls a connection may make after that")
-    rights_check: float = _setting(
+    linger: float = setting(10.0, "seconds", "how long a feed is followed after its last watcher left", zero=True)
+    window: int = setting(256, "packets", "how many packets may wait for one slow browser")
+    watches_per_connection: int = setting(100, "feeds", "how many feeds one connection may watch")
+    connections_per_owner: int = setting(50, "connections", "how many open pages one person may have in one process")
+    calls_burst: int = setting(100, "calls", "how many calls a connection may make at once")
+    calls_per_second: float = setting(20.0, "per second", "how many calls a connection may make after that")
+    rights_check: float = setting(
         4.0, "seconds", "how often it is asked again whether a page may still see what it watches"
     )
-    token_expires_in: float = _setting(900.0, "seconds", "how long a token is good for, unless it is minted for longer")
-    token_leeway: float = _setting(
+    token_expires_in: float = setting(900.0, "seconds", "how long a token is good for, unless it is minted for longer")
+    token_leeway: float = setting(
         30.0,
         "seconds",
         "how far the clocks of web servers may differ: so long after its end a token still holds",
         zero=True,
     )
-    reconnect_spread: float = _setting(
+    reconnect_spread: float = setting(
         5.0, "seconds", "over how long the browsers of a process that ends come back", zero=True
     )
-    allow_any_origin: bool = _setting(
+    allow_any_origin: bool = setting(
         False, "truth value", "whether pages of any site may use the sockets, where `cors_allowed_origins` says so"
     )
-    exports_database: Database = _setting(
-        Database(path=Path("exports.sqlite")),
-        "path or URL",
-        "the database that exports read: the path of a SQLite file, `sqlite:///…` or `postgresql://…`",
-    )
-    exports_directory: Path = _setting(Path("exports"), "path", "where exported files are kept")
-    exports_kept_for: float = _setting(7 * 86400.0, "seconds", "how long an exported file can be downloaded")
-    exports_batch_rows: int = _setting(5000, "rows", "how many rows are read and written at a time")
-    exports_rows_per_second: float = _setting(
-        0.0, "rows per second", "how fast exports may read; 0: no limit", zero=True
-    )
-    exports_url_template: str = _setting("/exports/{id}/file", "path", "the download address of the task `{id}`")
 
     @property
     def longest_lease(self) -> float:
@@ -140,22 +137,7 @@ class Settings:
         Raises:
             SetupError: a key with the prefix is unknown, a value is of another type, or there is no journal.
         """
-        known = {setting.name: setting for setting in fields(cls)}
-        values: dict[str, Any] = {}
-        environment = os.environ if environ is None else environ
-        for source in (environment, *sources):
-            for key in source:
-                if not isinstance(key, str) or not key.upper().startswith(PREFIX):
-                    continue
-                name = key[len(PREFIX) :].lower()
-                if source is environment and _LINKS.match(name):
-                    continue
-                if name not in known:
-                    near = difflib.get_close_matches(name, known, n=1)
-                    hint = f"Did you mean {PREFIX}{near[0].upper()}?" if near else "docs/settings.md has them all."
-                    raise SetupError(f"{key} isn't a setting of Petiole. {hint}")
-                if name not in values:
-                    values[name] = _convert(key, source[key], known[name])
+        values = read_table(cls, PREFIX, *sources, environ=environ, sections=SECTIONS)
         for name in ("journal_url", "bus_url"):
             if values.get(name):
                 values[name] = celery.secured(values[name])
@@ -198,10 +180,51 @@ def is_amqp(url: str) -> bool:
     return urlsplit(url).scheme in AMQP_SCHEMES
 
 
-def _convert(key: str, value: Any, setting: Field[Any]) -> Any:
-    if isinstance(setting.default, Database):
-        return Database.parse(value, name=key)
-    kind: type = Path if isinstance(setting.default, Path) else type(setting.default)
+def read_table(
+    table: type[Any],
+    prefix: str,
+    *sources: Mapping[str, Any],
+    environ: Mapping[str, str] | None,
+    sections: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Return the values that are set for the fields of `table`, from the environment and then from `sources`.
+
+    Keys are the prefix and a field's name, in capitals or small letters. Keys without the prefix, and those of
+    `sections`, are passed over.
+
+    Raises:
+        SetupError: a key with the prefix is unknown, or a value is of another type.
+    """
+    known = {row.name: row for row in fields(table)}
+    values: dict[str, Any] = {}
+    environment = os.environ if environ is None else environ
+    for source in (environment, *sources):
+        for key in source:
+            if not isinstance(key, str) or not key.upper().startswith(prefix):
+                continue
+            name = key[len(prefix) :].lower()
+            if name.startswith(sections) or (source is environment and _LINKS.match(name)):
+                continue
+            if name not in known:
+                near = _nearest(name, known, sections)
+                hint = f"Did you mean {prefix}{near.upper()}?" if near else "docs/settings.md has them all."
+                raise SetupError(f"{key} isn't a setting of Petiole. {hint}")
+            if name not in values:
+                values[name] = _convert(key, source[key], known[name])
+    return values
+
+
+def _nearest(name: str, known: Mapping[str, object], sections: tuple[str, ...]) -> str:
+    first, _, rest = name.partition("_")
+    section = difflib.get_close_matches(f"{first}_", sections, n=1, cutoff=0.8)
+    near = [f"{section[0]}{rest}"] if section and rest else difflib.get_close_matches(name, known, n=1)
+    return near[0] if near else ""
+
+
+def _convert(key: str, value: Any, row: Field[Any]) -> Any:
+    if row.metadata["parse"] is not None:
+        return row.metadata["parse"](key, value)
+    kind: type = Path if isinstance(row.default, Path) else type(row.default)
     wrong = SetupError(f"{key} is {value!r}. Set it to a value of type {kind.__name__}.")
     if kind is bool:
         if isinstance(value, (bool, int, str)) and (word := str(value).strip().lower()) in TRUTHS:
@@ -218,7 +241,7 @@ def _convert(key: str, value: Any, setting: Field[Any]) -> Any:
         raise wrong
     if isinstance(converted, float) and not math.isfinite(converted):
         raise wrong
-    if isinstance(converted, (int, float)) and (converted < 0 or (converted == 0 and not setting.metadata["zero"])):
-        least = "0 or more" if setting.metadata["zero"] else "more than 0"
+    if isinstance(converted, (int, float)) and (converted < 0 or (converted == 0 and not row.metadata["zero"])):
+        least = "0 or more" if row.metadata["zero"] else "more than 0"
         raise SetupError(f"{key} is {value!r}. Set it to {least}.")
     return converted

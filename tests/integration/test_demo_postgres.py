@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from petiole.database import Database
 from petiole.demo.data import TABLES
 from petiole.demo.once import export_once
+from petiole.exports.database import Database
 from tests.integration.test_demo import browser, export, refused, running
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import wait_until

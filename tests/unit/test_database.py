@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from petiole.database import Database
 from petiole.errors import SetupError
-from petiole.settings import Settings
-
-JOURNAL = {"PETIOLE_JOURNAL_URL": "redis://127.0.0.1:6379/0"}
+from petiole.exports.database import Database
+from petiole.exports.settings import ExportSettings
 
 
 @pytest.mark.parametrize(
@@ -40,7 +38,7 @@ def test_a_path_and_a_url_of_sqlite_are_a_file(value, path):
 def test_a_url_of_postgresql_is_kept_and_shown_without_its_password(url, shown):
     database = Database.parse(url)
     assert (database.url, str(database)) == (url, shown)
-    assert "hush" not in repr(Settings.load({**JOURNAL, "PETIOLE_EXPORTS_DATABASE": url}, environ={}))
+    assert "hush" not in repr(ExportSettings.load({"PETIOLE_EXPORTS_DATABASE": url}, environ={}))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +58,7 @@ def test_a_url_of_postgresql_is_kept_and_shown_without_its_password(url, shown):
 )
 def test_any_other_url_is_refused_by_the_settings_name_and_without_its_password(url):
     with pytest.raises(SetupError, match=r"^PETIOLE_EXPORTS_DATABASE .* Set it to the path of a SQLite file") as caught:
-        Settings.load({**JOURNAL, "PETIOLE_EXPORTS_DATABASE": url}, environ={})
+        ExportSettings.load({"PETIOLE_EXPORTS_DATABASE": url}, environ={})
     assert "hu" not in str(caught.value).replace("this", "")
     assert caught.value.__cause__ is None
 
@@ -68,4 +66,4 @@ def test_any_other_url_is_refused_by_the_settings_name_and_without_its_password(
 @pytest.mark.parametrize("value", ["", None, 5, True, "a\0b", ["a"]])
 def test_what_is_no_text_is_refused(value):
     with pytest.raises(SetupError, match=r"^PETIOLE_EXPORTS_DATABASE "):
-        Settings.load({**JOURNAL, "PETIOLE_EXPORTS_DATABASE": value}, environ={})
+        ExportSettings.load({"PETIOLE_EXPORTS_DATABASE": value}, environ={})

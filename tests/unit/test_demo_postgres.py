@@ -7,12 +7,12 @@ import threading
 import psycopg
 import pytest
 
-from petiole.database import Database
 from petiole.demo import data, postgres_data
 from petiole.demo.data import TABLES
 from petiole.demo.once import CheckFailed, compare
 from petiole.demo.postgres_data import fill_database, read_table
 from petiole.errors import SetupError
+from petiole.exports.database import Database
 from tests.support.postgres import PostgresServer
 
 SMALL = {"airlines": TABLES["airlines"], "planes": TABLES["planes"]}

@@ -18,13 +18,13 @@ from celery import Celery
 from flask import Flask
 from flask_socketio import SocketIO
 
-from petiole.database import Database
 from petiole.errors import Cancelled, SetupError, TaskFailure
 from petiole.exports import task
+from petiole.exports.catalog import Catalog
+from petiole.exports.database import Database
 from petiole.exports.files.storage import LocalStorage
 from petiole.exports.selection import parse_selection
 from petiole.exports.sources import SourceUnavailable, open_source, postgres, query_watch
-from petiole.exports.sources.catalog import Catalog
 from petiole.exports.sources.postgres import PostgresSource
 from petiole.exports.task import export_selection
 from petiole.exports.views import exports_blueprint
@@ -564,7 +564,7 @@ def test_a_url_that_libpq_does_not_take_is_refused_without_its_password(tmp_path
 def test_a_missing_driver_is_said_with_its_remedy(tmp_path):
     code = (
         "import sys; sys.modules['psycopg'] = None\n"
-        "from petiole.database import Database; from petiole.exports.sources import open_source\n"
+        "from petiole.exports.database import Database; from petiole.exports.sources import open_source\n"
         "from petiole.errors import SetupError\n"
         "try: open_source(Database.parse('postgresql://h/d'))\n"
         "except SetupError as error: print(error)\n"

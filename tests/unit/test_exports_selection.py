@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from petiole.exports.catalog import Catalog
 from petiole.exports.selection import MAX_FILTERS, OPERATORS, InvalidSelection, parse_selection
-from petiole.exports.sources.catalog import Catalog
 from petiole.exports.sources.sqlite import SqliteSource
 from petiole.exports.sources.sqlite_catalog import kind_of
 

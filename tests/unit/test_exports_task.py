@@ -253,3 +253,17 @@ def test_the_names_of_the_package_are_there():
         assert getattr(petiole.exports, name).__name__ == name
     with pytest.raises(AttributeError):
         petiole.exports.nothing  # noqa: B018
+
+
+def test_a_wrong_setting_is_refused_when_the_worker_starts(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "petiole.demo.celery_app", "worker", "--pool", "solo"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"CELERY_BROKER_URL": "redis://127.0.0.1:1/0", "PETIOLE_EXPORTS_BATCH_ROW": "5"},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Did you mean PETIOLE_EXPORTS_BATCH_ROWS?" in done.stderr

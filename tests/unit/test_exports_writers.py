@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from petiole.exports.catalog import Column
 from petiole.exports.formats.csv import CsvWriter
-from petiole.exports.sources.catalog import Column
 from petiole.exports.sources.columns import to_batch
 
 PLAIN = st.text(st.characters(exclude_categories=["Cs"]))

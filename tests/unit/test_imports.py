@@ -15,7 +15,7 @@ SOURCE = Path(petiole.__file__).parent
 # From the ground up: a module imports its own level and what is below. A part's module may stand lower than its part.
 LAYERS = (
     ("errors", "protocol"),
-    ("logs", "extras", "tls", "database", "redis.url"),
+    ("logs", "extras", "tls", "redis.url"),
     ("celery_urls", "settings", "loop"),
     ("redis",),
     ("bus",),

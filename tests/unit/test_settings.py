@@ -7,14 +7,26 @@ import pytest
 
 from petiole.celery_urls import CeleryUrls
 from petiole.errors import SetupError
+from petiole.exports.settings import ExportSettings
 from petiole.settings import Settings
 
 URL = "redis://127.0.0.1:6379/0"
+TABLES = (("PETIOLE_", Settings), ("PETIOLE_EXPORTS_", ExportSettings))
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
 def load(*sources, environ=None, broker_url=None):
     return Settings.load(*sources, environ=environ or {}, celery=CeleryUrls(broker_url=broker_url))
+
+
+def load_exports(**values):
+    return ExportSettings.load(values, environ={})
+
+
+def load_all(**values):
+    """Read both tables, as a process with exports does."""
+    load(with_url(**values))
+    load_exports(**values)
 
 
 def with_url(**values):
@@ -50,18 +62,14 @@ class TestPrecedence:
 
 class TestValues:
     def test_text_is_converted_to_the_type_of_the_default(self):
-        loaded = load(
-            with_url(
-                PETIOLE_READ_LIMIT="7", PETIOLE_LEASE="2.5", PETIOLE_EXPORTS_DIRECTORY="files", PETIOLE_KEY_PREFIX="p"
-            )
-        )
-        assert (loaded.read_limit, loaded.lease, loaded.exports_directory, loaded.key_prefix) == (
-            7, 2.5, Path("files"), "p",
-        )  # fmt: skip
+        loaded = load(with_url(PETIOLE_READ_LIMIT="7", PETIOLE_LEASE="2.5", PETIOLE_KEY_PREFIX="p"))
+        assert (loaded.read_limit, loaded.lease, loaded.key_prefix) == (7, 2.5, "p")
+        assert load_exports(PETIOLE_EXPORTS_DIRECTORY="files").directory == Path("files")
 
     def test_numbers_and_paths_are_taken_as_they_are(self):
-        loaded = load(with_url(PETIOLE_READ_LIMIT=7, PETIOLE_LEASE=2, PETIOLE_EXPORTS_DIRECTORY=Path("files")))
-        assert (loaded.read_limit, loaded.lease, loaded.exports_directory) == (7, 2.0, Path("files"))
+        loaded = load(with_url(PETIOLE_READ_LIMIT=7, PETIOLE_LEASE=2))
+        assert (loaded.read_limit, loaded.lease) == (7, 2.0)
+        assert load_exports(PETIOLE_EXPORTS_DIRECTORY=Path("files")).directory == Path("files")
 
     @pytest.mark.parametrize(
         ("key", "value"),
@@ -72,7 +80,7 @@ class TestValues:
     )  # fmt: skip
     def test_a_value_of_another_type_is_refused_by_key(self, key, value):
         with pytest.raises(SetupError, match=rf"^PETIOLE_{key} is .*\. Set it to "):
-            load({**with_url(), f"PETIOLE_{key}": value})
+            load_all(**{f"PETIOLE_{key}": value})
 
     @pytest.mark.parametrize(
         ("key", "value", "least"),
@@ -81,11 +89,12 @@ class TestValues:
     )  # fmt: skip
     def test_a_number_that_is_too_low_is_refused(self, key, value, least):
         with pytest.raises(SetupError, match=rf"^PETIOLE_{key} is {value!r}\. Set it to {least}\.$"):
-            load(with_url(**{f"PETIOLE_{key}": value}))
+            load_all(**{f"PETIOLE_{key}": value})
 
-    @pytest.mark.parametrize("key", ["LINGER", "EXPORTS_ROWS_PER_SECOND", "COUNTERS_PER_SECOND", "FLUSH_TIMEOUT"])
+    @pytest.mark.parametrize("key", ["LINGER", "COUNTERS_PER_SECOND", "FLUSH_TIMEOUT"])
     def test_zero_is_taken_where_it_means_something(self, key):
         assert getattr(load(with_url(**{f"PETIOLE_{key}": 0})), key.lower()) == 0
+        assert load_exports(PETIOLE_EXPORTS_ROWS_PER_SECOND=0).rows_per_second == 0
 
     @pytest.mark.parametrize("value", [True, 1, "1", "true", "True", "YES", "on", " on "])
     def test_what_means_true_is_true(self, value):
@@ -121,11 +130,21 @@ class TestUnknownKeys:
     @pytest.mark.parametrize(
         ("key", "meant"),
         [("PETIOLE_READLIMIT", "PETIOLE_READ_LIMIT"), ("PETIOLE_JOURNAL_URI", "PETIOLE_JOURNAL_URL"),
-         ("petiole_heart_beat", "PETIOLE_HEARTBEAT")],
+         ("petiole_heart_beat", "PETIOLE_HEARTBEAT"), ("PETIOLE_EXPORT_DATABASE", "PETIOLE_EXPORTS_DATABASE"),
+         ("PETIOLE_EXPORTS_BATCH_ROW", "PETIOLE_EXPORTS_BATCH_ROWS"),
+         ("petiole_exports_databse", "PETIOLE_EXPORTS_DATABASE")],
     )  # fmt: skip
     def test_an_unknown_key_is_refused_with_the_one_that_was_meant(self, key, meant):
         with pytest.raises(SetupError, match=rf"^{key} isn't a setting of Petiole\. Did you mean {meant}\?$"):
-            load({**with_url(), key: "x"})
+            load_all(**{key: "x"})
+
+    @pytest.mark.parametrize("key", ["PETIOLE_EXPORTS_XYZZY", "PETIOLE_EXPORT", "PETIOLE_EXPORTS_"])
+    def test_an_unknown_key_of_exports_that_is_like_none_is_refused_with_where_to_look(self, key):
+        with pytest.raises(SetupError, match=rf"^{key} isn't a setting of Petiole\. docs/settings\.md has them all"):
+            load_all(**{key: "x"})
+
+    def test_the_keys_of_exports_are_passed_over_where_there_are_no_exports(self):
+        assert load(with_url(PETIOLE_EXPORTS_BATCH_ROW=5, PETIOLE_EXPORTS_DATABASE="x")) == Settings(journal_url=URL)
 
     def test_an_unknown_key_that_is_like_none_is_refused_with_where_to_look(self):
         with pytest.raises(SetupError, match=r"docs/settings\.md has them all"):
@@ -192,7 +211,7 @@ def rows():
 
 
 def expected_rows():
-    """The same table as `Settings` has it."""
+    """The same table as `Settings` and `ExportSettings` have it."""
 
     def shown(value):
         if isinstance(value, float):
@@ -201,12 +220,13 @@ def expected_rows():
 
     return [
         (
-            f"`PETIOLE_{setting.name.upper()}`",
+            f"`{prefix}{setting.name.upper()}`",
             shown(setting.default),
             setting.metadata["unit"],
             setting.metadata["meaning"],
         )
-        for setting in fields(Settings)
+        for prefix, table in TABLES
+        for setting in fields(table)
     ]
 
 
@@ -215,7 +235,7 @@ class TestDocumentation:
         assert rows() == expected_rows()
 
     def test_every_setting_has_a_unit_and_a_meaning(self):
-        for setting in fields(Settings):
+        for setting in (setting for _, table in TABLES for setting in fields(table)):
             assert setting.metadata["unit"], setting.name
             assert setting.metadata["meaning"], setting.name
             assert "|" not in setting.metadata["meaning"], setting.name

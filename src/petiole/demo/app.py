@@ -15,6 +15,7 @@ from petiole.demo.celery_app import celery_app
 from petiole.demo.data import TABLES
 from petiole.demo.plain import describe
 from petiole.errors import Unavailable
+from petiole.exports.settings import ExportSettings
 from petiole.exports.views import exports_blueprint
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -46,13 +47,13 @@ def create_app() -> Flask:
     socketio = SocketIO()
     petiole = Petiole()
     petiole.init_app(app, socketio)
-    settings = app.extensions["petiole"].settings
+    exports = ExportSettings.load(app.config)
     app.register_blueprint(
         # A database that somebody has given may have more, which is not for everybody who sees the demo.
         exports_blueprint(
             petiole,
-            database=settings.exports_database,
-            directory=settings.exports_directory,
+            database=exports.database,
+            directory=exports.directory,
             tables=TABLES,
         )
     )
@@ -71,9 +72,10 @@ def create_app() -> Flask:
     @app.get("/")
     def page() -> Response:
         now = time.time_ns() // 1_000_000
+        prefix = app.extensions["petiole"].settings.url_prefix
         tasks = [(wire, describe(wire, now=now)) for wire in own_tasks(petiole.user(create=True) or "")]
         response = make_response(
-            render_template("page.html", prefix=settings.url_prefix, tasks=tasks, breakable=breakable is not None)
+            render_template("page.html", prefix=prefix, tasks=tasks, breakable=breakable is not None)
         )
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         response.headers["Cache-Control"] = "no-store"

@@ -16,8 +16,8 @@ from urllib.parse import urljoin
 import requests
 
 from petiole.client import Receipt, TaskClient
-from petiole.database import Database
 from petiole.errors import PetioleError
+from petiole.exports.database import Database
 from petiole.protocol.events import Event
 
 TABLE: Final = "flights"

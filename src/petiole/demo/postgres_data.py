@@ -12,9 +12,9 @@ import pyarrow as pa
 from psycopg.conninfo import conninfo_to_dict
 from pyarrow import csv
 
-from petiole.database import Database
 from petiole.demo.data import TABLES, find_data, read_rows
 from petiole.errors import SetupError
+from petiole.exports.database import Database
 
 # Any number, the same in every demo: two that begin together fill the database once.
 _LOCK: Final = 2013_336_776

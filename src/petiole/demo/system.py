@@ -17,11 +17,12 @@ from typing import Final
 import requests
 
 from petiole.celery_urls import CeleryUrls
-from petiole.database import Database
 from petiole.demo.backbones import READY_TIMEOUT, Backbone, choose_backbone
 from petiole.demo.data import build_database
 from petiole.demo.workers import Workers
 from petiole.errors import SetupError
+from petiole.exports.database import Database
+from petiole.exports.settings import ExportSettings
 from petiole.exports.sources import open_source
 from petiole.servers.lock import locked
 from petiole.servers.processes import Process, Processes, Say
@@ -65,6 +66,7 @@ def running(options: Options, say: Say) -> Iterator[System]:
     """
     # What can be refused at once is, before the database is built and every process says it in its own way.
     Settings.load(celery=CeleryUrls(broker_url="redis://"))
+    ExportSettings.load()
     port = _claim_port(options.host, options.port)
     backbone = choose_backbone(options.backbone, redis_url=options.redis_url)
     backbone.check()

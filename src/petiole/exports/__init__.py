@@ -13,12 +13,13 @@ from petiole.extras import MissingExtra, require
 require("Petiole's data export", "exports", "pyarrow")
 
 if TYPE_CHECKING:
+    from petiole.exports.catalog import Catalog, Column, Table
     from petiole.exports.files.manifest import Manifest
     from petiole.exports.files.storage import FileExpired, FileMissing, LocalStorage
     from petiole.exports.formats.csv import CsvWriter, Writer
     from petiole.exports.selection import Filter, InvalidSelection, Selection, parse_selection
+    from petiole.exports.settings import ExportSettings
     from petiole.exports.sources import Source, SourceUnavailable, open_source
-    from petiole.exports.sources.catalog import Catalog, Column, Table
     from petiole.exports.task import export_selection
     from petiole.exports.views import exports_blueprint
 
@@ -26,6 +27,7 @@ __all__ = [
     "Catalog",
     "Column",
     "CsvWriter",
+    "ExportSettings",
     "FileExpired",
     "FileMissing",
     "Filter",
@@ -44,9 +46,10 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "sources.catalog": ("Catalog", "Column", "Table"),
+    "catalog": ("Catalog", "Column", "Table"),
     "files.manifest": ("Manifest",),
     "selection": ("Filter", "InvalidSelection", "Selection", "parse_selection"),
+    "settings": ("ExportSettings",),
     "sources": ("Source", "SourceUnavailable", "open_source"),
     "files.storage": ("FileExpired", "FileMissing", "LocalStorage"),
     "task": ("export_selection",),

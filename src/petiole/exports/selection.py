@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from petiole.errors import PetioleError
-from petiole.exports.sources.catalog import Catalog, Column, Kind, Table
+from petiole.exports.catalog import Catalog, Column, Kind, Table
 
 # The Celery name of the task that carries a selection out.
 TASK_NAME: Final = "petiole.exports.export"

@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from celery import current_app, shared_task
+from celery import Celery, Task, current_app, shared_task
 
-from petiole.database import Database
-from petiole.dispatch.tracking import tracking_of
 from petiole.errors import TaskFailure
+from petiole.exports.database import Database
 from petiole.exports.files.storage import LocalStorage
 from petiole.exports.formats.csv import CsvWriter
 from petiole.exports.pace import Pace
 from petiole.exports.selection import TASK_NAME, InvalidSelection, parse_selection
+from petiole.exports.settings import ExportSettings
 from petiole.exports.sources import SourceUnavailable, open_source
 from petiole.worker.progress import progress
 
@@ -89,21 +89,34 @@ def export_selection(
     return {"rows": manifest.rows, "size": manifest.size, "sha256": manifest.sha256}
 
 
-@shared_task(name=TASK_NAME, bind=True)  # type: ignore[untyped-decorator]
+class ExportTask(Task):  # type: ignore[misc]
+    """Refuses a wrong setting when a worker starts, and not when the first export runs."""
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """Read the settings once.
+
+        Raises:
+            SetupError: a setting of exports is unknown or wrong.
+        """
+        ExportSettings.load(app.conf)
+
+
+@shared_task(name=TASK_NAME, base=ExportTask, bind=True)  # type: ignore[untyped-decorator]
 def export(self: Any, payload: Mapping[str, Any], filename: str) -> dict[str, Any]:
     """Export a selection with the settings of the app that this worker runs."""
-    settings = tracking_of(current_app).settings
+    settings = ExportSettings.load(current_app.conf)
     task_id = str(self.request.id)
     return export_selection(
         payload,
-        database=settings.exports_database,
-        directory=Path(settings.exports_directory),
+        database=settings.database,
+        directory=settings.directory,
         key=task_id,
         filename=filename,
-        batch_rows=settings.exports_batch_rows,
-        rows_per_second=settings.exports_rows_per_second,
-        kept_for=settings.exports_kept_for,
-        url=settings.exports_url_template.replace("{id}", task_id),
+        batch_rows=settings.batch_rows,
+        rows_per_second=settings.rows_per_second,
+        kept_for=settings.kept_for,
+        url=settings.url_template.replace("{id}", task_id),
     )
 
 

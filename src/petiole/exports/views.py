@@ -12,13 +12,13 @@ from flask import Blueprint, Response, jsonify, request, send_file, url_for
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import http_date
 
-from petiole.database import Database
 from petiole.errors import InvalidName
+from petiole.exports.catalog import Catalog
+from petiole.exports.database import Database
 from petiole.exports.files.manifest import Manifest
 from petiole.exports.files.storage import FileExpired, FileMissing, LocalStorage
 from petiole.exports.selection import OPERATORS, TASK_NAME, InvalidSelection, Selection, parse_selection
 from petiole.exports.sources import SourceUnavailable, open_source
-from petiole.exports.sources.catalog import Catalog
 from petiole.protocol.events import feed_id, task_feed
 from petiole.web.access.origins import refuse_foreign_origin
 from petiole.web.http.bodies import read_json

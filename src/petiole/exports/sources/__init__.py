@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from petiole.database import Database
 from petiole.errors import SetupError
+from petiole.exports.database import Database
 from petiole.exports.sources.source import Source, SourceUnavailable
 
 

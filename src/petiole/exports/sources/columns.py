@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from petiole.exports.sources.catalog import Column, Kind
+from petiole.exports.catalog import Column, Kind
 
 MIXED: Final = pa.struct([("integer", pa.int64()), ("real", pa.float64()), ("text", pa.large_string())])
 # A number as its digits: no float64 has all those of a decimal, and Arrow's own decimals have one scale for all rows.

@@ -15,8 +15,8 @@ from psycopg.pq import TransactionStatus
 from pyarrow import compute, csv
 
 from petiole.errors import SetupError
+from petiole.exports.catalog import Catalog, Column
 from petiole.exports.selection import Filter, Selection
-from petiole.exports.sources.catalog import Catalog, Column
 from petiole.exports.sources.columns import to_exact
 from petiole.exports.sources.postgres_catalog import comparable, read_catalog, value_of
 from petiole.exports.sources.query_watch import QueryWatch

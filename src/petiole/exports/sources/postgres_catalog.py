@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import psycopg
 
-from petiole.exports.sources.catalog import Catalog, Column, Kind, Table, quote
+from petiole.exports.catalog import Catalog, Column, Kind, Table, quote
 
 _KINDS: Final[dict[str, Kind]] = {
     **dict.fromkeys(("int2", "int4", "int8", "bool"), "integer"),

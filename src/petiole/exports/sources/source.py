@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from petiole.errors import PetioleError
+from petiole.exports.catalog import Catalog
 from petiole.exports.selection import Selection
-from petiole.exports.sources.catalog import Catalog
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,8 +12,8 @@ from typing import Final, Self
 
 import pyarrow as pa
 
+from petiole.exports.catalog import Catalog, Column, quote
 from petiole.exports.selection import Filter, Selection
-from petiole.exports.sources.catalog import Catalog, Column, quote
 from petiole.exports.sources.columns import to_batch
 from petiole.exports.sources.source import SourceUnavailable, escape_like
 from petiole.exports.sources.sqlite_catalog import read_catalog

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from petiole.exports.sources.catalog import Catalog, Column, Kind, Table, quote
+from petiole.exports.catalog import Catalog, Column, Kind, Table, quote
 
 _ROWID_NAMES: Final = ("rowid", "_rowid_", "oid")
 
