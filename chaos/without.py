@@ -20,8 +20,8 @@ from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.redis.scripts import Limits, Script, Scripts
 from petiole.loop import Loop
 from petiole.protocol import reader as feed
-from petiole.protocol.events import Cursor, Document, Draft, Event, Rung, advance_chain
-from petiole.redis import client as connection
+from petiole.protocol.events import Cursor, Document, Draft, Event, EventHeader, advance_chain
+from petiole.redis import errors as redis_errors
 from petiole.settings import Settings, is_redis
 from petiole.web.access.rights import Rights
 from petiole.web.background import reaper
@@ -133,7 +133,7 @@ def _chain() -> None:
 
     def judge_numbers(cursor: Cursor, event: feed.Numbered) -> feed.Verdict:
         chain = advance_chain(cursor.chain, event.id) if event.is_fact else cursor.chain
-        if isinstance(event, Rung):
+        if isinstance(event, EventHeader):
             return judge(cursor, event._replace(chain=chain))
         assert isinstance(event, Event)
         return judge(cursor, replace(event, chain=chain))
@@ -191,7 +191,7 @@ def _trust() -> None:
 def _passing() -> None:
     """A server that can't write just now counts as one that refuses the event for good."""
     if journal_class() is RedisJournal:
-        _put(connection, "Refusal", InvalidEvent)
+        _put(redis_errors, "Refusal", InvalidEvent)
         return
     from petiole.journal.sql import server
 

@@ -16,7 +16,7 @@ from petiole.bus.redis import RedisBus
 from petiole.errors import Unavailable
 from petiole.journal.contract import Journal, Stored
 from petiole.journal.redis.journal import RedisJournal
-from petiole.protocol.events import COUNTER, Draft, Event, Rung, task_feed
+from petiole.protocol.events import COUNTER, Draft, Event, EventHeader, task_feed
 from petiole.settings import Settings
 from tests.conftest import VARIANTS
 from tests.support.memory_bus import MemoryBus
@@ -143,7 +143,7 @@ def test_the_numbers_of_what_is_rung_are_read_without_the_rest(setup: Setup) -> 
     setup.journal.append(FEED, Draft(COUNTER, progress={"completed": 1}))
     wait_until(lambda: len(setup.listener.heard) == 3, what="three rings")
     for _, text in setup.listener.heard:
-        rung, event = Rung.from_text(text if isinstance(text, str) else text.decode()), Event.from_text(text)
+        rung, event = EventHeader.from_text(text if isinstance(text, str) else text.decode()), Event.from_text(text)
         assert rung is not None
         assert (rung.v, rung.id, rung.feed, rung.kind, rung.cursor) == (
             *(event.v, event.id, event.feed, event.kind),

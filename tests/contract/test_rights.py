@@ -16,7 +16,7 @@ from petiole.errors import MissingRight, Unavailable
 from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.trial import try_write
 from petiole.protocol.events import Draft, task_feed
-from petiole.redis.client import RIGHTS
+from petiole.redis.errors import RIGHTS
 from petiole.settings import Settings
 from tests.conftest import VARIANTS
 from tests.contract.test_bus import FEED, SOON, Setup

@@ -30,7 +30,7 @@ from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.sql import SqlJournal
 from petiole.journal.sql.schema import VERSION
 from petiole.journal.sql.server import Mode, upgrade
-from petiole.protocol.events import ZERO_CHAIN, Cursor, Event, Rung, task_feed
+from petiole.protocol.events import ZERO_CHAIN, Cursor, Event, EventHeader, task_feed
 from petiole.protocol.reader import follow
 from petiole.settings import Settings
 from tests.contract.backends import (
@@ -504,7 +504,7 @@ class TestRings:
         journal.cancel(FEED, cancelling=state("cancelling"), cancelled=state("cancelled"))
         assert {feed for feed, _ in heard} == {FEED}
         assert [Event.from_text(event) for _, event in heard] == list(reading(journal).events)
-        assert all(Rung.from_text(str(event)) for _, event in heard), "the relay would read each of them whole"
+        assert all(EventHeader.from_text(str(event)) for _, event in heard), "the relay would read each of them whole"
         journal.close()
 
     def test_a_journal_in_a_database_rings_the_bus_in_redis(self, sql_backend, make_settings, own_redis):

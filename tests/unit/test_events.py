@@ -23,7 +23,7 @@ from petiole.protocol.events import (
     Cursor,
     Draft,
     Event,
-    Rung,
+    EventHeader,
     advance_chain,
     check_feed,
     feed_id,
@@ -202,7 +202,7 @@ class TestRung:
     TEXT = json.dumps(WIRE, separators=(",", ":"))
 
     def test_it_has_the_numbers_of_the_event(self):
-        rung, event = Rung.from_text(self.TEXT), Event.from_wire(WIRE)
+        rung, event = EventHeader.from_text(self.TEXT), Event.from_wire(WIRE)
         for name in ("v", "id", "feed", "epoch", "seq", "facts", "chain", "kind", "is_fact", "cursor"):
             assert getattr(rung, name) == getattr(event, name)
 
@@ -213,7 +213,7 @@ class TestRung:
     )  # fmt: skip
     def test_what_begins_otherwise_is_to_be_read_whole(self, text):
         assert text != self.TEXT
-        assert Rung.from_text(text) is None
+        assert EventHeader.from_text(text) is None
 
 
 class TestFold:

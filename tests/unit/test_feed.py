@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from petiole.journal.contract import Stored
-from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, Event, Rung, fold
+from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, Event, EventHeader, fold
 from petiole.protocol.reader import BUFFER_LIMIT, Read, Reader, Reading, Reset, Show, Verdict, follow, judge
 from petiole.settings import Settings
 from tests.support.memory_journal import MemoryJournal
@@ -74,7 +74,7 @@ def test_a_relay_that_steps_past_what_follows_reads_by_the_same_rule(path):
     cursor = transcript.get("cursor")
     reader = Reader(transcript["feed"], cursor=None if cursor is None else Cursor.parse(cursor), keep_document=False)
     for number, step in enumerate(transcript["steps"]):
-        rung = Rung.from_text(json.dumps(step["event"], separators=(",", ":"))) if "event" in step else None
+        rung = EventHeader.from_text(json.dumps(step["event"], separators=(",", ":"))) if "event" in step else None
         if rung is not None and reader.step(rung):
             done = [{"show": rung.id}]
         else:

@@ -18,7 +18,9 @@ from petiole.bus.ringer import Publish
 from petiole.errors import MissingRight, PetioleError
 from petiole.logs import logger
 from petiole.protocol.events import mint_id
-from petiole.redis.client import Names, connect_one, explained, speaking
+from petiole.redis.client import connect_one
+from petiole.redis.errors import translate_errors, translated
+from petiole.redis.keys import Keys
 from petiole.settings import Settings
 
 log = logger(__name__)
@@ -43,7 +45,7 @@ class RedisBus:
         self._settings = settings
         self._url = url or settings.journal_url
         self._client = client or connect_one(settings, url=self._url)
-        self._names = Names(settings.key_prefix, self._client)
+        self._keys = Keys(settings.key_prefix, self._client)
         self._probe_channel = f"{settings.key_prefix}:probe:{mint_id()}"
         self._probes: dict[bytes, threading.Event] = {}
         self._confirmed: dict[str, threading.Event] = {}
@@ -83,19 +85,19 @@ class RedisBus:
             confirmed = self._confirmed.get(feed)
             if confirmed is None:
                 confirmed = self._confirmed[feed] = threading.Event()
-                self._send(self.subscribe, [self._names.channel(feed)])
+                self._send(self.subscribe, [self._keys.channel(feed)])
         return confirmed.wait(timeout)
 
     def unfollow(self, feed: str) -> None:
         with self._lock:
             if self._confirmed.pop(feed, None) is not None:
-                self._send(self.unsubscribe, [self._names.channel(feed)])
+                self._send(self.unsubscribe, [self._keys.channel(feed)])
 
     def probe(self, *, timeout: float) -> bool:
         token = mint_id().encode()
         arrived = self._probes[token] = threading.Event()
         try:
-            with speaking(self._url):
+            with translate_errors(self._url):
                 self._publish(self._probe_channel, token)
             return arrived.wait(timeout)
         except (PetioleError, AttributeError, ValueError):
@@ -124,7 +126,7 @@ class RedisBus:
                 connection.disconnect()
                 return
             self._connection = connection
-            for channels in self._batches([self._names.channel(feed) for feed in self._confirmed]):
+            for channels in self._batches([self._keys.channel(feed) for feed in self._confirmed]):
                 connection.send_command(self.subscribe, *channels)
             # Confirmed last, so its confirmation says that all of them are followed.
             connection.send_command(self.subscribe, self._probe_channel)
@@ -153,11 +155,11 @@ class RedisBus:
                 if arrived is not None:
                     arrived.set()
             else:
-                ring(self._names.feed_of(channel), value)
+                ring(self._keys.feed_of(channel), value)
         elif kind == self.confirmation:
             if channel == self._probe_channel:
                 return True
-            confirmed = self._confirmed.get(self._names.feed_of(channel))
+            confirmed = self._confirmed.get(self._keys.feed_of(channel))
             if confirmed is not None:
                 confirmed.set()
         else:
@@ -165,7 +167,7 @@ class RedisBus:
         return False
 
     def _say_lost(self, error: Exception, pause: float) -> None:
-        said, before = explained(error, self._url), self.trouble
+        said, before = translated(error, self._url), self.trouble
         self.trouble = said.missing if isinstance(said, MissingRight) else None
         # What doesn't pass by itself is for whoever reads the log, once.
         level = logging.ERROR if self.trouble is not None and before is None else logging.INFO
@@ -234,13 +236,13 @@ def _send(connection: Any, *command: str) -> None:
 def publisher(settings: Settings, *, url: str) -> Publish:
     """Return what publishes rings on the channels that a `RedisBus` of the same URL follows."""
     client = connect_one(settings, url=url)
-    names = Names(settings.key_prefix, client)
+    keys = Keys(settings.key_prefix, client)
 
     def publish(rings: Sequence[tuple[str, str | bytes]]) -> None:
-        with speaking(url):
+        with translate_errors(url):
             pipeline = client.pipeline(transaction=False)
             for feed, text in rings:
-                pipeline.publish(names.channel(feed), text)
+                pipeline.publish(keys.channel(feed), text)
             pipeline.execute()
 
     return publish

@@ -22,8 +22,10 @@ from petiole.bus.ringer import Publish
 from petiole.logs import logger
 from petiole.loop import Loop
 from petiole.protocol.events import PARTITIONS, mint_id
-from petiole.redis.client import Names, connect_cluster, speaking
+from petiole.redis.client import connect_cluster
 from petiole.redis.cluster import Cluster, Node
+from petiole.redis.errors import translate_errors
+from petiole.redis.keys import Keys
 from petiole.settings import Settings
 
 log = logger(__name__)
@@ -42,7 +44,7 @@ class ShardedBus:
         self._settings = settings
         self._url = url or settings.journal_url
         self._cluster = connect_cluster(settings, url=self._url)
-        self._names = Names(settings.key_prefix, self._cluster)
+        self._keys = Keys(settings.key_prefix, self._cluster)
         self._lines: dict[Node, _Line] = {}
         # Where each followed feed is followed; nowhere until the layout is known.
         self._places: dict[str, _Line | None] = {}
@@ -117,7 +119,7 @@ class ShardedBus:
             return False
         partitions: dict[Node, int] = {}
         for index in range(PARTITIONS):
-            node = self._cluster.known_owner(self._names.leases(index))
+            node = self._cluster.known_owner(self._keys.leases(index))
             if node is not None:
                 partitions.setdefault(node, index)
         begun = {node: line for node in partitions if node not in self._lines and (line := self._make_line(node))}
@@ -155,7 +157,7 @@ class ShardedBus:
         return moved
 
     def _line_of(self, feed: str) -> _Line | None:
-        node = self._cluster.known_owner(self._names.channel(feed))
+        node = self._cluster.known_owner(self._keys.channel(feed))
         return self._lines.get(node) if node else None
 
     def _make_line(self, node: Node) -> _Line | None:
@@ -238,7 +240,7 @@ class _ShardLine(_Line):
 
     def _ended(self, channel: str) -> None:
         # Not asked for: the slot has gone to another node. What else was on it has gone with it, so all begin again.
-        confirmed = self._confirmed.get(self._names.feed_of(channel))
+        confirmed = self._confirmed.get(self._keys.feed_of(channel))
         if channel == self._probe_channel or (confirmed is not None and confirmed.is_set()):
             raise redis.ConnectionError(f"{channel} has gone to another node.")
 
@@ -246,13 +248,13 @@ class _ShardLine(_Line):
 def shard_publisher(settings: Settings, *, url: str) -> Publish:
     """Return what publishes rings on the channels that a `ShardedBus` of the same URL follows."""
     client = connect_cluster(settings, url=url)
-    names = Names(settings.key_prefix, client)
+    keys = Keys(settings.key_prefix, client)
 
     def publish(rings: Sequence[tuple[str, str | bytes]]) -> None:
-        with speaking(url):
+        with translate_errors(url):
             pipeline: Any = client.pipeline(transaction=False)
             for feed, text in rings:
-                pipeline.eval(RING, 1, names.channel(feed), text)
+                pipeline.eval(RING, 1, keys.channel(feed), text)
             pipeline.execute()
 
     return publish

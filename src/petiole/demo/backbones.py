@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import redis
 
 from petiole.errors import PetioleError, SetupError
-from petiole.redis.client import connect, speaking
+from petiole.redis.client import connect
+from petiole.redis.errors import translate_errors
 from petiole.redis.url import address
 from petiole.servers.postgres import PostgresCluster, find_postgres
 from petiole.servers.processes import Processes
@@ -98,7 +99,7 @@ def _check_redis(url: str) -> None:
     if urlsplit(url).scheme not in ("redis", "rediss"):
         raise SetupError(f"--redis-url is {url!r}. Give it as redis://host:6379/0.")
     try:
-        with connect(Settings(journal_url=url)) as client, speaking(url):
+        with connect(Settings(journal_url=url)) as client, translate_errors(url):
             client.ping()
     except SetupError as error:
         raise SetupError("--redis-url isn't a Redis URL. Give it as redis://host:6379/0.") from error

@@ -239,8 +239,8 @@ class Event:
         return wire
 
 
-class Rung(NamedTuple):
-    """An event as the journal has rung it, of which only the numbers are read: its text goes on as it is."""
+class EventHeader(NamedTuple):
+    """The numbers of an event that rang. Its text is passed on unread."""
 
     id: str
     feed: str
@@ -260,7 +260,7 @@ class Rung(NamedTuple):
         return Cursor(self.epoch, self.seq, self.facts, self.chain)
 
     @classmethod
-    def from_text(cls, text: str) -> Rung | None:
+    def from_text(cls, text: str) -> EventHeader | None:
         """Read the numbers of an event that begins as journals write it; `None`: read it whole, by `Event.from_text`."""
         head = _HEAD.match(text)
         if head is None:

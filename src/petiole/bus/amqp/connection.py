@@ -100,7 +100,7 @@ def _read_tls(host: str, query: str) -> dict[str, Any]:
 
 
 @contextmanager
-def speaking(broker: Broker) -> Iterator[None]:
+def translate_errors(broker: Broker) -> Iterator[None]:
     """Turn what py-amqp raises into `Unavailable` where it passes, and into a `SetupError` where it doesn't."""
     try:
         yield
@@ -243,7 +243,7 @@ def look_at(settings: Settings, url: str, *, listens: bool) -> None:
             away = error
             continue
         try:
-            with speaking(broker):
+            with translate_errors(broker):
                 channel = connection.channel()
                 exchange = exchange_of(settings)
                 declare(channel, exchange)

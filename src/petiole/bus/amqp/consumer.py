@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from petiole.bus.amqp.connection import LOST, Broker, connect, declare, has_read, make_queue, read_once, speaking
+from petiole.bus.amqp.connection import (
+    LOST,
+    Broker,
+    connect,
+    declare,
+    has_read,
+    make_queue,
+    read_once,
+    translate_errors,
+)
 
 # RabbitMQ advises 5 to 20 s; after two of them without a byte a connection counts as lost.
 HEARTBEAT: Final = 5
@@ -41,7 +50,7 @@ class Link:
         try:
             for readable in (self._socket, self._woken):
                 self._selector.register(readable, selectors.EVENT_READ)
-            with speaking(broker):
+            with translate_errors(broker):
                 self._channel: Any = self._connection.channel()
                 self._queue = self._make_queue()
         except BaseException:
@@ -50,7 +59,7 @@ class Link:
 
     def bind(self, feeds: Sequence[str]) -> None:
         """Bind the queue to feeds; they ring when this has returned."""
-        with speaking(self._broker):
+        with translate_errors(self._broker):
             for at in range(0, len(feeds), BINDINGS_PER_CONFIRMATION):
                 part = feeds[at : at + BINDINGS_PER_CONFIRMATION]
                 # A channel's commands are executed in order, so the last one's confirmation is that of all of them.
@@ -61,13 +70,13 @@ class Link:
 
     def unbind(self, feed: str) -> None:
         """Take a binding away."""
-        with speaking(self._broker):
+        with translate_errors(self._broker):
             self._channel.queue_unbind(self._queue, self._exchange, feed)
             self.bound.discard(feed)
 
     def receive(self, timeout: float) -> list[tuple[str, bytes]]:
         """Return the rings that have arrived; after `timeout` seconds, or when woken, there may be none."""
-        with speaking(self._broker):
+        with translate_errors(self._broker):
             if not self._received:
                 self._read(timeout)
             self._connection.heartbeat_tick()

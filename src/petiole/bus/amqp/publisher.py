@@ -22,7 +22,7 @@ from petiole.bus.amqp.connection import (
     has_read,
     read_once,
     read_url,
-    speaking,
+    translate_errors,
 )
 from petiole.errors import Unavailable
 from petiole.settings import Settings
@@ -76,7 +76,7 @@ class Publisher:
                 self._drop(line)
         line = self._connect()
         try:
-            with speaking(line.broker):
+            with translate_errors(line.broker):
                 line.send(rings)
         except Full:
             raise
@@ -128,7 +128,7 @@ class _Line:
         self._selector = selectors.DefaultSelector()
         try:
             self._selector.register(self._socket, selectors.EVENT_READ)
-            with speaking(broker):
+            with translate_errors(broker):
                 self._channel: Any = self._connection.channel()
                 declare(self._channel, exchange)
         except BaseException:

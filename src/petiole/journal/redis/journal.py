@@ -55,9 +55,11 @@ from petiole.protocol.events import (
     partition,
 )
 from petiole.protocol.reader import Reading
-from petiole.redis.client import FEED_KEYS, Names, connect, explained, speaking
+from petiole.redis.client import connect
 from petiole.redis.cluster import Cluster
 from petiole.redis.connections import Calls, Command, Replies
+from petiole.redis.errors import translate_errors, translated
+from petiole.redis.keys import FEED_KEYS, Keys
 from petiole.settings import Settings
 
 log = logger(__name__)
@@ -74,7 +76,7 @@ class RedisJournal:
         self._client = connect(settings)
         self._call = Calls(self._client)
         self._cluster = isinstance(self._client, Cluster)
-        self._names = Names(settings.key_prefix, self._client)
+        self._names = Keys(settings.key_prefix, self._client)
         live, kept, lease = (
             round(seconds * 1000) for seconds in (settings.live_kept_for, settings.kept_for, settings.lease)
         )
@@ -120,7 +122,7 @@ class RedisJournal:
         if feed.startswith("task:"):
             # At once: a caller that chose the epoch has minted the feed, or asks again after a lost reply.
             steps.append(self._to_index(owner, feed))
-        with speaking(self._settings.journal_url):
+        with translate_errors(self._settings.journal_url):
             replies = self._call.begin(*(self._command("EVALSHA", *step) for step in steps))
         return lambda: cursor_of(self._answer(replies, *steps)[0][1:])
 
@@ -145,7 +147,7 @@ class RedisJournal:
         if wait:
             self._run(*step)
             return
-        with speaking(self._settings.journal_url):
+        with translate_errors(self._settings.journal_url):
             # With its source: nobody would send it again if the server didn't know it.
             self._call.tell(self._command("EVAL", *step))
 
@@ -161,7 +163,7 @@ class RedisJournal:
         try:
             replies = self._call.begin_now(self._command("EVALSHA", *step))
         except (RedisError, OSError) as error:
-            raise explained(error, self._settings.journal_url) from error
+            raise translated(error, self._settings.journal_url) from error
         return None if replies is None else BegunAppend(replies, functools.partial(self._answer, replies, step))
 
     def _to_append(self, feed: str, draft: Draft, run: int, fact: int, counter: int, delivery: str) -> Step:
@@ -254,7 +256,7 @@ class RedisJournal:
         return held_of(self._run("check", [meta, leases], arguments))
 
     def message(self, feed: str) -> str:
-        with speaking(self._settings.journal_url):
+        with translate_errors(self._settings.journal_url):
             message = self._call(("GET", self._names.feed(feed)[FEED_KEYS.index("message")]))[0]
         return (message or b"").decode()
 
@@ -383,7 +385,7 @@ class RedisJournal:
         return [member.decode() for answer in answers for members in answer for member in members]
 
     def settle(self, feed: str) -> None:
-        with speaking(self._settings.journal_url):
+        with translate_errors(self._settings.journal_url):
             self._call(("ZREM", self._names.feed(feed)[-1], feed))
 
     def notify(self, owner: str, *, key: str, notice: Document) -> Stored | Duplicate:
@@ -407,12 +409,12 @@ class RedisJournal:
     def notes(self, names: Sequence[str]) -> dict[str, str]:
         if not names:
             return {}
-        with speaking(self._settings.journal_url):
+        with translate_errors(self._settings.journal_url):
             texts = self._call(*(("GET", self._names.note(name)) for name in names))
         return {name: text.decode() for name, text in zip(names, texts, strict=True) if text is not None}
 
     def ping(self) -> None:
-        with speaking(self._settings.journal_url):
+        with translate_errors(self._settings.journal_url):
             if isinstance(self._client, Cluster):
                 self._client.ping()
             else:
@@ -421,7 +423,7 @@ class RedisJournal:
 
     def inspect(self) -> Sequence[str]:
         try:
-            with speaking(self._settings.journal_url):
+            with translate_errors(self._settings.journal_url):
                 return inspect(self._client, self._settings.journal_url)
         except PetioleError as error:
             return (str(error),)
@@ -443,10 +445,10 @@ class RedisJournal:
         try:
             return replies()
         except NoScriptError:
-            with speaking(self._settings.journal_url):
+            with translate_errors(self._settings.journal_url):
                 return self._call(*(self._command("EVAL", *step) for step in steps))
         except (RedisError, OSError) as error:
-            raise explained(error, self._settings.journal_url) from error
+            raise translated(error, self._settings.journal_url) from error
 
     def _command(self, word: str, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Command:
         found = self._script(name)
@@ -482,13 +484,13 @@ class RedisJournal:
     def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
         key = self._names.owner(owner)
         top = "+inf" if before is None else f"({before}"
-        with speaking(self._settings.journal_url):
+        with translate_errors(self._settings.journal_url):
             [rows] = self._call(("ZREVRANGEBYSCORE", key, top, "-inf", "WITHSCORES", "LIMIT", "0", str(limit)))
         feeds = [member.decode() for member in rows[::2]]
         found = self._readable(feeds)
         gone = [feed for feed, snapshot in found.items() if snapshot is None or snapshot.owner != owner]
         if gone:
-            with speaking(self._settings.journal_url):
+            with translate_errors(self._settings.journal_url):
                 self._call(("ZREM", key, *gone))
         snapshots = [snapshot for snapshot in found.values() if snapshot is not None and snapshot.owner == owner]
         return snapshots, int(rows[-1]) if len(feeds) == limit else None

@@ -20,7 +20,7 @@ from petiole.journal import Journal
 from petiole.journal.contract import Gone, Snapshot
 from petiole.logs import logger
 from petiole.loop import Loop
-from petiole.protocol.events import COUNTER, Cursor, Draft, Event, Rung, partition
+from petiole.protocol.events import COUNTER, Cursor, Draft, Event, EventHeader, partition
 from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
 from petiole.settings import Settings
 from petiole.web.engineio.idle import Silence
@@ -213,7 +213,7 @@ class Relay:
             return
         try:
             said = text if isinstance(text, str) else text.decode()
-            numbers = Rung.from_text(said)
+            numbers = EventHeader.from_text(said)
             with followed.lock:
                 if numbers is not None and followed.reader.step(numbers):
                     # What nearly every ring is: the next event. It goes on as the journal wrote it.
