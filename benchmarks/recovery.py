@@ -16,7 +16,7 @@ from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import Draft, task_feed
 from petiole.settings import Settings
 from petiole.worker.outbox import Outbox
-from petiole.worker.standing import Standing
+from petiole.worker.run_state import RunStart
 
 ROUNDS: Final = 5
 # Tasks, each with an outbox of its own, and browsers on each of them.
@@ -97,10 +97,10 @@ class Speakers:
         running = Draft("state", {"state": "running"})
         claim = self._journal.claim(feed, running, worker="here", delivery=feed, retries=0, lease=86400.0)
         assert isinstance(claim, Claimed)
-        standing = Standing(
+        start = RunStart(
             feed, "user:reader", "here", claim.run, feed, 0, claim.facts_written, claim.cursor, claim.document
         )
-        return Outbox(self._journal, standing, settings, newest=dict)
+        return Outbox(self._journal, start, settings, newest=dict)
 
     def _speak(self) -> None:
         while not self._stopped.is_set():

@@ -24,7 +24,7 @@ from petiole.protocol.events import Draft, task_feed
 from petiole.settings import Settings
 from petiole.worker.progress import progress, track
 from petiole.worker.run import Run
-from petiole.worker.standing import Standing
+from petiole.worker.run_state import RunStart
 
 STEPS: Final = 1_000_000
 ROUNDS: Final = 9
@@ -45,10 +45,10 @@ def run_of_a_task(url: str) -> Iterator[Run]:
     running = Draft("state", {"state": "running"})
     claimed = journal.claim(FEED, running, worker="here", delivery="first", retries=0, lease=86400.0)
     assert isinstance(claimed, Claimed)
-    standing = Standing(
+    start = RunStart(
         FEED, "nobody", "here", claimed.run, "first", 0, claimed.facts_written, claimed.cursor, claimed.document
     )
-    run = Run(journal, standing, settings)
+    run = Run(journal, start, settings)
     run.outbox.start()
     with run.current():
         yield run

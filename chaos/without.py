@@ -31,7 +31,7 @@ from petiole.web.extension import Petiole
 from petiole.web.http import tasks as monitor
 from petiole.web.relay.relay import Relay
 from petiole.web.socket.send_limit import Window
-from petiole.worker.deaths import Verdicts
+from petiole.worker.deaths import DeathWatch
 from petiole.worker.lifecycle import Lifecycle
 from petiole.worker.outbox import Outbox
 from petiole.worker.run import Run
@@ -201,10 +201,10 @@ def _passing() -> None:
 def _on_failure() -> None:
     """Nobody speaks for a pool child that has died."""
 
-    def silent(self: Verdicts, **_: Any) -> None:
+    def silent(self: DeathWatch, **_: Any) -> None:
         pass
 
-    _put(Verdicts, "_on_failure", silent)
+    _put(DeathWatch, "_on_failure", silent)
 
 
 def _reaper() -> None:

@@ -152,13 +152,13 @@ class _Live(tqdm):
             yield from self.iterable
             return
         self.scope()
-        steps, signals = loop.steps, self._signals
+        counter, signals = loop.counter, self._signals
         try:
             if loop.speaks:
                 for item in self.iterable:
                     yield item
-                    self.n = steps.completed = self.n + 1
-                    if not steps.dirty:
+                    self.n = counter.completed = self.n + 1
+                    if not counter.dirty:
                         loop.tell()
                 loop.run_out()
                 return
@@ -183,10 +183,10 @@ class _Live(tqdm):
             return
         self.n += n
         if type(self.n) is int:
-            loop.steps.completed = self.n
+            loop.counter.completed = self.n
         elif (number := finite(self.n)) is not None:
-            loop.steps.completed = number
-        if not loop.steps.dirty:
+            loop.counter.completed = number
+        if not loop.counter.dirty:
             loop.tell()
 
     def reset(self, total: float | None = None) -> None:
@@ -222,8 +222,8 @@ class _Live(tqdm):
         loop, self._loop = self._loop, None
         if loop is not None:
             number = finite(self.n)
-            if number is not None and number != loop.steps.completed:
-                loop.steps.completed = number
+            if number is not None and number != loop.counter.completed:
+                loop.counter.completed = number
                 if loop.speaks:
                     self._run.outbox.touch()
             loop.end()

@@ -21,7 +21,7 @@ from chaos.proxy import FaultProxy
 from petiole.bus import open_bus, open_ring
 from petiole.bus.amqp.bus import AmqpBus
 from petiole.bus.amqp.connection import QUEUED
-from petiole.bus.amqp.publisher import Publisher
+from petiole.bus.amqp.publisher import RingPublisher
 from petiole.errors import SetupError, Unavailable
 from petiole.protocol.events import task_feed
 from petiole.servers.redis import free_port
@@ -216,7 +216,7 @@ class TestFollowing:
         stopped, go_on = threading.Event(), threading.Event()
         listening.listener.on_ring = lambda: (stopped.set(), go_on.wait(60))
         assert listening.bus.follow(FEED, timeout=SOON)
-        publisher = Publisher(listening.journal._settings, url=rabbitmq.url)
+        publisher = RingPublisher(listening.journal._settings, url=rabbitmq.url)
         publisher.publish([(FEED, "{}")])
         assert stopped.wait(SOON)
         for _ in range(14):
@@ -394,7 +394,7 @@ class TestPublishing:
             wait_until(heard, timeout=20, what=f"the bus rings again after {fault.__name__}")
 
     def test_while_memory_is_short_publishing_is_refused_at_once_and_goes_on_afterwards(self, own, own_rabbitmq):
-        publisher = Publisher(own.journal._settings, url=own_rabbitmq.url)
+        publisher = RingPublisher(own.journal._settings, url=own_rabbitmq.url)
         publisher.publish([(FEED, "{}")])
         own_rabbitmq.raise_memory_alarm()
         try:
@@ -432,7 +432,7 @@ class TestPublishing:
 
     def test_a_broker_that_stops_reading_ends_a_publish_within_the_timeout(self, make_settings, own_rabbitmq):
         settings = make_settings(NO_DATABASE, bus_url=own_rabbitmq.url, journal_timeout=0.5)
-        publisher = Publisher(settings, url=own_rabbitmq.url)
+        publisher = RingPublisher(settings, url=own_rabbitmq.url)
         publisher.publish([(FEED, "{}")])
         own_rabbitmq.pause()
         try:
@@ -456,7 +456,7 @@ class TestPublishing:
         own.open()
         assert own.bus.follow(FEED, timeout=SOON)
         proxy = FaultProxy(own_rabbitmq.node.port)
-        publisher = Publisher(own.journal._settings, url=f"amqp://guest:guest@127.0.0.1:{proxy.port}/")
+        publisher = RingPublisher(own.journal._settings, url=f"amqp://guest:guest@127.0.0.1:{proxy.port}/")
         heard = own.listener.heard
 
         def arrives(text: str) -> bool:
@@ -482,7 +482,7 @@ class TestPublishing:
     def test_a_publisher_that_is_answered_keeps_its_connection(self, listening, rabbitmq, monkeypatch):
         monkeypatch.setattr("petiole.bus.amqp.publisher.ASK_EVERY", 0.0)
         monkeypatch.setattr("petiole.bus.amqp.publisher.ANSWER_WITHIN", 1.0)
-        publisher = Publisher(listening.journal._settings, url=rabbitmq.url)
+        publisher = RingPublisher(listening.journal._settings, url=rabbitmq.url)
         publisher.publish([(FEED, "{}")])
         line = publisher._line
         until = time.monotonic() + 2.5
@@ -493,7 +493,7 @@ class TestPublishing:
         publisher.close()
 
     def test_a_connection_that_died_while_idle_is_replaced_within_the_same_publish(self, own, own_rabbitmq):
-        publisher = Publisher(own.journal._settings, url=own_rabbitmq.url)
+        publisher = RingPublisher(own.journal._settings, url=own_rabbitmq.url)
         assert own.bus.follow(FEED, timeout=SOON)
         publisher.publish([(FEED, "before")])
         own_rabbitmq.restart()
@@ -504,7 +504,7 @@ class TestPublishing:
 
     def test_a_forked_process_publishes_on_a_connection_of_its_own(self, listening, rabbitmq):
         assert listening.bus.follow(FEED, timeout=SOON)
-        publisher = Publisher(listening.journal._settings, url=rabbitmq.url)
+        publisher = RingPublisher(listening.journal._settings, url=rabbitmq.url)
         publisher.publish([(FEED, "parent")])
         child = os.fork()
         if child == 0:
@@ -522,7 +522,7 @@ class TestPublishing:
 
     def test_nothing_is_kept_by_the_broker_when_nobody_follows(self, settings, rabbitmq):
         before = rabbitmq.queues()
-        publisher = Publisher(settings, url=rabbitmq.url)
+        publisher = RingPublisher(settings, url=rabbitmq.url)
         publisher.publish([(FEED, "{}")] * 100)
         assert rabbitmq.queues() == before
         publisher.close()
@@ -590,7 +590,7 @@ class TestRefusals:
         assert made.listener.ended()
 
     def test_something_else_under_the_same_name_is_named(self, make_settings, rabbitmq, settings):
-        publisher = Publisher(settings, url=rabbitmq.url)
+        publisher = RingPublisher(settings, url=rabbitmq.url)
         publisher.publish([])
         publisher._line._channel.exchange_declare("taken.rings", "fanout", durable=True, auto_delete=False)
         publisher.close()

@@ -10,7 +10,7 @@ import pytest
 
 from petiole.bus import open_bus
 from petiole.bus.amqp.connection import declare
-from petiole.bus.amqp.publisher import Publisher
+from petiole.bus.amqp.publisher import RingPublisher
 from petiole.bus.contract import Bus
 from petiole.bus.redis import RedisBus
 from petiole.errors import Unavailable
@@ -98,7 +98,7 @@ def redis_setup(settings: Settings) -> Setup:
 
 
 def amqp_setup(settings: Settings) -> Setup:
-    publisher = Publisher(settings, url=settings.bus_url)
+    publisher = RingPublisher(settings, url=settings.bus_url)
 
     def ring(feed: str, text: str | bytes) -> None:
         publisher.publish([(feed, text)])

@@ -16,7 +16,7 @@ from petiole.protocol.events import Document, Draft, Event, task_feed
 from petiole.settings import Settings
 from petiole.worker.outbox import Outbox
 from petiole.worker.run import Run
-from petiole.worker.standing import Standing
+from petiole.worker.run_state import RunStart
 
 FEED = task_feed("a")
 OWNER = "alice"
@@ -136,13 +136,13 @@ class Counted:
         return {"completed": self.completed}
 
 
-def begin(journal: Any, *, delivery: str = "delivery-1", retries: int = 0, lease: float = 600.0) -> Standing:
+def begin(journal: Any, *, delivery: str = "delivery-1", retries: int = 0, lease: float = 600.0) -> RunStart:
     """Open a feed, if it isn't, and claim its execution."""
     journal.open(FEED, owner=OWNER, draft=Draft("state", {"state": "queued", "title": "Export"}), epoch="0123abcd")
     draft = Draft("state", {"state": "running"})
     claimed = journal.claim(FEED, draft, worker=WORKER, delivery=delivery, retries=retries, lease=lease)
     assert isinstance(claimed, Claimed)
-    return Standing(
+    return RunStart(
         delivery=delivery,
         retries=retries,
         feed=FEED,

@@ -550,8 +550,8 @@ class TestLostData:
         assert (snapshot.cursor.seq, snapshot.cursor.facts) == (last.seq + 1, last.facts + 1)
 
     def test_a_feed_that_was_forgotten_has_its_message_again(self, journal, make_settings):
-        standing = replace(begin(journal), message=lambda: '{"task":"say"}')
-        outbox = Outbox(journal, standing, make_settings(), newest=Counted())
+        start = replace(begin(journal), message=lambda: '{"task":"say"}')
+        outbox = Outbox(journal, start, make_settings(), newest=Counted())
         outbox.start()
         journal.forget(FEED)
         outbox.put(line("after"))

@@ -478,8 +478,8 @@ class TestFacts:
             progress.artifact("a.csv")
             first.say("state", patch={"state": "retrying"})
             assert first.outbox.flush(SOON)
-        standing = begin(journal, delivery="delivery-2", retries=1)
-        assert standing.document["artifacts"] == [{"name": "a.csv"}]
+        start = begin(journal, delivery="delivery-2", retries=1)
+        assert start.document["artifacts"] == [{"name": "a.csv"}]
 
     def test_an_artifact_takes_numbers_of_any_kind(self, run, journal):
         numpy = pytest.importorskip("numpy")

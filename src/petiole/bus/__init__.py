@@ -1,8 +1,8 @@
 """The bus rings: a hint that carries the event. `contract.py` says what it promises."""
 
 from petiole.bus.contract import Bus, Ring
-from petiole.bus.redis import RedisBus, publisher
-from petiole.bus.redis_cluster import ShardedBus, shard_publisher
+from petiole.bus.redis import RedisBus, redis_publisher
+from petiole.bus.redis_cluster import ShardedBus, cluster_publisher
 from petiole.bus.ringer import Ringer
 from petiole.errors import SetupError, Unavailable
 from petiole.logs import logger
@@ -37,12 +37,12 @@ def open_ring(settings: Settings) -> Ring:
     """
     url = _url(settings)
     if is_amqp(url):
-        from petiole.bus.amqp.publisher import Publisher
+        from petiole.bus.amqp.publisher import RingPublisher
 
         _look_at_rabbitmq(settings, url, listens=False)
-        return Ringer(Publisher(settings, url=url).publish).ring
+        return Ringer(RingPublisher(settings, url=url).publish).ring
     _look_at_redis(settings, url)
-    make = shard_publisher if kind_of(url) is Kind.CLUSTER else publisher
+    make = cluster_publisher if kind_of(url) is Kind.CLUSTER else redis_publisher
     return Ringer(make(settings, url=url)).ring
 
 

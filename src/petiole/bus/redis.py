@@ -233,7 +233,7 @@ def _send(connection: Any, *command: str) -> None:
     connected.settimeout(None)
 
 
-def publisher(settings: Settings, *, url: str) -> Publish:
+def redis_publisher(settings: Settings, *, url: str) -> Publish:
     """Return what publishes rings on the channels that a `RedisBus` of the same URL follows."""
     client = connect_one(settings, url=url)
     keys = Keys(settings.key_prefix, client)

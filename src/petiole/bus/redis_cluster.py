@@ -245,7 +245,7 @@ class _ShardLine(_Line):
             raise redis.ConnectionError(f"{channel} has gone to another node.")
 
 
-def shard_publisher(settings: Settings, *, url: str) -> Publish:
+def cluster_publisher(settings: Settings, *, url: str) -> Publish:
     """Return what publishes rings on the channels that a `ShardedBus` of the same URL follows."""
     client = connect_cluster(settings, url=url)
     keys = Keys(settings.key_prefix, client)

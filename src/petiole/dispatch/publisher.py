@@ -22,7 +22,7 @@ BROKER_TIMEOUT: Final = 1.5
 CELERYS_TIMEOUT: Final = 4.0
 
 
-class Publisher:
+class TaskPublisher:
     """Publishes the tasks of one Celery application."""
 
     def __init__(self, celery_app: Celery) -> None:
@@ -197,7 +197,7 @@ def keeps_header() -> bool:
     return _as_it_is.get()
 
 
-class Once(Generic[T]):
+class Lazy(Generic[T]):
     """Calls a function once, and tells everybody who asks what came of it."""
 
     def __init__(self, function: Callable[[], T]) -> None:

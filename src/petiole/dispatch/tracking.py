@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from petiole.celery_urls import CeleryUrls
 from petiole.dispatch.message import Header, message_in, message_text, now_ms, queued_document, title_of
 from petiole.dispatch.outcome import is_since, outcome
-from petiole.dispatch.publisher import NothingPublished, Once, Publisher, as_it_is
+from petiole.dispatch.publisher import Lazy, NothingPublished, TaskPublisher, as_it_is
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.journal import Journal, open_journal
 from petiole.logs import logger
@@ -45,7 +45,7 @@ class Tracking:
         self.celery_app = celery_app
         self.settings = settings
         self.journal: Journal = open_journal(settings)
-        self.publisher = Publisher(celery_app)
+        self.publisher = TaskPublisher(celery_app)
         # Whether the worker's side listens to this application's signals: once, however often it is asked for.
         self.connected = False
         # Who is asking in this context, as owners are written in the journal; the web side knows.
@@ -93,7 +93,7 @@ class Tracking:
             document["retry_of"] = retry_of
         options = {} if queue is None else {"queue": queue}
         # Celery prepares the message while the journal opens the feed, and sends it once that is done.
-        opened = Once(
+        opened = Lazy(
             self.journal.begin_open(
                 feed,
                 owner=owner,

@@ -57,15 +57,15 @@ def export_selection(
             rows = source.count(selection)
             progress.stage("Writing rows", total=rows, unit="rows", until=0.97)
             pace = Pace(rows_per_second)
-            with storage.create(key) as draft:
-                writer = CsvWriter(draft, [column.name for column in selection.columns])
+            with storage.create(key) as file:
+                writer = CsvWriter(file, [column.name for column in selection.columns])
                 for batch in source.batches(selection, rows=pace.batch_rows(batch_rows)):
                     writer.write(batch)
                     progress.advance(batch.num_rows)
                     pace.wait(batch.num_rows)
                 writer.close()
                 progress.stage("Finishing the file", until=1.0)
-                manifest = draft.publish(
+                manifest = file.publish(
                     filename=filename,
                     rows=rows,
                     media_type=writer.media_type,

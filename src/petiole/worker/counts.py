@@ -10,7 +10,7 @@ from petiole.protocol.events import MAX_NUMBER, Document
 from petiole.protocol.values import finite, is_endless, words
 from petiole.worker.estimate import Estimator
 from petiole.worker.loops import Loop
-from petiole.worker.standing import Steps
+from petiole.worker.run_state import ProgressCounter
 
 
 class Begun(Enum):
@@ -22,21 +22,21 @@ class Begun(Enum):
 
 
 class Counts:
-    """The progress of one run. Thread-safe; `steps` are written without a lock.
+    """The progress of one run. Thread-safe; `counter` is written without a lock.
 
-    `count_in` has the outbox look at a loop's own steps. `set_aside` says of a value that it is none: name and value.
+    `count_in` has the outbox look at a loop's own counter. `set_aside` says of a value that it is none: name and value.
     """
 
     def __init__(
         self,
-        steps: Steps,
+        counter: ProgressCounter,
         *,
-        count_in: Callable[[Steps | None], None],
+        count_in: Callable[[ProgressCounter | None], None],
         set_aside: Callable[[str, object], None],
         clock: Callable[[], float],
     ) -> None:
         self.stage: str | None = None
-        self._steps = steps
+        self._counter = counter
         self._count_in = count_in
         self._set_aside = set_aside
         self._clock = clock
@@ -61,7 +61,7 @@ class Counts:
     def completed(self) -> float:
         """What is done of the present stage: by calls of `advance` and `update`, and by its loops."""
         loop = self._loop
-        return self._steps.completed + (0 if loop is None else loop.steps.completed - loop.counted)
+        return self._counter.completed + (0 if loop is None else loop.counter.completed - loop.counted)
 
     def update(self, completed: object, total: object, description: object) -> None:
         """Set what is given."""
@@ -71,7 +71,7 @@ class Counts:
                 self._has_own_total = True
             if completed is not None:
                 number = self.number("completed", completed, None)
-                self._steps.completed += 0 if number is None else number - self.completed
+                self._counter.completed += 0 if number is None else number - self.completed
             if description is not None:
                 self._description = words(description)
 
@@ -108,13 +108,13 @@ class Counts:
                 self._named = self._has_own_total = False
                 loop.counted = 0
             self._loop = loop
-            self._count_in(loop.steps)
+            self._count_in(loop.counter)
             return begun
 
     def move_loop(self, loop: Loop, completed: object, total: object) -> None:
         """Set what a loop has done, and what it has in all; of one that doesn't speak nobody hears."""
         with self._lock:
-            loop.steps.completed = self.number("completed", completed, loop.steps.completed) or 0
+            loop.counter.completed = self.number("completed", completed, loop.counter.completed) or 0
             if finite(total) != loop.total:
                 known = loop.total = self._total_of(total)
                 if self._loop is loop:
@@ -124,7 +124,7 @@ class Counts:
         """Have a loop stand at zero, before it begins again; what it has counted stays counted."""
         with self._lock:
             self._leave_loop()
-            loop.steps.completed = loop.counted = 0
+            loop.counter.completed = loop.counted = 0
 
     def correct_total(self, loop: Loop) -> None:
         """Take what a loop has counted for its total, where it has come to its end before."""
@@ -176,7 +176,7 @@ class Counts:
         self._until = min(max(self.number("until", until, 1.0) or 0.0, self._from), 1.0)
         self._total = total
         self.stage, self._unit, self._description = name, unit, None
-        self._steps.completed = self._counted_before = 0
+        self._counter.completed = self._counted_before = 0
         self._estimator = Estimator(now=self._clock())
 
     def _fraction(self, completed: float) -> float | None:
@@ -199,11 +199,11 @@ class Counts:
         """Keep what a loop has counted, and have it count no more."""
         loop, self._loop = self._loop, None
         if loop is not None:
-            self._steps.completed += loop.steps.completed - loop.counted
-            loop.counted, loop.speaks = loop.steps.completed, False
+            self._counter.completed += loop.counter.completed - loop.counted
+            loop.counted, loop.speaks = loop.counter.completed, False
             self._count_in(None)
 
     def _count_up_to(self, loop: Loop, total: float | None) -> None:
         """Have the total be what the stage has counted without a loop and what that has, unless it is the task's own."""
         if not self._has_own_total:
-            self._total = None if total is None else self._steps.completed - loop.counted + total
+            self._total = None if total is None else self._counter.completed - loop.counted + total

@@ -19,7 +19,7 @@ from petiole.protocol.events import Draft, feed_id, feed_of
 log = logger(__name__)
 
 
-class Verdicts:
+class DeathWatch:
     """Receives Celery's signals of such tasks, and has their ends written.
 
     `conclude` writes one; in a process that may not speak for others it does nothing. `runs_here`: whether a feed's task runs

@@ -26,7 +26,7 @@ KEPT: Final = 1000
 AT_ONCE: Final = 100
 
 
-class Afterwards:
+class DurabilityCheck:
     """Keeps ended outboxes until their last fact is on disk; a thread of its own, from the first one on. `clock` in seconds."""
 
     def __init__(self, journal: Journal, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,8 +41,8 @@ class Afterwards:
         with self._changed:
             self._waiting.append((self._clock() + SYNCED_WITHIN, outbox))
             if self._thread is None:
-                loop = Loop("look at what has ended", self._turn)
-                self._thread = threading.Thread(target=loop.run, name="petiole-afterwards", daemon=True)
+                loop = Loop("durability check", self._turn)
+                self._thread = threading.Thread(target=loop.run, name="petiole-durability", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 

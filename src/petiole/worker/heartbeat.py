@@ -19,7 +19,7 @@ from petiole.settings import Settings
 
 log = logger(__name__)
 
-# So many verdicts wait while the journal is away; then the oldest are left to the reaper.
+# So many conclusions wait while the journal is away; then the oldest are left to the reaper.
 WAITING: Final = 1000
 
 
@@ -43,7 +43,7 @@ class Heartbeat:
         self._worker = worker
         self._running = running
         self._end_process = end_process
-        self._verdicts: queue.SimpleQueue[tuple[str, Draft] | None] = queue.SimpleQueue()
+        self._conclusions: queue.SimpleQueue[tuple[str, Draft] | None] = queue.SimpleQueue()
         self._waiting: deque[tuple[str, Draft]] = deque(maxlen=WAITING)
         self._due = 0.0
         # What was stalled at the last beat.
@@ -57,20 +57,20 @@ class Heartbeat:
 
     def stop(self) -> None:
         """End the thread after what it is doing."""
-        self._verdicts.put(None)
+        self._conclusions.put(None)
         self._thread.join(self._settings.journal_timeout * 2)
 
     def conclude(self, feed: str, draft: Draft) -> None:
-        """Have a verdict written over a task whose own process can't speak any more."""
-        self._verdicts.put((feed, draft))
+        """Have a conclusion written over a task whose own process can't speak any more."""
+        self._conclusions.put((feed, draft))
 
     def _beat(self) -> float:
         try:
-            verdict = self._verdicts.get(timeout=max(self._due - time.monotonic(), 0.0))
-            if verdict is None:
+            conclusion = self._conclusions.get(timeout=max(self._due - time.monotonic(), 0.0))
+            if conclusion is None:
                 self.loop.close()
                 return 0.0
-            self._waiting.append(verdict)
+            self._waiting.append(conclusion)
         except queue.Empty:
             pass
         try:
@@ -89,14 +89,14 @@ class Heartbeat:
         if not feeds:
             return
         held = self._journal.renew(self._worker, feeds, lease=self._settings.lease)
-        before, self._stalled = self._stalled, {feed for feed, standing in held.items() if standing.stalled}
-        for feed, standing in held.items():
+        before, self._stalled = self._stalled, {feed for feed, lease in held.items() if lease.stalled}
+        for feed, lease in held.items():
             try:
-                if standing.valid and standing.stalled and feed in before:
+                if lease.valid and lease.stalled and feed in before:
                     # The reaper was early: this worker was slow, or the journal was away. The run says so itself, unless its
                     # process computes and lets nobody else speak.
                     self._journal.append(feed, Draft("state", {"state": states.RUNNING, "reason": None}))
-                if standing.valid and standing.force:
+                if lease.valid and lease.force:
                     self._end_process(feed)
             except Exception:
                 # Each task's own affair: the leases of the others are renewed all the same.
@@ -112,15 +112,15 @@ class Heartbeat:
         return held is not None and not held.valid
 
     def _write(self, feed: str, draft: Draft) -> bool:
-        """Write a verdict; says whether it is settled."""
+        """Write a conclusion; says whether it is settled."""
         try:
             if self._runs_elsewhere(feed):
-                log.warning("verdict_of_second_delivery", extra={"feed": feed, "reason": "The task runs elsewhere."})
+                log.warning("second_delivery_ended", extra={"feed": feed, "reason": "The task runs elsewhere."})
             else:
                 self._journal.append(feed, draft)
         except Unavailable:
             return False
         except Exception:
             # Nothing that lasts: the reaper speaks for whom nobody speaks.
-            log.exception("verdict_refused", extra={"feed": feed})
+            log.exception("conclusion_refused", extra={"feed": feed})
         return True

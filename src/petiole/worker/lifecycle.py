@@ -33,13 +33,13 @@ from petiole.protocol import states
 from petiole.protocol.events import Draft, feed_id
 from petiole.settings import Settings
 from petiole.worker.claims import Claims
-from petiole.worker.deaths import Verdicts, cancelled, say_not_begun, shut_down
-from petiole.worker.durability import Afterwards
+from petiole.worker.deaths import DeathWatch, cancelled, say_not_begun, shut_down
+from petiole.worker.durability import DurabilityCheck
 from petiole.worker.heartbeat import Heartbeat
 from petiole.worker.nobody import nobody
 from petiole.worker.publishing import NOT_HANDED_OVER, Publishing
 from petiole.worker.run import Run
-from petiole.worker.standing import Standing
+from petiole.worker.run_state import RunStart
 from petiole.worker.wrapping import Wrapping
 
 log = logger(__name__)
@@ -60,7 +60,7 @@ class Lifecycle:
         # The worker's main process; a task in another one can be ended by ending that.
         self._main: int | None = None
         self._heartbeat: Heartbeat | None = None
-        self._afterwards = Afterwards(tracking.journal)
+        self._durability_check = DurabilityCheck(tracking.journal)
         self._runs: set[Run] = set()
         self._unsent: set[Run] = set()
         # Ended from without, in a process that goes on: whoever did it says so, unless the process ends first.
@@ -73,7 +73,7 @@ class Lifecycle:
             hand_over=self._publishing.hand_over_to,
             adopts=self._run_of if tracking.settings.adopt_update_state else None,
         )
-        self._verdicts = Verdicts(tracking.celery_app, conclude=self._conclude, runs_here=self._runs_here)
+        self._death_watch = DeathWatch(tracking.celery_app, conclude=self._conclude, runs_here=self._runs_here)
 
     def connect(self) -> None:
         """Receive Celery's signals. They are the process's, so each receiver looks whose task it is."""
@@ -87,7 +87,7 @@ class Lifecycle:
         ):
             signal.connect(receiver, weak=False)
         self._publishing.connect(self._tracking.celery_app)
-        self._verdicts.connect()
+        self._death_watch.connect()
         self._tracking.celery_app.steps["consumer"].add(_beginning(self._on_worker_start))
         self._tracking.publisher.before_eager = self._wrapping.wrap_all
         os.register_at_fork(after_in_child=self._on_fork)
@@ -129,7 +129,7 @@ class Lifecycle:
         self._lock = threading.Lock()
         nobody.fork()
         self._heartbeat = None
-        self._afterwards = Afterwards(self._tracking.journal)
+        self._durability_check = DurabilityCheck(self._tracking.journal)
         for run in self._runs | self._unsent:
             run.disown()
         self._runs, self._unsent = set(), set()
@@ -202,7 +202,7 @@ class Lifecycle:
             # Celery will call it a failure, so its page has to as well.
             say_not_begun(self._tracking.journal, header.feed, error)
             raise
-        standing = Standing(
+        start = RunStart(
             feed=header.feed,
             owner=header.owner,
             worker=self._claims.worker,
@@ -215,7 +215,7 @@ class Lifecycle:
             message=functools.partial(self._tracking.message_of, task, header, request),
             publication=header.publication,
         )
-        run = Run(self._tracking.journal, standing, self._settings, on_end=self._afterwards.add)
+        run = Run(self._tracking.journal, start, self._settings, on_end=self._durability_check.add)
         run.header = header
         run.returns = bool(task.acks_late or getattr(task, "rerun_on_loss", False))
         run.outbox.signals.cancel = claim.cancel

@@ -8,7 +8,7 @@ from typing import Protocol
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from petiole.protocol.values import words
-from petiole.worker.standing import Steps
+from petiole.worker.run_state import ProgressCounter
 
 
 class Speaker(Protocol):
@@ -26,10 +26,10 @@ class Speaker(Protocol):
 class Loop:
     """A loop or a bar that counts. Of those that are open at once the outermost `speaks`; the others count for nobody.
 
-    `steps.completed` is what it has counted; who finds `steps` not dirty calls `tell`. `scoped`: Python itself ends it, because
-    it is iterated or entered by `with`. A bar that is moved by hand may never be closed: it loses the word once it has come
-    to its total, or when another loop has come and gone without its moving. It takes the word back when it moves and nobody
-    else has it.
+    `counter.completed` is what it has counted; a step that finds `counter` not dirty calls `tell`. `scoped`: Python itself
+    ends it, because it is iterated or entered by `with`. A bar that is moved by hand may never be closed: it stops speaking
+    once it has come to its total, or when another loop has come and gone without its moving. It speaks again when it moves
+    and no other loop speaks.
     """
 
     __slots__ = (
@@ -39,11 +39,11 @@ class Loop:
         "_run",
         "_seen",
         "counted",
+        "counter",
         "description",
         "ended",
         "scoped",
         "speaks",
-        "steps",
         "total",
         "unit",
     )
@@ -59,14 +59,14 @@ class Loop:
         completed: float = 0,
         counted: float = 0,
     ) -> None:
-        self.steps = Steps()
-        self.steps.completed = completed
+        self.counter = ProgressCounter()
+        self.counter.completed = completed
         self.description = None if description is None else words(description) or None
         self.unit = None if unit is None else words(unit) or None
         self.total: object = total
         self.scoped = scoped
         self.ended = False
-        # How much of its steps the stage has counted as its own already.
+        # How much of its counter the stage has counted as its own already.
         self.counted = counted
         self._run = run
         self._inner: Loop | None = None
@@ -106,14 +106,14 @@ class Loop:
     def is_over(self) -> bool:
         """Whether it has nothing more to say, as far as can be known."""
         return self.ended or (
-            not self.scoped and isinstance(self.total, int | float) and self.steps.completed >= self.total
+            not self.scoped and isinstance(self.total, int | float) and self.counter.completed >= self.total
         )
 
     def keeps_word(self, newcomer: Loop) -> bool:
         """Say whether a loop that begins now is within this one."""
         if self.is_over:
             return False
-        here, inner = self.steps.completed, self._inner
+        here, inner = self.counter.completed, self._inner
         if self.scoped or self._nests or inner is None or (inner.scoped and not inner.ended):
             self._seen, self._inner = here, newcomer
             return True

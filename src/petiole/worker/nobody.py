@@ -11,7 +11,7 @@ from typing import Final
 from celery._state import get_current_task
 
 from petiole.logs import logger
-from petiole.worker.standing import Steps
+from petiole.worker.run_state import ProgressCounter
 
 log = logger(__name__)
 
@@ -30,11 +30,11 @@ TASK_PROCESS: Final = "_PETIOLE_TASK_PROCESS"
 class Nobody:
     """Hears calls of `progress` that have no run, while tasks run in this process, or in the one that has started it.
 
-    `steps` are those of who has no run. While `listens` they are not dirty, so that a loop's step comes here too.
+    `counter` is that of callers without a run. While `listens` it isn't dirty, so that a loop's step comes here too.
     """
 
     def __init__(self) -> None:
-        self.steps = Steps(dirty=True)
+        self.counter = ProgressCounter(dirty=True)
         self._said = False
         self._runs = 0
         self._listen()
@@ -58,7 +58,7 @@ class Nobody:
 
     @property
     def listens(self) -> bool:
-        return not self.steps.dirty
+        return not self.counter.dirty
 
     def hear(self) -> None:
         """Say that somebody speaks for no task; once in each process."""
@@ -70,7 +70,7 @@ class Nobody:
 
     def _listen(self) -> None:
         elsewhere = os.environ.get(TASK_PROCESS, "") not in ("", str(os.getpid()))
-        self.steps.dirty = self._said or not (self._runs or elsewhere)
+        self.counter.dirty = self._said or not (self._runs or elsewhere)
 
 
 nobody: Final = Nobody()

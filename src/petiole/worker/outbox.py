@@ -27,7 +27,7 @@ from petiole.protocol.states import RUNNING, is_terminal
 from petiole.settings import Settings
 from petiole.worker.dropped import Dropped, stand_in
 from petiole.worker.patience import Patience
-from petiole.worker.standing import Signals, Standing, Steps
+from petiole.worker.run_state import ProgressCounter, RunStart, Signals
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class Outbox:
     def __init__(
         self,
         journal: Journal,
-        standing: Standing,
+        start: RunStart,
         settings: Settings,
         *,
         newest: Callable[[], Document],
@@ -81,20 +81,20 @@ class Outbox:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.signals = Signals()
-        self.steps = Steps()
-        # Those of the loop that speaks for the run; without one the same. Both are dirty, or neither is.
-        self._loop = self.steps
+        self.counter = ProgressCounter()
+        # That of the loop that speaks for the run; without one the same. Both are dirty, or neither is.
+        self._loop_counter = self.counter
         self._journal = journal
-        self._standing = standing
+        self._start = start
         self._settings = settings
         self._newest = newest
         self._on_end = on_end
         self._clock = clock
         self._interval = 1 / settings.counters_per_second if settings.counters_per_second else 0.0
-        self._fact = standing.facts_written
-        self._counter = 0
-        self._cursor = standing.cursor
-        self._document = standing.document
+        self._fact_number = start.facts_written
+        self._counter_number = 0
+        self._cursor = start.cursor
+        self._document = start.document
         self._acknowledged: deque[tuple[int, Draft]] = deque(maxlen=ACKNOWLEDGED_KEPT)
         self._queue: deque[_Fact] = deque()
         self._sending: _Fact | Draft | None = None
@@ -121,9 +121,7 @@ class Outbox:
 
     def start(self) -> None:
         """Start the sending thread: after the fork, so in the process that runs the task."""
-        self._thread = threading.Thread(
-            target=self._send_all, name=f"petiole-outbox-{self._standing.feed}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._send_all, name=f"petiole-outbox-{self._start.feed}", daemon=True)
         self._thread.start()
 
     def put(self, draft: Draft, *, otherwise: Draft | None = None) -> None:
@@ -162,13 +160,13 @@ class Outbox:
         """Have the next step tell: what is put next carries the progress as of now."""
         self._mark(dirty=False)
 
-    def count_in(self, steps: Steps | None) -> None:
-        """Have a loop's own steps tell what is dirty, in place of those of the loop before it."""
+    def count_in(self, counter: ProgressCounter | None) -> None:
+        """Have a loop's own counter tell what is dirty, in place of the counter of the loop before it."""
         with self._lock:
-            before, self._loop = self._loop, steps or self.steps
-            if before is not self.steps:
+            before, self._loop_counter = self._loop_counter, counter or self.counter
+            if before is not self.counter:
                 before.dirty = False
-            self._loop.dirty = False  # its first step tells, whatever is known already
+            self._loop_counter.dirty = False  # its first step tells, whatever is known already
 
     def close(self) -> None:
         """Take no more; the thread ends once everything has been kept."""
@@ -194,7 +192,7 @@ class Outbox:
 
     @property
     def feed(self) -> str:
-        return self._standing.feed
+        return self._start.feed
 
     @property
     def cursor(self) -> Cursor:
@@ -229,7 +227,7 @@ class Outbox:
         """Send a fact from here if that takes no time: the sending thread would have to be woken first."""
         if self.signals.away:
             return
-        fact.number = self._fact + 1
+        fact.number = self._fact_number + 1
         # On an error the sending thread finds the same, and knows what to do about it.
         with suppress(PetioleError):
             fact.begun = self._send(self._journal.begin_append, fact.draft, fact=fact.number, counter=0)
@@ -252,7 +250,7 @@ class Outbox:
             self._queue.popleft()
 
     def _mark(self, *, dirty: bool) -> None:
-        self.steps.dirty = self._loop.dirty = dirty
+        self.counter.dirty = self._loop_counter.dirty = dirty
 
     def _is_idle(self) -> bool:
         return not self._queue and self._sending is None and not self._dropped
@@ -264,7 +262,7 @@ class Outbox:
         return is_begun and all(fact.begun for fact in self._queue)
 
     def _is_empty(self) -> bool:
-        return self._stopped or not (self._queue or self._sending or self.steps.dirty or self._dropped)
+        return self._stopped or not (self._queue or self._sending or self.counter.dirty or self._dropped)
 
     def _drop_one(self) -> None:
         for kind in _DROPPED_FIRST:
@@ -283,7 +281,7 @@ class Outbox:
                     self._count(draft)
             except Exception:
                 # The top of the thread: whatever it is, the rest goes on.
-                log.exception("event_lost", extra={"feed": self._standing.feed})
+                log.exception("event_lost", extra={"feed": self._start.feed})
                 if isinstance(draft, _Fact):
                     with self._lock:
                         self._dropped.count(away=False)
@@ -313,16 +311,16 @@ class Outbox:
                     self._sending = self._queue.popleft()
                     self._note_sent(now)
                     return self._sending
-                if self.steps.dirty and (now >= self._next_counter or self._closed):
+                if self.counter.dirty and (now >= self._next_counter or self._closed):
                     self._mark(dirty=False)
                     self._note_sent(now)
                     self._sending = Draft(COUNTER)
                     return self._sending
-                due = self._next_counter if self.steps.dirty else self._next_ask
+                due = self._next_counter if self.counter.dirty else self._next_ask
                 due = min(due, self._dropped.due) if self._dropped else due
                 self._looks = self._often and now - self._begun_at < OFTEN
                 self._changed.wait(max(min(due - now, LOOK) if self._looks else due - now, 0.0))
-            if not self.steps.dirty and not self._queue and (now := self._clock()) >= self._next_ask:
+            if not self.counter.dirty and not self._queue and (now := self._clock()) >= self._next_ask:
                 self._next_ask = now + self._settings.heartbeat
                 self._ask()
 
@@ -335,15 +333,13 @@ class Outbox:
     def _ask(self) -> None:
         """Hear of cancel and fence although there is nothing to send."""
         try:
-            standing = self._standing
-            held = self._journal.check(
-                standing.feed, standing.run, delivery=standing.delivery, lease=self._settings.lease
-            )
+            start = self._start
+            held = self._journal.check(start.feed, start.run, delivery=start.delivery, lease=self._settings.lease)
         except Unavailable:
             return
         except Exception:
             # Asked by a thread that mustn't end: the next question may be answered.
-            log.exception("run_not_checked", extra={"feed": self._standing.feed})
+            log.exception("run_not_checked", extra={"feed": self._start.feed})
             return
         self._hear(held.cancel)
         if held.valid and held.stalled:
@@ -362,12 +358,12 @@ class Outbox:
                 self._mark(dirty=True)
                 return
         # Never the same number twice: had only the reply been lost, the journal would take what is newer for a duplicate.
-        self._counter += 1
+        self._counter_number += 1
         try:
-            if not self._take(draft, self._append(draft, fact=self._fact, counter=self._counter)):
+            if not self._take(draft, self._append(draft, fact=self._fact_number, counter=self._counter_number)):
                 self.touch()
         except InvalidEvent:
-            log.exception("counter_set_aside", extra={"feed": self._standing.feed})
+            log.exception("counter_set_aside", extra={"feed": self._start.feed})
         except Exception as error:  # noqa: BLE001 (the top of the thread: what isn't known to last may pass)
             self._note_away(error)
             with self._lock:
@@ -382,7 +378,7 @@ class Outbox:
         """Send a fact until the journal has it, or has said that it never will."""
         pause = FIRST_PAUSE
         draft, otherwise, begun = fact.draft, fact.otherwise, fact.begun
-        number = fact.number or self._fact + 1
+        number = fact.number or self._fact_number + 1
         set_aside = False
         while not self._stopped:
             try:
@@ -395,7 +391,7 @@ class Outbox:
             except InvalidEvent as error:
                 if set_aside:
                     raise
-                log.exception("event_set_aside", extra={"feed": self._standing.feed})
+                log.exception("event_set_aside", extra={"feed": self._start.feed})
                 draft, set_aside = stand_in(draft, str(error)), True
                 continue
             except Exception as error:  # noqa: BLE001 (the top of the thread: what isn't known to last may pass)
@@ -418,7 +414,7 @@ class Outbox:
                 return
 
     def _note_kept(self, number: int, draft: Draft) -> None:
-        self._fact, self._counter = number, 0
+        self._fact_number, self._counter_number = number, 0
         self._acknowledged.append((number, draft))
 
     def _note_sent(self, now: float) -> None:
@@ -428,19 +424,19 @@ class Outbox:
         return self._send(self._journal.append, draft, fact=fact, counter=counter)
 
     def _send(self, how: Callable[..., T], draft: Draft, *, fact: int, counter: int) -> T:
-        standing = self._standing
-        return how(standing.feed, draft, run=standing.run, fact=fact, counter=counter, delivery=standing.delivery)
+        start = self._start
+        return how(start.feed, draft, run=start.run, fact=fact, counter=counter, delivery=start.delivery)
 
     def _take(self, draft: Draft, reply: Appended) -> bool:
         """Act on a reply; true when the journal has the event, or it is settled that it won't."""
         self._patience.reset()
         if self.signals.away:
-            log.info("journal_returned", extra={"feed": self._standing.feed})
+            log.info("journal_returned", extra={"feed": self._start.feed})
             self.signals.away = False
         match reply:
             case Stored(cursor, cancel) | Duplicate(cursor, cancel):
                 self._cursor = cursor
-                self._document = fold_draft(self._document, draft, run=self._standing.run)
+                self._document = fold_draft(self._document, draft, run=self._start.run)
                 self._hear(cancel)
                 if isinstance(reply, Stored) and reply.stalled:
                     self._say_alive()
@@ -455,7 +451,7 @@ class Outbox:
                 self._stop()
                 return True
             case Closed(state):
-                log.info("event_not_admitted", extra={"feed": self._standing.feed, "state": state})
+                log.info("event_not_admitted", extra={"feed": self._start.feed, "state": state})
                 if is_terminal(state):
                     self._stop()
                 return True
@@ -469,7 +465,7 @@ class Outbox:
 
     def _note_away(self, error: Exception) -> None:
         if not self.signals.away:
-            log.warning("journal_away", extra={"feed": self._standing.feed, "error": str(error)})
+            log.warning("journal_away", extra={"feed": self._start.feed, "error": str(error)})
         self.signals.away = True
 
     def _heal(self, error: Exception) -> bool:
@@ -484,7 +480,7 @@ class Outbox:
 
     def _give_up(self, error: Exception) -> None:
         """End the feed here, and not the task: nobody can write what the journal takes from nobody."""
-        log.error("feed_given_up", extra={"feed": self._standing.feed, "error": str(error), "events": len(self._queue)})
+        log.error("feed_given_up", extra={"feed": self._start.feed, "error": str(error), "events": len(self._queue)})
         self._given_up = True
         self._end()
 
@@ -504,28 +500,28 @@ class Outbox:
             reply = self._append(draft, fact=number, counter=0)
             if not isinstance(reply, Stored | Duplicate):
                 return
-        self._counter = 0
+        self._counter_number = 0
 
     def _rebase(self) -> None:
         """The journal doesn't know the feed any more: open it again with this writer's document."""
         reply = self._journal.rebase(
-            self._standing.feed,
-            owner=self._standing.owner,
-            run=self._standing.run,
-            delivery=self._standing.delivery,
-            retries=self._standing.retries,
+            self._start.feed,
+            owner=self._start.owner,
+            run=self._start.run,
+            delivery=self._start.delivery,
+            retries=self._start.retries,
             last=self._cursor,
-            fact=self._fact,
+            fact=self._fact_number,
             document=self._document,
-            worker=self._standing.worker,
+            worker=self._start.worker,
             lease=self._settings.lease,
-            message=self._standing.message(),
-            publication=self._standing.publication,
+            message=self._start.message(),
+            publication=self._start.publication,
         )
         if isinstance(reply, Cursor):
             forgotten = "The journal had lost it."
             log.warning("feed_opened_again", extra={"feed": self.feed, "epoch": reply.epoch, "reason": forgotten})
-            self._cursor, self._counter = reply, 0
+            self._cursor, self._counter_number = reply, 0
         else:
             self._stop()
 

@@ -18,14 +18,14 @@ from petiole.protocol.events import Document
 from petiole.protocol.values import finite, plain, words
 from petiole.worker.loops import Loop, length_of
 from petiole.worker.nobody import nobody
-from petiole.worker.run import Run, current_run, current_steps
+from petiole.worker.run import Run, current_counter, current_run
 
 T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _current: Final = current_run.get
-_current_steps: Final = current_steps.get
+_current_counter: Final = current_counter.get
 # What nearly every call of `advance` says; told from other numbers by identity, which costs nothing.
 ONE: Final = 1
 
@@ -49,9 +49,9 @@ class Progress:
     def advance(amount: float = 1) -> None:
         """Count `amount` more as done. It only counts, unless there is something to tell."""
         if amount is ONE:
-            steps = _current_steps()
-            steps.completed += 1
-            if not steps.dirty:
+            counter = _current_counter()
+            counter.completed += 1
+            if not counter.dirty:
                 if (run := _current()) is not None:
                     run.tell()
                 else:
@@ -194,21 +194,21 @@ class _Tracked(Iterator[T]):
             yield from _drawn(self._iterable, self._total, self._description)
             return
         loop = self._begin(run, by_hand=by_hand)
-        steps, items = loop.steps, self._items
+        counter, items = loop.counter, self._items
         if items is None:
             items = self._items = iter(self._iterable)
         try:
             if loop.speaks:
                 for item in items:
                     yield item
-                    steps.completed += 1
-                    if not steps.dirty:
+                    counter.completed += 1
+                    if not counter.dirty:
                         loop.tell()
             else:
                 signals = run.outbox.signals
                 for item in items:
                     yield item
-                    steps.completed += 1
+                    counter.completed += 1
                     if signals.cancel or signals.fenced:
                         run.stop_if_ended()
             self._is_through = True
@@ -218,7 +218,7 @@ class _Tracked(Iterator[T]):
 
     def _begin(self, run: Run, *, by_hand: bool) -> Loop:
         # What an earlier `for` statement has counted, its stage has already.
-        done = 0 if self._loop is None else self._loop.steps.completed
+        done = 0 if self._loop is None else self._loop.counter.completed
         self._loop = Loop(
             run,
             description=self._description,

@@ -23,7 +23,7 @@ from petiole.worker.counts import Begun, Counts
 from petiole.worker.loops import Loop
 from petiole.worker.nobody import nobody
 from petiole.worker.outbox import Outbox
-from petiole.worker.standing import Standing, Steps
+from petiole.worker.run_state import ProgressCounter, RunStart
 
 LOG_LIMIT: Final = 4000
 LOG_BYTES: Final = 5000
@@ -32,8 +32,8 @@ NAME_BYTES: Final = 1020
 CONFIRM_PAUSE: Final = 0.1
 
 current_run: ContextVar[Run | None] = ContextVar("petiole_current_run", default=None)
-# The same run's steps, for the one call that a loop makes at each step. Where there is no run they are nobody's.
-current_steps: ContextVar[Steps] = ContextVar("petiole_current_steps", default=nobody.steps)
+# The same run's counter, for the one call that a loop makes at each step. Where there is no run it is nobody's.
+current_counter: ContextVar[ProgressCounter] = ContextVar("petiole_current_counter", default=nobody.counter)
 
 
 class Run:
@@ -45,17 +45,17 @@ class Run:
     def __init__(
         self,
         journal: Journal,
-        standing: Standing,
+        start: RunStart,
         settings: Settings,
         *,
         on_end: Callable[[Outbox], None] = lambda _outbox: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.feed = standing.feed
-        self.number = standing.run
-        self.delivery = standing.delivery
-        self.owner = standing.owner
-        self.retries = standing.retries
+        self.feed = start.feed
+        self.number = start.run
+        self.delivery = start.delivery
+        self.owner = start.owner
+        self.retries = start.retries
         self.retry_cause: BaseException | None = None
         # Whether the task runs again if its worker ends: its message is returned, or sent again.
         self.returns = False
@@ -75,36 +75,36 @@ class Run:
         self.quiet = False
         # Whether this is a copy of the run in a process that was forked while it went on.
         self.disowned = False
-        self.outbox = Outbox(journal, standing, settings, newest=self.progress, on_end=on_end, clock=clock)
-        self.steps = self.outbox.steps
-        self.counts = Counts(self.steps, count_in=self.outbox.count_in, set_aside=self._say_set_aside, clock=clock)
+        self.outbox = Outbox(journal, start, settings, newest=self.progress, on_end=on_end, clock=clock)
+        self.counter = self.outbox.counter
+        self.counts = Counts(self.counter, count_in=self.outbox.count_in, set_aside=self._say_set_aside, clock=clock)
         self._journal = journal
         self._clock = clock
         self._set_aside: set[str] = set()
-        self._artifacts: dict[str, Document] = {of["name"]: of for of in standing.document.get("artifacts", [])}
+        self._artifacts: dict[str, Document] = {of["name"]: of for of in start.document.get("artifacts", [])}
         self._lock = threading.RLock()
-        self._before: tuple[Run | None, Steps] = None, nobody.steps
+        self._before: tuple[Run | None, ProgressCounter] = None, nobody.counter
 
     def enter(self) -> None:
         """Have the calls of `progress` speak for this run from now on, until `leave` in the same context."""
-        self._before = current_run.get(), current_steps.get()
+        self._before = current_run.get(), current_counter.get()
         current_run.set(self)
-        current_steps.set(self.steps)
+        current_counter.set(self.counter)
 
     def leave(self) -> None:
         """Give the context back to whom `enter` took it from."""
-        run, steps = self._before
+        run, counter = self._before
         current_run.set(run)
-        current_steps.set(steps)
+        current_counter.set(counter)
 
     @contextmanager
     def current(self) -> Iterator[None]:
         """Have the calls of `progress` in this context speak for this run."""
-        run, steps = current_run.set(self), current_steps.set(self.steps)
+        run, counter = current_run.set(self), current_counter.set(self.counter)
         try:
             yield
         finally:
-            current_steps.reset(steps)
+            current_counter.reset(counter)
             current_run.reset(run)
 
     def advance(self, amount: float) -> None:
@@ -115,12 +115,12 @@ class Run:
                 self._say_set_aside("advance", amount)
                 return
             amount = number
-        self.steps.completed += amount
-        if not self.steps.dirty:
+        self.counter.completed += amount
+        if not self.counter.dirty:
             self.tell()
 
     def tell(self) -> None:
-        """Have the outbox look at the steps, after one that found them not dirty.
+        """Have the outbox look at the counter, after a step that found it not dirty.
 
         Raises:
             Cancelled, Fenced: as `stop_if_ended`.

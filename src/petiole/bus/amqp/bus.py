@@ -11,7 +11,7 @@ from typing import Final
 
 from petiole.bus.amqp.connection import Broker, exchange_of, read_url
 from petiole.bus.amqp.consumer import Link
-from petiole.bus.amqp.publisher import Publisher
+from petiole.bus.amqp.publisher import RingPublisher
 from petiole.bus.contract import Ring
 from petiole.errors import PetioleError, Unavailable
 from petiole.logs import logger
@@ -38,7 +38,7 @@ class AmqpBus:
         self._brokers = read_url(given)
         self._timeout = settings.journal_timeout
         self._exchange = exchange_of(settings)
-        self._prober = Publisher(settings, url=given)
+        self._prober = RingPublisher(settings, url=given)
         self._probing = threading.Lock()
         # Not the name of a feed, so nobody can follow it.
         self._probe_key = f"probe.{mint_id()}"

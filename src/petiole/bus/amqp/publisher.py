@@ -39,7 +39,7 @@ class Full(Unavailable):
     """The broker has said that it takes nothing just now. Its connection is whole, and will say when that is over."""
 
 
-class Publisher:
+class RingPublisher:
     """One connection that only publishes: a broker that is short of memory stops reading from those, and from no other.
 
     Used by one thread at a time. A forked process makes a connection of its own. Rings aren't confirmed: a lost one

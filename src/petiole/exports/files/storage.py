@@ -34,7 +34,7 @@ class FileExpired(PetioleError):
     """The file under this key is past its time."""
 
 
-class Draft:
+class UnpublishedFile:
     """A file while it is being written. Give it its bytes, then `publish` it, once; left unpublished it is removed."""
 
     def __init__(self, storage: LocalStorage, key: str, file: TemporaryFile) -> None:
@@ -99,7 +99,7 @@ class LocalStorage:
         return int(self._clock() * 1000)
 
     @contextmanager
-    def create(self, key: str) -> Iterator[Draft]:
+    def create(self, key: str) -> Iterator[UnpublishedFile]:
         """Give a file to write, which is gone at the end of the block unless it was published.
 
         Raises:
@@ -109,7 +109,7 @@ class LocalStorage:
         check_key(key)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with TemporaryFile(self._directory, prefix=f"{_TEMPORARY}{key}-") as file:
-            yield Draft(self, key, file)
+            yield UnpublishedFile(self, key, file)
 
     def adopt(self, file: TemporaryFile, manifest: Manifest) -> None:
         """Put a finished temporary file in place of what this key had.

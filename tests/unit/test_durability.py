@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from petiole.protocol.events import Draft
-from petiole.worker import durability as afterwards
-from petiole.worker.durability import Afterwards
+from petiole.worker import durability
+from petiole.worker.durability import DurabilityCheck
 from petiole.worker.outbox import Outbox
 from tests.support.memory_journal import MemoryJournal
 from tests.support.waiting import wait_until
@@ -34,23 +34,23 @@ def finish(journal, make_settings, *, on_end=lambda _outbox: None) -> Outbox:
 
 @pytest.mark.parametrize("keep", [3, 11, 12])
 def test_an_end_that_the_journal_lost_is_sent_again(journal, make_settings, monkeypatch, keep):
-    monkeypatch.setattr(afterwards, "SYNCED_WITHIN", 0.05)
+    monkeypatch.setattr(durability, "SYNCED_WITHIN", 0.05)
     outbox = finish(journal, make_settings)
     before = facts(journal)
     fall_back(journal, make_settings, keep=keep)
     assert document(journal)["state"] == "running"
-    Afterwards(journal).add(outbox)
+    DurabilityCheck(journal).add(outbox)
     wait_until(lambda: document(journal)["state"] == "succeeded", timeout=SOON, what="the end is back")
     assert [event.id for event in facts(journal)] == [event.id for event in before]
     assert facts(journal)[-1].chain == before[-1].chain
 
 
 def test_a_task_that_the_journal_forgot_is_opened_again_as_ended(journal, make_settings, monkeypatch):
-    monkeypatch.setattr(afterwards, "SYNCED_WITHIN", 0.05)
+    monkeypatch.setattr(durability, "SYNCED_WITHIN", 0.05)
     outbox = finish(journal, make_settings)
     cursor = journal.snapshot(FEED).cursor
     journal.forget(FEED)
-    Afterwards(journal).add(outbox)
+    DurabilityCheck(journal).add(outbox)
     wait_until(lambda: journal.snapshot(FEED) is not None, timeout=SOON, what="the feed is back")
     assert document(journal)["state"] == "succeeded"
     assert journal.snapshot(FEED).cursor.facts == cursor.facts
@@ -58,11 +58,11 @@ def test_a_task_that_the_journal_forgot_is_opened_again_as_ended(journal, make_s
 
 
 def test_a_journal_that_is_away_is_asked_again(journal, make_settings, monkeypatch):
-    monkeypatch.setattr(afterwards, "SYNCED_WITHIN", 0.05)
+    monkeypatch.setattr(durability, "SYNCED_WITHIN", 0.05)
     outbox = finish(journal, make_settings)
     fall_back(journal, make_settings, keep=5)
     journal.away = True
-    after = Afterwards(journal)
+    after = DurabilityCheck(journal)
     after.add(outbox)
     wait_until(lambda: journal.heads_asked >= 3, timeout=SOON, what="it is asked again")
     journal.away = False
@@ -70,10 +70,10 @@ def test_a_journal_that_is_away_is_asked_again(journal, make_settings, monkeypat
 
 
 def test_an_end_that_was_kept_costs_one_question_and_writes_nothing(journal, make_settings, monkeypatch):
-    monkeypatch.setattr(afterwards, "SYNCED_WITHIN", 0.05)
+    monkeypatch.setattr(durability, "SYNCED_WITHIN", 0.05)
     outbox = finish(journal, make_settings)
     sent = len(journal.sent)
-    Afterwards(journal).add(outbox)
+    DurabilityCheck(journal).add(outbox)
     wait_until(lambda: journal.heads_asked == 1, timeout=SOON, what="it is asked")
     assert len(journal.sent) == sent
 

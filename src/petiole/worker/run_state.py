@@ -9,8 +9,8 @@ from petiole.protocol.events import Cursor, Document
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where the outbox's run begins: what `claim` answered.
+class RunStart:
+    """Where a run begins: what `claim` answered.
 
     `message` returns what the task is started by again, as the journal keeps it; empty if that can't be kept.
     """
@@ -37,7 +37,7 @@ class Signals:
     away: bool = False
 
 
-class Steps:
+class ProgressCounter:
     """How far a run has come: written at each step of its loops, and read by its outbox without a lock.
 
     `completed` is what is done. `dirty`: the outbox knows that there is news; a step that finds it false has to tell.
