@@ -355,7 +355,7 @@ class TestRedis:
         own.bus.restart()
         own.listener.wait_for_returns(2)
         with server.client() as client:
-            channels = [own.bus._names.channel(feed) for feed in feeds]
+            channels = [own.bus._keys.channel(feed) for feed in feeds]
             assert all(count == 1 for _, count in client.pubsub_numsub(*channels))
 
     def test_a_feed_that_was_let_go_while_away_is_not_followed_again(self, own, server):
@@ -370,7 +370,7 @@ class TestRedis:
         own.listener.wait_for_returns(2)
         with server.client() as client:
             [(_, followed), (_, other)] = client.pubsub_numsub(
-                own.bus._names.channel(FEED), own.bus._names.channel(OTHER)
+                own.bus._keys.channel(FEED), own.bus._keys.channel(OTHER)
             )
         assert (followed, other) == (0, 1)
 

@@ -102,11 +102,11 @@ if NEIGHBOUR == "celery-batches":
 
 if __name__ == "__main__":
     from petiole import PetioleError
-    from petiole.dispatch.tracking import tracking_of
+    from petiole.dispatch.tracking import track_app
 
     task, arguments = sys.argv[1], [int(text) for text in sys.argv[2:]]
     for _ in range(2):
         try:
-            print(tracking_of(celery_app).start(celery_app.tasks[task], arguments, owner="ann").feed, flush=True)
+            print(track_app(celery_app).start(celery_app.tasks[task], arguments, owner="ann").feed, flush=True)
         except PetioleError as error:
             print(error, flush=True)

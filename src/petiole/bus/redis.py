@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
-import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-import hiredis
 import redis
 from redis.exceptions import RedisError
 
@@ -28,7 +26,6 @@ log = logger(__name__)
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 0.5
 CHANNELS_PER_COMMAND: Final = 1000
-RECEIVED_AT_ONCE: Final = 65536
 
 
 class RedisBus:
@@ -60,10 +57,9 @@ class RedisBus:
             connection = self._make_connection()
             try:
                 self._subscribe_all(connection)
-                for message in _messages(connection):
-                    if self._connection is not connection:
-                        break
-                    if self._take(message, ring):
+                while self._connection is connection:
+                    message = self._read(connection)
+                    if message is not None and self._take(message, ring):
                         pause, self.trouble = FIRST_PAUSE, None
                         log.info("bus_connected")
                         on_return()
@@ -135,7 +131,7 @@ class RedisBus:
         if self._connection is None:
             return
         try:
-            _send(self._connection, command, *channels)
+            self._connection.send_command(command, *channels)
         except (RedisError, OSError):
             self._give_up()
 
@@ -145,6 +141,22 @@ class RedisBus:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()
+
+    def _read(self, connection: Any) -> Any:
+        """Return the next message; `None` where none has come within redis-py's timeout.
+
+        Raises:
+            redis.RedisError, OSError: the connection has ended, or was given up.
+        """
+        try:
+            return connection.read_response(disconnect_on_error=False)
+        except redis.TimeoutError:
+            return None
+        except (AttributeError, ValueError) as error:
+            if self._connection is connection:
+                raise
+            # What redis-py raises where another thread takes the connection away while it reads.
+            raise redis.ConnectionError("The connection was given up.") from error
 
     def _take(self, message: Sequence[Any], ring: Ring) -> bool:
         """Handle one message; true when it confirms that all feeds are followed."""
@@ -185,52 +197,6 @@ class RedisBus:
 
     def _lost(self) -> None:
         """The connection has ended, and will be made again."""
-
-
-def _messages(connection: Any) -> Iterator[Any]:
-    """Yield what the server sends, for as long as the connection lasts.
-
-    Past redis-py, whose reading of one reply costs more than all that the relay does with an event: its socket, which it has
-    connected and logged in, and the parser that it uses.
-
-    Raises:
-        redis.ConnectionError: the connection has ended.
-    """
-    connected = connection._sock
-    if connected is None:
-        raise redis.ConnectionError("The connection was given up.")
-    reader = hiredis.Reader(protocolError=redis.ConnectionError, replyError=redis.ResponseError)
-    # Under gevent each wait with a timeout is a timer; a connection that is silent for long is found by the probe.
-    connected.settimeout(None)
-    while True:
-        message = reader.gets()
-        if isinstance(message, redis.ResponseError):
-            raise message
-        if message is not False:
-            yield message
-            continue
-        try:
-            received = connected.recv(RECEIVED_AT_ONCE)
-        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
-            # Somebody was sending just when this wait began, see `_send`.
-            continue
-        if not received:
-            raise redis.ConnectionError("The server has closed the connection.")
-        reader.feed(received)
-
-
-def _send(connection: Any, *command: str) -> None:
-    """Send a command within redis-py's timeout, on a connection that is read without one.
-
-    Raises:
-        redis.RedisError, OSError: the connection has ended.
-    """
-    connected = connection._sock
-    if connected is None:
-        raise redis.ConnectionError("The connection was given up.")
-    connected.settimeout(connection.socket_timeout)
-    connection.send_command(*command)
-    connected.settimeout(None)
 
 
 def redis_publisher(settings: Settings, *, url: str) -> Publish:

@@ -347,8 +347,3 @@ def _look_at_broker(celery_app: Celery) -> None:
         raise SetupError(
             f"Celery can't use its broker_url ({error}). Correct it: what isn't of TLS goes into broker_transport_options."
         ) from error
-
-
-def tracking_of(celery_app: Celery) -> Tracking:
-    """Return a Celery application's tracking, made from its configuration if it has none yet."""
-    return track_app(getattr(celery_app, "_get_current_object", lambda: celery_app)())

@@ -120,11 +120,14 @@ def look_at(settings: Settings, *, url: str | None = None) -> None:
 def _alert(client: Client) -> ssl.SSLError | None:
     """Return what a server says when it ends TLS that has just begun, which is lost where something was sent meanwhile."""
     pool = client.connection_pool
+    listening = {**pool.connection_kwargs, "redis_connect_func": lambda connection: connection.read_response()}
+    connection = pool.connection_class(**listening)
     try:
-        with pool.connection_class(**pool.connection_kwargs)._connect() as connected:
-            connected.recv(1)
+        connection.connect()
     except (RedisError, OSError) as error:
         return distrust(error)
+    finally:
+        connection.disconnect()
     return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from celery._state import get_current_task
+from celery import current_task
 
 from petiole.logs import logger
 from petiole.worker.run_state import ProgressCounter
@@ -62,7 +62,7 @@ class Nobody:
 
     def hear(self) -> None:
         """Say that somebody speaks for no task; once in each process."""
-        if get_current_task() is not None:
+        if current_task:
             return  # a task that isn't tracked speaks to nobody, and that is right
         self._said = True
         self._listen()

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from celery import Celery
-from celery._state import get_current_task
+from celery import Celery, current_task
 
 from petiole.dispatch.message import NOBODY, Header, said_in, title_of
 from petiole.dispatch.outcome import going_on, retrying
@@ -50,7 +49,7 @@ class Publishing:
 
     def _publish(self, producer: Any, name: str, message: Any, *args: Any, **options: Any) -> Any:
         if self._send is None:
-            self._send = self._amqp._create_task_sender()
+            self._send = type(self._amqp).send_task_message.func(self._amqp)
         given = options.get("headers")
         if not isinstance(message.headers, dict) or not isinstance(given, Mapping | None):
             return self._send(producer, name, message, *args, **options)
@@ -148,6 +147,5 @@ class Publishing:
 
 def _returned_run() -> Run | None:
     """Return the run of a task that has returned, and whose next link of a chain, or callback, Celery publishes."""
-    task = get_current_task()
-    run = getattr(task.request, "petiole_run", None) if task is not None else None
+    run = getattr(current_task.request, "petiole_run", None) if current_task else None
     return run if isinstance(run, Run) else None
