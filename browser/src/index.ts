@@ -1,11 +1,11 @@
 /** Petiole in the browser. `defineElements()` makes the elements known; everything else works without a page. */
 
-export { Announcer } from "./announce.js";
-export { type ClientEvents, type ClientOptions, TaskClient, type WatchOptions } from "./client.js";
+export { Announcer } from "./words/announcer.js";
+export { type ClientEvents, type ClientOptions, TaskClient, type WatchOptions } from "./client/client.js";
 export { defineElements } from "./elements/define.js";
-export { PetioleInbox } from "./elements/inbox.js";
-export { PetioleTask } from "./elements/task.js";
-export { PetioleTasks } from "./elements/tasks.js";
+export { PetioleInbox } from "./elements/inbox/inbox.js";
+export { PetioleTask } from "./elements/task/task.js";
+export { PetioleTasks } from "./elements/tasks/tasks.js";
 export {
   advance,
   type Artifact,
@@ -22,12 +22,12 @@ export {
   type Reading,
   type Snapshot,
   type TaskState,
-} from "./events.js";
-export { describeFact, type Level, type Line } from "./facts.js";
-export { type Action, judge, Reader, type Verdict } from "./feed.js";
-export { Refused } from "./http.js";
-export type { InboxEvents, InboxView } from "./inbox.js";
-export type { LinkState } from "./link.js";
+} from "./protocol/events.js";
+export { describeFact, type Level, type Line } from "./words/facts.js";
+export { type Action, judge, Reader, type Verdict } from "./protocol/reader.js";
+export { Refused } from "./link/http.js";
+export type { InboxEvents, InboxView } from "./inbox/inbox.js";
+export type { LinkState } from "./link/link.js";
 export {
   describeAge,
   describeAway,
@@ -36,10 +36,10 @@ export {
   describeSum,
   type Notice,
   noticesOf,
-} from "./notices.js";
-export { sharedClient } from "./shared.js";
-export type { ListEvents, TaskFilter, TaskListView, TaskPage } from "./tasklist.js";
-export { DEFAULT_TIMING, type Timing } from "./timing.js";
-export type { TokenSource } from "./tokens.js";
-export type { Receipt, TaskView, ViewEvents } from "./view.js";
-export { type Bar, describe, describeArtifact, describeLink, describeReceipt, type Moment, type Words } from "./words.js";
+} from "./inbox/notices.js";
+export { sharedClient } from "./client/shared.js";
+export type { ListEvents, TaskFilter, TaskListView, TaskPage } from "./tasks/list.js";
+export { DEFAULT_TIMING, type Timing } from "./link/timing.js";
+export type { TokenSource } from "./link/tokens.js";
+export type { Receipt, TaskView, ViewEvents } from "./tasks/view.js";
+export { type Bar, describe, describeArtifact, describeLink, describeReceipt, type Moment, type Words } from "./words/task.js";

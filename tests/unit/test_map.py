@@ -8,8 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # Below these every folder with code has a line of its own; of the others, the top one is enough.
-MAPPED_WHOLE = ("src/petiole", "tests", "chaos", "suites")
-CODE = {".py", ".html", ".js"}
+MAPPED_WHOLE = ("src/petiole", "browser", "tests", "chaos", "suites")
+CODE = {".py", ".html", ".js", ".ts"}
 
 
 def mapped() -> list[str]:

@@ -47,7 +47,7 @@ def tables(page: str) -> list[Table]:
 def names_of_tests() -> set[str]:
     python = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "chaos").rglob("*.py")]
     names = {name for path in python for name in _PYTHON_TEST.findall(path.read_text(encoding="utf-8"))}
-    for path in (ROOT / "browser" / "test").glob("*.test.ts"):
+    for path in (ROOT / "browser" / "test").rglob("*.test.ts"):
         names |= {title for _, title in _BROWSER_TEST.findall(path.read_text(encoding="utf-8"))}
     return names | {path.name for path in (ROOT / "protocol" / "transcripts").glob("*.json")}
 

@@ -1,8 +1,8 @@
 /** Makes the elements known to the page. */
 
-import { PetioleInbox } from "./inbox.js";
-import { PetioleTask } from "./task.js";
-import { PetioleTasks } from "./tasks.js";
+import { PetioleInbox } from "./inbox/inbox.js";
+import { PetioleTask } from "./task/task.js";
+import { PetioleTasks } from "./tasks/tasks.js";
 
 /** Make `<petiole-task>`, `<petiole-tasks>` and `<petiole-inbox>` known to the page. A second call does nothing. */
 export function defineElements(): void {

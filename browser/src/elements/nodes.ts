@@ -1,7 +1,7 @@
 /** The nodes that the elements are built of. Text goes in as text, never as markup. */
 
-import type { TaskClient } from "../client.js";
-import { sharedClient } from "../shared.js";
+import type { TaskClient } from "../client/client.js";
+import { sharedClient } from "../client/shared.js";
 
 export function make<Tag extends keyof HTMLElementTagNameMap>(
   tag: Tag,

@@ -1,6 +1,6 @@
 """The reader's rule, as `protocol/README.md` states it: relay, browser and Python client all read by it.
 
-Pure: no clock, no I/O. `browser/src/feed.ts` is its twin, and both run `protocol/transcripts/*.json`.
+Pure: no clock, no I/O. `browser/src/protocol/reader.ts` is its twin, and both run `protocol/transcripts/*.json`.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def task_page(wire: dict[str, Any]) -> Response:
 
 
 def known_fraction(document: Mapping[str, Any]) -> float | None:
-    """Return the share of the task that is done, as `words.ts` has it: 1 of what has succeeded, and of nothing else."""
+    """Return the share of the task that is done, as `browser/src/words/` has it: 1 once it has succeeded, and never before."""
     if document.get("state") == states.SUCCEEDED:
         return 1.0
     progress = document.get("progress") or {}

@@ -1,0 +1,162 @@
+/** The nodes of `<petiole-task>`: built once, then only filled. Text goes in as text, never as markup. */
+
+import { formatInstant } from "../../words/format.js";
+import { icon, type IconName } from "../icons.js";
+import { Log } from "./log.js";
+import { fill, make } from "../nodes.js";
+import { styleSheets } from "../style.js";
+import { TASK_STYLE } from "./style.js";
+
+export class Panel {
+  readonly root: HTMLElement = make("div", "task", { role: "group", "aria-labelledby": "title" });
+  readonly title: HTMLElement = make("span", "title", { id: "title" });
+  readonly percent: HTMLElement = make("span", "percent", { "aria-hidden": "true" });
+  /** One button for what can be done with the task: Cancel, then Force stop; Retry after its end. */
+  readonly action: HTMLButtonElement = make("button", "action", { type: "button", "aria-describedby": "title" });
+  readonly bar: HTMLElement = make("div", "bar", {
+    role: "progressbar",
+    "aria-labelledby": "title",
+    "aria-valuemin": "0",
+    "aria-valuemax": "100",
+  });
+  readonly filled: HTMLElement = make("div", "fill");
+  readonly download: HTMLAnchorElement = make("a", "download");
+  readonly file: HTMLElement = make("span", "file");
+  readonly sentence: HTMLElement = make("span", "sentence");
+  readonly left: HTMLElement = make("span", "left");
+  readonly separator: HTMLElement = make("span", "separator");
+  /** Present and empty from the beginning: only then is what comes into it said. */
+  readonly failure: HTMLElement = make("p", "failure", { role: "alert" });
+  readonly failureText: HTMLElement = document.createElement("span");
+  readonly reference: HTMLElement = make("span", "reference");
+  readonly detail: HTMLElement = make("span", "detail");
+  readonly link: HTMLElement = make("span", "link");
+  readonly linkText: HTMLElement = document.createElement("span");
+  readonly #receipt = make("span", "receipt");
+  readonly #status = make("div", "status");
+  /** Of a compact card: when it ended. */
+  readonly #age = make("time", "age");
+  /** Of a compact card: opens the log, and with it all that one line has no room for. */
+  readonly more: HTMLButtonElement = make("button", "more", { type: "button", "aria-describedby": "title", "aria-controls": "foot" });
+  readonly said: HTMLElement = make("div", "said", { role: "status" });
+  readonly line: HTMLElement = make("p", "line");
+  readonly log: Log = new Log();
+  readonly #icon = make("span", "icon");
+  #shown: IconName | null = null;
+
+  constructor(shadow: ShadowRoot) {
+    shadow.adoptedStyleSheets = styleSheets(TASK_STYLE);
+    const head = make("div", "head");
+    const heading = make("span", "heading");
+    const stage = make("div", "stage");
+    const foot = make("div", "foot", { id: "foot" });
+    const base = make("div", "base");
+    // Text brings its own direction: an English sentence on an Arabic page, or a file's name in Hebrew.
+    for (const text of [
+      this.title,
+      this.percent,
+      this.file,
+      this.sentence,
+      this.left,
+      this.failureText,
+      this.detail,
+      this.linkText,
+      this.#receipt,
+      this.#age,
+    ]) {
+      text.dir = "auto";
+    }
+    const actions = document.createElement("slot");
+    actions.name = "actions";
+    const words = make("span", "words");
+    words.textContent = "Download";
+    this.download.append(icon("download"), words);
+    this.more.append(icon("more"));
+    this.more.setAttribute("aria-label", "Details");
+    this.more.addEventListener("click", () => (this.log.root.open = !this.log.root.open));
+    this.log.root.addEventListener("toggle", () => this.#showMore());
+    this.#showMore();
+    heading.append(this.title);
+    head.append(this.#icon, heading, this.percent, this.action, actions);
+    this.bar.append(this.filled);
+    stage.append(this.bar, this.download, this.file);
+    this.line.append(this.sentence, this.separator, this.left);
+    this.failure.append(this.failureText, this.reference);
+    this.link.append(icon("unplugged"), this.linkText);
+    this.#status.append(this.link, this.#receipt);
+    base.append(this.log.root, this.#status);
+    foot.append(this.detail, base);
+    this.root.append(head, stage, this.line, this.failure, this.#age, this.more, foot, this.said);
+    shadow.append(this.root);
+  }
+
+  showIcon(name: IconName): void {
+    if (name === this.#shown) return;
+    this.#shown = name;
+    this.#icon.replaceChildren(icon(name));
+  }
+
+  /** Fill the bar; without a fraction it moves and has no value. `known` is whether the value may be told. */
+  showBar(look: string, fraction: number | null, known: boolean, text: string): void {
+    this.root.dataset["bar"] = look;
+    this.filled.style.setProperty("--_filled", `${((fraction ?? 0) * 100).toFixed(2)}%`);
+    if (fraction !== null && known) this.bar.setAttribute("aria-valuenow", String(Math.floor(fraction * 100)));
+    else this.bar.removeAttribute("aria-valuenow");
+    this.bar.setAttribute("aria-valuetext", text);
+  }
+
+  /** Say what the link to the server is like; null while there is nothing to say. */
+  showLink(text: string | null): void {
+    this.link.hidden = text === null;
+    fill(this.linkText, text);
+    this.root.toggleAttribute("data-unlinked", text !== null);
+  }
+
+  /** Say how many events were shown, of a task that has ended: where the log is if all of them were, and in sight if not. */
+  showReceipt(text: string | null, complete: boolean): void {
+    const home = complete ? this.log.root : this.#status;
+    if (this.#receipt.parentNode !== home) home.append(this.#receipt);
+    fill(this.#receipt, text);
+    this.root.toggleAttribute("data-incomplete", text !== null && !complete);
+  }
+
+  #showMore(): void {
+    const { open } = this.log.root;
+    this.root.toggleAttribute("data-open", open);
+    this.more.setAttribute("aria-expanded", String(open));
+  }
+
+  /** Say when the task has ended, in a compact card; null while it goes on. */
+  showAge(text: string | null, instant: number, locale: string): void {
+    this.root.toggleAttribute("data-ended", text !== null);
+    fill(this.#age, text);
+    if (text === null) return;
+    this.#age.dateTime = new Date(instant).toISOString();
+    this.#age.title = formatInstant(instant, locale);
+  }
+
+  /** Put the link in the place of the bar, which has its height; without an address the bar is back, unless the file is gone. */
+  showDownload(url: string | null, name: string | null, expired: boolean): void {
+    this.bar.hidden = url !== null || expired;
+    this.download.hidden = url === null;
+    fill(this.file, url === null && !expired ? null : name);
+    if (url === null) {
+      this.download.removeAttribute("href");
+    } else if (this.download.getAttribute("href") !== url) {
+      this.download.href = url;
+      this.download.setAttribute("aria-label", name ? `Download ${name}` : "Download");
+    }
+  }
+
+  /**
+   * Show, disable or take away the button, and say what it does. While it has the focus it is not taken away but disabled,
+   * because focus would fall back to the top of the page.
+   */
+  showAction(text: string, wanted: "shown" | "disabled" | "gone", focused: boolean): void {
+    this.action.hidden = wanted === "gone" && !focused;
+    this.root.toggleAttribute("data-idle", this.action.hidden);
+    if (this.action.textContent !== text) this.action.textContent = text;
+    if (wanted === "shown") this.action.removeAttribute("aria-disabled");
+    else this.action.setAttribute("aria-disabled", "true");
+  }
+}

@@ -1,0 +1,151 @@
+/** What this page has acknowledged: collected, sent in batches, and sent again until the server has answered. */
+
+import { Asker } from "../link/asker.js";
+import type { Problem } from "../protocol/events.js";
+import { Refused } from "../link/http.js";
+import { Timer, type Timing } from "../link/timing.js";
+
+/** What one message acknowledges: these tasks, or all that wait in the inbox. */
+export type Acknowledgement = { readonly tasks: readonly string[] } | { readonly all: true };
+
+export interface AcknowledgementsOptions {
+  readonly send: (message: Acknowledgement) => Promise<void>;
+  /** Nothing answered, this many times in a row. */
+  readonly failed: (failures: number) => void;
+  /** What `has` says of some task is another thing. */
+  readonly changed: () => void;
+  readonly timing: Timing;
+  readonly random: () => number;
+}
+
+/** Most tasks that one message may name. */
+const BATCH = 100;
+/** Most tasks that may wait: as many as an inbox holds. */
+const MOST = 1000;
+/** Acknowledged tasks that are remembered. */
+const REMEMBERED = 2000;
+
+class Deferred {
+  resolve!: () => void;
+  reject!: (error: Error) => void;
+  readonly promise: Promise<void> = new Promise<void>((resolve, reject) => {
+    this.resolve = resolve;
+    this.reject = reject;
+  });
+
+  constructor() {
+    // Whoever doesn't care whether it arrives needs no handler.
+    this.promise.catch(() => undefined);
+  }
+}
+
+export class Acknowledgements {
+  readonly #options: AcknowledgementsOptions;
+  readonly #asker: Asker<Acknowledgement, void>;
+  readonly #collect = new Timer();
+  /** Acknowledged here, answered or not, oldest first. */
+  readonly #known = new Set<string>();
+  readonly #waiting = new Map<string, Deferred>();
+  #collecting = false;
+  #all: Deferred | null = null;
+  #sent: { readonly message: Acknowledgement; readonly settled: readonly Deferred[] } | null = null;
+
+  constructor(options: AcknowledgementsOptions) {
+    this.#options = options;
+    this.#asker = new Asker({
+      ask: options.send,
+      open: () => true,
+      answered: () => this.#settle(null),
+      refused: (problem) => this.#settle(problem),
+      failed: options.failed,
+      timing: options.timing,
+      random: options.random,
+    });
+  }
+
+  /** Whether this page has acknowledged the task, and the server has not refused that. */
+  has(task: string): boolean {
+    return this.#known.has(task);
+  }
+
+  /** Acknowledge these, each once; done when the server has answered. Rejects with `Refused`, or if too many wait. */
+  async add(tasks: readonly string[]): Promise<void> {
+    const fresh = [...new Set(tasks)].filter((task) => !this.#known.has(task));
+    if (this.#waiting.size + fresh.length > MOST) {
+      throw new Error(`More than ${MOST} acknowledgements wait for the server. Acknowledge fewer, or "all".`);
+    }
+    for (const task of fresh) {
+      this.#known.add(task);
+      this.#waiting.set(task, new Deferred());
+    }
+    for (const task of this.#known) {
+      if (this.#known.size <= REMEMBERED) break;
+      if (!this.#waiting.has(task)) this.#known.delete(task);
+    }
+    const awaited = tasks.map((task) => this.#waiting.get(task)?.promise);
+    if (fresh.length > 0) {
+      this.#options.changed();
+      this.#soon();
+    }
+    await Promise.all(awaited);
+  }
+
+  /** Acknowledge all that wait in the inbox when this arrives. */
+  async addAll(): Promise<void> {
+    this.#all ??= new Deferred();
+    const { promise } = this.#all;
+    this.#soon();
+    await promise;
+  }
+
+  /** The connection is back: send at once what has no answer yet. */
+  again(): void {
+    if (this.#sent) this.#asker.request(this.#sent.message);
+  }
+
+  close(): void {
+    this.#asker.void();
+    this.#collect.clear();
+    this.#collecting = false;
+    const left = [...this.#waiting.values(), ...(this.#sent?.settled ?? []), ...(this.#all ? [this.#all] : [])];
+    for (const task of this.#waiting.keys()) this.#known.delete(task);
+    this.#waiting.clear();
+    this.#all = this.#sent = null;
+    for (const each of left) each.reject(new Error("The client was closed before the server had answered."));
+  }
+
+  #soon(): void {
+    if (this.#sent || this.#collecting) return;
+    this.#collecting = true;
+    this.#collect.set(this.#options.timing.collectFor, () => this.#next());
+  }
+
+  #next(): void {
+    this.#collecting = false;
+    const tasks = [...this.#waiting.keys()].slice(0, BATCH);
+    if (tasks.length > 0) {
+      this.#sent = { message: { tasks }, settled: tasks.map((task) => this.#waiting.get(task)!) };
+    } else if (this.#all) {
+      this.#sent = { message: { all: true }, settled: [this.#all] };
+      // Asked for once more from here on, it means notices that this message may miss.
+      this.#all = null;
+    } else return;
+    this.#asker.request(this.#sent.message);
+  }
+
+  #settle(problem: Problem | null): void {
+    const sent = this.#sent;
+    if (!sent) return;
+    this.#sent = null;
+    for (const task of "tasks" in sent.message ? sent.message.tasks : []) {
+      this.#waiting.delete(task);
+      if (problem) this.#known.delete(task);
+    }
+    for (const each of sent.settled) {
+      if (problem) each.reject(new Refused(problem));
+      else each.resolve();
+    }
+    if (problem) this.#options.changed();
+    this.#next();
+  }
+}

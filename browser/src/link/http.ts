@@ -1,0 +1,243 @@
+/** The HTTP calls, for starting a task and for pages where sockets are blocked. */
+
+import type { Acknowledgement } from "../inbox/acknowledgements.js";
+import {
+  type Cursor,
+  type Document,
+  feedId,
+  formatCursor,
+  isBehind,
+  parseCursor,
+  parseProblem,
+  parseReading,
+  parseSnapshot,
+  type Problem,
+  type Reading,
+  type Snapshot,
+} from "../protocol/events.js";
+import type { TaskFilter, TaskPage } from "../tasks/list.js";
+import { retryAfter, Timer } from "./timing.js";
+
+/** A request was refused. What and why is in `problem`; `again`: the seconds after which the server may be asked again. */
+export class Refused extends Error {
+  readonly problem: Problem;
+  readonly again: number | null;
+
+  constructor(problem: Problem, again: number | null = null) {
+    super(problem.detail ?? problem.title);
+    this.name = "Refused";
+    this.problem = problem;
+    this.again = again;
+  }
+}
+
+/** The answer to a read, and the seconds after which the server wants to be asked again. */
+export interface Answer {
+  readonly reading: Reading;
+  readonly again: number | null;
+}
+
+export interface HttpOptions {
+  /** The server's origin; null: the page's own. */
+  readonly origin: string | null;
+  /** Where Petiole's calls are, for example `/petiole`. */
+  readonly prefix: string;
+  /** Seconds that the answer to a read may take; what changes something is waited for as long as the browser does. */
+  readonly answerWithin: number;
+}
+
+export class Http {
+  readonly #options: HttpOptions;
+
+  constructor(options: HttpOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Read what follows the cursor; a journal that can't continue from it gives a snapshot that is not recovered.
+   *
+   * With a cursor the document is asked for first, unless it is the one of this cursor (`If-None-Match`): while nothing or
+   * only counters have changed, that is all. Facts are then read in a second call.
+   *
+   * Throws `Refused`, or what `fetch` throws when the server can't be reached.
+   */
+  async read(
+    feed: string,
+    cursor: Cursor | null,
+    document: Document,
+    token: string | null = null,
+  ): Promise<Answer> {
+    if (cursor && Object.keys(document).length > 0) {
+      const same = await this.#unlessFacts(feed, cursor, document, token);
+      if (same) return same;
+    }
+    return this.#events(feed, cursor, token);
+  }
+
+  /** Return a task as the server has it now. */
+  async snapshot(feed: string, token: string | null = null): Promise<Snapshot> {
+    const response = await this.#fetch(this.#home(feed), { headers: bearer(token) }, this.#options.answerWithin);
+    return expectFeed(expectReply(parseSnapshot(await body(response)), response), feed);
+  }
+
+  /** Return the answer if no fact has followed the cursor; null if there are some, or if the journal went another way. */
+  async #unlessFacts(
+    feed: string,
+    cursor: Cursor,
+    document: Document,
+    token: string | null,
+  ): Promise<Answer | null> {
+    const headers = { ...bearer(token), "If-None-Match": `"${formatCursor(cursor)}"` };
+    const response = await this.#fetch(this.#home(feed), { headers }, this.#options.answerWithin);
+    const again = pause(response);
+    const nothing = { feed, events: [], recovered: true, more: false };
+    if (response.status === 304) return { reading: { ...nothing, document, cursor }, again };
+    const snapshot = expectFeed(expectReply(parseSnapshot(await body(response)), response), feed);
+    const at = expectReply(parseCursor(snapshot.cursor), response);
+    if (isBehind(at, cursor) || at.facts !== cursor.facts) return null;
+    return { reading: { ...nothing, document: snapshot.document, cursor: at }, again };
+  }
+
+  async #events(feed: string, cursor: Cursor | null, token: string | null): Promise<Answer> {
+    const query = cursor ? `?after=${encodeURIComponent(formatCursor(cursor))}` : "";
+    const init = { headers: bearer(token) };
+    const response = await this.#fetch(`${this.#home(feed)}/events${query}`, init, this.#options.answerWithin);
+    if (response.status === 410) return this.#snapshot(feed, init);
+    const reading = expectReply(parseReading(await body(response)), response);
+    return { reading: expectFeed(reading, feed), again: pause(response) };
+  }
+
+  /** Return a page of the tasks of whoever is asking, the newest first. */
+  async tasks(filter: TaskFilter & { readonly cursor?: string }, token: string | null = null): Promise<TaskPage> {
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value));
+    const url = `${this.#base()}/tasks?${query.toString()}`;
+    const response = await this.#fetch(url, { headers: bearer(token) }, this.#options.answerWithin);
+    const { tasks } = ((await body(response)) ?? {}) as { tasks?: unknown };
+    const snapshots = expectReply(Array.isArray(tasks) ? tasks.map(parseSnapshot) : null, response);
+    // Of the address only the cursor is of use: the rest of it is ours.
+    const [, following] = /<[^>]*\?([^>]*)>; *rel="next"/.exec(response.headers.get("Link") ?? "") ?? [];
+    const next = following === undefined ? null : new URLSearchParams(following).get("cursor");
+    return { tasks: snapshots.filter((task): task is Snapshot => task !== null), next };
+  }
+
+  /** Ask the task to stop. Throws `Refused`: with status 409 it has finished already, or may not be forced. */
+  async cancel(feed: string, force: boolean, token: string | null = null): Promise<Snapshot> {
+    const headers = bearer(token);
+    const init = force ? json({ force }, headers) : { method: "POST", headers };
+    const response = await this.#fetch(`${this.#home(feed)}/cancel`, init);
+    return expectReply(parseSnapshot(await body(response)), response);
+  }
+
+  /** Start a task again that has ended. Throws `Refused`: with status 409 it is under way, or can't be repeated. */
+  async retry(feed: string, token: string | null = null): Promise<Snapshot> {
+    const response = await this.#fetch(`${this.#home(feed)}/retry`, { method: "POST", headers: bearer(token) });
+    return expectReply(parseSnapshot(await body(response)), response);
+  }
+
+  /** Return the inbox of whoever is asking. */
+  async inbox(): Promise<Snapshot> {
+    const response = await this.#fetch(this.#inbox(), {}, this.#options.answerWithin);
+    return expectReply(parseSnapshot(await body(response)), response);
+  }
+
+  /** Take notices out of the inbox of whoever is asking. */
+  async acknowledge(message: Acknowledgement): Promise<void> {
+    await this.#fetch(`${this.#inbox()}/acknowledge`, json(message), this.#options.answerWithin);
+  }
+
+  /** Send JSON to a route that starts a task. Throws `Refused` unless it answers 202 with a snapshot. */
+  async start(url: string, message: unknown, headers: Readonly<Record<string, string>>): Promise<Snapshot> {
+    const { origin } = this.#options;
+    const response = await this.#fetch(origin === null ? url : new URL(url, origin).href, json(message, headers));
+    const snapshot = parseSnapshot(await body(response));
+    if (response.status === 202 && snapshot) return snapshot;
+    throw new Refused({
+      title: "This route does not start a task.",
+      status: response.status,
+      detail: `${url} answered ${response.status} without a task. Answer 202 with the snapshot of the task.`,
+    });
+  }
+
+  async #snapshot(feed: string, init: RequestInit): Promise<Answer> {
+    const response = await this.#fetch(this.#home(feed), init, this.#options.answerWithin);
+    const snapshot = expectReply(parseSnapshot(await body(response)), response);
+    const { document, cursor } = expectFeed(snapshot, feed);
+    const at = expectReply(parseCursor(cursor), response);
+    return { reading: { feed, document, events: [], cursor: at, recovered: false, more: false }, again: pause(response) };
+  }
+
+  #base(): string {
+    return `${this.#options.origin ?? ""}${this.#options.prefix}`;
+  }
+
+  #inbox(): string {
+    return `${this.#base()}/inbox`;
+  }
+
+  #home(feed: string): string {
+    if (feed.startsWith("user:")) return this.#inbox();
+    return `${this.#base()}/tasks/${encodeURIComponent(feedId(feed))}`;
+  }
+
+  /** Return the response if it is a success, 304 or 410; throw `Refused` otherwise. */
+  async #fetch(url: string, init: RequestInit, within?: number): Promise<Response> {
+    const abort = new AbortController();
+    const timer = new Timer();
+    if (within !== undefined) timer.set(within, () => abort.abort());
+    try {
+      const response = await fetch(url, {
+        cache: "no-store",
+        credentials: "same-origin",
+        ...init,
+        headers: { Accept: "application/json", ...init.headers },
+        signal: abort.signal,
+      });
+      if (response.ok || response.status === 304 || response.status === 410) return response;
+      throw new Refused(parseProblem(await body(response), response.status), pause(response));
+    } finally {
+      timer.clear();
+    }
+  }
+}
+
+function json(message: unknown, headers: Readonly<Record<string, string>> = {}): RequestInit {
+  return {
+    method: "POST",
+    headers: { ...headers, "Content-Type": "application/json" },
+    body: JSON.stringify(message),
+  };
+}
+
+async function body(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch {
+    return null;
+  }
+}
+
+function bearer(token: string | null): Record<string, string> {
+  return token === null ? {} : { Authorization: `Bearer ${token}` };
+}
+
+function pause(response: Response): number | null {
+  return retryAfter(response.headers.get("Retry-After"), Date.now());
+}
+
+function expectReply<Reply>(reply: Reply | null, response: Response): Reply {
+  if (reply !== null) return reply;
+  throw new Refused({
+    title: "The server's answer can't be understood.",
+    status: 502,
+    detail: `${response.url} did not answer with what the protocol says. Check that it reaches Petiole.`,
+  });
+}
+
+const OTHER = "This inbox is another person's, or you have been logged out. Reload the page.";
+
+/** Whose inbox `/inbox` is depends on who asks: after another login it is another feed, and this one is over. */
+function expectFeed<Reply extends { readonly feed: string }>(reply: Reply, feed: string): Reply {
+  if (reply.feed === feed) return reply;
+  throw new Refused({ title: "Not found", status: 404, detail: OTHER });
+}

@@ -1,0 +1,279 @@
+/** One task as the page sees it: its document, kept up to date, and what happens to it. */
+
+import { Asker, isFinal } from "../link/asker.js";
+import type { ServerClock } from "../link/clock.js";
+import { Emitter } from "../link/emitter.js";
+import {
+  type Cursor,
+  type Document,
+  type Event,
+  feedId,
+  formatCursor,
+  isTerminal,
+  type Problem,
+  type Progress,
+  type Links,
+  type Reading,
+  type Snapshot,
+  VERSION,
+} from "../protocol/events.js";
+import { type Action, Reader } from "../protocol/reader.js";
+import type { Answer } from "../link/http.js";
+import type { LinkState } from "../link/link.js";
+import type { Timing } from "../link/timing.js";
+import type { Moment } from "../words/task.js";
+
+/** How many facts the feed has, how many of them this page has seen, and whether none is missing. */
+export interface Receipt {
+  readonly facts: number;
+  readonly shown: number;
+  readonly complete: boolean;
+}
+
+export interface ViewEvents {
+  /** The document is another one; once for all events that came together. */
+  change: readonly [document: Document];
+  /** One event, in order; every fact once. */
+  event: readonly [event: Event];
+  /** The document was replaced by a snapshot: facts may have been missed, at most so many. */
+  reset: readonly [document: Document, missed: number];
+  /** The server has answered a read: what happened until then has been shown. */
+  read: readonly [];
+  link: readonly [state: LinkState];
+  /** The task has ended, and everything that came before its end has been shown. Said once. */
+  end: readonly [receipt: Receipt];
+  /** The server refuses to show this feed: it isn't there, or isn't theirs, or no longer. The view is closed. */
+  refused: readonly [problem: Problem];
+}
+
+/** What a view needs of its client. */
+export interface Server {
+  readonly link: LinkState;
+  /** Whether the client asks over HTTP because the socket is away. */
+  readonly polling: boolean;
+  readonly open: boolean;
+  readonly clock: ServerClock;
+  readonly timing: Timing;
+  readonly random: () => number;
+  /** Read what follows the cursor, at which this is the document. */
+  read(feed: string, cursor: Cursor | null, document: Document): Promise<Answer>;
+  cancel(feed: string, force: boolean): Promise<Document>;
+  retry(feed: string): Promise<Snapshot>;
+  links(feed: string): Promise<Links>;
+  watch(feed: string): TaskView;
+  acknowledge(task: string): Promise<void>;
+  failed(failures: number): void;
+  release(view: TaskView): void;
+}
+
+export class TaskView {
+  readonly feed: string;
+  readonly #server: Server;
+  readonly #events = new Emitter<ViewEvents>();
+  readonly #reader: Reader;
+  readonly #reads: Asker<Cursor | null, Answer>;
+  #closed = false;
+  #ended = false;
+  #problem: Problem | null = null;
+  #seen: Document;
+  #warned = false;
+  #progressAt: number | null = null;
+  #heardAt: number | null = null;
+
+  /** @internal Views are made by `TaskClient.watch` and `TaskClient.start`. */
+  constructor(server: Server, feed: string, start: { cursor: Cursor | null; document?: Document }) {
+    this.feed = feed;
+    this.#server = server;
+    this.#reader = new Reader(feed, start);
+    this.#seen = this.#reader.document;
+    this.#reads = new Asker({
+      ask: (cursor) => server.read(feed, cursor, this.document),
+      open: () => server.open,
+      answered: (answer) => this.#answered(answer),
+      refused: (problem) => this.#refuse(problem),
+      failed: (failures) => server.failed(failures),
+      timing: server.timing,
+      random: server.random,
+    });
+    if (this.progress) this.#progressAt = server.clock.now();
+  }
+
+  /** The task's id; of another feed, what follows its kind. */
+  get id(): string {
+    return feedId(this.feed);
+  }
+
+  get document(): Document {
+    return this.#reader.document;
+  }
+
+  get progress(): Progress | null {
+    return this.document.progress ?? null;
+  }
+
+  /** Where this view stands, to go on from there after a reload; null before the first answer. */
+  get cursor(): string | null {
+    return this.#reader.cursor && formatCursor(this.#reader.cursor);
+  }
+
+  get receipt(): Receipt {
+    const { cursor, shown, complete } = this.#reader;
+    return { facts: cursor?.facts ?? 0, shown, complete };
+  }
+
+  get link(): LinkState {
+    return this.#server.link;
+  }
+
+  /** Whether the task has ended and its last fact has been shown. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Why the server refused this feed, if it did. */
+  get problem(): Problem | null {
+    return this.#problem;
+  }
+
+  /** The instants, by the server's clock, that words about this task need. */
+  get moment(): Moment {
+    return { now: this.#server.clock.now(), progressAt: this.#progressAt, heardAt: this.#heardAt };
+  }
+
+  /** Call the listener at every such event; returns its undo. */
+  on<Name extends keyof ViewEvents>(name: Name, listener: (...values: ViewEvents[Name]) => void): () => void {
+    return this.#events.on(name, listener);
+  }
+
+  /** Whether a read is under way: what came meanwhile isn't all here yet. Between two polls it is. */
+  get reading(): boolean {
+    return this.#reader.reading;
+  }
+
+  /**
+   * Ask the task to stop; by `force`, from the document's `force_after` on, the process that runs it is ended. Rejects with
+   * `Refused` if it has finished, or if this person may not.
+   */
+  cancel({ force = false }: { readonly force?: boolean } = {}): Promise<Document> {
+    return this.#server.cancel(this.feed, force);
+  }
+
+  /**
+   * Start the same task again, once it has ended; returns the new one, with an id of its own. Rejects with `Refused` if the
+   * server can't repeat it.
+   */
+  retry(): Promise<Snapshot> {
+    return this.#server.retry(this.feed);
+  }
+
+  /** The addresses of what can be done with this task now: there is a `retry` where it can be started again. */
+  links(): Promise<Links> {
+    return this.#server.links(this.feed);
+  }
+
+  /** Watch the same task once more, from its first fact: for a log that is to be whole wherever this view began. */
+  history(): TaskView {
+    return this.#server.watch(this.feed);
+  }
+
+  /** Take the notice of this task's end out of its owner's inbox: somebody has seen it here. */
+  acknowledge(): Promise<void> {
+    return this.#server.acknowledge(this.id);
+  }
+
+  /** Stop watching. The document and the receipt stay as they are. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#reads.void();
+    this.#server.release(this);
+    this.#events.clear();
+  }
+
+  /** @internal Read from the cursor: at first, after a reconnect, on waking up, and at every poll. */
+  refresh(): void {
+    if (!this.#closed && !this.#ended) this.#do(this.#reader.start());
+  }
+
+  /** @internal The connection is gone: what was asked of it is void. */
+  interrupt(): void {
+    this.#reads.void();
+  }
+
+  /** @internal Take an event of this feed. */
+  take(event: Event): void {
+    if (this.#closed || this.#ended) return;
+    if (event.v !== VERSION && !this.#warned) {
+      this.#warned = true;
+      console.warn(`Petiole: an event of protocol version ${event.v} is ignored. Serve the petiole.js of the server.`);
+    }
+    this.#do(this.#reader.offer(event));
+  }
+
+  /** @internal Take a reset that the relay sent: it is a reading, and the relay wants to be asked again. */
+  takeReset(reading: Reading): void {
+    if (this.#closed || this.#ended) return;
+    this.#reads.void();
+    this.#do(this.#reader.reset(reading));
+    if (!this.#reader.reading) this.refresh();
+  }
+
+  /** @internal The server has ended this watch. A refusal that passes is asked about again. */
+  takeRefusal(problem: Problem): void {
+    if (this.#closed || this.#ended) return;
+    if (isFinal(problem)) this.#refuse(problem);
+    else this.refresh();
+  }
+
+  #refuse(problem: Problem): void {
+    if (this.#closed || this.#ended) return;
+    this.#problem = problem;
+    this.#events.emit("refused", problem);
+    this.close();
+  }
+
+  /** @internal */
+  linkChanged(state: LinkState): void {
+    this.#events.emit("link", state);
+  }
+
+  #answered({ reading, again }: Answer): void {
+    this.#do(this.#reader.answer(reading));
+    if (this.#closed || this.#reader.reading) return;
+    this.#events.emit("read");
+    if (this.#closed || this.#ended || this.#reader.reading || !this.#server.polling) return;
+    for (const action of this.#reader.start()) {
+      if (action.type === "read") this.#reads.request(action.cursor, again ?? this.#server.timing.pollEvery);
+    }
+  }
+
+  /** Do what the reader wants, in order; then say once that the document is another one. */
+  #do(actions: readonly Action[]): void {
+    for (const action of actions) {
+      if (action.type === "read") this.#reads.request(action.cursor);
+      if (action.type === "show" && action.event.run > 0) this.#heardAt = action.event.at;
+    }
+    const { document } = this.#reader;
+    const before = this.#seen;
+    this.#seen = document;
+    if (JSON.stringify(document.progress) !== JSON.stringify(before.progress)) {
+      this.#progressAt = this.#server.clock.now();
+    }
+    for (const action of actions) {
+      if (action.type === "show") this.#events.emit("event", action.event);
+      if (action.type === "reset") this.#events.emit("reset", document, action.cursor.facts);
+    }
+    if (document !== before) this.#events.emit("change", document);
+    if (!this.#closed && !this.#ended && !this.#reader.reading && isTerminal(document)) this.#end();
+  }
+
+  #end(): void {
+    this.#ended = true;
+    this.#server.release(this);
+    this.#events.emit("end", this.receipt);
+  }
+}

@@ -1,0 +1,91 @@
+/** What a person reads about one fact, as a line of a task's log. Pure. */
+
+import type { Document, Event, JSONValue } from "../protocol/events.js";
+import { formatNumber } from "./format.js";
+import { GONE, SILENT } from "./task.js";
+
+export type Level = "plain" | "info" | "warning" | "error";
+
+export interface Line {
+  readonly text: string;
+  /** `plain`: what Petiole itself says; the others are of the task's own lines. */
+  readonly level: Level;
+}
+
+/** Most characters of a line. */
+const LONGEST = 2000;
+const LEVELS: Readonly<Record<string, Level>> = { warning: "warning", warn: "warning", error: "error", critical: "error" };
+
+/** Return the line of this fact. Whatever it carries becomes text. */
+export function describeFact(event: Event, locale = "en"): Line {
+  const { kind, data, progress } = event;
+  if (kind === "log") {
+    const { message, level } = members(data);
+    return { text: cut(textOf(message)), level: LEVELS[textOf(level).toLowerCase()] ?? "info" };
+  }
+  if (kind === "custom") {
+    const { name, data: carried } = members(data);
+    return plain([textOf(name), carried === undefined ? "" : textOf(carried)].filter(Boolean).join(": "));
+  }
+  if (kind === "stage") return plain(textOf(progress?.stage ?? event.patch["stage"] ?? "Stage"));
+  if (kind === "artifact") return plain(["File", fileOf(event)].filter(Boolean).join(": "));
+  return kind === "state" ? stateOf(event, locale) : plain(kind);
+}
+
+function stateOf({ patch, run }: Event, locale: string): Line {
+  const { state, reason, error, forced } = patch as Document;
+  const because = typeof reason === "string" && reason !== "" ? `: ${reason}` : "";
+  switch (state) {
+    case "queued":
+      return plain("Queued");
+    case "running":
+      return plain(run > 1 ? `Run ${formatNumber(run, locale)} started${because}` : `Started${because}`);
+    case "retrying":
+      return warned(`To be run again${because}`);
+    case "stalled":
+      return warned(once(SILENT, reason, because));
+    case "cancelling":
+      return plain(forced === true ? "Asked to stop, by force" : "Asked to stop");
+    case "cancelled":
+      return plain(`Cancelled${because}`);
+    case "failed": {
+      const { message, reference } = error ?? {};
+      const why = message ? `: ${message}` : because;
+      return failed(`Failed${why}${reference ? ` Reference ${reference}` : ""}`);
+    }
+    case "lost":
+      return failed(once(GONE, reason, because));
+    case "succeeded":
+      return plain("Finished");
+    default:
+      return plain(textOf(state ?? "Changed"));
+  }
+}
+
+/** Words and a reason, which may begin with the same words. */
+function once(words: string, reason: string | undefined, because: string): string {
+  return reason?.startsWith(words) ? reason.replace(/\.$/, "") : words + because;
+}
+
+function fileOf({ patch }: Event): string {
+  const all = patch["artifacts"];
+  const newest = Array.isArray(all) ? all[all.length - 1] : undefined;
+  return textOf(members(newest)["name"]);
+}
+
+const plain = (text: string): Line => ({ text: cut(text), level: "plain" });
+const warned = (text: string): Line => ({ text: cut(text), level: "warning" });
+const failed = (text: string): Line => ({ text: cut(text), level: "error" });
+
+function members(value: JSONValue | undefined): { readonly [name: string]: JSONValue | undefined } {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
+}
+
+function textOf(value: JSONValue | undefined): string {
+  if (value === undefined || value === null) return "";
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+function cut(text: string): string {
+  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+}

@@ -1,0 +1,390 @@
+/** What a person reads about a task: a document and an instant in, words out. Pure; every clock is a parameter. */
+
+import { type Artifact, type Document, type JSONValue, type Progress, type TaskState } from "../protocol/events.js";
+import {
+  formatDay,
+  formatDuration,
+  formatNumber,
+  formatPercent,
+  formatRate,
+  formatSize,
+  formatTimeLeft,
+} from "./format.js";
+import type { LinkState } from "../link/link.js";
+import type { Receipt } from "../tasks/view.js";
+
+/** Instants in milliseconds since 1970, by the server's clock. */
+export interface Moment {
+  readonly now: number;
+  /** When the newest progress came: the time left counts down from there. */
+  readonly progressAt?: number | null;
+  /** When the worker was last heard of. */
+  readonly heardAt?: number | null;
+}
+
+/** Every state in a word, for who chooses one. */
+export const STATES: Readonly<Record<TaskState, string>> = {
+  queued: "Waiting",
+  running: "Running",
+  retrying: "To be run again",
+  stalled: "Without news",
+  cancelling: "Stopping",
+  succeeded: "Finished",
+  failed: "Failed",
+  cancelled: "Cancelled",
+  lost: "Lost",
+};
+
+/** How the bar looks; `none`: there is nothing to show of it. `waiting` and `unknown` have no value; `over` is full though the task isn't done. */
+export type Bar = "waiting" | "unknown" | "filling" | "over" | "frozen" | "stalled" | "retrying" | "broken" | "full" | "none";
+
+export interface Words {
+  /** The task's state; null before anything is known of it. */
+  readonly state: TaskState | null;
+  readonly title: string;
+  /** What is the case, in one sentence. */
+  readonly sentence: string;
+  /** "about 45 s left", or null where it would be a guess. */
+  readonly left: string | null;
+  /** Smaller print: the stage and the rate, or a reason. */
+  readonly detail: string | null;
+  /** "Run 2, started again: database unavailable", the beginning of the detail of a later run; null in the first one. */
+  readonly again: string | null;
+  /** Whether the task may be stopped by force by now. */
+  readonly forcible: boolean;
+  /** "45 %"; null while unknown. "100 %" is said of a task that has succeeded, and of no other. */
+  readonly percent: string | null;
+  /** How much of the bar is filled, 0 to 1; null while unknown. */
+  readonly fraction: number | null;
+  readonly bar: Bar;
+  /** What starting it again is called, of a task that came to nothing or whose file is gone; else null. */
+  readonly offer: string | null;
+  /** Whether its file has been removed. */
+  readonly expired: boolean;
+  /** What a person can quote to the support, of a failed task. */
+  readonly reference: string | null;
+}
+
+/** What is said of a task whose worker is silent, or gone. The reason that a server gives often begins with the same words. */
+export const SILENT = "No news from the worker";
+export const GONE = "The worker disappeared";
+
+/** Most that a bar and a percentage say before the task has succeeded. */
+const NEARLY = 0.99;
+/** Most characters of a result. */
+const LONGEST = 200;
+/** Where a result has its sentence, and how many members are said by name. */
+const SAID = ["message", "status", "description", "detail"] as const;
+const MOST_MEMBERS = 6;
+/** Seconds that an estimate may be overdue before nothing is said any more. */
+const OVERDUE = 10;
+
+/** Return what to say of this document at this moment. */
+export function describe(document: Document, moment: Moment, locale = "en"): Words {
+  const task = new Task(document, moment, locale);
+  return {
+    state: document.state ?? null,
+    title: document.title ?? document.task ?? "Task",
+    sentence: task.sentence(),
+    left: document.state === "running" ? task.left() : null,
+    detail: task.detail(),
+    again: task.again(),
+    forcible: task.forcible(),
+    percent: task.percent(),
+    fraction: task.fraction(),
+    bar: task.bar(),
+    offer: task.offer(),
+    expired: task.expired(),
+    reference: document.state === "failed" ? (document.error?.reference ?? null) : null,
+  };
+}
+
+/** Return what to say of the link, which has been so for `seconds`; null while there is nothing to say. */
+export function describeLink(link: LinkState, seconds: number): string | null {
+  switch (link) {
+    case "live":
+      return null;
+    case "reconnecting":
+      return seconds < 2 ? null : "Reconnecting… the task continues";
+    case "polling":
+      return "Live updates are blocked here; checking every 3 s";
+    case "offline":
+      return "You are offline; we will catch up";
+  }
+}
+
+/** Return the receipt in words, of a task that has ended. */
+export function describeReceipt({ facts, shown, complete }: Receipt, locale = "en"): string {
+  const counts = `${formatNumber(shown, locale)} of ${formatNumber(facts, locale)} events`;
+  return complete ? `${counts}, none missing` : `${counts}; earlier ones were read as a summary`;
+}
+
+/** Return the words about a file: "1,000,000 rows · 15.2 MB · kept until 30 Nov". */
+export function describeArtifact(artifact: Artifact, now: number, locale = "en"): string {
+  const { rows, size, expires_at: expiresAt } = artifact;
+  if (isExpired(artifact, now)) return `File removed on ${formatDay(expiresAt ?? now, locale)}`;
+  const parts = [
+    rows === undefined ? null : `${formatNumber(rows, locale)} ${rows === 1 ? "row" : "rows"}`,
+    size === undefined ? null : formatSize(size, locale),
+    expiresAt === undefined ? null : `kept until ${formatDay(expiresAt, locale)}`,
+  ];
+  return parts.filter((part) => part !== null).join(" · ");
+}
+
+/** Return what a task has returned as a person reads it, or null if that was nothing. Numbers are as they are: one may be a year. */
+export function describeResult(result: JSONValue | undefined): string | null {
+  if (result === undefined || result === null || result === "") return null;
+  if (typeof result === "string") return cut(result);
+  if (typeof result !== "object") return `Result: ${String(result)}`;
+  if (Array.isArray(result)) return result.length === 0 ? null : cut(`Result: ${JSON.stringify(result)}`);
+  const said = SAID.map((name) => result[name]).find((value) => typeof value === "string" && value !== "");
+  // What Celery's users return beside a sentence: `{"status": "Task completed!", "result": 42}`.
+  if (said !== undefined) return [cut(String(said)), describeResult(result["result"])].filter(Boolean).join(" · ");
+  const members = Object.entries(result);
+  const isFlat = members.length <= MOST_MEMBERS && members.every(([, value]) => typeof value !== "object");
+  const text = isFlat ? members.map(([name, value]) => `${name}: ${String(value)}`).join(" · ") : JSON.stringify(result);
+  return members.length === 0 ? null : cut(text);
+}
+
+function cut(text: string): string {
+  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+}
+
+export function isExpired({ expires_at: expiresAt }: Artifact, now: number): boolean {
+  return expiresAt !== undefined && expiresAt <= now;
+}
+
+class Task {
+  readonly #document: Document;
+  readonly #progress: Progress;
+  readonly #moment: Moment;
+  readonly #locale: string;
+
+  constructor(document: Document, moment: Moment, locale: string) {
+    this.#document = document;
+    this.#progress = document.progress ?? {};
+    this.#moment = moment;
+    this.#locale = locale;
+  }
+
+  sentence(): string {
+    const document = this.#document;
+    switch (document.state) {
+      case undefined:
+        return "Looking for the task…";
+      case "queued":
+        return "Waiting for a worker";
+      case "running":
+        return this.#run() > 1 && !document.reason ? `Run ${this.#number(this.#run())} · ${this.#work()}` : this.#work();
+      case "stalled":
+        return `${SILENT}${this.#silence()}`;
+      case "retrying":
+        return `Run ${this.#number(this.#run() + 1)} ${this.#countdown()}${colon(document.reason)}`;
+      case "cancelling":
+        return document.forced ? "Stopping by force…" : "Stopping…";
+      case "cancelled":
+        return `Cancelled${this.#place()}`;
+      case "failed":
+        return document.error?.message ?? document.reason ?? "The task failed.";
+      case "lost":
+        return `${GONE}${this.#place()}`;
+      case "succeeded":
+        return this.#outcome();
+      default:
+        return document.state;
+    }
+  }
+
+  detail(): string | null {
+    const { state, reason, unheard, error, artifacts } = this.#document;
+    switch (state) {
+      case "running":
+        return [this.again(), this.#newStage(), this.#rate()].filter(Boolean).join(" · ") || null;
+      case "queued":
+      case "retrying":
+        return unheard ?? null;
+      case "cancelling":
+        return this.forcible() ? "It has not stopped by itself yet." : null;
+      case "stalled":
+        return beyond(SILENT, reason, "It is ");
+      case "lost":
+        return beyond(GONE, reason);
+      case "failed":
+        return error?.message === undefined || error.message === reason ? null : (reason ?? null);
+      case "succeeded":
+        return artifacts?.length ? this.#took() : describeResult(this.#document.result);
+      default:
+        return null;
+    }
+  }
+
+  again(): string | null {
+    const { state, reason } = this.#document;
+    if (state !== "running" || !reason || this.#run() < 2) return null;
+    return `Run ${this.#number(this.#run())}, started again: ${reason.replace(/\.$/, "")}`;
+  }
+
+  forcible(): boolean {
+    const { state, forcible, forced, force_after: after } = this.#document;
+    const due = typeof after === "number" && after <= this.#moment.now;
+    return state === "cancelling" && forcible === true && forced !== true && due;
+  }
+
+  /** The seconds left count down from when they were told; what is long overdue is not said. */
+  left(): string | null {
+    const { time_left: told } = this.#progress;
+    if (typeof told !== "number" || this.#exceeded()) return null;
+    const { now, progressAt } = this.#moment;
+    const left = told - Math.max(now - (progressAt ?? now), 0) / 1000;
+    return left < -OVERDUE ? null : formatTimeLeft(left, this.#locale);
+  }
+
+  fraction(): number | null {
+    if (this.#document.state === "succeeded") return 1;
+    if (this.#exceeded()) return 1;
+    const { fraction, completed, total } = this.#progress;
+    // Null is the worker's word: of several loops or stages nobody knows how many come. Without a word it is the counters'.
+    const counted = typeof total === "number" && total > 0 ? (completed ?? 0) / total : null;
+    const known = fraction === undefined ? counted : fraction;
+    return known === null ? null : Math.min(Math.max(known, 0), NEARLY);
+  }
+
+  percent(): string | null {
+    const fraction = this.fraction();
+    return fraction === null || (fraction === 1 && this.#document.state !== "succeeded")
+      ? null
+      : formatPercent(fraction, this.#locale);
+  }
+
+  bar(): Bar {
+    switch (this.#document.state) {
+      case "running":
+        return this.#exceeded() ? "over" : this.fraction() === null ? "unknown" : "filling";
+      case "stalled":
+        return "stalled";
+      case "retrying":
+        return "retrying";
+      case "cancelling":
+      case "cancelled":
+        return "frozen";
+      case "failed":
+      case "lost":
+        return "broken";
+      case "succeeded":
+        return this.expired() ? "none" : "full";
+      default:
+        return "waiting";
+    }
+  }
+
+  offer(): string | null {
+    switch (this.#document.state) {
+      case "failed":
+      case "lost":
+        return "Retry";
+      case "cancelled":
+        return "Start again";
+      case "succeeded":
+        return this.expired() ? "Export again" : null;
+      default:
+        return null;
+    }
+  }
+
+  expired(): boolean {
+    const [artifact] = this.#document.artifacts ?? [];
+    return this.#document.state === "succeeded" && artifact !== undefined && isExpired(artifact, this.#moment.now);
+  }
+
+  #run(): number {
+    return this.#document.run ?? 1;
+  }
+
+  #work(): string {
+    const { completed, total, unit } = this.#progress;
+    const things = unit && unit !== "bytes" ? ` ${unit}` : "";
+    if (typeof total !== "number") {
+      const count = completed ? ` ${this.#amount(completed)} so far` : "";
+      if (unit) return `Counting ${unit}…${count}`;
+      return count ? `Counting…${count}` : "Running…";
+    }
+    if (this.#exceeded()) return `${this.#amount(completed ?? 0)}${things} (expected ${this.#amount(total)})`;
+    return `${this.#amount(completed ?? 0)} of ${this.#amount(total)}${things}`;
+  }
+
+  #exceeded(): boolean {
+    const { completed, total } = this.#progress;
+    return typeof total === "number" && (completed ?? 0) > total;
+  }
+
+  #outcome(): string {
+    const [artifact] = this.#document.artifacts ?? [];
+    const { completed, unit } = this.#progress;
+    const file = artifact ? describeArtifact(artifact, this.#moment.now, this.#locale) : "";
+    if (file && artifact && (artifact.rows !== undefined || isExpired(artifact, this.#moment.now))) return file;
+    // A number of nothing says nothing: the page would end with a lone "10".
+    const done = completed && unit ? this.#amount(completed) + (unit === "bytes" ? "" : ` ${unit}`) : "";
+    return [done, file].filter(Boolean).join(" · ") || this.#took() || "Finished";
+  }
+
+  #took(): string | null {
+    const { started_at: started, finished_at: finished } = this.#document;
+    if (started === undefined || finished === undefined) return null;
+    const seconds = (finished - started) / 1000;
+    return seconds < 1 ? "Finished in less than a second" : `Finished in ${formatDuration(seconds, this.#locale)}`;
+  }
+
+  #stage(): string | null {
+    return this.#progress.description ?? this.#progress.stage ?? null;
+  }
+
+  /** The stage, unless the sentence begins with the same words: "Counting rows…". */
+  #newStage(): string | null {
+    const stage = this.#stage();
+    return stage !== null && this.#work().startsWith(stage) ? null : stage;
+  }
+
+  #rate(): string | null {
+    const { rate, unit } = this.#progress;
+    return typeof rate === "number" && rate > 0 ? formatRate(rate, unit ?? null, this.#locale) : null;
+  }
+
+  #silence(): string {
+    const { now, heardAt } = this.#moment;
+    if (typeof heardAt !== "number") return "";
+    return ` for ${formatDuration((now - heardAt) / 1000, this.#locale)}`;
+  }
+
+  #countdown(): string {
+    const { retry_at: instant } = this.#document;
+    const seconds = instant === undefined ? 0 : Math.ceil((instant - this.#moment.now) / 1000);
+    return seconds > 0 ? `starts in ${formatDuration(seconds, this.#locale)}` : "is about to start";
+  }
+
+  /** " at 45 %", where that is known. */
+  #place(): string {
+    const percent = this.percent();
+    return percent === null ? "" : ` at ${percent}`;
+  }
+
+  #amount(value: number): string {
+    return this.#progress.unit === "bytes" ? formatSize(value, this.#locale) : this.#number(value);
+  }
+
+  #number(value: number): string {
+    return formatNumber(value, this.#locale);
+  }
+}
+
+/** Return what a reason says beyond the words that have been said already; null if that is nothing. `is` comes before a name. */
+function beyond(said: string, reason: string | undefined, is = ""): string | null {
+  if (!reason?.startsWith(said)) return reason ?? null;
+  const [, joint = "", rest = ""] = /^([.,:;\s]*(?:and )?)(.*)$/s.exec(reason.slice(said.length)) ?? [];
+  if (rest === "") return null;
+  return joint === " " ? is + rest : rest.slice(0, 1).toUpperCase() + rest.slice(1);
+}
+
+function colon(reason: string | undefined): string {
+  return reason ? `: ${reason}` : "";
+}
+

@@ -1,0 +1,203 @@
+/** The reader beside a journal and a bus that fast-check chooses: whatever happens in whatever order, nothing is missed unsaid. */
+
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type Cursor, type Event, fold, formatCursor, isFact, parseCursor, parseReading, type Reading } from "../../src/protocol/events.js";
+import { type Action, Reader } from "../../src/protocol/reader.js";
+import { Journal } from "../support/journal.js";
+
+const FEED = "task:1";
+const SETTLING_ROUNDS = 5;
+
+const STEPS = [
+  "fact",
+  "counter",
+  "deliver",
+  "drop",
+  "double",
+  "swap",
+  "trim",
+  "new epoch",
+  "reconnect",
+  "journal reads",
+  "reading arrives",
+  "ask for the head",
+  "head arrives",
+] as const;
+type Step = (typeof STEPS)[number];
+
+const step = fc.oneof(
+  { weight: 3, arbitrary: fc.constantFrom<Step>("fact", "counter") },
+  { weight: 5, arbitrary: fc.constantFrom<Step>("deliver", "journal reads", "reading arrives") },
+  { weight: 2, arbitrary: fc.constantFrom<Step>("drop", "double", "swap", "ask for the head", "head arrives") },
+  { weight: 1, arbitrary: fc.constantFrom<Step>("trim", "new epoch", "reconnect") },
+);
+const steps = fc.array(step, { maxLength: 80, size: "max" });
+
+/** A journal, a bus and one reader, whose reads and heads take their time. */
+class World {
+  readonly journal = new Journal(FEED);
+  readonly #reader: Reader;
+  readonly #comparesHeads: boolean;
+  readonly #facts: string[] = [];
+  #bus: Event[] = [];
+  #asked: { cursor: Cursor | null } | null = null;
+  #answer: Reading | null = null;
+  #head: { head: Cursor; asked: Cursor } | null = null;
+  /** Facts shown since the page began or was reset, which was at `#since`. */
+  #shown: string[] = [];
+  #since = 0;
+  #resets = 0;
+  #lossy = false;
+  #said = 0;
+  #completed = -1;
+  #epochs = 0;
+
+  constructor(make: () => Reader, limit: number, comparesHeads: boolean) {
+    this.journal.limit = limit;
+    this.#comparesHeads = comparesHeads;
+    this.#write(this.journal.state("queued"));
+    this.#reader = make();
+    this.#act(this.#reader.start());
+  }
+
+  take(step: Step): void {
+    switch (step) {
+      case "fact":
+        this.#said += 1;
+        return this.#write(this.journal.fact("log", this.#said % 3 ? {} : { note: this.#said }, this.#said));
+      case "counter":
+        this.#said += 1;
+        return this.#write(this.journal.counter(this.#said));
+      case "deliver": {
+        const event = this.#bus.shift();
+        return event && this.#act(this.#reader.offer(event));
+      }
+      case "drop":
+        this.#bus.shift();
+        return;
+      case "double":
+        if (this.#bus[0]) this.#bus.push(this.#bus[0]);
+        return;
+      case "swap":
+        if (this.#bus.length > 1) this.#bus.unshift(...this.#bus.splice(1, 1));
+        return;
+      case "trim":
+        this.#lossy ||= this.journal.facts > 1;
+        this.journal.keptFrom = Math.max(this.journal.facts, this.journal.keptFrom);
+        return;
+      case "new epoch":
+        // What a writer does whose journal has lost the feed: its document, at its numbers, and nothing before.
+        this.#lossy = true;
+        this.#epochs += 1;
+        this.journal.epoch = this.#epochs.toString(16).padStart(8, "0");
+        this.journal.keptFrom = this.journal.facts + 1;
+        return;
+      case "reconnect":
+        this.#bus = [];
+        this.#asked = this.#answer = this.#head = null;
+        return this.#act(this.#reader.start());
+      case "journal reads":
+        if (this.#asked) this.#answer ??= parseReading(this.journal.read(this.#asked.cursor && formatCursor(this.#asked.cursor)))!;
+        return;
+      case "reading arrives": {
+        const answer = this.#answer;
+        if (!answer) return;
+        this.#asked = this.#answer = null;
+        return this.#act(this.#reader.answer(answer));
+      }
+      case "ask for the head":
+        if (this.#comparesHeads && this.#reader.cursor) this.#head ??= { head: this.#cursor, asked: this.#reader.cursor };
+        return;
+      case "head arrives": {
+        const head = this.#head;
+        if (!head) return;
+        this.#head = null;
+        return this.#act(this.#reader.head(head.head, head.asked));
+      }
+    }
+  }
+
+  /** Nothing goes wrong any more; then the page has what the journal has. */
+  settle(): void {
+    while (this.#bus.length > 0) this.take("deliver");
+    this.take("head arrives");
+    for (let round = 0; round < SETTLING_ROUNDS; round += 1) {
+      while (this.#asked) {
+        this.take("journal reads");
+        this.take("reading arrives");
+      }
+      this.take("ask for the head");
+      this.take("head arrives");
+    }
+    expect(this.#reader.reading).toBe(false);
+    expect(this.#reader.cursor).toEqual(this.#cursor);
+    expect(this.#reader.document).toEqual(this.journal.document);
+    expect(this.#shown).toEqual(this.#facts.slice(this.#since));
+    expect(this.#reader.complete).toBe(this.#resets === 0);
+    if (this.#reader.complete) expect([this.#since, this.#reader.shown]).toEqual([0, this.#facts.length]);
+  }
+
+  get #cursor(): Cursor {
+    return parseCursor(this.journal.cursor)!;
+  }
+
+  #write(event: Event): void {
+    if (isFact(event)) this.#facts.push(event.id);
+    this.#bus.push(event);
+  }
+
+  #act(actions: Action[]): void {
+    for (const action of actions) {
+      if (action.type === "read") {
+        expect(this.#asked, "a reader asks for one read at a time").toBeNull();
+        this.#asked = { cursor: action.cursor };
+      } else if (action.type === "reset") {
+        expect(this.#lossy, "a reset is said only if the journal has lost something").toBe(true);
+        this.#resets += 1;
+        this.#since = action.cursor.facts;
+        this.#shown = [];
+      } else if (isFact(action.event)) {
+        this.#shown.push(action.event.id);
+        expect(this.#facts[this.#since + this.#shown.length - 1], "facts come in order, each once").toBe(action.event.id);
+      }
+    }
+    const { progress } = this.#reader.document;
+    const completed = progress ? (progress as { completed: number }).completed : -1;
+    expect(completed, "progress never goes back").toBeGreaterThanOrEqual(this.#completed);
+    this.#completed = completed;
+  }
+}
+
+function property(make: () => Reader, { comparesHeads = true } = {}): fc.IProperty<[Step[], number]> {
+  return fc.property(steps, fc.constantFrom(1, 2, 100), (taken, limit) => {
+    const world = new World(make, limit, comparesHeads);
+    for (const each of taken) world.take(each);
+    world.settle();
+  });
+}
+
+/** A reader without a rule: it applies whatever comes. */
+class Credulous extends Reader {
+  override offer(event: Event): Action[] {
+    if (this.reading || this.cursor === null) return super.offer(event);
+    this.cursor = { epoch: event.epoch, seq: event.seq, facts: event.facts, chain: event.chain };
+    this.document = fold(this.document, event);
+    if (isFact(event)) this.shown += 1;
+    return [{ type: "show", event }];
+  }
+}
+
+describe("property", () => {
+  test("in whatever order things happen, every fact is shown once and in order, or a reset is said", { timeout: 60_000 }, () => {
+    fc.assert(property(() => new Reader(FEED)), { numRuns: 1000 });
+  });
+
+  test("a reader that applies whatever comes is found", () => {
+    expect(fc.check(property(() => new Credulous(FEED)), { seed: 1 }).failed).toBe(true);
+  });
+
+  test("a reader whose head is never compared is found", () => {
+    expect(fc.check(property(() => new Reader(FEED), { comparesHeads: false }), { seed: 1 }).failed).toBe(true);
+  });
+});
