@@ -1,27 +1,19 @@
 /** Watching tasks without any user interface: one connection for a page, one reader for each view. */
 
-import { type Acknowledgement, Acknowledgements } from "../inbox/acknowledgements.js";
+import { Acknowledgements } from "../inbox/acknowledgements.js";
+import { InboxView } from "../inbox/inbox.js";
 import { ServerClock } from "../link/clock.js";
 import { Emitter } from "../link/emitter.js";
-import {
-  type Cursor,
-  type Document,
-  feedId,
-  feedOf,
-  formatCursor,
-  parseCursor,
-  parseEvent,
-  parseProblem,
-  parseReading,
-  type Links,
-  type Snapshot,
-} from "../protocol/events.js";
-import { type Answer, Http, Refused } from "../link/http.js";
-import { InboxView } from "../inbox/inbox.js";
+import { type Answer, Http } from "../link/http.js";
 import { Link, type LinkState } from "../link/link.js";
-import { type TaskFilter, TaskListView, type TaskPage } from "../tasks/list.js";
 import { DEFAULT_TIMING, Timer, type Timing } from "../link/timing.js";
-import { type TokenSource, Tokens } from "../link/tokens.js";
+import { Tokens, type TokenSource } from "../link/tokens.js";
+import { type Cursor, formatCursor, parseCursor } from "../protocol/cursor.js";
+import { type Document, feedId, feedOf, parseEvent } from "../protocol/events.js";
+import { parseProblem, Refused } from "../protocol/problem.js";
+import { type Links, parseReading, type Snapshot } from "../protocol/reading.js";
+import type { Acknowledgement, TaskFilter, TaskPage } from "../protocol/requests.js";
+import { TaskListView } from "../tasks/list.js";
 import { type Server, TaskView } from "../tasks/view.js";
 
 export interface ClientOptions {

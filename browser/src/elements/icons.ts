@@ -1,6 +1,6 @@
 /** The icons: 20 × 20 outlines in the current colour, hidden from screen readers. */
 
-import type { TaskState } from "../protocol/events.js";
+import type { TaskState } from "../protocol/states.js";
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const CIRCLE = "M10 2.75a7.25 7.25 0 1 1 0 14.5a7.25 7.25 0 0 1 0-14.5z";

@@ -1,12 +1,9 @@
 /** What this page has acknowledged: collected, sent in batches, and sent again until the server has answered. */
 
 import { Asker } from "../link/asker.js";
-import type { Problem } from "../protocol/events.js";
-import { Refused } from "../link/http.js";
 import { Timer, type Timing } from "../link/timing.js";
-
-/** What one message acknowledges: these tasks, or all that wait in the inbox. */
-export type Acknowledgement = { readonly tasks: readonly string[] } | { readonly all: true };
+import { type Problem, Refused } from "../protocol/problem.js";
+import type { Acknowledgement } from "../protocol/requests.js";
 
 export interface AcknowledgementsOptions {
   readonly send: (message: Acknowledgement) => Promise<void>;

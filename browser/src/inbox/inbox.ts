@@ -2,12 +2,13 @@
 
 import { Asker } from "../link/asker.js";
 import { Emitter } from "../link/emitter.js";
-import type { Document, Problem, Snapshot } from "../protocol/events.js";
-import { Refused } from "../link/http.js";
 import type { LinkState } from "../link/link.js";
-import { count, type Notice, noticesOf, without } from "./notices.js";
 import type { Timing } from "../link/timing.js";
+import type { Document } from "../protocol/events.js";
+import { type Problem, Refused } from "../protocol/problem.js";
+import type { Snapshot } from "../protocol/reading.js";
 import type { TaskView } from "../tasks/view.js";
+import { count, type Notice, noticesOf, without } from "./notices.js";
 
 export interface InboxEvents {
   /** The inbox has other contents; once for all that came together. */

@@ -1,7 +1,6 @@
 /** What is asked of the server: one question at a time, asked again after a failure, and void when its owner says so. */
 
-import type { Problem } from "../protocol/events.js";
-import { Refused } from "./http.js";
+import { isFinal, type Problem, Refused } from "../protocol/problem.js";
 import { backoff, Timer, type Timing } from "./timing.js";
 
 export interface AskerOptions<Question, Answer> {
@@ -63,9 +62,4 @@ export class Asker<Question, Answer> {
     }
     if (number === this.#latest) answered(answer);
   }
-}
-
-/** Refusals of the request itself are final; 408, 425, 429 and the server's own troubles pass. */
-export function isFinal(problem: Problem): boolean {
-  return problem.status >= 400 && problem.status < 500 && ![408, 425, 429].includes(problem.status);
 }

@@ -1,5 +1,14 @@
 /** The journal server's clock, as a browser can know it: from the instants of the events that arrive live. */
 
+/** Instants in milliseconds since 1970, by the server's clock. */
+export interface Moment {
+  readonly now: number;
+  /** When the newest progress came: the time left counts down from there. */
+  readonly progressAt?: number | null;
+  /** When the worker was last heard of. */
+  readonly heardAt?: number | null;
+}
+
 export class ServerClock {
   readonly #local: () => number;
   #ahead: number | null = null;

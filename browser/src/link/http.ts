@@ -1,35 +1,11 @@
 /** The HTTP calls, for starting a task and for pages where sockets are blocked. */
 
-import type { Acknowledgement } from "../inbox/acknowledgements.js";
-import {
-  type Cursor,
-  type Document,
-  feedId,
-  formatCursor,
-  isBehind,
-  parseCursor,
-  parseProblem,
-  parseReading,
-  parseSnapshot,
-  type Problem,
-  type Reading,
-  type Snapshot,
-} from "../protocol/events.js";
-import type { TaskFilter, TaskPage } from "../tasks/list.js";
+import { type Cursor, formatCursor, isBehind, parseCursor } from "../protocol/cursor.js";
+import { type Document, feedId } from "../protocol/events.js";
+import { parseProblem, Refused } from "../protocol/problem.js";
+import { parseReading, parseSnapshot, type Reading, type Snapshot } from "../protocol/reading.js";
+import type { Acknowledgement, TaskFilter, TaskPage } from "../protocol/requests.js";
 import { retryAfter, Timer } from "./timing.js";
-
-/** A request was refused. What and why is in `problem`; `again`: the seconds after which the server may be asked again. */
-export class Refused extends Error {
-  readonly problem: Problem;
-  readonly again: number | null;
-
-  constructor(problem: Problem, again: number | null = null) {
-    super(problem.detail ?? problem.title);
-    this.name = "Refused";
-    this.problem = problem;
-    this.again = again;
-  }
-}
 
 /** The answer to a read, and the seconds after which the server wants to be asked again. */
 export interface Answer {

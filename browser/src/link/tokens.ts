@@ -1,6 +1,6 @@
 /** The token that a client sends where there is no session: kept until it ends, then asked for anew. */
 
-import { Refused } from "./http.js";
+import { Refused } from "../protocol/problem.js";
 import { Timer } from "./timing.js";
 
 /** A token, or what returns a new one: asked before the present one ends, and after the server refuses it. */

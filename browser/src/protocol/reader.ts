@@ -4,18 +4,9 @@
  * Pure: no clock, no I/O. `src/petiole/protocol/reader.py` is its twin, and both run `protocol/transcripts/*.json`.
  */
 
-import {
-  advance,
-  type Cursor,
-  type Document,
-  type Event,
-  fold,
-  isBehind,
-  isFact,
-  type Reading,
-  VERSION,
-  ZERO_CHAIN,
-} from "./events.js";
+import { advance, type Cursor, isBehind, ZERO_CHAIN } from "./cursor.js";
+import { type Document, type Event, fold, isFact, VERSION } from "./events.js";
+import type { Reading } from "./reading.js";
 
 export const BUFFER_LIMIT = 1024;
 
@@ -52,6 +43,13 @@ function lead(from: Cursor, events: readonly Event[], to: Cursor): boolean {
   return to.facts === facts && to.chain === chain;
 }
 
+/** How many facts the feed has, how many of them this page has seen, and whether none is missing. */
+export interface Receipt {
+  readonly facts: number;
+  readonly shown: number;
+  readonly complete: boolean;
+}
+
 /** One reader of one feed. Its owner does the actions that each call returns, in order. */
 export class Reader {
   readonly feed: string;
@@ -71,6 +69,10 @@ export class Reader {
     this.cursor = start.cursor ?? null;
     this.document = start.document ?? {};
     this.shown = this.cursor?.facts ?? 0;
+  }
+
+  get receipt(): Receipt {
+    return { facts: this.cursor?.facts ?? 0, shown: this.shown, complete: this.complete };
   }
 
   /**

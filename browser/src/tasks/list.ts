@@ -2,23 +2,11 @@
 
 import { Asker } from "../link/asker.js";
 import { Emitter } from "../link/emitter.js";
-import type { Document, Problem, Snapshot, TaskState } from "../protocol/events.js";
 import { Timer, type Timing } from "../link/timing.js";
-
-export interface TaskFilter {
-  /** Tasks in this state only. */
-  readonly state?: TaskState;
-  /** Tasks of this name only, as Celery knows it. */
-  readonly name?: string;
-  /** Tasks of one page, 1 to 100; the server's default without it. */
-  readonly limit?: number;
-}
-
-/** Tasks, the newest first, and where the further ones begin; null if there are none. */
-export interface TaskPage {
-  readonly tasks: readonly Snapshot[];
-  readonly next: string | null;
-}
+import type { Document } from "../protocol/events.js";
+import type { Problem } from "../protocol/problem.js";
+import type { Snapshot } from "../protocol/reading.js";
+import type { TaskFilter, TaskPage } from "../protocol/requests.js";
 
 export interface ListEvents {
   /** The list has other tasks, or another order; what becomes of each is told by a view of it. */

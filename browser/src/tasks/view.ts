@@ -1,34 +1,17 @@
 /** One task as the page sees it: its document, kept up to date, and what happens to it. */
 
-import { Asker, isFinal } from "../link/asker.js";
-import type { ServerClock } from "../link/clock.js";
+import { Asker } from "../link/asker.js";
+import type { Moment, ServerClock } from "../link/clock.js";
 import { Emitter } from "../link/emitter.js";
-import {
-  type Cursor,
-  type Document,
-  type Event,
-  feedId,
-  formatCursor,
-  isTerminal,
-  type Problem,
-  type Progress,
-  type Links,
-  type Reading,
-  type Snapshot,
-  VERSION,
-} from "../protocol/events.js";
-import { type Action, Reader } from "../protocol/reader.js";
 import type { Answer } from "../link/http.js";
 import type { LinkState } from "../link/link.js";
 import type { Timing } from "../link/timing.js";
-import type { Moment } from "../words/task.js";
-
-/** How many facts the feed has, how many of them this page has seen, and whether none is missing. */
-export interface Receipt {
-  readonly facts: number;
-  readonly shown: number;
-  readonly complete: boolean;
-}
+import { type Cursor, formatCursor } from "../protocol/cursor.js";
+import { type Document, type Event, feedId, type Progress, VERSION } from "../protocol/events.js";
+import { isFinal, type Problem } from "../protocol/problem.js";
+import { type Action, Reader, type Receipt } from "../protocol/reader.js";
+import type { Links, Reading, Snapshot } from "../protocol/reading.js";
+import { isTerminal } from "../protocol/states.js";
 
 export interface ViewEvents {
   /** The document is another one; once for all events that came together. */
@@ -117,8 +100,7 @@ export class TaskView {
   }
 
   get receipt(): Receipt {
-    const { cursor, shown, complete } = this.#reader;
-    return { facts: cursor?.facts ?? 0, shown, complete };
+    return this.#reader.receipt;
   }
 
   get link(): LinkState {

@@ -1,7 +1,8 @@
 /** What a person reads about one fact, as a line of a task's log. Pure. */
 
-import type { Document, Event, JSONValue } from "../protocol/events.js";
-import { formatNumber } from "./format.js";
+import type { JSONValue } from "../protocol/encoding.js";
+import type { Document, Event } from "../protocol/events.js";
+import { cut, formatNumber } from "./format.js";
 import { GONE, SILENT } from "./task.js";
 
 export type Level = "plain" | "info" | "warning" | "error";
@@ -21,7 +22,7 @@ export function describeFact(event: Event, locale = "en"): Line {
   const { kind, data, progress } = event;
   if (kind === "log") {
     const { message, level } = members(data);
-    return { text: cut(textOf(message)), level: LEVELS[textOf(level).toLowerCase()] ?? "info" };
+    return { text: cut(textOf(message), LONGEST), level: LEVELS[textOf(level).toLowerCase()] ?? "info" };
   }
   if (kind === "custom") {
     const { name, data: carried } = members(data);
@@ -73,9 +74,9 @@ function fileOf({ patch }: Event): string {
   return textOf(members(newest)["name"]);
 }
 
-const plain = (text: string): Line => ({ text: cut(text), level: "plain" });
-const warned = (text: string): Line => ({ text: cut(text), level: "warning" });
-const failed = (text: string): Line => ({ text: cut(text), level: "error" });
+const plain = (text: string): Line => ({ text: cut(text, LONGEST), level: "plain" });
+const warned = (text: string): Line => ({ text: cut(text, LONGEST), level: "warning" });
+const failed = (text: string): Line => ({ text: cut(text, LONGEST), level: "error" });
 
 function members(value: JSONValue | undefined): { readonly [name: string]: JSONValue | undefined } {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
@@ -84,8 +85,4 @@ function members(value: JSONValue | undefined): { readonly [name: string]: JSONV
 function textOf(value: JSONValue | undefined): string {
   if (value === undefined || value === null) return "";
   return typeof value === "string" ? value : JSON.stringify(value);
-}
-
-function cut(text: string): string {
-  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
 }

@@ -6,6 +6,11 @@ export const JOINED = "\u00a0";
 const SIZES = ["bytes", "kB", "MB", "GB", "TB", "PB"] as const;
 const DAY = 86_400;
 
+/** At most this many characters, with a mark where the rest was. */
+export function cut(text: string, most: number): string {
+  return text.length > most ? `${text.slice(0, most)}…` : text;
+}
+
 /** A count, whole, with the locale's separators: 451,200. */
 export function formatNumber(value: number, locale: string): string {
   return new Intl.NumberFormat(locale, { maximumFractionDigits: 0 }).format(value);

@@ -1,26 +1,11 @@
 /** What a person reads about a task: a document and an instant in, words out. Pure; every clock is a parameter. */
 
-import { type Artifact, type Document, type JSONValue, type Progress, type TaskState } from "../protocol/events.js";
-import {
-  formatDay,
-  formatDuration,
-  formatNumber,
-  formatPercent,
-  formatRate,
-  formatSize,
-  formatTimeLeft,
-} from "./format.js";
-import type { LinkState } from "../link/link.js";
-import type { Receipt } from "../tasks/view.js";
-
-/** Instants in milliseconds since 1970, by the server's clock. */
-export interface Moment {
-  readonly now: number;
-  /** When the newest progress came: the time left counts down from there. */
-  readonly progressAt?: number | null;
-  /** When the worker was last heard of. */
-  readonly heardAt?: number | null;
-}
+import type { Moment } from "../link/clock.js";
+import type { Document, Progress } from "../protocol/events.js";
+import type { TaskState } from "../protocol/states.js";
+import { describeArtifact, isExpired } from "./artifact.js";
+import { formatDuration, formatNumber, formatPercent, formatRate, formatSize, formatTimeLeft } from "./format.js";
+import { describeResult } from "./result.js";
 
 /** Every state in a word, for who chooses one. */
 export const STATES: Readonly<Record<TaskState, string>> = {
@@ -71,11 +56,6 @@ export const GONE = "The worker disappeared";
 
 /** Most that a bar and a percentage say before the task has succeeded. */
 const NEARLY = 0.99;
-/** Most characters of a result. */
-const LONGEST = 200;
-/** Where a result has its sentence, and how many members are said by name. */
-const SAID = ["message", "status", "description", "detail"] as const;
-const MOST_MEMBERS = 6;
 /** Seconds that an estimate may be overdue before nothing is said any more. */
 const OVERDUE = 10;
 
@@ -97,61 +77,6 @@ export function describe(document: Document, moment: Moment, locale = "en"): Wor
     expired: task.expired(),
     reference: document.state === "failed" ? (document.error?.reference ?? null) : null,
   };
-}
-
-/** Return what to say of the link, which has been so for `seconds`; null while there is nothing to say. */
-export function describeLink(link: LinkState, seconds: number): string | null {
-  switch (link) {
-    case "live":
-      return null;
-    case "reconnecting":
-      return seconds < 2 ? null : "Reconnecting… the task continues";
-    case "polling":
-      return "Live updates are blocked here; checking every 3 s";
-    case "offline":
-      return "You are offline; we will catch up";
-  }
-}
-
-/** Return the receipt in words, of a task that has ended. */
-export function describeReceipt({ facts, shown, complete }: Receipt, locale = "en"): string {
-  const counts = `${formatNumber(shown, locale)} of ${formatNumber(facts, locale)} events`;
-  return complete ? `${counts}, none missing` : `${counts}; earlier ones were read as a summary`;
-}
-
-/** Return the words about a file: "1,000,000 rows · 15.2 MB · kept until 30 Nov". */
-export function describeArtifact(artifact: Artifact, now: number, locale = "en"): string {
-  const { rows, size, expires_at: expiresAt } = artifact;
-  if (isExpired(artifact, now)) return `File removed on ${formatDay(expiresAt ?? now, locale)}`;
-  const parts = [
-    rows === undefined ? null : `${formatNumber(rows, locale)} ${rows === 1 ? "row" : "rows"}`,
-    size === undefined ? null : formatSize(size, locale),
-    expiresAt === undefined ? null : `kept until ${formatDay(expiresAt, locale)}`,
-  ];
-  return parts.filter((part) => part !== null).join(" · ");
-}
-
-/** Return what a task has returned as a person reads it, or null if that was nothing. Numbers are as they are: one may be a year. */
-export function describeResult(result: JSONValue | undefined): string | null {
-  if (result === undefined || result === null || result === "") return null;
-  if (typeof result === "string") return cut(result);
-  if (typeof result !== "object") return `Result: ${String(result)}`;
-  if (Array.isArray(result)) return result.length === 0 ? null : cut(`Result: ${JSON.stringify(result)}`);
-  const said = SAID.map((name) => result[name]).find((value) => typeof value === "string" && value !== "");
-  // What Celery's users return beside a sentence: `{"status": "Task completed!", "result": 42}`.
-  if (said !== undefined) return [cut(String(said)), describeResult(result["result"])].filter(Boolean).join(" · ");
-  const members = Object.entries(result);
-  const isFlat = members.length <= MOST_MEMBERS && members.every(([, value]) => typeof value !== "object");
-  const text = isFlat ? members.map(([name, value]) => `${name}: ${String(value)}`).join(" · ") : JSON.stringify(result);
-  return members.length === 0 ? null : cut(text);
-}
-
-function cut(text: string): string {
-  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
-}
-
-export function isExpired({ expires_at: expiresAt }: Artifact, now: number): boolean {
-  return expiresAt !== undefined && expiresAt <= now;
 }
 
 class Task {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { TaskClient } from "../../src/client/client.js";
 import type { Event } from "../../src/protocol/events.js";
-import { Refused } from "../../src/link/http.js";
+import { Refused } from "../../src/protocol/problem.js";
 import type { TaskView } from "../../src/tasks/view.js";
 import { TestServer } from "../support/server.js";
 

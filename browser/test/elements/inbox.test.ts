@@ -3,11 +3,12 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { TaskClient } from "../../src/client/client.js";
 import { defineElements } from "../../src/elements/define.js";
 import type { PetioleInbox } from "../../src/elements/inbox/inbox.js";
-import { Emitter } from "../../src/link/emitter.js";
-import type { Document, Problem } from "../../src/protocol/events.js";
 import type { InboxEvents } from "../../src/inbox/inbox.js";
-import type { LinkState } from "../../src/link/link.js";
 import { count, type Notice, noticesOf, without } from "../../src/inbox/notices.js";
+import { Emitter } from "../../src/link/emitter.js";
+import type { LinkState } from "../../src/link/link.js";
+import type { Document } from "../../src/protocol/events.js";
+import type { Problem } from "../../src/protocol/problem.js";
 
 defineElements();
 

@@ -1,12 +1,13 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, describe as suite, expect, test, vi } from "vitest";
-import type { Document, Event as Fact, Links, Problem, Snapshot } from "../../src/protocol/events.js";
-import { Refused } from "../../src/link/http.js";
 import { sharedClient } from "../../src/client/shared.js";
 import { defineElements } from "../../src/elements/define.js";
 import type { PetioleTask } from "../../src/elements/task/task.js";
 import { Emitter } from "../../src/link/emitter.js";
 import type { LinkState } from "../../src/link/link.js";
+import type { Document, Event as Fact } from "../../src/protocol/events.js";
+import { type Problem, Refused } from "../../src/protocol/problem.js";
+import type { Links, Snapshot } from "../../src/protocol/reading.js";
 import type { TaskView, ViewEvents } from "../../src/tasks/view.js";
 
 defineElements();

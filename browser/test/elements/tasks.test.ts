@@ -5,10 +5,13 @@ import { defineElements } from "../../src/elements/define.js";
 import type { PetioleTask } from "../../src/elements/task/task.js";
 import type { PetioleTasks } from "../../src/elements/tasks/tasks.js";
 import { Emitter } from "../../src/link/emitter.js";
-import { type Document, isTerminal, type Problem, type Snapshot } from "../../src/protocol/events.js";
-import { Refused } from "../../src/link/http.js";
 import type { LinkState } from "../../src/link/link.js";
-import type { ListEvents, TaskFilter } from "../../src/tasks/list.js";
+import type { Document } from "../../src/protocol/events.js";
+import { type Problem, Refused } from "../../src/protocol/problem.js";
+import type { Snapshot } from "../../src/protocol/reading.js";
+import type { TaskFilter } from "../../src/protocol/requests.js";
+import { isTerminal } from "../../src/protocol/states.js";
+import type { ListEvents } from "../../src/tasks/list.js";
 
 defineElements();
 

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { TaskClient } from "../../src/client/client.js";
-import { Refused } from "../../src/link/http.js";
 import type { InboxView } from "../../src/inbox/inbox.js";
+import { Refused } from "../../src/protocol/problem.js";
 import { INBOX, TestServer } from "../support/server.js";
 
 const WITHIN = { timeout: 5000, interval: 5 };

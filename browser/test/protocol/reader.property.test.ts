@@ -2,8 +2,10 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Cursor, type Event, fold, formatCursor, isFact, parseCursor, parseReading, type Reading } from "../../src/protocol/events.js";
+import { type Cursor, formatCursor, parseCursor } from "../../src/protocol/cursor.js";
+import { type Event, fold, isFact } from "../../src/protocol/events.js";
 import { type Action, Reader } from "../../src/protocol/reader.js";
+import { parseReading, type Reading } from "../../src/protocol/reading.js";
 import { Journal } from "../support/journal.js";
 
 const FEED = "task:1";

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { feedOf, parseCursor, parseEvent, parseReading, type Reading } from "../../src/protocol/events.js";
+import { parseCursor } from "../../src/protocol/cursor.js";
+import { feedOf, parseEvent } from "../../src/protocol/events.js";
 import { BUFFER_LIMIT, Reader } from "../../src/protocol/reader.js";
+import { parseReading, type Reading } from "../../src/protocol/reading.js";
 import { Journal } from "../support/journal.js";
 
 const FEED = "task:1";

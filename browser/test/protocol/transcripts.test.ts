@@ -1,8 +1,10 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { type Cursor, type Document, formatCursor, parseCursor, parseEvent, parseReading } from "../../src/protocol/events.js";
+import { type Cursor, formatCursor, parseCursor } from "../../src/protocol/cursor.js";
+import { type Document, parseEvent } from "../../src/protocol/events.js";
 import { type Action, Reader } from "../../src/protocol/reader.js";
+import { parseReading } from "../../src/protocol/reading.js";
 
 interface Step {
   readonly start?: true;

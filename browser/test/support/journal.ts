@@ -1,7 +1,9 @@
 /** A feed kept in memory, as the protocol says, for tests. */
 
 import { createHash, randomBytes } from "node:crypto";
-import { type Document, type Event, fold, formatCursor, type JSONValue, type Progress } from "../../src/protocol/events.js";
+import { formatCursor } from "../../src/protocol/cursor.js";
+import type { JSONValue } from "../../src/protocol/encoding.js";
+import { type Document, type Event, fold, type Progress } from "../../src/protocol/events.js";
 
 export interface WireReading {
   feed: string;

@@ -3,7 +3,8 @@
 import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Server, type Socket } from "socket.io";
-import type { Event, JSONValue } from "../../src/protocol/events.js";
+import type { JSONValue } from "../../src/protocol/encoding.js";
+import type { Event } from "../../src/protocol/events.js";
 import { Journal } from "./journal.js";
 
 export const INBOX: string = `user:${"0123456789abcdef".repeat(2)}`;

@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe as suite, expect, test, vi } from "vitest";
 import { TaskClient } from "../../src/client/client.js";
-import type { Document, Snapshot } from "../../src/protocol/events.js";
-import { merge, type TaskFilter, type TaskListView } from "../../src/tasks/list.js";
+import type { Document } from "../../src/protocol/events.js";
+import type { Snapshot } from "../../src/protocol/reading.js";
+import type { TaskFilter } from "../../src/protocol/requests.js";
+import { merge, type TaskListView } from "../../src/tasks/list.js";
 import { TestServer } from "../support/server.js";
 
 const WITHIN = { timeout: 5000, interval: 5 };

@@ -1,10 +1,15 @@
 import { describe as suite, expect, test } from "vitest";
-import { Announcer } from "../../src/words/announcer.js";
-import { ServerClock } from "../../src/link/clock.js";
-import type { Document, JSONValue } from "../../src/protocol/events.js";
-import { formatDuration, formatRate, formatSize, formatTimeLeft } from "../../src/words/format.js";
+import { type Moment, ServerClock } from "../../src/link/clock.js";
 import { backoff, DEFAULT_TIMING, retryAfter } from "../../src/link/timing.js";
-import { describe, describeArtifact, describeLink, describeReceipt, describeResult, type Moment } from "../../src/words/task.js";
+import type { JSONValue } from "../../src/protocol/encoding.js";
+import type { Document } from "../../src/protocol/events.js";
+import { Announcer } from "../../src/words/announcer.js";
+import { describeArtifact } from "../../src/words/artifact.js";
+import { formatDuration, formatRate, formatSize, formatTimeLeft } from "../../src/words/format.js";
+import { describeLink } from "../../src/words/link.js";
+import { describeReceipt } from "../../src/words/receipt.js";
+import { describeResult } from "../../src/words/result.js";
+import { describe } from "../../src/words/task.js";
 
 const NOW = 1_764_000_000_000;
 const plain = (text: string | null): string | null => text && text.replaceAll("\u00a0", " ");

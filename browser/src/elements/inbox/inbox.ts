@@ -1,14 +1,15 @@
 /** `<petiole-inbox>`: what has finished, until somebody has seen it. */
 
 import type { TaskClient } from "../../client/client.js";
-import { formatNumber } from "../../words/format.js";
 import type { InboxView } from "../../inbox/inbox.js";
-import { describeAway, describeNew, type Notice } from "../../inbox/notices.js";
-import { describeLink } from "../../words/task.js";
-import { INBOX_STYLE } from "./style.js";
-import { List } from "./list.js";
+import type { Notice } from "../../inbox/notices.js";
+import { formatNumber } from "../../words/format.js";
+import { describeLink } from "../../words/link.js";
+import { describeAway, describeNew } from "../../words/notices.js";
 import { adopt, Base, clientOf, fill, localeOf, make } from "../nodes.js";
 import { styleSheets } from "../style.js";
+import { List } from "./list.js";
+import { INBOX_STYLE } from "./style.js";
 
 /** Milliseconds between two renderings, for what only time changes. */
 const EVERY = 15_000;

@@ -1,8 +1,9 @@
 /** The nodes of `<petiole-inbox>`: one row for each notice, kept as long as the notice is, so that focus stays where it is. */
 
+import type { Notice } from "../../inbox/notices.js";
+import { isExpired } from "../../words/artifact.js";
 import { formatInstant } from "../../words/format.js";
-import { describeAge, describeNotice, type Notice } from "../../inbox/notices.js";
-import { isExpired } from "../../words/task.js";
+import { describeAge, describeNotice } from "../../words/notices.js";
 import { icon, STATE_ICONS } from "../icons.js";
 import { fill, make, safeUrl } from "../nodes.js";
 

@@ -1,9 +1,9 @@
 /** The drawer with a task's log: read when it is opened, every fact a line, the newest of them kept. */
 
 import type { Event } from "../../protocol/events.js";
+import type { TaskView } from "../../tasks/view.js";
 import { describeFact, type Line } from "../../words/facts.js";
 import { formatClock, formatNumber } from "../../words/format.js";
-import type { TaskView } from "../../tasks/view.js";
 import { fill, make } from "../nodes.js";
 
 /** Lines that the drawer shows at most. */

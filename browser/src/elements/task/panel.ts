@@ -2,9 +2,9 @@
 
 import { formatInstant } from "../../words/format.js";
 import { icon, type IconName } from "../icons.js";
-import { Log } from "./log.js";
 import { fill, make } from "../nodes.js";
 import { styleSheets } from "../style.js";
+import { Log } from "./log.js";
 import { TASK_STYLE } from "./style.js";
 
 export class Panel {

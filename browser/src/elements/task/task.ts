@@ -1,14 +1,18 @@
 /** `<petiole-task>`: one task as a person sees it. */
 
-import { Announcer } from "../../words/announcer.js";
 import { type ClientOptions, TaskClient } from "../../client/client.js";
-import { isTerminal, type Links, parseSnapshot, type Snapshot } from "../../protocol/events.js";
-import { formatPercent } from "../../words/format.js";
-import { Refused } from "../../link/http.js";
-import { describeAge } from "../../inbox/notices.js";
 import type { TokenSource } from "../../link/tokens.js";
+import { Refused } from "../../protocol/problem.js";
+import { type Links, parseSnapshot, type Snapshot } from "../../protocol/reading.js";
+import { isTerminal } from "../../protocol/states.js";
 import type { TaskView } from "../../tasks/view.js";
-import { describe, describeLink, describeReceipt, isExpired, type Words } from "../../words/task.js";
+import { Announcer } from "../../words/announcer.js";
+import { isExpired } from "../../words/artifact.js";
+import { formatPercent } from "../../words/format.js";
+import { describeLink } from "../../words/link.js";
+import { describeAge } from "../../words/notices.js";
+import { describeReceipt } from "../../words/receipt.js";
+import { describe, type Words } from "../../words/task.js";
 import { STATE_ICONS } from "../icons.js";
 import { adopt, Base, clientOf, fill, localeOf, safeUrl } from "../nodes.js";
 import { Panel } from "./panel.js";

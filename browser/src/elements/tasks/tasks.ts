@@ -1,11 +1,15 @@
 /** `<petiole-tasks>`: the tasks of whoever is logged in, a line for each, the newest first. */
 
 import type { TaskClient } from "../../client/client.js";
-import { type Document, isTerminal, type Snapshot, type TaskState } from "../../protocol/events.js";
+import type { Document } from "../../protocol/events.js";
+import { Refused } from "../../protocol/problem.js";
+import type { Snapshot } from "../../protocol/reading.js";
+import type { TaskFilter } from "../../protocol/requests.js";
+import { isTerminal, type TaskState } from "../../protocol/states.js";
+import type { TaskListView } from "../../tasks/list.js";
 import { formatNumber } from "../../words/format.js";
-import { Refused } from "../../link/http.js";
-import type { TaskFilter, TaskListView } from "../../tasks/list.js";
-import { describeLink, STATES } from "../../words/task.js";
+import { describeLink } from "../../words/link.js";
+import { STATES } from "../../words/task.js";
 import { adopt, Base, clientOf, fill, localeOf, make } from "../nodes.js";
 import { styleSheets } from "../style.js";
 import type { PetioleTask } from "../task/task.js";

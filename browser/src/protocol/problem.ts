@@ -1,0 +1,37 @@
+/** What the server refuses, and why: RFC 9457. */
+
+import { isObject } from "./encoding.js";
+
+/** What was refused, and why: an RFC 9457 object. */
+export interface Problem {
+  readonly type?: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail?: string;
+}
+
+/** A request was refused. What and why is in `problem`; `again`: the seconds after which the server may be asked again. */
+export class Refused extends Error {
+  readonly problem: Problem;
+  readonly again: number | null;
+
+  constructor(problem: Problem, again: number | null = null) {
+    super(problem.detail ?? problem.title);
+    this.name = "Refused";
+    this.problem = problem;
+    this.again = again;
+  }
+}
+
+/** Return the problem; what isn't one becomes one, so that every refusal can be shown. */
+export function parseProblem(wire: unknown, status = 500): Problem {
+  if (isObject(wire) && typeof wire["title"] === "string") {
+    return { ...wire, title: wire["title"], status: typeof wire["status"] === "number" ? wire["status"] : status };
+  }
+  return { title: "The server refused this without saying why.", status };
+}
+
+/** Refusals of the request itself are final; 408, 425, 429 and the server's own troubles pass. */
+export function isFinal(problem: Problem): boolean {
+  return problem.status >= 400 && problem.status < 500 && ![408, 425, 429].includes(problem.status);
+}
