@@ -1,8 +1,5 @@
 /** The nodes that the elements are built of. Text goes in as text, never as markup. */
 
-import type { TaskClient } from "../client/client.js";
-import { sharedClient } from "../client/shared.js";
-
 export function make<Tag extends keyof HTMLElementTagNameMap>(
   tag: Tag,
   part: string,
@@ -21,6 +18,15 @@ export function fill(node: HTMLElement, text: string | null): void {
   node.hidden = text === null;
 }
 
+/** Disable a button without taking the focus away from it, as `disabled` would. */
+export function disable(button: HTMLButtonElement, disabled: boolean): void {
+  if (disabled) button.setAttribute("aria-disabled", "true");
+  else button.removeAttribute("aria-disabled");
+}
+
+/** What is said where a request did not arrive. */
+export const UNREACHED = "That did not reach the server. Try again.";
+
 /** Return the address if it is one of the web and not of a lesser scheme than the page's; never `javascript:`. */
 export function safeUrl(text: unknown): string | null {
   if (typeof text !== "string") return null;
@@ -33,28 +39,22 @@ export function safeUrl(text: unknown): string | null {
   }
 }
 
-// So that a server that renders pages can import the elements: it has no HTMLElement.
-export const Base: typeof HTMLElement = globalThis.HTMLElement ?? (class {} as typeof HTMLElement);
+/**
+ * A paragraph that is said when its text appears. An alert that comes out of hiding is not said everywhere: it stays in the tree,
+ * and `.none` takes its height away.
+ */
+export class Alert {
+  readonly root: HTMLElement;
+  readonly #text: HTMLElement = document.createElement("span");
 
-/** Take the properties that a script set before the element's class was defined. */
-export function adopt(element: HTMLElement, names: readonly string[]): void {
-  const properties = element as unknown as Record<string, unknown>;
-  for (const name of names) {
-    if (!Object.prototype.hasOwnProperty.call(element, name)) continue;
-    const value = properties[name];
-    delete properties[name];
-    properties[name] = value;
+  constructor(part: string) {
+    this.root = make("p", part, { role: "alert" });
+    this.#text.dir = "auto";
+    this.root.append(this.#text);
   }
-}
 
-/** Return the client that an element's attributes name. */
-export function clientOf(element: HTMLElement): TaskClient {
-  const prefix = element.getAttribute("prefix");
-  const path = element.getAttribute("path");
-  return sharedClient({ ...(prefix !== null && { prefix }), ...(path !== null && { path }) });
-}
-
-/** Return the language that numbers and dates of this element are written in. */
-export function localeOf(element: HTMLElement): string {
-  return element.closest<HTMLElement>("[lang]")?.lang || "en";
+  show(text: string | null): void {
+    fill(this.#text, text);
+    this.root.classList.toggle("none", text === null);
+  }
 }

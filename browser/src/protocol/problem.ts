@@ -16,7 +16,7 @@ export class Refused extends Error {
   readonly again: number | null;
 
   constructor(problem: Problem, again: number | null = null) {
-    super(problem.detail ?? problem.title);
+    super(reasonOf(problem));
     this.name = "Refused";
     this.problem = problem;
     this.again = again;
@@ -34,4 +34,11 @@ export function parseProblem(wire: unknown, status = 500): Problem {
 /** Refusals of the request itself are final; 408, 425, 429 and the server's own troubles pass. */
 export function isFinal(problem: Problem): boolean {
   return problem.status >= 400 && problem.status < 500 && ![408, 425, 429].includes(problem.status);
+}
+
+/** Return what a person reads of the problem; null without one. */
+export function reasonOf(problem: Problem): string;
+export function reasonOf(problem: Problem | null | undefined): string | null;
+export function reasonOf(problem: Problem | null | undefined): string | null {
+  return problem ? (problem.detail ?? problem.title) : null;
 }

@@ -211,6 +211,12 @@ test("while the cancel button has the focus it is not taken away", async () => {
   expect(visible("action")).toBe(false);
 });
 
+test("a view of one's own is not closed when another one is set", async () => {
+  element.view = new HandView() as unknown as TaskView;
+  await settle();
+  expect(view.close).not.toHaveBeenCalled();
+});
+
 test("a view of one's own is not closed by the element, and label is the title", async () => {
   element.setAttribute("label", "My export");
   await show(running(1, 100));

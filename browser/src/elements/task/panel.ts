@@ -1,8 +1,9 @@
 /** The nodes of `<petiole-task>`: built once, then only filled. Text goes in as text, never as markup. */
 
 import { formatInstant } from "../../words/format.js";
+import type { Words } from "../../words/task.js";
 import { icon, type IconName } from "../icons.js";
-import { fill, make } from "../nodes.js";
+import { Alert, fill, make } from "../nodes.js";
 import { styleSheets } from "../style.js";
 import { Log } from "./log.js";
 import { TASK_STYLE } from "./style.js";
@@ -11,40 +12,37 @@ export class Panel {
   readonly root: HTMLElement = make("div", "task", { role: "group", "aria-labelledby": "title" });
   readonly title: HTMLElement = make("span", "title", { id: "title" });
   readonly percent: HTMLElement = make("span", "percent", { "aria-hidden": "true" });
-  /** One button for what can be done with the task: Cancel, then Force stop; Retry after its end. */
-  readonly action: HTMLButtonElement = make("button", "action", { type: "button", "aria-describedby": "title" });
-  readonly bar: HTMLElement = make("div", "bar", {
+  readonly #bar = make("div", "bar", {
     role: "progressbar",
     "aria-labelledby": "title",
     "aria-valuemin": "0",
     "aria-valuemax": "100",
   });
-  readonly filled: HTMLElement = make("div", "fill");
-  readonly download: HTMLAnchorElement = make("a", "download");
-  readonly file: HTMLElement = make("span", "file");
-  readonly sentence: HTMLElement = make("span", "sentence");
-  readonly left: HTMLElement = make("span", "left");
-  readonly separator: HTMLElement = make("span", "separator");
-  /** Present and empty from the beginning: only then is what comes into it said. */
-  readonly failure: HTMLElement = make("p", "failure", { role: "alert" });
-  readonly failureText: HTMLElement = document.createElement("span");
-  readonly reference: HTMLElement = make("span", "reference");
-  readonly detail: HTMLElement = make("span", "detail");
-  readonly link: HTMLElement = make("span", "link");
-  readonly linkText: HTMLElement = document.createElement("span");
+  readonly #filled = make("div", "fill");
+  readonly #download = make("a", "download");
+  readonly #file = make("span", "file");
+  readonly #line = make("p", "line");
+  readonly #sentence = make("span", "sentence");
+  readonly #left = make("span", "left");
+  readonly #separator = make("span", "separator");
+  readonly #failure = new Alert("failure");
+  readonly #reference = make("span", "reference");
+  readonly #detail = make("span", "detail");
+  readonly #link = make("span", "link");
+  readonly #linkText = document.createElement("span");
   readonly #receipt = make("span", "receipt");
   readonly #status = make("div", "status");
   /** Of a compact card: when it ended. */
   readonly #age = make("time", "age");
   /** Of a compact card: opens the log, and with it all that one line has no room for. */
   readonly more: HTMLButtonElement = make("button", "more", { type: "button", "aria-describedby": "title", "aria-controls": "foot" });
+  /** Present and empty from the beginning: only then is what comes into it said. */
   readonly said: HTMLElement = make("div", "said", { role: "status" });
-  readonly line: HTMLElement = make("p", "line");
   readonly log: Log = new Log();
   readonly #icon = make("span", "icon");
   #shown: IconName | null = null;
 
-  constructor(shadow: ShadowRoot) {
+  constructor(shadow: ShadowRoot, action: HTMLElement) {
     shadow.adoptedStyleSheets = styleSheets(TASK_STYLE);
     const head = make("div", "head");
     const heading = make("span", "heading");
@@ -55,12 +53,11 @@ export class Panel {
     for (const text of [
       this.title,
       this.percent,
-      this.file,
-      this.sentence,
-      this.left,
-      this.failureText,
-      this.detail,
-      this.linkText,
+      this.#file,
+      this.#sentence,
+      this.#left,
+      this.#detail,
+      this.#linkText,
       this.#receipt,
       this.#age,
     ]) {
@@ -70,23 +67,23 @@ export class Panel {
     actions.name = "actions";
     const words = make("span", "words");
     words.textContent = "Download";
-    this.download.append(icon("download"), words);
+    this.#download.append(icon("download"), words);
     this.more.append(icon("more"));
     this.more.setAttribute("aria-label", "Details");
     this.more.addEventListener("click", () => (this.log.root.open = !this.log.root.open));
     this.log.root.addEventListener("toggle", () => this.#showMore());
     this.#showMore();
     heading.append(this.title);
-    head.append(this.#icon, heading, this.percent, this.action, actions);
-    this.bar.append(this.filled);
-    stage.append(this.bar, this.download, this.file);
-    this.line.append(this.sentence, this.separator, this.left);
-    this.failure.append(this.failureText, this.reference);
-    this.link.append(icon("unplugged"), this.linkText);
-    this.#status.append(this.link, this.#receipt);
+    head.append(this.#icon, heading, this.percent, action, actions);
+    this.#bar.append(this.#filled);
+    stage.append(this.#bar, this.#download, this.#file);
+    this.#line.append(this.#sentence, this.#separator, this.#left);
+    this.#failure.root.append(this.#reference);
+    this.#link.append(icon("unplugged"), this.#linkText);
+    this.#status.append(this.#link, this.#receipt);
     base.append(this.log.root, this.#status);
-    foot.append(this.detail, base);
-    this.root.append(head, stage, this.line, this.failure, this.#age, this.more, foot, this.said);
+    foot.append(this.#detail, base);
+    this.root.append(head, stage, this.#line, this.#failure.root, this.#age, this.more, foot, this.said);
     shadow.append(this.root);
   }
 
@@ -99,16 +96,32 @@ export class Panel {
   /** Fill the bar; without a fraction it moves and has no value. `known` is whether the value may be told. */
   showBar(look: string, fraction: number | null, known: boolean, text: string): void {
     this.root.dataset["bar"] = look;
-    this.filled.style.setProperty("--_filled", `${((fraction ?? 0) * 100).toFixed(2)}%`);
-    if (fraction !== null && known) this.bar.setAttribute("aria-valuenow", String(Math.floor(fraction * 100)));
-    else this.bar.removeAttribute("aria-valuenow");
-    this.bar.setAttribute("aria-valuetext", text);
+    this.#filled.style.setProperty("--_filled", `${((fraction ?? 0) * 100).toFixed(2)}%`);
+    if (fraction !== null && known) this.#bar.setAttribute("aria-valuenow", String(Math.floor(fraction * 100)));
+    else this.#bar.removeAttribute("aria-valuenow");
+    this.#bar.setAttribute("aria-valuetext", text);
+  }
+
+  /** Say what is the case: as a sentence, or as a failure that is an alert. */
+  showOutcome({ sentence, left, reference }: Words, failure: string | null): void {
+    fill(this.#sentence, sentence);
+    fill(this.#separator, left && " · ");
+    fill(this.#left, left);
+    this.#line.hidden = failure !== null;
+    this.#failure.show(failure);
+    fill(this.#reference, failure !== null && reference !== null ? ` Reference ${reference}` : null);
+  }
+
+  /** Show the smaller print; a problem of what the person wanted is seen in a compact card too. */
+  showDetail(text: string | null, isProblem: boolean): void {
+    fill(this.#detail, text);
+    this.root.toggleAttribute("data-problem", isProblem);
   }
 
   /** Say what the link to the server is like; null while there is nothing to say. */
   showLink(text: string | null): void {
-    this.link.hidden = text === null;
-    fill(this.linkText, text);
+    this.#link.hidden = text === null;
+    fill(this.#linkText, text);
     this.root.toggleAttribute("data-unlinked", text !== null);
   }
 
@@ -137,26 +150,14 @@ export class Panel {
 
   /** Put the link in the place of the bar, which has its height; without an address the bar is back, unless the file is gone. */
   showDownload(url: string | null, name: string | null, expired: boolean): void {
-    this.bar.hidden = url !== null || expired;
-    this.download.hidden = url === null;
-    fill(this.file, url === null && !expired ? null : name);
+    this.#bar.hidden = url !== null || expired;
+    this.#download.hidden = url === null;
+    fill(this.#file, url === null && !expired ? null : name);
     if (url === null) {
-      this.download.removeAttribute("href");
-    } else if (this.download.getAttribute("href") !== url) {
-      this.download.href = url;
-      this.download.setAttribute("aria-label", name ? `Download ${name}` : "Download");
+      this.#download.removeAttribute("href");
+    } else if (this.#download.getAttribute("href") !== url) {
+      this.#download.href = url;
+      this.#download.setAttribute("aria-label", name ? `Download ${name}` : "Download");
     }
-  }
-
-  /**
-   * Show, disable or take away the button, and say what it does. While it has the focus it is not taken away but disabled,
-   * because focus would fall back to the top of the page.
-   */
-  showAction(text: string, wanted: "shown" | "disabled" | "gone", focused: boolean): void {
-    this.action.hidden = wanted === "gone" && !focused;
-    this.root.toggleAttribute("data-idle", this.action.hidden);
-    if (this.action.textContent !== text) this.action.textContent = text;
-    if (wanted === "shown") this.action.removeAttribute("aria-disabled");
-    else this.action.setAttribute("aria-disabled", "true");
   }
 }

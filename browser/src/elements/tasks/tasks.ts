@@ -2,15 +2,14 @@
 
 import type { TaskClient } from "../../client/client.js";
 import type { Document } from "../../protocol/events.js";
-import { Refused } from "../../protocol/problem.js";
+import { reasonOf, Refused } from "../../protocol/problem.js";
 import type { Snapshot } from "../../protocol/reading.js";
-import type { TaskFilter } from "../../protocol/requests.js";
 import { isTerminal, type TaskState } from "../../protocol/states.js";
 import type { TaskListView } from "../../tasks/list.js";
 import { formatNumber } from "../../words/format.js";
-import { describeLink } from "../../words/link.js";
 import { STATES } from "../../words/task.js";
-import { adopt, Base, clientOf, fill, localeOf, make } from "../nodes.js";
+import { PetioleElement } from "../element.js";
+import { Alert, disable, fill, make, UNREACHED } from "../nodes.js";
 import { styleSheets } from "../style.js";
 import type { PetioleTask } from "../task/task.js";
 import { TASKS_STYLE } from "./style.js";
@@ -26,156 +25,96 @@ const PAGE = 20;
  * Event: `petiole-tasks-change` (detail: the tasks' snapshots), when others are listed than before. It bubbles, and so do the
  * events of each `<petiole-task>` in it.
  */
-export class PetioleTasks extends Base {
+export class PetioleTasks extends PetioleElement<TaskListView, Nodes> {
   static readonly observedAttributes: readonly string[] = ["state", "name", "limit", "prefix", "path", "label", "filter"];
 
-  #nodes: Nodes | null = null;
-  #client: TaskClient | null = null;
-  #list: TaskListView | null = null;
+  /** The client of the rows. */
   #shared: TaskClient | null = null;
   #rows = new Map<string, PetioleTask>();
-  #undo: (() => void)[] = [];
-  #tick: ReturnType<typeof setInterval> | null = null;
-  #linkSince = 0;
   #problem: string | null = null;
   #loading = false;
   /** Somebody has chosen another state, and is told how many tasks there are. */
   #chosen = false;
-  #restarting = false;
-  #rendering = false;
 
   /** The list that is shown. */
   get list(): TaskListView | null {
-    return this.#list;
-  }
-
-  get client(): TaskClient | null {
-    return this.#client;
-  }
-
-  set client(client: TaskClient | null) {
-    this.#client = client;
-    this.#restart();
+    return this.shown;
   }
 
   /** Show a task that the page has started, as the 202 returned it. */
   add(snapshot: Snapshot): void {
-    this.#list?.add(snapshot);
+    this.shown?.add(snapshot);
   }
 
   /** Read the newest tasks now. */
   refresh(): void {
-    this.#list?.refresh();
+    this.shown?.refresh();
   }
 
-  connectedCallback(): void {
-    adopt(this, ["client"]);
-    this.#nodes ??= this.#build();
-    this.#tick = setInterval(this.#render, 1000);
-    document.addEventListener("visibilitychange", this.#visibility);
-    this.#restart();
-    this.#render();
-  }
-
-  disconnectedCallback(): void {
-    if (this.#tick !== null) clearInterval(this.#tick);
-    this.#tick = null;
-    document.removeEventListener("visibilitychange", this.#visibility);
-    // An element that is only moved within the page is connected again by then, and goes on.
-    queueMicrotask(() => {
-      if (!this.isConnected) this.#leave();
-    });
-  }
-
-  attributeChangedCallback(name: string, before: string | null, after: string | null): void {
-    if (before === after) return;
-    if (name === "label" || name === "filter") this.#renderSoon();
-    else this.#restart();
-  }
-
-  #build(): Nodes {
-    const nodes = new Nodes(this.shadowRoot ?? this.attachShadow({ mode: "open" }));
+  protected override build(shadow: ShadowRoot): Nodes {
+    const nodes = new Nodes(shadow);
     nodes.load.addEventListener("click", () => void this.#more());
-    nodes.load.addEventListener("blur", () => this.#renderSoon());
+    nodes.load.addEventListener("blur", this.renderSoon);
     nodes.filter.addEventListener("change", () => {
       this.#chosen = true;
       if (nodes.filter.value === "") this.removeAttribute("state");
       else this.setAttribute("state", nodes.filter.value);
     });
     nodes.rows.addEventListener("petiole-change", (event) => {
-      this.#list?.changed(idOf(event), (event as CustomEvent<Document>).detail);
+      this.shown?.changed(idOf(event), (event as CustomEvent<Document>).detail);
     });
     nodes.rows.addEventListener("petiole-retried", (event) => this.#replace(event as CustomEvent<Snapshot>));
     return nodes;
   }
 
-  /** What the present list was opened for. */
-  #source: unknown[] = [];
-
-  #restart(): void {
-    if (this.#restarting) return;
-    this.#restarting = true;
-    queueMicrotask(() => {
-      this.#restarting = false;
-      const given = ["state", "name", "limit", "prefix", "path"].map((name) => this.getAttribute(name));
-      const source = [this.#client, ...given];
-      const same = this.#list !== null && source.every((value, index) => value === this.#source[index]);
-      if (!this.isConnected || same) return;
-      this.#leave();
-      this.#source = source;
-      this.#problem = null;
-      const client = this.#client ?? clientOf(this);
-      if (client !== this.#shared && this.#nodes) this.#renderRows(this.#nodes, [], "en");
-      this.#shared = client;
-      this.#follow(this.#shared, this.#shared.tasks(this.#filter()));
-      this.#render();
-    });
+  protected override source(): readonly unknown[] {
+    return this.attributesOf("state", "name", "limit", "prefix", "path");
   }
 
-  #filter(): TaskFilter {
-    const [state, name, limit] = ["state", "name", "limit"].map((attribute) => this.getAttribute(attribute));
-    return { ...(state && { state: state as TaskState }), ...(name && { name }), limit: Number(limit ?? PAGE) };
+  protected override open(): TaskListView {
+    this.#problem = null;
+    const client = this.clientOrShared();
+    if (client !== this.#shared && this.nodes) this.#renderRows(this.nodes, [], "en");
+    this.#shared = client;
+    const [state, name, limit] = this.attributesOf("state", "name", "limit");
+    return client.tasks({ ...(state && { state: state as TaskState }), ...(name && { name }), limit: Number(limit ?? PAGE) });
   }
 
-  #follow(client: TaskClient, list: TaskListView): void {
-    this.#list = list;
-    this.#linkSince = Date.now();
-    this.#undo = [
-      list.on("change", (detail) => {
-        this.#renderSoon();
-        this.dispatchEvent(new CustomEvent("petiole-tasks-change", { detail, bubbles: true, composed: true }));
+  protected override follow(list: TaskListView): readonly (() => void)[] {
+    return [
+      list.on("change", (tasks) => {
+        this.renderSoon();
+        this.tell("petiole-tasks-change", tasks);
       }),
-      list.on("read", () => this.#renderSoon()),
-      list.on("refused", () => this.#renderSoon()),
-      client.on("link", () => {
-        this.#linkSince = Date.now();
-        this.#renderSoon();
-      }),
+      list.on("read", this.renderSoon),
+      list.on("refused", this.renderSoon),
+      ...(this.#shared ? [this.#shared.on("link", this.linkChanged)] : []),
     ];
   }
 
-  #leave(): void {
-    for (const undo of this.#undo) undo();
-    this.#undo = [];
-    this.#list?.close();
-    this.#list = null;
+  protected override leave(list: TaskListView | null): void {
+    super.leave(list);
     this.#loading = false;
   }
 
+  protected override seen(visible: boolean): void {
+    if (visible) this.refresh();
+  }
+
   async #more(): Promise<void> {
-    const list = this.#list;
+    const list = this.shown;
     if (!list?.hasMore || this.#loading) return;
     this.#loading = true;
     this.#problem = null;
-    this.#render();
+    this.render();
     try {
       const came = await list.more();
-      this.#say(`${formatNumber(came, localeOf(this))} more`);
+      this.#say(`${formatNumber(came, this.locale)} more`);
     } catch (error) {
-      this.#problem = error instanceof Refused ? error.message : "That did not reach the server. Try again.";
+      this.#problem = error instanceof Refused ? error.message : UNREACHED;
     }
-    if (list === this.#list) this.#loading = false;
-    this.#renderSoon();
+    if (list === this.shown) this.#loading = false;
+    this.renderSoon();
   }
 
   /** A task was started again: the new one stands where the old one stood. */
@@ -185,34 +124,17 @@ export class PetioleTasks extends Base {
     this.#rows.set(event.detail.id, row);
     row.dataset["id"] = event.detail.id;
     row.removeAttribute("keep-notice");
-    this.#list?.replace(before, event.detail);
+    this.shown?.replace(before, event.detail);
   }
-
-  readonly #visibility = (): void => {
-    if (document.visibilityState !== "hidden") this.refresh();
-  };
 
   #say(text: string): void {
-    if (this.#nodes) this.#nodes.said.textContent = text;
+    if (this.nodes) this.nodes.said.textContent = text;
   }
 
-  /** Render once for all that changes until the next frame. */
-  #renderSoon(): void {
-    if (this.#rendering) return;
-    this.#rendering = true;
-    requestAnimationFrame(() => {
-      this.#rendering = false;
-      this.#render();
-    });
-  }
-
-  readonly #render = (): void => {
-    const nodes = this.#nodes;
-    if (!nodes) return;
-    const list = this.#list;
-    const locale = localeOf(this);
+  protected override draw(nodes: Nodes): void {
+    const { shown: list, locale } = this;
     const tasks = list?.tasks ?? [];
-    const refusal = list?.problem ? (list.problem.detail ?? list.problem.title) : null;
+    const refusal = reasonOf(list?.problem);
     fill(nodes.heading, this.getAttribute("label") ?? "Tasks");
     nodes.filter.hidden = !this.hasAttribute("filter");
     nodes.filter.value = this.getAttribute("state") ?? "";
@@ -222,26 +144,21 @@ export class PetioleTasks extends Base {
     if (focused && !focused.isConnected) nodes.heading.focus();
     const none = this.hasAttribute("state") || this.hasAttribute("name") ? NONE : EMPTY;
     fill(nodes.empty, this.#rows.size > 0 || refusal !== null ? null : list?.known ? none : "Looking…");
-    const problem = refusal ?? this.#problem;
-    // An alert that comes out of hiding is not said everywhere: it stays in the tree, without a height.
-    fill(nodes.problemText, problem);
-    nodes.problem.classList.toggle("none", problem === null);
-    fill(nodes.link, this.#describeLink());
-    const held = focused === nodes.load;
-    nodes.foot.hidden = !list?.hasMore && !held;
-    if (list?.hasMore && !this.#loading) nodes.load.removeAttribute("aria-disabled");
-    else nodes.load.setAttribute("aria-disabled", "true");
+    nodes.problem.show(refusal ?? this.#problem);
+    fill(nodes.link, this.#describeList());
+    nodes.foot.hidden = !list?.hasMore && focused !== nodes.load;
+    disable(nodes.load, !list?.hasMore || this.#loading);
     if (this.#chosen && list?.known) {
       this.#chosen = false;
       this.#say(tasks.length === 0 ? none : `${formatNumber(tasks.length, locale)} listed`);
     }
-  };
+  }
 
   /** One line for all rows: what a task's own card says of the link is left out in each. */
-  #describeLink(): string | null {
-    if (this.#list?.failing) return "The list can't be read just now; trying again";
+  #describeList(): string | null {
+    if (this.shown?.failing) return "The list can't be read just now; trying again";
     const watched = [...this.#rows.values()].some(({ view }) => view && !view.ended && !view.closed);
-    return watched && this.#shared ? describeLink(this.#shared.link, (Date.now() - this.#linkSince) / 1000) : null;
+    return watched && this.#shared ? this.describeLink(this.#shared.link) : null;
   }
 
   #renderRows(nodes: Nodes, tasks: readonly Snapshot[], locale: string): void {
@@ -283,8 +200,7 @@ class Nodes {
   readonly filter: HTMLSelectElement = make("select", "filter", { "aria-label": "Show" });
   readonly rows: HTMLUListElement = make("ul", "list", { role: "list" });
   readonly empty: HTMLElement = make("p", "empty");
-  readonly problem: HTMLElement = make("p", "problem", { role: "alert" });
-  readonly problemText: HTMLElement = document.createElement("span");
+  readonly problem: Alert = new Alert("problem");
   readonly link: HTMLElement = make("p", "link");
   readonly foot: HTMLElement = make("div", "foot");
   readonly load: HTMLButtonElement = make("button", "load", { type: "button" });
@@ -295,13 +211,12 @@ class Nodes {
     shadow.adoptedStyleSheets = styleSheets(TASKS_STYLE);
     const root = make("section", "tasks", { "aria-labelledby": "heading" });
     const head = make("div", "head");
-    for (const text of [this.heading, this.problemText]) text.dir = "auto";
+    this.heading.dir = "auto";
     this.filter.append(option("", "All"), ...Object.entries(STATES).map(([state, word]) => option(state, word)));
     this.load.textContent = "Load more";
     head.append(this.heading, this.filter);
-    this.problem.append(this.problemText);
     this.foot.append(this.load);
-    root.append(head, this.problem, this.rows, this.empty, this.link, this.foot, this.said);
+    root.append(head, this.problem.root, this.rows, this.empty, this.link, this.foot, this.said);
     shadow.append(root);
   }
 }
