@@ -11,7 +11,7 @@ from typing import Final
 
 from benchmarks.report import alone, write
 from benchmarks.site import Site, running
-from petiole.journal.contract import Claimed
+from petiole.journal.answers import Claimed
 from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import Draft, task_feed
 from petiole.settings import Settings

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from benchmarks.report import compared, write
 from benchmarks.site import redis_server
-from petiole.journal.contract import Claimed
+from petiole.journal.answers import Claimed
 from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import Draft, task_feed
 from petiole.settings import Settings

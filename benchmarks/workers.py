@@ -15,7 +15,7 @@ from benchmarks.predicted import HEADER, line
 from benchmarks.report import RESULTS, Row, write
 from benchmarks.site import quantile
 from benchmarks.tables import markdown
-from petiole.journal.contract import Head
+from petiole.journal.answers import Head
 
 WEBS: Final = 3
 # How cost grows: the same 200 facts a second, said by one worker, by ten, by a hundred.

@@ -20,7 +20,8 @@ from chaos.tables import DATABASE, FILES
 from chaos.without import journal_class, switch_off
 from petiole import init_celery, progress
 from petiole.exports.task import export_selection
-from petiole.journal.contract import Appended, Begun, Duplicate, Stored
+from petiole.journal.answers import Appended, Duplicate, Stored
+from petiole.journal.contract import Begun
 from petiole.protocol.events import Draft
 from petiole.worker.run import current_run
 

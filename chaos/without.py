@@ -15,7 +15,7 @@ from petiole.errors import Cancelled, InvalidEvent, Unavailable
 from petiole.exports.files.manifest import Manifest
 from petiole.exports.files.storage import LocalStorage
 from petiole.exports.files.temporary import TemporaryFile
-from petiole.journal.contract import Busy, Claimed, Closed, Stored
+from petiole.journal.answers import Busy, Claimed, Closed, Stored
 from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.redis.scripts import Limits, Script, Scripts
 from petiole.loop import Loop

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from petiole.journal import Journal
-from petiole.journal.contract import Claimed, Stored
+from petiole.journal.answers import Claimed, Stored
 from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.sql import SqlJournal
 from petiole.protocol.events import Cursor, Document, Draft, Event, fold, task_feed

@@ -14,7 +14,8 @@ from petiole.bus.amqp.publisher import RingPublisher
 from petiole.bus.contract import Bus
 from petiole.bus.redis import RedisBus
 from petiole.errors import Unavailable
-from petiole.journal.contract import Journal, Stored
+from petiole.journal.answers import Stored
+from petiole.journal.contract import Journal
 from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import COUNTER, Draft, Event, EventHeader, task_feed
 from petiole.settings import Settings

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from petiole.errors import InvalidEvent, InvalidName, PetioleError
-from petiole.journal.contract import INBOX_KEPT, INBOX_SHOWN, INBOX_START, MAX_NOTICE_BYTES, Duplicate, empty_inbox
+from petiole.journal.answers import Duplicate
+from petiole.journal.rules import INBOX_KEPT, INBOX_SHOWN, INBOX_START, MAX_NOTICE_BYTES, empty_inbox
 from petiole.protocol.events import fold, inbox_feed, task_feed
 from petiole.protocol.reader import Reading
 from tests.contract.backends import (

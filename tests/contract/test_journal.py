@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from petiole.errors import InvalidEvent, Refusal, Unavailable
-from petiole.journal.contract import (
-    MAX_SILENT_ENDS,
+from petiole.journal.answers import (
     Busy,
     Claimed,
     Closed,
@@ -23,11 +22,12 @@ from petiole.journal.contract import (
     Fenced,
     Gone,
     Held,
-    Journal,
     Missing,
     Stored,
 )
+from petiole.journal.contract import Journal
 from petiole.journal.redis.journal import RedisJournal
+from petiole.journal.rules import MAX_SILENT_ENDS
 from petiole.journal.sql import SqlJournal
 from petiole.protocol.events import (
     MAX_EVENT_BYTES,
@@ -1100,6 +1100,21 @@ class TestRebase:
         assert isinstance(cursor, Cursor)
         assert journal.snapshot(FEED).cursor == cursor
         assert reading(journal).events == ()
+
+    def test_a_rebase_over_what_fell_back_leaves_its_message_and_its_silent_ends(self, backend, journal):
+        opened(journal, message="to be sent again")
+        failed = state("failed")
+        last = None
+        for number in range(1, MAX_SILENT_ENDS + 1):
+            answer = claim(journal, delivery=f"delivery-{number}", lease=SHORT)
+            assert answer.run == number
+            last = answer.cursor
+            backend.end_lease(journal, FEED)
+        execution = {"run": MAX_SILENT_ENDS, "delivery": f"delivery-{MAX_SILENT_ENDS}", "fact": 1, "lease": SHORT}
+        assert isinstance(self.rebase(journal, last, **execution), Cursor)
+        assert journal.message(FEED) == "to be sent again"
+        backend.end_lease(journal, FEED)
+        assert claim(journal, delivery="one more", failed=failed) == Closed("failed")
 
     def test_the_same_run_under_another_delivery_is_fenced(self, journal):
         last = self.written(journal)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from petiole.journal import Journal
-from petiole.journal.contract import PUBLICATIONS_KEPT, Busy, Claimed, Closed, Duplicate, Expired, Fenced, Missing
+from petiole.journal.answers import Busy, Claimed, Closed, Duplicate, Expired, Fenced, Missing
+from petiole.journal.rules import PUBLICATIONS_KEPT
 from petiole.protocol.events import Cursor
 from tests.contract.backends import (
     FEED,

@@ -15,7 +15,7 @@ import pytest
 from chaos.proxy import FaultProxy
 from petiole.errors import Refusal, Unavailable
 from petiole.journal import Journal
-from petiole.journal.contract import Stored
+from petiole.journal.answers import Stored
 from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.sql import SqlJournal
 from petiole.journal.sql.schema import VERSION

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from petiole.journal import Journal
-from petiole.journal.contract import Closed, Duplicate, Missing, Stored
+from petiole.journal.answers import Closed, Duplicate, Missing, Stored
 from tests.contract.backends import FEED, LONG, OWNER, claim, claimed, line, opened, state
 
 

@@ -25,7 +25,7 @@ from petiole.celery_urls import CeleryUrls
 from petiole.cli import cli
 from petiole.errors import Refusal, SetupError, Unavailable
 from petiole.journal import open_journal
-from petiole.journal.contract import Closed, Missing, Stored
+from petiole.journal.answers import Closed, Missing, Stored
 from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.sql import SqlJournal
 from petiole.journal.sql.schema import VERSION

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from petiole.journal.contract import Busy, Claimed, Closed, Duplicate, Fenced, Held, Missing, Stored
+from petiole.journal.answers import Busy, Claimed, Closed, Duplicate, Fenced, Held, Missing, Stored
 from petiole.protocol.events import Cursor
 from petiole.protocol.states import ACTIVE, PREDECESSORS, TERMINAL
 from tests.contract.backends import (

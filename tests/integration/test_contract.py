@@ -16,7 +16,7 @@ from flask import Flask, Response, request
 from petiole import Petiole
 from petiole.client import Refused
 from petiole.errors import PetioleError
-from petiole.journal.contract import Snapshot
+from petiole.journal.answers import Snapshot
 from petiole.protocol.events import Draft
 from petiole.web.http.idempotency import Asked, asked_by_request
 from petiole.web.http.openapi import describe

@@ -17,7 +17,7 @@ from socketio.packet import Packet
 
 from petiole import Petiole, init_celery
 from petiole.errors import PetioleError, SetupError
-from petiole.journal.contract import Snapshot
+from petiole.journal.answers import Snapshot
 from petiole.protocol.events import Draft
 from petiole.web.access.access import Authorize
 from tests.unit.values import Lazy

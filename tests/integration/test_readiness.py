@@ -20,7 +20,7 @@ import requests
 from petiole.bus.redis import RedisBus
 from petiole.client import Refused
 from petiole.errors import Unavailable
-from petiole.journal.contract import Gone
+from petiole.journal.answers import Gone
 from petiole.journal.redis.journal import RedisJournal
 from petiole.loop import Loop
 from petiole.protocol.events import Draft, Event, inbox_feed, task_feed

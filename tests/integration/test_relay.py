@@ -26,7 +26,7 @@ from petiole.bus import Bus
 from petiole.bus.contract import Ring
 from petiole.bus.redis import RedisBus
 from petiole.errors import Unavailable
-from petiole.journal.contract import Claimed, Stored
+from petiole.journal.answers import Claimed, Stored
 from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import Cursor, Document, Draft, Event, task_feed
 from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show

@@ -9,16 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from petiole.bus.contract import Ring
-from petiole.journal.contract import (
-    INBOX_KEPT,
-    INBOX_SHOWN,
-    INBOX_START,
-    MAX_SILENT_ENDS,
+from petiole.journal import rules
+from petiole.journal.answers import (
     Appended,
     Busy,
     Claimed,
     Closed,
-    Conflict,
     Duplicate,
     Expired,
     Fenced,
@@ -28,12 +24,8 @@ from petiole.journal.contract import (
     Missing,
     Snapshot,
     Stored,
-    begins_again,
-    encode_notice,
-    read_unknown,
-    spend,
-    standing_of_unknown,
 )
+from petiole.journal.rules import INBOX_KEPT, INBOX_START, encode_notice, read_unknown
 from petiole.protocol import states
 from petiole.protocol.encoding import to_json
 from petiole.protocol.events import (
@@ -68,8 +60,7 @@ class _Feed:
     fact: int = 0
     counter: int = 0
     live: bool = False
-    cancel: bool = False
-    force: bool = False
+    cancel: int = 0
     retries: int = 0
     silent: int = 0
     delivery: str = ""
@@ -91,6 +82,9 @@ class _Feed:
     @property
     def cursor(self) -> Cursor:
         return Cursor(self.epoch, self.seq, self.facts, self.chain)
+
+    def end_run(self) -> None:
+        self.live, self.lease_ends = False, None
 
 
 class MemoryJournal:
@@ -121,7 +115,8 @@ class MemoryJournal:
     ) -> Cursor:
         with self._lock:
             kept = self._feeds.get(feed)
-            before = kept if kept is not None and _begins_again(kept, publication, replayed) else None
+            again = kept is not None and rules.begins_again(kept, publication, replayed=replayed)
+            before = kept if again else None
             if kept is None or before is not None:
                 draft.encode()
                 self._opened += 1
@@ -131,9 +126,7 @@ class MemoryJournal:
                 if before is not None:
                     # The numbers of runs go on, so that what is left of an earlier one is fenced.
                     kept.run = before.run
-                    kept.spent = before.spent
-                    if before.publication != publication:
-                        kept.spent = spend(before.spent, before.publication)
+                    kept.spent = rules.succeed(before.publication, before.spent, publication)
                     self.settle(feed)
                 self._write(feed, kept, draft, run=0)
                 kept.lease_ends = None if lease is None else self._clock() + lease
@@ -162,7 +155,7 @@ class MemoryJournal:
                 return
             if lease is None:
                 kept.lease_ends = None if kept.run == run else kept.lease_ends
-            elif kept.state == states.QUEUED or (kept.state == states.RETRYING and kept.run == run):
+            elif rules.waits_for_worker(kept, run):
                 kept.waits, kept.lease_ends = True, self._clock() + lease
 
     def append(
@@ -171,27 +164,22 @@ class MemoryJournal:
         with self._lock:
             draft.encode()
             kept = self._feeds.get(feed)
-            if kept is None or run > kept.run:
+            if kept is None:
                 return Missing()
-            if run > 0:
-                if run < kept.run or (delivery and kept.delivery != delivery):
-                    return Fenced(kept.run)
-                last = (kept.fact, kept.counter)
-                if fact <= kept.fact if draft.is_fact else (fact, counter) <= last:
-                    return Duplicate(kept.cursor, kept.cancel)
-                if fact > kept.fact + (1 if draft.is_fact else 0):
-                    return Conflict(kept.fact)
-            if not _admits(kept, draft):
-                return Closed(kept.state or "")
-            if run > 0:
-                kept.fact, kept.counter = fact, 0 if draft.is_fact else counter
-            stalled = kept.state == states.STALLED and draft.state is None
-            self._end_run(kept, draft)
+            answer = rules.append(
+                kept, is_fact=draft.is_fact, state=draft.state, run=run, fact=fact, counter=counter, delivery=delivery
+            )
+            if not isinstance(answer, rules.Accepted):
+                return answer
+            kept.fact, kept.counter = answer.fact, answer.counter
+            if answer.ends_run:
+                kept.end_run()
             if draft.successor:
-                kept.spent, kept.publication = spend(kept.spent, kept.publication), draft.successor
-            if run > 0 and kept.live and (kept.lease_ends or 0.0) - self._clock() < self._settings.lease / 2:
+                kept.spent = rules.succeed(kept.publication, kept.spent, draft.successor)
+                kept.publication = draft.successor
+            if rules.prolongs(kept, run, left=self._left(kept), lease=self._settings.lease):
                 kept.lease_ends = self._clock() + self._settings.lease
-            return replace(self._write(feed, kept, draft, run=run), stalled=stalled)
+            return replace(self._write(feed, kept, draft, run=run), stalled=answer.was_stalled)
 
     def begin_append(self, *_event: object, **_numbers: object) -> None:
         # Here nothing waits, so nothing has to be begun.
@@ -206,11 +194,8 @@ class MemoryJournal:
             start = Cursor(kept.epoch, 0, first - 1, kept.before) if cursor is None and first > 1 else None
             held = cursor or start or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
             after = [event for event, _ in kept.kept if event.facts > held.facts][:limit]
-            recovered = (
-                not kept.cursor.is_behind(held)
-                and held.facts + 1 >= first
-                and (not after or after[0].chain == advance_chain(held.chain, after[0].id))
-            )
+            fits = not after or after[0].chain == advance_chain(held.chain, after[0].id)
+            recovered = rules.is_recovered(kept.cursor, held, first=first, fits=fits)
             events = tuple(after) if recovered else ()
             more = bool(events) and events[-1].facts < kept.facts
             return Reading(
@@ -242,32 +227,35 @@ class MemoryJournal:
             kept = self._feeds.get(feed)
             if kept is None:
                 return Missing()
-            if _begins_again(kept, publication, replayed):
-                return Missing()
-            if states.is_terminal(kept.state) or publication in kept.spent.split():
-                return Closed(kept.state or "")
-            if not (kept.live and kept.delivery == delivery):
-                left = (kept.lease_ends or 0.0) - self._clock()
-                if kept.live and retries <= kept.retries and left > 0:
-                    return Busy(kept.run, left)
-                if kept.live and retries <= kept.retries:
-                    kept.silent += 1
-                    if kept.silent >= MAX_SILENT_ENDS and failed is not None:
-                        self._end_run(kept, failed)
-                        self._write(feed, kept, failed, run=0)
-                        return Closed(kept.state or "")
-                if kept.live and retries > kept.retries and publication not in ("", kept.publication):
-                    # It has handed over, though the fact that says so isn't here.
-                    kept.spent = spend(kept.spent, kept.publication)
-                kept.publication = publication or kept.publication
-                kept.run, kept.counter, kept.live = kept.run + 1, 0, True
-                kept.fact = 0 if kept.cancel else 1
-                kept.worker, kept.delivery, kept.retries = worker, delivery, retries
-                kept.message = message or kept.message
-                kept.lease_ends = self._clock() + lease
-                if not kept.cancel:
-                    self._write(feed, kept, draft, run=kept.run)
-            return Claimed(kept.run, kept.fact, kept.cursor, _copy(kept.document), kept.cancel)
+            answer = rules.claim(
+                kept,
+                delivery=delivery,
+                retries=retries,
+                left=self._left(kept),
+                publication=publication,
+                replayed=replayed,
+                may_fail=failed is not None,
+            )
+            match answer:
+                case rules.Begun():
+                    kept.run, kept.fact, kept.silent, kept.publication, kept.spent = answer
+                    kept.counter, kept.live = 0, True
+                    kept.worker, kept.delivery, kept.retries = worker, delivery, retries
+                    kept.message = message or kept.message
+                    kept.lease_ends = self._clock() + lease
+                    if kept.fact:
+                        self._write(feed, kept, draft, run=kept.run)
+                case rules.Again():
+                    pass
+                case rules.GivenUp(silent):
+                    assert failed is not None
+                    kept.silent = silent
+                    kept.end_run()
+                    self._write(feed, kept, failed, run=0)
+                    return Closed(kept.state or "")
+                case _:
+                    return answer
+            return Claimed(kept.run, kept.fact, kept.cursor, _copy(kept.document), kept.cancel > 0)
 
     def renew(self, worker: str, feeds: Sequence[str], *, lease: float) -> dict[str, Held]:
         with self._lock:
@@ -277,16 +265,16 @@ class MemoryJournal:
                 held = kept is not None and kept.live and kept.worker == worker
                 if kept is not None and held:
                     kept.lease_ends = self._clock() + lease
-                answers[feed] = _held(kept, valid=held)
+                answers[feed] = rules.held(kept, valid=held)
             return answers
 
     def check(self, feed: str, run: int, *, delivery: str = "", lease: float | None = None) -> Held:
         with self._lock:
             kept = self._feeds.get(feed)
-            valid = kept is not None and kept.live and kept.run == run and delivery in ("", kept.delivery)
+            valid = kept is not None and rules.is_valid(kept, run, delivery=delivery)
             if kept is not None and valid and lease is not None:
                 kept.lease_ends = self._clock() + lease
-            return _held(kept, valid=valid)
+            return rules.held(kept, valid=valid)
 
     def message(self, feed: str) -> str:
         with self._lock:
@@ -311,10 +299,11 @@ class MemoryJournal:
             kept = self._feeds.get(feed)
             if kept is None:
                 return Missing()
-            ended = kept.lease_ends is not None and kept.lease_ends <= self._clock()
-            if kept.run != run or not ended or not _admits(kept, draft):
-                return Closed(kept.state or "")
-            self._end_run(kept, draft)
+            refusal = rules.conclude(kept, run, state=draft.state, left=self._left(kept))
+            if refusal is not None:
+                return refusal
+            if rules.ends_run(draft.state):
+                kept.end_run()
             kept.lease_ends = None if lease is None else self._clock() + lease
             return self._write(feed, kept, draft, run=0)
 
@@ -336,13 +325,11 @@ class MemoryJournal:
     ) -> Cursor | Fenced | Closed:
         with self._lock:
             kept = self._feeds.get(feed)
-            if kept is not None and (kept.run > run or (kept.run == run and kept.delivery != delivery)):
-                return Fenced(kept.run)
-            if kept is not None and states.is_terminal(kept.state):
-                return Closed(kept.state or "")
+            answer = rules.rebase(kept, run, delivery=delivery, state=document.get("state"))
+            if not isinstance(answer, rules.Rebased):
+                return answer
             self._opened += 1
-            ended = states.is_terminal(document.get("state"))
-            if ended:
+            if not answer.live:
                 self._pend(feed)
             self._feeds[feed] = _Feed(
                 owner=owner,
@@ -359,11 +346,13 @@ class MemoryJournal:
                 spent="" if kept is None else kept.spent,
                 retries=retries,
                 fact=fact,
-                live=not ended,
-                cancel=document.get("state") == states.CANCELLING,
+                silent=0 if kept is None else kept.silent,
+                waits=kept is not None and kept.waits,
+                live=answer.live,
+                cancel=answer.cancel,
                 worker=worker,
                 message=message or ("" if kept is None else kept.message),
-                lease_ends=None if ended else self._clock() + lease,
+                lease_ends=self._clock() + lease if answer.live else None,
             )
             return self._feeds[feed].cursor
 
@@ -372,37 +361,33 @@ class MemoryJournal:
             kept = self._feeds.get(feed)
             if kept is None:
                 return Missing()
-            if states.is_terminal(kept.state):
-                return Closed(kept.state or "")
-            if kept.force or (kept.cancel and not force):
-                return Duplicate(kept.cursor, cancel=True)
-            kept.cancel, kept.force = True, force
-            gone = kept.state == states.STALLED and kept.lease_ends is None
-            if kept.state in states.WAITING or gone:
-                kept.live, kept.lease_ends = False, None
-                return self._write(feed, kept, cancelled, run=0)
-            return self._write(feed, kept, cancelling, run=0)
+            answer = rules.cancel(kept, force=force, has_lease=kept.lease_ends is not None)
+            if not isinstance(answer, rules.Cancelled):
+                return answer
+            kept.cancel = answer.cancel
+            if answer.at_once:
+                kept.end_run()
+            return self._write(feed, kept, cancelled if answer.at_once else cancelling, run=0)
 
     def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
         with self._lock:
-            now = self._clock()
             return {
-                feed: Head(
-                    kept.cursor,
-                    kept.state,
-                    kept.owner,
-                    kept.run,
-                    None if kept.lease_ends is None else kept.lease_ends - now,
-                    kept.waits,
-                )
+                feed: Head(kept.cursor, kept.state, kept.owner, kept.run, self._left(kept), kept.waits)
                 for feed in feeds
                 if (kept := self._feeds.get(feed)) is not None
             }
 
     def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
         with self._lock:
-            found = {feed: _standing(feed, self._feeds.get(feed)) for feed in known}
-            return {feed: standing for feed, standing in found.items() if standing != known[feed]}
+            found = {}
+            for feed in known:
+                kept = self._feeds.get(feed)
+                found[feed] = (
+                    rules.head_of(feed, None)
+                    if kept is None
+                    else rules.head_of(feed, kept.cursor, removed=kept.removed)
+                )
+            return {feed: head for feed, head in found.items() if head != known[feed]}
 
     def snapshot(self, feed: str) -> Snapshot | None:
         with self._lock:
@@ -434,10 +419,11 @@ class MemoryJournal:
         with self._lock:
             kept = self._feeds.get(feed)
             if kept is not None:
-                kept.document = {"state": kept.state if states.is_terminal(kept.state) else states.CANCELLED}
+                kept.document = {"state": rules.state_once_removed(kept.state)}
                 kept.kept.clear()
                 kept.owner, kept.message, kept.removed = "", "", True
-                kept.live, kept.cancel, kept.lease_ends = False, True, None
+                kept.cancel = rules.CANCEL_ASKED
+                kept.end_run()
                 self.settle(feed)
 
     def pending(self, *, limit: int) -> Sequence[str]:
@@ -459,11 +445,7 @@ class MemoryJournal:
             for keys in (inbox.seen, inbox.unread):
                 keys.append(key)
                 del keys[:-INBOX_KEPT]
-            shown = [*(name for name in inbox.unread if name in inbox.document), key]
-            patch: Document = {key: notice}
-            if len(shown) > INBOX_SHOWN:
-                patch[shown.pop(0)] = None
-            patch |= {"unread": len(inbox.unread), "earlier": len(inbox.unread) - len(shown)}
+            patch = rules.notify(inbox.document, key, notice, unread=len(inbox.unread))
             return self._write(feed, inbox, Draft("notice", patch, data=notice), run=0)
 
     def acknowledge(self, owner: str, keys: Sequence[str] | None) -> Stored | Duplicate:
@@ -475,9 +457,7 @@ class MemoryJournal:
             inbox.seen = [*inbox.seen, *(key for key in dict.fromkeys(chosen) if key not in inbox.seen)][-INBOX_KEPT:]
             if not taken:
                 return Duplicate(inbox.cursor)
-            shown = [key for key in inbox.unread if key in inbox.document]
-            patch: Document = dict.fromkeys(key for key in taken if key in inbox.document)
-            patch |= {"unread": len(inbox.unread), "earlier": len(inbox.unread) - len(shown)}
+            patch = rules.acknowledge(inbox.document, taken, unread=len(inbox.unread))
             return self._write(feed, inbox, Draft("acknowledged", patch), run=0)
 
     def _inbox(self, owner: str) -> tuple[str, _Feed]:
@@ -515,9 +495,8 @@ class MemoryJournal:
     def close(self) -> None:
         """There is nothing to give back."""
 
-    def _end_run(self, kept: _Feed, draft: Draft) -> None:
-        if draft.state in states.ENDS_RUN:
-            kept.live, kept.lease_ends = False, None
+    def _left(self, kept: _Feed) -> float | None:
+        return None if kept.lease_ends is None else kept.lease_ends - self._clock()
 
     def _write(self, feed: str, kept: _Feed, draft: Draft, *, run: int) -> Stored:
         kept.seq += 1
@@ -551,39 +530,9 @@ class MemoryJournal:
         if states.is_terminal(draft.state):
             self._pend(feed)
         self._ring(feed, text)
-        return Stored(kept.cursor, kept.cancel)
+        return Stored(kept.cursor, kept.cancel > 0)
 
 
 def _copy(document: Document) -> Document:
     copied: Document = json.loads(to_json(document))
     return copied
-
-
-def _held(kept: _Feed | None, *, valid: bool) -> Held:
-    if kept is None:
-        return Held(valid=False, cancel=False)
-    return Held(valid, kept.cancel, kept.state == states.STALLED, kept.force)
-
-
-def _standing(feed: str, kept: _Feed | None) -> Cursor | Gone:
-    if kept is None:
-        return standing_of_unknown(feed)
-    return Gone.REMOVED if kept.removed else kept.cursor
-
-
-def _begins_again(kept: _Feed, publication: str, replayed: bool) -> bool:
-    return states.is_terminal(kept.state) and begins_again(
-        state=kept.state,
-        run=kept.run,
-        removed=kept.removed,
-        current=kept.publication,
-        spent=kept.spent,
-        publication=publication,
-        replayed=replayed,
-    )
-
-
-def _admits(kept: _Feed, draft: Draft) -> bool:
-    if states.is_terminal(kept.state):
-        return False
-    return draft.state is None or states.may_follow(draft.state, kept.state)

@@ -1,7 +1,7 @@
 """A world small enough to be explored whole: two runs, a journal, a bus, a reader, and faults.
 
-The reader is the real one (`petiole.protocol.reader.Reader`). The journal here follows `petiole/journal/contract.py` in
-values that can be hashed, and the writers follow the outbox: they send again what the journal has lost, or open the feed anew.
+The reader is the real one (`petiole.protocol.reader.Reader`), and the journal decides by `petiole.journal.rules`; it keeps
+values that can be hashed. The writers follow the outbox: they send again what the journal has lost, or open the feed anew.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Final
 
+from petiole.journal import rules
+from petiole.journal.answers import Closed, Conflict, Duplicate, Fenced
 from petiole.protocol import states
 from petiole.protocol.events import COUNTER, ZERO_CHAIN, Cursor, Document, Event
 from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
@@ -210,19 +212,29 @@ class Model:
         if journal is None or run > journal.run:
             yield f"{name} opens the feed anew", self._rebase(world, number), heals
             return
-        if self._rules.fence and run < journal.run:
-            yield f"{name} is fenced", _with(world, number, writer._replace(stopped=True)), False
-            return
-        if run == journal.run:
-            if (fact, 0) <= (journal.fact, 0) if is_fact else (fact, counter) <= (journal.fact, journal.counter):
+        # Without the fence an earlier run writes as who has none: guarded by state alone.
+        fenced = self._rules.fence or run == journal.run
+        match rules.append(
+            journal,
+            is_fact=is_fact,
+            state=planned.state or None,
+            run=run if fenced else 0,
+            fact=fact,
+            counter=counter,
+            delivery="",
+        ):
+            case Fenced():
+                yield f"{name} is fenced", _with(world, number, writer._replace(stopped=True)), False
+                return
+            case Duplicate():
                 yield f"{name} hears of a duplicate", self._taken(world, number, fact, counter, journal), False
                 return
-            if fact > journal.fact + is_fact:
+            case Conflict():
                 yield f"{name} sends again", self._send_again(world, number, journal), False
                 return
-        if states.is_terminal(journal.document.state):
-            yield f"{name} finds the task ended", _with(world, number, writer._replace(stopped=True)), False
-            return
+            case Closed():
+                yield f"{name} finds the task ended", _with(world, number, writer._replace(stopped=True)), False
+                return
         written, told = self._write(journal, planned, run=run)
         rung = world._replace(journal=written._replace(fact=fact, counter=counter), bus=_rung(world, told))
         yield f"{name} says {planned.kind}", self._taken(rung, number, fact, counter, written), False
@@ -233,7 +245,7 @@ class Model:
     def _claim(self, world: World, number: int) -> Iterator[Step]:
         journal, writer = world.journal, world.writers[number]
         assert journal is not None
-        if states.is_terminal(journal.document.state):
+        if not rules.admits(journal.state, states.RUNNING):
             yield "claim is closed", _with(world, number, writer._replace(stopped=True)), False
             if len(world.bus) < self._rules.rings and self._may(world, AGAIN):
                 yield "the id is used again", self._begin_again(_used(world, AGAIN), number), False
@@ -265,7 +277,7 @@ class Model:
             return self._rebase(world, number)
         bus = world.bus
         for planned in missing:
-            if states.is_terminal(journal.document.state):
+            if not rules.admits(journal.state, planned.state or None):
                 break
             journal, told = self._write(journal, planned, run=number + 1)
             journal = journal._replace(fact=journal.fact + 1, counter=0)
@@ -275,7 +287,8 @@ class Model:
     def _rebase(self, world: World, number: int) -> World:
         writer, journal = world.writers[number], world.journal
         assert writer.last is not None
-        if journal is not None and (journal.run > number + 1 or states.is_terminal(journal.document.state)):
+        answer = rules.rebase(journal, number + 1, delivery="", state=writer.document.state)
+        if not isinstance(answer, rules.Rebased):
             return _with(world, number, writer._replace(stopped=True))
         last = writer.last
         cursor = Place(_epoch(world.epochs + 1), last.seq, last.facts, last.chain)
@@ -355,12 +368,8 @@ def _read(journal: Kept, asked: Place | None, advance: Callable[[str, str], str]
     held = asked or Place(journal.cursor.epoch, 0, 0, ZERO_CHAIN)
     after = tuple(told for told in journal.log if told.at.facts > held.facts and told.at.facts >= journal.first)
     events = after[:READ_LIMIT]
-    recovered = (
-        not _cursor(journal.cursor).is_behind(_cursor(held))
-        and held.facts + 1 >= journal.first
-        and (not events or events[0].at.chain == advance(held.chain, events[0].id))
-    )
-    if not recovered:
+    fits = not events or events[0].at.chain == advance(held.chain, events[0].id)
+    if not rules.is_recovered(_cursor(journal.cursor), _cursor(held), first=journal.first, fits=fits):
         return Answer(journal.document, (), journal.cursor, False, False)
     more = len(after) > READ_LIMIT
     return Answer(journal.document, events, events[-1].at if more else journal.cursor, True, more)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from petiole.errors import Unavailable
-from petiole.journal.contract import Appended, Begun, Claimed, Journal
+from petiole.journal.answers import Appended, Claimed
+from petiole.journal.contract import Begun, Journal
 from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import Document, Draft, Event, task_feed
 from petiole.settings import Settings

@@ -10,7 +10,7 @@ from benchmarks import page
 from benchmarks.arithmetic import Costs, Curve, Limits, Load, cores, costs_in, needs, shards, web_processes
 from benchmarks.requirements import tables
 from benchmarks.workers import STATES, tally
-from petiole.journal.contract import Head
+from petiole.journal.answers import Head
 from petiole.protocol.events import Cursor
 
 COSTS = Costs(

@@ -13,7 +13,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from petiole.dispatch.message import Header
 from petiole.dispatch.tracking import Tracking
-from petiole.journal.contract import Claimed
+from petiole.journal.answers import Claimed
 from petiole.protocol.events import Draft, task_feed
 from petiole.worker import claims
 from petiole.worker.claims import Claims

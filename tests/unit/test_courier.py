@@ -6,7 +6,8 @@ import pytest
 
 from petiole.dispatch.message import NOBODY
 from petiole.errors import Unavailable
-from petiole.journal.contract import MAX_NOTICE_BYTES, Snapshot
+from petiole.journal.answers import Snapshot
+from petiole.journal.rules import MAX_NOTICE_BYTES
 from petiole.protocol.encoding import to_json
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, inbox_feed, task_feed
 from petiole.web.background.notices import Courier, notice_of

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from petiole.journal.contract import Stored
+from petiole.journal.answers import Stored
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, Event, EventHeader, fold
 from petiole.protocol.reader import BUFFER_LIMIT, Read, Reader, Reading, Reset, Show, Verdict, follow, judge
 from petiole.settings import Settings

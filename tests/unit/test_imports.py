@@ -27,7 +27,7 @@ LAYERS = (
 )
 LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 STRANGERS = (("web", "worker"), ("worker", "web"), ("client", "exports"), ("exports", "client"))
-PURE = ("errors", "protocol", "redis.url", "worker.estimate", "dispatch.outcome")
+PURE = ("errors", "protocol", "redis.url", "journal.answers", "journal.rules", "worker.estimate", "dispatch.outcome")
 WITHOUT_IO = {"socket", "redis", "celery", "flask", "threading", "subprocess", "time", "requests", "urllib.request"}
 
 

@@ -14,8 +14,8 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from petiole.errors import Fenced, Unavailable
-from petiole.journal.contract import Claimed, Closed, Conflict, Missing, Stored
-from petiole.journal.contract import Fenced as IsFenced
+from petiole.journal.answers import Claimed, Closed, Conflict, Missing, Stored
+from petiole.journal.answers import Fenced as IsFenced
 from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft
 from petiole.protocol.reader import follow

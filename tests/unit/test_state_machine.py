@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from petiole.journal import contract
-from petiole.journal.contract import MAX_SILENT_ENDS, Busy, Claimed, Closed, Conflict, Duplicate, Fenced, Held, Stored
+from petiole.journal import rules
+from petiole.journal.answers import Busy, Claimed, Closed, Conflict, Duplicate, Fenced, Held, Stored
+from petiole.journal.rules import MAX_SILENT_ENDS
 from petiole.protocol import states
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, Event
 from petiole.protocol.reader import follow
@@ -313,7 +314,7 @@ def test_the_state_machine_finds_a_terminal_state_that_is_not_final(monkeypatch)
 
 @pytest.mark.slow
 def test_the_state_machine_finds_a_task_that_may_kill_its_workers_for_ever(monkeypatch):
-    monkeypatch.setattr("tests.support.memory_journal.MAX_SILENT_ENDS", contract.MAX_SILENT_ENDS + 1)
+    monkeypatch.setattr(rules, "MAX_SILENT_ENDS", MAX_SILENT_ENDS + 1)
 
     class Endless(StateMachine):
         pass

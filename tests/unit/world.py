@@ -79,6 +79,19 @@ class Kept(NamedTuple):
     fact: int
     counter: int
     lost: int  # the number that a stale copy has fallen back from: up to it a counter may bear that of another one
+    # What `petiole.journal.rules` asks of a feed beside these: here a run has one delivery, and nobody cancels.
+    delivery: str = ""
+    publication: str = ""
+    spent: str = ""
+    cancel: int = 0
+    retries: int = 0
+    silent: int = 0
+    live: bool = True
+    removed: bool = False
+
+    @property
+    def state(self) -> str:
+        return self.document.state
 
 
 class Writer(NamedTuple):

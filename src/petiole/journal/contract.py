@@ -3,148 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol
 
-from petiole.errors import InvalidEvent
-from petiole.protocol import states
-from petiole.protocol.encoding import to_json
-from petiole.protocol.events import ZERO_CHAIN, Cursor, Document, Draft
+from petiole.journal.answers import (
+    Appended,
+    Busy,
+    Claimed,
+    Closed,
+    Duplicate,
+    Expired,
+    Fenced,
+    Gone,
+    Head,
+    Held,
+    Missing,
+    Snapshot,
+    Stored,
+)
+from petiole.protocol.events import Cursor, Document, Draft
 from petiole.protocol.reader import Reading
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The event was kept and rung; the feed stands at `cursor`. `cancel`: somebody asked the task to stop.
-
-    `stalled`: a reaper has said of the run that there is no news of it.
-    """
-
-    cursor: Cursor
-    cancel: bool = False
-    stalled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """The journal has this event already (an earlier reply was lost); nothing was changed."""
-
-    cursor: Cursor
-    cancel: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """The run's facts after `last` are missing here: send them again from `last + 1`."""
-
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fenced:
-    """A later run has begun; this one may write no more."""
-
-    run: int
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The feed's state admits no such event: it is terminal, or the new state may not follow it."""
-
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """The journal doesn't know the feed (forgotten, or the server lost its data)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """The caller has the task's one execution. `facts_written`: the run's facts so far (1, or 0 when `cancel` was set)."""
-
-    run: int
-    facts_written: int
-    cursor: Cursor
-    document: Document
-    cancel: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """Another execution of this task is alive, for `lease_left` seconds more unless it renews."""
-
-    run: int
-    lease_left: float
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A run's standing: `valid` while it is the feed's current run and the feed isn't closed.
-
-    `stalled`: a reaper has said that there is no news of it. `force`: its process is to be ended, it didn't stop by itself.
-    """
-
-    valid: bool
-    cancel: bool
-    stalled: bool = False
-    force: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where a feed stands. `lease_left` in seconds, negative after its end, `None` without a lease.
-
-    `waits`: the broker has had its message, as `confirm` has said.
-    """
-
-    cursor: Cursor
-    state: str | None
-    owner: str
-    run: int
-    lease_left: float | None
-    waits: bool = False
-
-
-class Gone(Enum):
-    """Why a feed stands nowhere."""
-
-    REMOVED = "removed"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A feed's document with its cursor and owner, of one instant."""
-
-    feed: str
-    owner: str
-    cursor: Cursor
-    document: Document
-
-
-@dataclass(frozen=True, slots=True)
-class Expired:
-    """A feed whose lease has ended; `run` is 0 if no worker has begun it, `waits` as in `Head`."""
-
-    feed: str
-    run: int
-    waits: bool = False
-
-
-# A task whose runs end this often without a word is not begun again: it is what kills its workers.
-MAX_SILENT_ENDS: Final = 3
-# A notice is at most 512 bytes, so that a document of the newest ones stays within 16 KiB.
-MAX_NOTICE_BYTES: Final = 512
-# Of so many publications that have ended a feed knows the names, so that none of them runs twice.
-PUBLICATIONS_KEPT: Final = 32
-INBOX_SHOWN: Final = 30
-# Where an inbox stands that nothing has come into: nobody has made it, so its epoch can't be random.
-INBOX_START: Final = Cursor("0" * 8, 0, 0, ZERO_CHAIN)
-INBOX_KEPT: Final = 1000
-
-Appended: TypeAlias = Stored | Duplicate | Conflict | Fenced | Closed | Missing
 
 
 class Begun(Protocol):
@@ -422,49 +299,3 @@ class Journal(Protocol):
     def close(self) -> None:
         """Give back connections."""
         ...
-
-
-def empty_inbox() -> Document:
-    """Return the document of an inbox that nothing has come into."""
-    return {"unread": 0, "earlier": 0}
-
-
-def standing_of_unknown(feed: str) -> Cursor | Gone:
-    """Return where a feed stands that a journal doesn't know: an inbox that nothing has come into is empty."""
-    return INBOX_START if feed.startswith("user:") else Gone.UNKNOWN
-
-
-def read_unknown(feed: str, cursor: Cursor | None) -> Reading | None:
-    """Return what `read` does of a feed that isn't there: an inbox is empty, all else is unknown."""
-    if not feed.startswith("user:"):
-        return None
-    return Reading(feed, empty_inbox(), (), INBOX_START, recovered=cursor in (None, INBOX_START))
-
-
-def spend(spent: str, publication: str) -> str:
-    """Return the names of ended publications, oldest first, with one more."""
-    names = spent.split()
-    if publication and publication not in names:
-        names.append(publication)
-    return " ".join(names[-PUBLICATIONS_KEPT:])
-
-
-def begins_again(
-    *, state: str | None, run: int, removed: bool, current: str, spent: str, publication: str, replayed: bool
-) -> bool:
-    """Say whether an ended feed begins again for a message of `publication`; `open` has the rule."""
-    if not publication or publication in spent.split():
-        return False
-    return publication != current or (replayed and run > 0 and not removed and state in states.REPLAYABLE)
-
-
-def encode_notice(notice: Document) -> str:
-    """Return a notice as JSON text.
-
-    Raises:
-        InvalidEvent: it isn't JSON, or is over `MAX_NOTICE_BYTES`.
-    """
-    text = to_json(notice)
-    if (size := len(text.encode())) > MAX_NOTICE_BYTES:
-        raise InvalidEvent(f"A notice of {size} bytes is over the limit of {MAX_NOTICE_BYTES}. Say less in it.")
-    return text

@@ -9,7 +9,7 @@ from typing import Any, Final
 from petiole.dispatch.message import NOBODY, now_ms, read_message
 from petiole.dispatch.tracking import Handle, Tracking
 from petiole.journal import Journal
-from petiole.journal.contract import Closed, Duplicate, Missing, Snapshot
+from petiole.journal.answers import Closed, Duplicate, Missing, Snapshot
 from petiole.protocol import states
 from petiole.protocol.events import Document, Draft, feed_id
 from petiole.web.problems import Problem, not_found

@@ -19,7 +19,7 @@ from petiole.dispatch.revoked import TaskCancelled
 from petiole.dispatch.tracking import Handle, Tracking, track_app
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.journal import Journal
-from petiole.journal.contract import Gone, Snapshot
+from petiole.journal.answers import Gone, Snapshot
 from petiole.logs import logger
 from petiole.protocol import states
 from petiole.protocol.events import feed_id

@@ -15,7 +15,7 @@ from petiole.dispatch.publisher import as_it_is
 from petiole.dispatch.revoked import store_cancelled
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Unavailable
-from petiole.journal.contract import Busy, Claimed, Closed, Missing
+from petiole.journal.answers import Busy, Claimed, Closed, Missing
 from petiole.logs import logger
 from petiole.protocol import states
 from petiole.protocol.events import Draft

@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from petiole.errors import InvalidEvent, PetioleError, Unavailable
-from petiole.journal.contract import Appended, Begun, Closed, Conflict, Duplicate, Fenced, Journal, Missing, Stored
+from petiole.journal.answers import Appended, Closed, Conflict, Duplicate, Fenced, Missing, Stored
+from petiole.journal.contract import Begun, Journal
 from petiole.logs import logger
 from petiole.protocol.events import COUNTER, Cursor, Document, Draft, fold_draft
 from petiole.protocol.states import RUNNING, is_terminal

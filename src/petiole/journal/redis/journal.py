@@ -11,14 +11,8 @@ from typing import Any, TypeAlias
 from redis.exceptions import NoScriptError, RedisError
 
 from petiole.errors import InvalidEvent, PetioleError, Refusal, Unavailable
-from petiole.journal.contract import (
-    INBOX_KEPT,
-    INBOX_SHOWN,
-    INBOX_START,
-    MAX_SILENT_ENDS,
-    PUBLICATIONS_KEPT,
+from petiole.journal.answers import (
     Appended,
-    Begun,
     Busy,
     Claimed,
     Closed,
@@ -31,13 +25,21 @@ from petiole.journal.contract import (
     Missing,
     Snapshot,
     Stored,
-    encode_notice,
-    read_unknown,
-    standing_of_unknown,
 )
+from petiole.journal.contract import Begun
 from petiole.journal.redis.inspection import inspect
 from petiole.journal.redis.replies import BegunAppend, appended_of, cursor_of, document_of, held_of
 from petiole.journal.redis.scripts import Limits, Scripts
+from petiole.journal.rules import (
+    INBOX_KEPT,
+    INBOX_SHOWN,
+    INBOX_START,
+    MAX_SILENT_ENDS,
+    PUBLICATIONS_KEPT,
+    encode_notice,
+    head_of,
+    read_unknown,
+)
 from petiole.logs import logger
 from petiole.protocol import states
 from petiole.protocol.encoding import to_json
@@ -350,9 +352,7 @@ class RedisJournal:
             for number, *values in answer:
                 feed = group[number - 1]
                 try:
-                    standing = (
-                        (cursor_of(values) if values[4] else Gone.REMOVED) if values else standing_of_unknown(feed)
-                    )
+                    standing = (cursor_of(values) if values[4] else Gone.REMOVED) if values else head_of(feed, None)
                 except Refusal:
                     standing = Gone.UNKNOWN  # as in `heads`
                 if standing != known[feed]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from petiole.errors import PetioleError, Refusal
-from petiole.journal.contract import Appended, Closed, Conflict, Duplicate, Fenced, Held, Missing, Stored
+from petiole.journal.answers import Appended, Closed, Conflict, Duplicate, Fenced, Held, Missing, Stored
 from petiole.protocol.events import Cursor, Document
 from petiole.redis.connections import Awaited
 

@@ -12,15 +12,12 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, text, tu
 
 from petiole.bus.contract import Ring
 from petiole.errors import InvalidEvent, PetioleError, Refusal
-from petiole.journal.contract import (
-    INBOX_SHOWN,
-    INBOX_START,
-    MAX_SILENT_ENDS,
+from petiole.journal import rules
+from petiole.journal.answers import (
     Appended,
     Busy,
     Claimed,
     Closed,
-    Conflict,
     Duplicate,
     Expired,
     Fenced,
@@ -30,10 +27,8 @@ from petiole.journal.contract import (
     Missing,
     Snapshot,
     Stored,
-    encode_notice,
-    read_unknown,
-    standing_of_unknown,
 )
+from petiole.journal.rules import INBOX_START, encode_notice, read_unknown
 from petiole.journal.sql import schema
 from petiole.journal.sql.schema import feeds, now_ms, read_text
 from petiole.journal.sql.server import Mode, Server
@@ -88,7 +83,7 @@ class SqlJournal:
         def step(step: Step) -> Cursor:
             minted = epoch or mint_epoch()
             kept, made = step.load_or_make(feed, owner=owner, epoch=minted)
-            if not made and kept.begins_again(publication, replayed=replayed):
+            if not made and rules.begins_again(kept, publication, replayed=replayed):
                 before, kept, made = kept, step.empty(kept, owner=owner, epoch=minted), True
                 # The numbers of runs go on, so that what is left of an earlier one is fenced.
                 kept.run, kept.publication, kept.spent = before.run, before.publication, before.spent
@@ -134,29 +129,21 @@ class SqlJournal:
 
         def step(step: Step) -> Appended:
             kept = step.load(feed)
-            if kept is None or run > kept.run:
+            if kept is None:
                 return Missing()
-            if run > 0:
-                # After a loss of all data run numbers begin again: then the delivery tells one run from the other.
-                if run < kept.run or (delivery and kept.delivery != delivery):
-                    return Fenced(kept.run)
-                if fact <= kept.fact if draft.is_fact else (fact, counter) <= (kept.fact, kept.counter):
-                    return Duplicate(kept.cursor, kept.cancel > 0)
-                if fact > kept.fact + (1 if draft.is_fact else 0):
-                    return Conflict(kept.fact)
-            if not kept.admits(draft):
-                return Closed(kept.state or "")
-            if run > 0:
-                kept.fact, kept.counter = fact, 0 if draft.is_fact else counter
-            stalled = kept.state == states.STALLED and draft.state is None
-            kept.end_run(draft)
+            answer = rules.append(
+                kept, is_fact=draft.is_fact, state=draft.state, run=run, fact=fact, counter=counter, delivery=delivery
+            )
+            if not isinstance(answer, rules.Accepted):
+                return answer
+            kept.fact, kept.counter = answer.fact, answer.counter
+            if answer.ends_run:
+                kept.end_run()
             if draft.successor:
                 kept.succeed(draft.successor)
-            lease = _ms(self._settings.lease)
-            # What a run says is a sign of its life; written seldom, because its worker renews the lease as well.
-            if run > 0 and kept.live and (kept.lease_ends or 0) - step.now < lease / 2:
-                kept.lease_ends = step.now + lease
-            return replace(step.write(kept, draft, run=run), stalled=stalled)
+            if rules.prolongs(kept, run, left=kept.left(step.now), lease=self._settings.lease):
+                kept.lease_ends = step.now + _ms(self._settings.lease)
+            return replace(step.write(kept, draft, run=run), stalled=answer.was_stalled)
 
         return self._write(step)
 
@@ -186,11 +173,8 @@ class SqlJournal:
         if cursor is None and kept.first > 1:
             start = Cursor(kept.epoch, 0, kept.first - 1, found[0][0] if found else kept.chain)
         held = cursor or start or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
-        recovered = (
-            not kept.cursor.is_behind(held)
-            and held.facts + 1 >= kept.first
-            and (not found or found[0][0] == held.chain)
-        )
+        fits = not found or found[0][0] == held.chain
+        recovered = rules.is_recovered(kept.cursor, held, first=kept.first, fits=fits)
         events: tuple[Event, ...] = ()
         try:
             events = tuple(Event.from_text(event) for _, event in found) if recovered else ()
@@ -222,31 +206,34 @@ class SqlJournal:
             kept = step.load(feed)
             if kept is None:
                 return Missing()
-            if kept.begins_again(publication, replayed=replayed):
-                return Missing()
-            if states.is_terminal(kept.state) or publication in kept.spent.split():
-                return Closed(kept.state or "")
-            if not (kept.live and kept.delivery == delivery):
-                left = (kept.lease_ends or 0) - step.now
-                if kept.live and retries <= kept.retries and left > 0:
-                    return Busy(kept.run, left / 1000)
-                if kept.live and retries <= kept.retries:
-                    kept.silent += 1
-                    if kept.silent >= MAX_SILENT_ENDS and failed is not None:
-                        kept.end_run(failed)
-                        step.write(kept, failed, run=0)
-                        return Closed(kept.state or "")
-                if kept.live and retries > kept.retries and publication:
-                    # It has handed over, though the fact that says so isn't here.
-                    kept.succeed(publication)
-                kept.publication = publication or kept.publication
-                kept.run, kept.counter, kept.live = kept.run + 1, 0, True
-                kept.fact = 0 if kept.cancel else 1
-                kept.worker, kept.delivery, kept.retries = worker, delivery, retries
-                kept.lease_ends = step.now + _ms(lease)
-                step.save(kept, **({"message": message} if message else {}))
-                if not kept.cancel:
-                    step.write(kept, draft, run=kept.run)
+            answer = rules.claim(
+                kept,
+                delivery=delivery,
+                retries=retries,
+                left=kept.left(step.now),
+                publication=publication,
+                replayed=replayed,
+                may_fail=failed is not None,
+            )
+            match answer:
+                case rules.Begun():
+                    kept.run, kept.fact, kept.silent, kept.publication, kept.spent = answer
+                    kept.counter, kept.live = 0, True
+                    kept.worker, kept.delivery, kept.retries = worker, delivery, retries
+                    kept.lease_ends = step.now + _ms(lease)
+                    step.save(kept, **({"message": message} if message else {}))
+                    if kept.fact:
+                        step.write(kept, draft, run=kept.run)
+                case rules.Again():
+                    pass
+                case rules.GivenUp(silent):
+                    assert failed is not None
+                    kept.silent = silent
+                    kept.end_run()
+                    step.write(kept, failed, run=0)
+                    return Closed(kept.state or "")
+                case _:
+                    return answer
             return Claimed(kept.run, kept.fact, kept.cursor, kept.fields, kept.cancel > 0)
 
         return self._write(step)
@@ -273,14 +260,12 @@ class SqlJournal:
 
     def check(self, feed: str, run: int, *, delivery: str = "", lease: float | None = None) -> Held:
         kept = self._find(feed)
-        if kept is None:
-            return Held(valid=False, cancel=False)
-        valid = kept.live and kept.run == run and delivery in ("", kept.delivery)
-        if valid and lease is not None:
+        valid = kept is not None and rules.is_valid(kept, run, delivery=delivery)
+        if kept is not None and valid and lease is not None:
             same = self._named(feed), feeds.c.live, feeds.c.run == run, feeds.c.delivery == kept.delivery
             renewed = update(feeds).where(*same).values(lease_ends=now_ms() + _ms(lease))
             self._server.run(lambda connection: connection.execute(renewed), mode=Mode.WRITE)
-        return kept.held(valid=valid)
+        return rules.held(kept, valid=valid)
 
     def message(self, feed: str) -> str:
         found = select(feeds.c.message).where(self._kept(feed))
@@ -309,10 +294,11 @@ class SqlJournal:
             kept = step.load(feed)
             if kept is None:
                 return Missing()
-            ended = kept.lease_ends is not None and kept.lease_ends <= step.now
-            if kept.run != run or not ended or not kept.admits(draft):
-                return Closed(kept.state or "")
-            kept.end_run(draft)
+            refusal = rules.conclude(kept, run, state=draft.state, left=kept.left(step.now))
+            if refusal is not None:
+                return refusal
+            if rules.ends_run(draft.state):
+                kept.end_run()
             kept.lease_ends = None if lease is None else step.now + _ms(lease)
             return step.write(kept, draft, run=0)
 
@@ -336,22 +322,18 @@ class SqlJournal:
     ) -> Cursor | Fenced | Closed:
         def step(step: Step) -> Cursor | Fenced | Closed:
             kept, made = step.load_or_make(feed, owner=owner, epoch=mint_epoch())
+            state = document.get("state")
+            answer = rules.rebase(None if made else kept, run, delivery=delivery, state=state)
+            if not isinstance(answer, rules.Rebased):
+                return answer
             if not made:
-                # The same number under another delivery: somebody else has begun after the loss.
-                if kept.run > run or (kept.run == run and kept.delivery != delivery):
-                    return Fenced(kept.run)
-                if states.is_terminal(kept.state):
-                    return Closed(kept.state or "")
-                spent = kept.spent
-                kept = step.empty(kept, owner=owner, epoch=mint_epoch())
-                kept.spent = spent
+                before, kept = kept, step.empty(kept, owner=owner, epoch=mint_epoch(), message=None)
+                kept.spent, kept.silent, kept.waits = before.spent, before.silent, before.waits
             kept.publication = publication
             kept.seq, kept.facts, kept.chain, kept.first = last.seq, last.facts, last.chain, last.facts + 1
-            kept.document, kept.state = to_json(document), document.get("state")
+            kept.document, kept.state = to_json(document), state
             kept.run, kept.delivery, kept.retries, kept.fact, kept.worker = run, delivery, retries, fact, worker
-            kept.live = not states.is_terminal(kept.state)
-            # Somebody asked the task to stop; that was lost with the rest, and its document still says so.
-            kept.cancel = int(kept.state == states.CANCELLING)
+            kept.live, kept.cancel = answer
             kept.lease_ends = step.now + _ms(lease) if kept.live else None
             if not kept.live:
                 step.pend(kept)
@@ -365,18 +347,13 @@ class SqlJournal:
             kept = step.load(feed)
             if kept is None:
                 return Missing()
-            if states.is_terminal(kept.state):
-                return Closed(kept.state or "")
-            wanted = 2 if force else 1
-            if kept.cancel >= wanted:
-                return Duplicate(kept.cursor, cancel=True)
-            kept.cancel = wanted
-            # Stalled without a lease: nobody is waited for but the broker, and what it returns will find the feed closed.
-            gone = kept.state == states.STALLED and kept.lease_ends is None
-            if kept.state in (states.QUEUED, states.RETRYING) or gone:
-                kept.live, kept.lease_ends = False, None
-                return step.write(kept, cancelled, run=0)
-            return step.write(kept, cancelling, run=0)
+            answer = rules.cancel(kept, force=force, has_lease=kept.lease_ends is not None)
+            if not isinstance(answer, rules.Cancelled):
+                return answer
+            kept.cancel = answer.cancel
+            if answer.at_once:
+                kept.end_run()
+            return step.write(kept, cancelled if answer.at_once else cancelling, run=0)
 
         return self._write(step)
 
@@ -402,8 +379,13 @@ class SqlJournal:
 
     def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
         heads = self.heads(list(known))
-        found = {name: _standing(name, heads.get(name)) for name in known}
-        return {name: standing for name, standing in found.items() if standing != known[name]}
+        found: dict[str, Cursor | Gone] = {}
+        for name in known:
+            head = heads.get(name)
+            found[name] = (
+                rules.head_of(name, None) if head is None else rules.head_of(name, head.cursor, removed=not head.owner)
+            )
+        return {name: head for name, head in found.items() if head != known[name]}
 
     def snapshot(self, feed: str) -> Snapshot | None:
         kept = self._find(feed)
@@ -441,12 +423,8 @@ class SqlJournal:
                 return self._again(step, kept)
             step.remember(schema.seen, kept, [key])
             step.remember(schema.unread, kept, [key])
-            # In the order in which they came: a document keeps the order of its fields.
-            shown = [*_shown(kept.fields), key]
-            patch: Document = {key: notice}
-            if len(shown) > INBOX_SHOWN:
-                patch[shown.pop(0)] = None
-            return self._tell(step, kept, "notice", patch, shown=len(shown), data=notice)
+            patch = rules.notify(kept.fields, key, notice, unread=step.count(schema.unread, kept))
+            return step.write(kept, Draft("notice", patch, data=notice), run=0)
 
         return self._write(step)
 
@@ -459,9 +437,8 @@ class SqlJournal:
             step.remember(schema.seen, kept, chosen)
             if not taken:
                 return self._again(step, kept)
-            shown = _shown(kept.fields)
-            patch: Document = dict.fromkeys(key for key in shown if key in taken)
-            return self._tell(step, kept, "acknowledged", patch, shown=len(shown) - len(patch))
+            patch = rules.acknowledge(kept.fields, taken, unread=step.count(schema.unread, kept))
+            return step.write(kept, Draft("acknowledged", patch), run=0)
 
         return self._write(step)
 
@@ -533,13 +510,6 @@ class SqlJournal:
         step.save(inbox)
         return Duplicate(inbox.cursor)
 
-    def _tell(
-        self, step: Step, inbox: Feed, kind: str, patch: Document, *, shown: int, data: Document | None = None
-    ) -> Stored:
-        waiting = step.count(schema.unread, inbox)
-        patch = {**patch, "unread": waiting, "earlier": waiting - shown}
-        return step.write(inbox, Draft(kind, patch, data=data), run=0)
-
     def _sweep(self) -> None:
         """Delete some of what is past its lifetime; whoever asks for leases that have ended does it on the way."""
         if time.monotonic() < self._sweep_at:
@@ -596,12 +566,6 @@ class SqlJournal:
         return list(_readable(rows)), rows[-1].id if rows and len(rows) == limit else None
 
 
-def _standing(feed: str, head: Head | None) -> Cursor | Gone:
-    if head is None:
-        return standing_of_unknown(feed)
-    return head.cursor if head.owner else Gone.REMOVED
-
-
 def _readable(rows: Sequence[Any]) -> Iterator[Snapshot]:
     """Yield the snapshots of those feeds that can be read."""
     for row in rows:
@@ -613,11 +577,6 @@ def _readable(rows: Sequence[Any]) -> Iterator[Snapshot]:
 
 def _snapshot(kept: Feed) -> Snapshot:
     return Snapshot(kept.name, kept.owner, kept.cursor, kept.fields)
-
-
-def _shown(document: Document) -> list[str]:
-    """The keys of the notices that an inbox's document shows, oldest first."""
-    return [name for name in document if name not in ("unread", "earlier")]
 
 
 def _now() -> ColumnElement[int]:

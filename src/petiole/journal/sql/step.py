@@ -30,7 +30,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from petiole.errors import Refusal, SetupError
-from petiole.journal.contract import INBOX_KEPT, Held, Stored, begins_again, spend
+from petiole.journal import rules
+from petiole.journal.answers import Stored
 from petiole.journal.sql import schema
 from petiole.journal.sql.schema import now_ms
 from petiole.protocol import states
@@ -112,33 +113,17 @@ class Feed:
             )
         return document
 
-    def held(self, *, valid: bool) -> Held:
-        return Held(valid, self.cancel > 0, self.state == states.STALLED, self.cancel > 1)
-
-    def begins_again(self, publication: str, *, replayed: bool) -> bool:
-        return states.is_terminal(self.state) and begins_again(
-            state=self.state,
-            run=self.run,
-            removed=self.removed,
-            current=self.publication,
-            spent=self.spent,
-            publication=publication,
-            replayed=replayed,
-        )
+    def left(self, now: int) -> float | None:
+        """Return for how many seconds its lease still lasts; `None` without one."""
+        return None if self.lease_ends is None else (self.lease_ends - now) / 1000
 
     def succeed(self, publication: str) -> None:
         """End the present publication, and go on with another."""
-        if publication != self.publication:
-            self.spent, self.publication = spend(self.spent, self.publication), publication
+        self.spent = rules.succeed(self.publication, self.spent, publication)
+        self.publication = publication
 
-    def admits(self, draft: Draft) -> bool:
-        if states.is_terminal(self.state):
-            return False
-        return draft.state is None or states.may_follow(draft.state, self.state)
-
-    def end_run(self, draft: Draft) -> None:
-        if draft.state in states.ENDS_RUN:
-            self.live, self.lease_ends = False, None
+    def end_run(self) -> None:
+        self.live, self.lease_ends = False, None
 
 
 _NAMES: Final = tuple(field.name for field in fields(Feed))
@@ -221,11 +206,11 @@ class Step:
                 return self.empty(feed, owner=owner, epoch=epoch), True
             return feed, False
 
-    def empty(self, feed: Feed, *, owner: str, epoch: str) -> Feed:
-        """Return the feed as if it had just been opened; what it had is deleted."""
+    def empty(self, feed: Feed, *, owner: str, epoch: str, message: str | None = "") -> Feed:
+        """Return the feed as if it had just been opened; what it had is deleted, its message too unless that is `None`."""
         self._delete_parts([feed.id])
         made = Feed(feed.id, feed.name, owner, epoch, self._lifetime())
-        self.save(made, message="")
+        self.save(made, **({} if message is None else {"message": message}))
         return made
 
     def write(self, feed: Feed, draft: Draft, *, run: int) -> Stored:
@@ -291,10 +276,10 @@ class Step:
     def strip(self, feed: Feed) -> None:
         """Delete what belongs to a feed, and keep its row: that it was there and has ended."""
         self._delete_parts([feed.id])
-        feed.state = feed.state if states.is_terminal(feed.state) else states.CANCELLED
+        feed.state = rules.state_once_removed(feed.state)
         feed.document, feed.first, feed.written, feed.dropped = to_json({"state": feed.state}), feed.facts + 1, 0, 0
         feed.owner, feed.removed = "", True
-        feed.live, feed.cancel, feed.lease_ends, feed.pending_since = False, 1, None, None
+        feed.live, feed.cancel, feed.lease_ends, feed.pending_since = False, rules.CANCEL_ASKED, None, None
         self.save(feed, message="")
 
     def delete(self, found: Sequence[int]) -> None:
@@ -309,7 +294,7 @@ class Step:
         rows = [{"feed": feed.id, "key": key} for key in keys]
         self._connection.execute(self._insert_into(table).on_conflict_do_nothing(), rows)
         own = table.c.feed == feed.id
-        oldest = select(table.c.id).where(own).order_by(table.c.id.desc()).offset(INBOX_KEPT).limit(1)
+        oldest = select(table.c.id).where(own).order_by(table.c.id.desc()).offset(rules.INBOX_KEPT).limit(1)
         self._connection.execute(delete(table).where(own, table.c.id <= oldest.scalar_subquery()))
 
     def has(self, table: Table, feed: Feed, key: str) -> bool:

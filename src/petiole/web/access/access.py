@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from flask import session
 
-from petiole.journal.contract import Snapshot
+from petiole.journal.answers import Snapshot
 
 SESSION_KEY: Final = "petiole"
 

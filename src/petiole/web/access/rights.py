@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from flask import Flask
 
 from petiole.errors import Unavailable
-from petiole.journal.contract import Gone
+from petiole.journal.answers import Gone
 from petiole.logs import logger
 from petiole.loop import Loop
 from petiole.web.access.tokens import Asker, Tokens

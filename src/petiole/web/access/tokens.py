@@ -20,7 +20,7 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from petiole.errors import PetioleError, SetupError
 from petiole.journal import Journal
-from petiole.journal.contract import Snapshot
+from petiole.journal.answers import Snapshot
 from petiole.settings import Settings
 from petiole.web.problems import Problem, not_found
 

@@ -12,7 +12,8 @@ from typing import Final
 from petiole.dispatch.message import NOBODY, now_ms
 from petiole.errors import InvalidEvent
 from petiole.journal import Journal
-from petiole.journal.contract import Snapshot, encode_notice
+from petiole.journal.answers import Snapshot
+from petiole.journal.rules import encode_notice
 from petiole.logs import logger
 from petiole.loop import Delays, Loop, is_outage
 from petiole.protocol.events import Document

@@ -16,7 +16,7 @@ from petiole.dispatch.message import now_ms
 from petiole.dispatch.outcome import GOES_ON
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import PetioleError, Refusal, Unavailable
-from petiole.journal.contract import Expired, Snapshot, Stored
+from petiole.journal.answers import Expired, Snapshot, Stored
 from petiole.journal.trial import try_write
 from petiole.logs import logger
 from petiole.loop import Delays, Loop, is_outage

@@ -10,7 +10,8 @@ from flask import Blueprint, Response, jsonify, url_for
 from petiole.dispatch.message import NOBODY
 from petiole.errors import InvalidName
 from petiole.journal import Journal
-from petiole.journal.contract import INBOX_START, Snapshot, empty_inbox
+from petiole.journal.answers import Snapshot
+from petiole.journal.rules import INBOX_START, empty_inbox
 from petiole.protocol.events import feed_id, inbox_feed, task_feed
 from petiole.web.access.origins import refuse_foreign_origin
 from petiole.web.http.bodies import read_json

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Final
 
 from petiole.journal import Journal
-from petiole.journal.contract import Snapshot
+from petiole.journal.answers import Snapshot
 from petiole.protocol import states
 from petiole.web.problems import Problem
 

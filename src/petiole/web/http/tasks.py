@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, jsonify, request, url_for
 
 from petiole.errors import InvalidName, Unavailable
-from petiole.journal.contract import INBOX_START, Snapshot
+from petiole.journal.answers import Snapshot
+from petiole.journal.rules import INBOX_START
 from petiole.protocol import states
 from petiole.protocol.events import Cursor, feed_id, task_feed
 from petiole.web.access.origins import refuse_foreign_origin

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from petiole.bus import Bus
 from petiole.errors import InvalidEvent, PetioleError, Unavailable
 from petiole.journal import Journal
-from petiole.journal.contract import Gone, Snapshot
+from petiole.journal.answers import Gone, Snapshot
 from petiole.logs import logger
 from petiole.loop import Loop
 from petiole.protocol.events import COUNTER, Cursor, Draft, Event, EventHeader, partition

@@ -16,7 +16,7 @@ from flask import request
 from flask_socketio import ConnectionRefusedError, Namespace, join_room
 
 from petiole.errors import InvalidName, Unavailable
-from petiole.journal.contract import Snapshot
+from petiole.journal.answers import Snapshot
 from petiole.protocol.events import Cursor, check_feed
 from petiole.protocol.reader import Reading
 from petiole.settings import Settings

@@ -1,0 +1,131 @@
+"""What a journal answers: one frozen dataclass for each way in which a call can end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from petiole.protocol.events import Cursor, Document
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The event was kept and rung; the feed stands at `cursor`. `cancel`: somebody asked the task to stop.
+
+    `stalled`: a reaper has said of the run that there is no news of it.
+    """
+
+    cursor: Cursor
+    cancel: bool = False
+    stalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The journal has this event already (an earlier reply was lost); nothing was changed."""
+
+    cursor: Cursor
+    cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The run's facts after `last` are missing here: send them again from `last + 1`."""
+
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """A later run has begun; this one may write no more."""
+
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The feed's state admits no such event: it is terminal, or the new state may not follow it."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The journal doesn't know the feed (forgotten, or the server lost its data)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The caller has the task's one execution. `facts_written`: the run's facts so far (1, or 0 when `cancel` was set)."""
+
+    run: int
+    facts_written: int
+    cursor: Cursor
+    document: Document
+    cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Another execution of this task is alive, for `lease_left` seconds more unless it renews."""
+
+    run: int
+    lease_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A run's standing: `valid` while it is the feed's current run and the feed isn't closed.
+
+    `stalled`: a reaper has said that there is no news of it. `force`: its process is to be ended, it didn't stop by itself.
+    """
+
+    valid: bool
+    cancel: bool
+    stalled: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a feed stands. `lease_left` in seconds, negative after its end, `None` without a lease.
+
+    `waits`: the broker has had its message, as `confirm` has said.
+    """
+
+    cursor: Cursor
+    state: str | None
+    owner: str
+    run: int
+    lease_left: float | None
+    waits: bool = False
+
+
+class Gone(Enum):
+    """Why a feed stands nowhere."""
+
+    REMOVED = "removed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A feed's document with its cursor and owner, of one instant."""
+
+    feed: str
+    owner: str
+    cursor: Cursor
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A feed whose lease has ended; `run` is 0 if no worker has begun it, `waits` as in `Head`."""
+
+    feed: str
+    run: int
+    waits: bool = False
+
+
+Appended: TypeAlias = Stored | Duplicate | Conflict | Fenced | Closed | Missing
