@@ -25,12 +25,12 @@ from petiole.redis import errors as redis_errors
 from petiole.settings import Settings, is_redis
 from petiole.web.access.rights import Rights
 from petiole.web.background import reaper
-from petiole.web.background.reaper import Reaper, Verdict
+from petiole.web.background.reaper import Conclusion, Reaper
 from petiole.web.engineio.guard import Guard
+from petiole.web.engineio.send_limit import SendLimit
 from petiole.web.extension import Petiole
 from petiole.web.http import tasks as monitor
 from petiole.web.relay.relay import Relay
-from petiole.web.socket.send_limit import Window
 from petiole.worker.deaths import DeathWatch
 from petiole.worker.lifecycle import Lifecycle
 from petiole.worker.outbox import Outbox
@@ -98,10 +98,10 @@ def _numbers() -> None:
 def _window() -> None:
     """What waits for a slow browser has no bound."""
 
-    def always(self: Window, connection: object) -> bool:  # noqa: ARG001
+    def always(self: SendLimit, connection: object) -> bool:  # noqa: ARG001
         return True
 
-    _put(Window, "_keeps_up", always)
+    _put(SendLimit, "_keeps_up", always)
 
 
 def _own_threads() -> None:
@@ -235,12 +235,12 @@ def _supervised() -> None:
 
 def _mark() -> None:
     """The reaper gives its verdict at once, without a mark and a wait before."""
-    decide = reaper.verdict
+    decide = reaper.conclude_silent
 
-    def at_once(document: Document, *, settings: Settings, now: int) -> Verdict:
+    def at_once(document: Document, *, settings: Settings, now: int) -> Conclusion:
         return decide({**document, "state": "stalled"}, settings=settings, now=now)
 
-    reaper.verdict = at_once
+    reaper.conclude_silent = at_once
 
 
 def _fence() -> None:

@@ -19,7 +19,7 @@ from petiole import Petiole, init_celery
 from petiole.errors import PetioleError, SetupError
 from petiole.journal.answers import Snapshot
 from petiole.protocol.events import Draft
-from petiole.web.access.access import Authorize
+from petiole.web.access.policy import Authorize
 from tests.unit.values import Lazy
 
 

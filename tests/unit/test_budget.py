@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from petiole.web.socket.budget import Bucket, Tally
+from petiole.web.budget import Bucket, Tally
 
 
 def test_a_bucket_gives_its_burst_and_then_its_rate():

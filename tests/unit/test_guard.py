@@ -27,11 +27,11 @@ from geventwebsocket.websocket import Header, WebSocket
 
 from petiole.errors import SetupError
 from petiole.web.engineio import pings
+from petiole.web.engineio.answer import Answer
 from petiole.web.engineio.frames import Unsent
 from petiole.web.engineio.guard import Guard
 from petiole.web.engineio.packets import Malformed, check_serializer, checked_packet
 from petiole.web.engineio.websockets import unmask
-from petiole.web.socket.answer import Answer
 
 # The guard was written with these in view. When one changes: read it, mend what it names if it has to be, write the new
 # digest here.

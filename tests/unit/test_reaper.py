@@ -12,7 +12,7 @@ from petiole.dispatch.tracking import Tracking
 from petiole.errors import PetioleError, Refusal, TaskFailure, Unavailable
 from petiole.protocol import states
 from petiole.protocol.events import Draft, task_feed
-from petiole.web.background.reaper import AT_ONCE, Reaper, verdict
+from petiole.web.background.reaper import AT_ONCE, Reaper, conclude_silent
 from tests.support.memory_journal import MemoryJournal
 
 ID = "11111111-2222-4333-8444-555555555555"
@@ -171,7 +171,7 @@ def test_one_unreadable_feed_does_not_keep_the_others_waiting(tracking, clock, m
 @pytest.mark.parametrize("state", [*states.ACTIVE, *states.TERMINAL])
 @pytest.mark.parametrize("rerun", [None, True])
 def test_every_state_has_a_verdict_that_may_follow_it(make_settings, state, rerun):
-    said = verdict({"state": state, "rerun": rerun}, settings=make_settings(), now=1).draft.state
+    said = conclude_silent({"state": state, "rerun": rerun}, settings=make_settings(), now=1).draft.state
     if not states.is_terminal(state):
         assert said is None or states.may_follow(said, state)
 

@@ -8,7 +8,7 @@ from flask import Flask
 
 from petiole.settings import Settings
 from petiole.web.access.rights import AT_ONCE, Rights, Watched
-from petiole.web.access.tokens import Asker, Tokens
+from petiole.web.access.tokens import Principal, Tokens
 from petiole.web.problems import Problem
 from tests.support.memory_journal import MemoryJournal
 
@@ -25,7 +25,7 @@ class Watching:
         if by_token:
             return
         for sid, feed in list(self.feeds.items()):
-            yield Watched(sid, Asker("ann"), feed, "ann")
+            yield Watched(sid, Principal("ann"), feed, "ann")
 
     def refuse(self, sid: str, feed: str, problem: Problem) -> None:
         assert problem.status == 404

@@ -25,16 +25,17 @@ from petiole.protocol import states
 from petiole.protocol.events import feed_id
 from petiole.settings import Settings
 from petiole.web import actions
-from petiole.web.access.access import Authorize, Identify, allows, current_user, may, owner_only
 from petiole.web.access.origins import answer_other_sites, named_origins
+from petiole.web.access.policy import Authorize, Identify, allows, current_user, may, owner_only
 from petiole.web.access.rights import Rights
-from petiole.web.access.tokens import Asker, Token, Tokens, allow_scope, bearer, covered
-from petiole.web.background.notices import Courier
+from petiole.web.access.tokens import Principal, Token, Tokens, allow_scope, bearer, covered
+from petiole.web.background.notices import NoticeDelivery
 from petiole.web.background.readiness import Readiness
 from petiole.web.background.reaper import Reaper
-from petiole.web.background.shutdown import Departure
+from petiole.web.background.shutdown import Shutdown
 from petiole.web.engineio.guard import check_origins
-from petiole.web.http.idempotency import Asked, Idempotency, asked_by_request, key_of
+from petiole.web.engineio.send_limit import SendLimit
+from petiole.web.http.idempotency import Idempotency, IdempotentRequest, asked_by_request, key_of
 from petiole.web.http.inbox import add_inbox, unmade_inbox
 from petiole.web.http.listing import PAGE_SIZE, Page, list_tasks
 from petiole.web.http.page import problem_page, see, wants_page
@@ -42,7 +43,6 @@ from petiole.web.http.tasks import RETRY_AFTER, links, monitor_blueprint
 from petiole.web.problems import Problem, not_found, refused_by_routing, unavailable
 from petiole.web.relay.relay import Relay
 from petiole.web.socket.namespace import NAMESPACE, PetioleNamespace
-from petiole.web.socket.send_limit import Window
 
 log = logger(__name__)
 
@@ -61,13 +61,13 @@ class State:
     socketio: SocketIO
     tracking: Tracking
     relay: Relay
-    window: Window
+    window: SendLimit
     reaper: Reaper
-    courier: Courier
+    courier: NoticeDelivery
     readiness: Readiness
     rights: Rights
     tokens: Tokens
-    departure: Departure
+    departure: Shutdown
     working: bool = False
 
 
@@ -119,7 +119,7 @@ class Petiole:
         tracking.asking = _asking
 
         namespace = PetioleNamespace(self, settings)
-        window = Window(socketio, NAMESPACE, limit=settings.window, watching=namespace.watching)
+        window = SendLimit(socketio, NAMESPACE, limit=settings.window, watching=namespace.watching)
         tokens = Tokens(tracking.journal, settings)
         rights = Rights(
             app,
@@ -141,10 +141,10 @@ class Petiole:
             gone=rights.end,
             begun_again=rights.ask_again,
         )
-        reaper, courier = Reaper(tracking), Courier(tracking.journal)
+        reaper, courier = Reaper(tracking), NoticeDelivery(tracking.journal)
         loops = (reaper.loop, courier.loop, rights.loop, *relay.loops)
         readiness = Readiness(tracking.journal, deaf=lambda: relay.deaf, bus_trouble=lambda: bus.trouble, loops=loops)
-        departure = Departure(namespace.depart, spawn=socketio.start_background_task, before=readiness.leave)
+        departure = Shutdown(namespace.depart, spawn=socketio.start_background_task, before=readiness.leave)
         app.extensions[EXTENSION] = State(
             self,
             settings,
@@ -222,7 +222,7 @@ class Petiole:
         return self._state().socketio
 
     @property
-    def window(self) -> Window:
+    def window(self) -> SendLimit:
         return self._state().window
 
     @property
@@ -277,7 +277,7 @@ class Petiole:
             log.warning("not_started", extra={"task": name, "error": str(error)})
             raise unavailable(error) from error
 
-    def _start(self, start: Callable[[str], Handle], owner: str, asked: Asked | None) -> Handle:
+    def _start(self, start: Callable[[str], Handle], owner: str, asked: IdempotentRequest | None) -> Handle:
         if asked is None:
             return start(str(uuid.uuid4()))
         return Idempotency(self.journal, self.settings).once(asked, owner, start)
@@ -325,7 +325,7 @@ class Petiole:
                     raise not_found()
                 if isinstance(subject, str) and owner is None and has_request_context():
                     for action in actions:
-                        self.authorize(action, feed, asker=Asker(self.user(create=False)))
+                        self.authorize(action, feed, principal=Principal(self.user(create=False)))
                 owner = snapshot.owner
             if owner is None:
                 raise PetioleError("A token is for somebody's feeds. Pass a handle, a feed's name, or owner=.")
@@ -352,7 +352,7 @@ class Petiole:
     def tokens(self) -> Tokens:
         return self._state().tokens
 
-    def asker(self, action: str | None = None) -> Asker:
+    def principal(self, action: str | None = None) -> Principal:
         """Return who is asking in this request: by a token if it came with one, else by login or session.
 
         Raises:
@@ -360,19 +360,19 @@ class Petiole:
         """
         text = bearer(action)
         if text is None:
-            return Asker(self.user(create=False))
+            return Principal(self.user(create=False))
         token = self.tokens.read(text)
         if action is not None and "token" in request.args and text == request.args["token"]:
             allow_scope(token, action, linked=True)
-        return Asker(token.owner, token)
+        return Principal(token.owner, token)
 
-    def owner_asking(self, asker: Asker | None = None) -> str | None:
+    def owner_asking(self, principal: Principal | None = None) -> str | None:
         """Return whose list or inbox is asked for; with a token it has to be one for all feeds of its owner.
 
         Raises:
             Problem: 401 or 403, the token isn't good for that; 503, the journal is away.
         """
-        asking = asker or self.asker()
+        asking = principal or self.principal()
         if asking.token is None:
             return asking.user
         self._check_token(asking.token)
@@ -388,13 +388,15 @@ class Petiole:
         except Unavailable as error:
             raise unavailable(error) from error
 
-    def authorize(self, action: str, feed: str, *, user: str | None = None, asker: Asker | None = None) -> Snapshot:
+    def authorize(
+        self, action: str, feed: str, *, user: str | None = None, principal: Principal | None = None
+    ) -> Snapshot:
         """Return the feed's snapshot if who is asking (or `user`) may do this to it.
 
         Raises:
             Problem: 404, it isn't there or isn't theirs; 401 or 403, a token isn't good for it; 503, the journal is away.
         """
-        asking = asker or (Asker(user) if user is not None else self.asker(action))
+        asking = principal or (Principal(user) if user is not None else self.principal(action))
         if asking.token is not None:
             self._check_token(asking.token)
         try:
@@ -419,14 +421,14 @@ class Petiole:
     def still_may(self, action: str, feed: str) -> Callable[[str], bool]:
         """Return what says, given the feed's owner, whether who is asking now may still do this; needs no request then."""
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-        asker = self.asker(action)
+        principal = self.principal(action)
         tokens = self.tokens
 
         def still(owner: str) -> bool:
-            if asker.token is not None and tokens.ended([asker.token]):
+            if principal.token is not None and tokens.ended([principal.token]):
                 return False
             with app.app_context():
-                return asker.user is not None and may(self._authorize, action, feed, asker.user, owner)
+                return principal.user is not None and may(self._authorize, action, feed, principal.user, owner)
 
         return still
 
@@ -448,7 +450,7 @@ class Petiole:
         """
         try:
             key = key_of(idempotency_key)
-            asked = None if key is None else Asked(key, f"retry {snapshot.feed}", "")
+            asked = None if key is None else IdempotentRequest(key, f"retry {snapshot.feed}", "")
             return self._start(actions.repeat(self._state().tracking, snapshot), snapshot.owner, asked)
         except Unavailable as error:
             log.warning("not_started", extra={"feed": snapshot.feed, "error": str(error)})

@@ -12,7 +12,7 @@ from petiole.errors import Unavailable
 from petiole.journal.answers import Gone
 from petiole.logs import logger
 from petiole.loop import Loop
-from petiole.web.access.tokens import Asker, Tokens
+from petiole.web.access.tokens import Principal, Tokens
 from petiole.web.problems import Problem, not_found, unavailable, unknown
 
 log = logger(__name__)
@@ -26,7 +26,7 @@ class Watched(NamedTuple):
     """A watch: on which connection, who is asking, and of whose feed."""
 
     sid: str
-    asker: Asker
+    principal: Principal
     feed: str
     owner: str
 
@@ -107,19 +107,19 @@ class Rights:
         with self._app.app_context():
             for watch in self._watches.watches():
                 if watch.feed == feed and watch.owner != owner:
-                    problem = self._problem(feed, watch.asker.user or "", owner)
+                    problem = self._problem(feed, watch.principal.user or "", owner)
                     if problem is not None:
                         self._watches.refuse(watch.sid, feed, problem)
 
     def _look_at(self, found: Sequence[Watched]) -> None:
-        ended = self._tokens.ended({watch.asker.token for watch in found if watch.asker.token is not None})
+        ended = self._tokens.ended({watch.principal.token for watch in found if watch.principal.token is not None})
         answers: dict[tuple[str, str], Problem | None] = {}
         with self._app.app_context():
-            for sid, asker, feed, owner in found:
-                if asker.token in ended:
-                    self._watches.refuse(sid, feed, ended[asker.token])
+            for sid, principal, feed, owner in found:
+                if principal.token in ended:
+                    self._watches.refuse(sid, feed, ended[principal.token])
                     continue
-                user = asker.user or ""
+                user = principal.user or ""
                 if (user, feed) not in answers:
                     answers[user, feed] = self._problem(feed, user, owner)
                 problem = answers[user, feed]

@@ -50,7 +50,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class Principal:
     """Who is asking: a user, as owners are written in the journal, or somebody who holds a token of theirs."""
 
     user: str | None

@@ -49,7 +49,7 @@ def notice_of(snapshot: Snapshot) -> Document:
     return notice
 
 
-class Courier:
+class NoticeDelivery:
     """Delivers, twice a second, the notices of tasks that have ended. `run` blocks until `close`."""
 
     def __init__(self, journal: Journal, *, wait: Callable[[float], bool] | None = None) -> None:

@@ -38,7 +38,7 @@ UNHEARD: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Conclusion:
     """What to say of a run whose lease has ended, after how many seconds to look again, and whether to send its task again."""
 
     draft: Draft
@@ -46,7 +46,7 @@ class Verdict:
     resend: bool = False
 
 
-def verdict(document: Document, *, settings: Settings, now: int) -> Verdict:
+def conclude_silent(document: Document, *, settings: Settings, now: int) -> Conclusion:
     """Decide what to say of a task whose lease has ended. `now` in milliseconds since 1970.
 
     Acknowledged early, a task whose worker is gone won't come back: `lost`. Acknowledged late, the broker returns it, so it
@@ -61,32 +61,32 @@ def verdict(document: Document, *, settings: Settings, now: int) -> Verdict:
             return _ended(states.CANCELLED, now, "The worker disappeared while it was stopping the task.")
         case states.STALLED if rerun:
             # It was said when it was stalled: what follows is no news.
-            return Verdict(Draft(COUNTER), settings.dispatch_lease, resend=True)
+            return Conclusion(Draft(COUNTER), settings.dispatch_lease, resend=True)
         case states.STALLED:
             return _ended(states.LOST, now, "The worker disappeared.")
         case _ if rerun:
             draft = Draft("state", {"state": states.STALLED, "reason": f"{reason} The task is sent again."})
-            return Verdict(draft, settings.dispatch_lease, resend=True)
+            return Conclusion(draft, settings.dispatch_lease, resend=True)
         case _:
             again = None if document.get("acknowledged") == "late" else settings.lost_after
-            return Verdict(Draft("state", {"state": states.STALLED, "reason": reason}), again)
+            return Conclusion(Draft("state", {"state": states.STALLED, "reason": reason}), again)
 
 
-def waiting(document: Document, *, settings: Settings, now: int) -> Verdict:
+def conclude_waiting(document: Document, *, settings: Settings, now: int) -> Conclusion:
     """Decide what to say of a task whose message the broker has had for a while, and that no worker has begun."""
     due = int(document.get("retry_at") or 0) - now
     if due > 0:
-        return Verdict(Draft(COUNTER), min(due / 1000 + settings.unheard_after, settings.longest_lease))
+        return Conclusion(Draft(COUNTER), min(due / 1000 + settings.unheard_after, settings.longest_lease))
     # What it goes on as may take its time before it comes to the task's own id.
     if document.get("unheard") or str(document.get("reason") or "").startswith(GOES_ON):
-        return Verdict(Draft(COUNTER), 2 * settings.unheard_after)
-    return Verdict(
+        return Conclusion(Draft(COUNTER), 2 * settings.unheard_after)
+    return Conclusion(
         Draft("log", {"unheard": UNHEARD}, None, {"level": "warning", "message": UNHEARD}), settings.unheard_after
     )
 
 
-def _ended(state: str, now: int, reason: str) -> Verdict:
-    return Verdict(Draft("state", {"state": state, "finished_at": now, "reason": reason}))
+def _ended(state: str, now: int, reason: str) -> Conclusion:
+    return Conclusion(Draft("state", {"state": state, "finished_at": now, "reason": reason}))
 
 
 class Reaper:
@@ -153,7 +153,7 @@ class Reaper:
         if not message or self._unsent.lasts(feed) >= BOUND:
             # There is nothing to send again, or nobody takes it: then it is a task like others.
             document = {**document, "rerun": None}
-        decided = verdict(document, settings=self._settings, now=now_ms())
+        decided = conclude_silent(document, settings=self._settings, now=now_ms())
         draft = decided.draft
         if draft.state in (states.LOST, states.CANCELLED):
             ended = self._by_celerys_record(feed, draft, since=int(document.get("started_at") or 0))
@@ -187,9 +187,9 @@ class Reaper:
         except Exception as error:  # noqa: BLE001 (a backend raises what it likes, and is asked again)
             self._backend_is_slow = self._clock() - began > SLOW
             log.warning("result_not_read", extra={"feed": feed, "error": repr(error)})
-        decided = waiting(document, settings=self._settings, now=now_ms())
+        decided = conclude_waiting(document, settings=self._settings, now=now_ms())
         if ended is not None:
-            decided = Verdict(Draft("state", {**ended, "unheard": None}))
+            decided = Conclusion(Draft("state", {**ended, "unheard": None}))
         reply = self._journal.conclude(feed, expired.run, decided.draft, lease=decided.again)
         if decided.draft.is_fact:
             log.info("asked_after", extra={"feed": feed, "state": decided.draft.state, "reply": type(reply).__name__})

@@ -19,7 +19,7 @@ log = logger(__name__)
 LAST_WORDS: Final = 0.5
 
 
-class Departure:
+class Shutdown:
     """Calls `before` at once and `leave` in a background task, when this process is told to end (SIGTERM), once.
 
     What else was to happen then, happens.

@@ -1,1 +1,2 @@
-"""All that touches Socket.IO's libraries beyond their documentation. `petiole.web.extension` puts it in place."""
+"""Everything that uses Socket.IO's libraries beyond their documentation. `petiole.web.extension` and `petiole.web.socket` may
+import it."""

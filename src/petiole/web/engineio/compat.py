@@ -16,7 +16,7 @@ log = logger(__name__)
 KNOWN: Final = {"python-engineio": ("4.15.1", "4.15.1"), "python-socketio": ("5.16.2", "5.18.1")}
 
 
-class Off:
+class DisabledProtections:
     """Says once of each protection that it is off, and remembers it."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Off:
     def __contains__(self, protection: str) -> bool:
         return protection in self._said
 
-    def say(self, protection: str, missing: object) -> None:
+    def add(self, protection: str, missing: object) -> None:
         """Turn a protection off, because `missing` is."""
         if protection in self._said:
             return

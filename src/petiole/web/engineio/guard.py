@@ -1,9 +1,9 @@
-"""The fence around python-engineio and python-socketio: bounds what one connection can make this process hold, do or log.
+"""Guards python-engineio and python-socketio: bounds what one connection can make this process hold, do or log.
 
-What Petiole needs of these libraries beyond their documentation is here, in `fence.py`, `packets.py`, `websockets.py`,
-`polling.py`, `outgoing.py`, `pings.py` and `window.py`; `tests/unit/test_guard.py` names it, and fails when they change. Where
-one of these things is missing its protection is off, which is said once, and sockets go on. The libraries' own protections stay
-on. Everything is set on the one server object and its connections, but for gevent-websocket's unmasking.
+`tests/unit/test_guard.py` names what this package uses of these libraries beyond their documentation, and fails when that
+changes. Where something is missing, the protection that needs it is off: the log says so once, and sockets go on. The
+libraries' own protections stay on. Everything is set on the one server object and its connections, except gevent-websocket's
+unmasking.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from engineio.exceptions import ContentTooLongError, SocketIsClosedError
 
 from petiole.errors import SetupError
 from petiole.logs import logger
-from petiole.web.engineio import pings
-from petiole.web.engineio import socket_writer as outgoing
-from petiole.web.engineio.compat import Off, missing_of
-from petiole.web.engineio.fence import Around, Fence, Handler
+from petiole.web.budget import Bucket
+from petiole.web.engineio import pings, socket_writer
+from petiole.web.engineio.compat import DisabledProtections, missing_of
+from petiole.web.engineio.handlers import Around, GuardedHandlers, Handler
 from petiole.web.engineio.packets import NEEDED, Malformed, checked_packet
 from petiole.web.engineio.pings import Pings
 from petiole.web.engineio.polling import take_in_parts
-from petiole.web.engineio.socket_writer import Outgoing
+from petiole.web.engineio.socket_writer import SocketWriter
 from petiole.web.engineio.websockets import checked_websocket
-from petiole.web.socket.budget import Bucket
 
 log = logger(__name__)
 
@@ -83,7 +82,7 @@ class Guard:
         self._held: dict[str, tuple[int, float]] = {}
         self._lines = Bucket(burst=LINES, rate=LINES_PER_SECOND, clock=clock)
         self._unsaid = 0
-        self._off = Off()
+        self._disabled = DisabledProtections()
         # Whether a handler's answer may be an `Answer`.
         self.takes_answers = False
         if self._fence_connections():
@@ -109,17 +108,17 @@ class Guard:
         if lacking is None and not set(HANDLERS) <= set(handlers):
             lacking = "eio.handlers['message']"
         if lacking is not None:
-            self._off.say(CONNECTIONS, lacking)
+            self._disabled.add(CONNECTIONS, lacking)
             return False
         around: tuple[Around, ...] = (self._on_connect, self._on_message, self._on_disconnect)
-        self._eio.handlers = Fence(handlers, dict(zip(HANDLERS, around, strict=True)))
+        self._eio.handlers = GuardedHandlers(handlers, dict(zip(HANDLERS, around, strict=True)))
         self._shut_down, self._eio.shutdown = self._eio.shutdown, self._end
         return True
 
     def _check_packets(self, *, text_only: str, events: Collection[str]) -> None:
         lacking = missing_of(self._server, *(f"packet_class.{name}" for name in NEEDED))
         if lacking is not None:
-            self._off.say("against malformed packets", lacking)
+            self._disabled.add("against malformed packets", lacking)
             return
         self._server.packet_class = checked_packet(self._server.packet_class, text_only=text_only, events=events)
         self.takes_answers = True
@@ -127,7 +126,7 @@ class Guard:
     def _bound_frames(self) -> None:
         drivers = getattr(self._eio, "_async", None)
         if not isinstance(drivers, dict) or "websocket" not in drivers:
-            self._off.say("against large frames and silent sockets", "eio._async['websocket']")
+            self._disabled.add("against large frames and silent sockets", "eio._async['websocket']")
         elif drivers["websocket"] is not None:
             # A copy: the table is the driver's, and other servers in this process have it too.
             self._eio._async = {**drivers, "websocket": checked_websocket(drivers["websocket"], self)}
@@ -145,12 +144,12 @@ class Guard:
                 # Nobody's thread ends with it, so nobody else takes it out soon.
                 self._eio.sockets.pop(eio_sid, None)
         except (AttributeError, TypeError) as error:
-            self._off.say("against clients that don't read their end", error)
+            self._disabled.add("against clients that don't read their end", error)
             self._eio.disconnect(eio_sid)
 
     def close_of(self, sid: str, namespace: str, reason: str | None) -> None:
         """Close the connection that is `sid` in a namespace."""
-        if CONNECTIONS in self._off:
+        if CONNECTIONS in self._disabled:
             self._server.disconnect(sid, namespace=namespace)
             return
         eio_sid = self._server.manager.eio_sid_from_sid(sid, namespace)
@@ -238,18 +237,18 @@ class Guard:
             take = take_in_parts(socket.handle_post_request, max_size=self._eio.max_http_buffer_size)
             socket.handle_post_request = lambda environ: self._on_post(socket, take, environ)
         else:
-            self._off.say("against malformed long polling", f"socket.{lacking}")
-        lacking = missing_of(socket, *outgoing.NEEDED)
+            self._disabled.add("against malformed long polling", f"socket.{lacking}")
+        lacking = missing_of(socket, *socket_writer.NEEDED)
         if lacking is None:
-            going = Outgoing(socket, self.wires, looked_after=self._looked_after)
+            going = SocketWriter(socket, self.wires, looked_after=self._looked_after)
             socket.poll, socket.send = going.poll, going.send
         else:
-            self._off.say("of Python's long-polling clients against much at once", f"socket.{lacking}")
+            self._disabled.add("of Python's long-polling clients against much at once", f"socket.{lacking}")
         lacking = missing_of(socket, *pings.NEEDED) or missing_of(self._eio, *pings.NEEDED_OF_SERVER)
         if lacking is None:
             self.pings.take_over(socket)
         else:
-            self._off.say("against a thread for each socket's pings", f"socket.{lacking}")
+            self._disabled.add("against a thread for each socket's pings", f"socket.{lacking}")
 
     def _on_disconnect(self, handler: Handler, eio_sid: str, *reason: str) -> None:
         try:
@@ -349,7 +348,7 @@ class Guard:
         try:
             part()
         except AttributeError as error:
-            self._off.say("against connections that join nothing", error)
+            self._disabled.add("against connections that join nothing", error)
         except Exception:
             log.exception("sweep_failed")
 

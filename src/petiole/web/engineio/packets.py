@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from petiole.errors import SetupError
-from petiole.web.socket.answer import text_of
+from petiole.web.engineio.answer import text_of
 
 ATTACHMENTS: Final = 32
 NAMESPACE_LENGTH: Final = 128

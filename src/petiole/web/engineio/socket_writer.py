@@ -40,7 +40,7 @@ class Wire(Protocol):
         """Write what can be written of a text without waiting, and return the rest; `None`: that was all of it."""
 
 
-class Outgoing:
+class SocketWriter:
     """Takes the place of an Engine.IO socket's `poll` and `send`.
 
     `wires`: the WebSockets there are, by the ids of their sockets. `looked_after`: the server closes the sockets of silent

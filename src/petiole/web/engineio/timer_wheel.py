@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 
-class Times:
+class TimerWheel:
     """An instant for each name, in seconds of whatever clock its owner reads, to the next multiple of `grain`. Thread-safe."""
 
     def __init__(self, *, grain: float, now: float) -> None:

@@ -1,1 +1,1 @@
-"""The HTTP routes, their bodies, answers and pages. `petiole.web.extension` mounts them; exports use its bodies."""
+"""The HTTP routes. Imported by `petiole.web.extension`, and `bodies` and `neighbours` by `petiole.exports`."""

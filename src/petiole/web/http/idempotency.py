@@ -41,7 +41,7 @@ FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class IdempotentRequest:
     """What was asked for: by its key on its route, and the fingerprint of its query string and body."""
 
     key: str
@@ -53,7 +53,7 @@ class Asked:
         return f"idempotency {hashlib.sha256(told.encode()).hexdigest()}"
 
 
-def asked_by_request(arguments: object, *, key: str | None) -> Asked | None:
+def asked_by_request(arguments: object, *, key: str | None) -> IdempotentRequest | None:
     """Return what this request asks for, if it has a key; without a request what `key` and the arguments say.
 
     A request that starts several tasks has each of them repeated by its place among them.
@@ -62,12 +62,12 @@ def asked_by_request(arguments: object, *, key: str | None) -> Asked | None:
         Problem: 400, the key can't be one.
     """
     if not has_request_context():
-        return None if key is None else Asked(key, "", _digest(repr(arguments).encode()))
+        return None if key is None else IdempotentRequest(key, "", _digest(repr(arguments).encode()))
     found = key_of(key)
     if found is None:
         return None
     g.petiole_starts = g.get("petiole_starts", 0) + 1
-    return Asked(found, f"{request.method} {request.path} {g.petiole_starts}", _fingerprint())
+    return IdempotentRequest(found, f"{request.method} {request.path} {g.petiole_starts}", _fingerprint())
 
 
 def key_of(key: object) -> str | None:
@@ -92,7 +92,7 @@ class Idempotency:
         self._journal = journal
         self._settings = settings
 
-    def once(self, asked: Asked, owner: str, start: Callable[[str], Handle]) -> Handle:
+    def once(self, asked: IdempotentRequest, owner: str, start: Callable[[str], Handle]) -> Handle:
         """Return what `start(task_id)` returns, or what it has returned for the same key before.
 
         Raises:
@@ -132,7 +132,7 @@ class Idempotency:
             # Who asks again looks at the task itself.
             log.warning("idempotency_not_noted", extra={"error": str(error)})
 
-    def _first(self, noted: dict[str, Any], asked: Asked) -> Handle | None:
+    def _first(self, noted: dict[str, Any], asked: IdempotentRequest) -> Handle | None:
         """Return the first start's answer; `None` if it died before it started anything."""
         if noted["body"] != asked.fingerprint:
             detail = f"This {HEADER} was used with another body or query string. Send the same ones, or a new key."

@@ -23,7 +23,7 @@ from petiole.loop import Loop
 from petiole.protocol.events import COUNTER, Cursor, Draft, Event, EventHeader, partition
 from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
 from petiole.settings import Settings
-from petiole.web.engineio.idle import Silence
+from petiole.web.relay.idle import IdleTracker
 from petiole.web.relay.reads import SharedReads
 
 log = logger(__name__)
@@ -41,7 +41,7 @@ UNKNOWN_FOR: Final = 1.5
 
 
 # Given a feed, the event that says where it stands.
-Standing: TypeAlias = Callable[[str], dict[str, Any] | None]
+Position: TypeAlias = Callable[[str], dict[str, Any] | None]
 
 
 class Emit(Protocol):
@@ -74,7 +74,7 @@ class Relay:
         *,
         emit: Emit,
         spawn: Callable[..., object],
-        catch_up: Callable[[Standing], None] = lambda _standing: None,
+        catch_up: Callable[[Position], None] = lambda _position: None,
         gone: Callable[[str, Gone], None] = lambda _feed, _why: None,
         begun_again: Callable[[str, str], None] = lambda _feed, _owner: None,
         clock: Callable[[], float] = time.monotonic,
@@ -91,7 +91,7 @@ class Relay:
         self._feeds: dict[str, _Followed] = {}
         self._tick = min(TICK, settings.head_check)
         # What was heard of within `head_check` needs no comparison with the journal.
-        self._silence = Silence(math.ceil(settings.head_check / self._tick))
+        self._idle = IdleTracker(math.ceil(settings.head_check / self._tick))
         # Feeds that are to be compared next.
         self._due: set[str] = set()
         # Feeds that nobody watches any more, and since when.
@@ -129,7 +129,7 @@ class Relay:
             followed = self._feeds.get(feed)
             if followed is None:
                 followed = self._feeds[feed] = _Followed(Reader(feed, keep_document=False))
-                self._silence.hear(feed)
+                self._idle.hear(feed)
             followed.watchers += 1
             self._left.pop(feed, None)
         try:
@@ -218,7 +218,7 @@ class Relay:
                 if numbers is not None and followed.reader.step(numbers):
                     # What nearly every ring is: the next event. It goes on as the journal wrote it.
                     self._emit("event", said, feed=feed)
-                    self._silence.hear(feed)
+                    self._idle.hear(feed)
                 else:
                     self._act(followed, followed.reader.offer(Event.from_text(said)), reading=None)
         except (InvalidEvent, UnicodeDecodeError) as error:
@@ -289,7 +289,7 @@ class Relay:
         now = self._clock()
         self._let_go(now)
         if now >= self._next_turn:
-            self._due |= self._silence.turn()
+            self._due |= self._idle.turn()
             self._next_turn = now + self._tick
         with self._lock:
             if self._check_now.is_set():
@@ -310,10 +310,10 @@ class Relay:
                 log.warning("bus_deaf", extra={"feeds": len(self._feeds), "reason": reason})
                 self._bus.restart()
         # Last: it is the one part that calls what isn't ours.
-        self._catch_up(self._standing)
+        self._catch_up(self._position)
         return 0.0
 
-    def _standing(self, feed: str) -> dict[str, Any] | None:
+    def _position(self, feed: str) -> dict[str, Any] | None:
         """Return a counter of where the feed stands, by which a reader that is behind sees that it must read."""
         try:
             snapshot = self.snapshot(feed)
@@ -351,7 +351,7 @@ class Relay:
             moved = {}
         self._away = False
         for feed in watched:
-            self._silence.ask(feed)
+            self._idle.ask(feed)
         self._due.difference_update(watched)
         self._say_unknown({feed for feed in watched if moved.get(feed) is Gone.UNKNOWN}, among=watched)
         for feed, head in moved.items():

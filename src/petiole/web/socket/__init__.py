@@ -1,1 +1,1 @@
-"""The Socket.IO namespace, and what bounds one connection. `petiole.web.extension` registers it."""
+"""The Socket.IO namespace `/petiole`. `petiole.web.extension` registers it."""

@@ -21,16 +21,16 @@ from petiole.protocol.events import Cursor, check_feed
 from petiole.protocol.reader import Reading
 from petiole.settings import Settings
 from petiole.web.access.rights import Watched
-from petiole.web.access.tokens import Asker
+from petiole.web.access.tokens import Principal
 from petiole.web.actions import wants_force
 from petiole.web.background.shutdown import spread
+from petiole.web.budget import Bucket, Tally
+from petiole.web.engineio.answer import Answer
 from petiole.web.engineio.guard import Guard, check_origins
 from petiole.web.engineio.packets import RESERVED, check_serializer
 from petiole.web.engineio.server import check_server
 from petiole.web.http.inbox import acknowledge
 from petiole.web.problems import Problem, not_found, too_many, unavailable
-from petiole.web.socket.answer import Answer
-from petiole.web.socket.budget import Bucket, Tally
 
 if TYPE_CHECKING:
     from petiole.web.extension import Petiole
@@ -46,7 +46,7 @@ LAST_WORDS_WITHIN: Final = 0.3
 class Watch:
     """One feed that a browser watches: as whom, whose it is, and whether the relay counts it already."""
 
-    asker: Asker
+    principal: Principal
     owner: str
     counted: bool = False
 
@@ -54,8 +54,8 @@ class Watch:
 class Connection:
     """One browser tab: who it is, what it watches, and how much it asks for. `counted_as`: in whose name it is counted."""
 
-    def __init__(self, asker: Asker, settings: Settings, *, counted_as: str | None) -> None:
-        self.asker = asker
+    def __init__(self, principal: Principal, settings: Settings, *, counted_as: str | None) -> None:
+        self.principal = principal
         self.counted_as = counted_as
         # Who takes a feed out ends what is counted, and nobody else.
         self.watched: dict[str, Watch] = {}
@@ -89,17 +89,17 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
 
     def on_connect(self, auth: object = None) -> None:
         self._petiole.begin()
-        asker = self._asker_of(auth)
+        principal = self._principal_of(auth)
         closed = self._petiole.readiness.closed()
         if closed is not None:
             raise ConnectionRefusedError(closed, unavailable(Unavailable(closed)).to_wire())
         # Who holds somebody's token can't use up their pages.
-        counted_as = asker.user if asker.token is None else f"token:{asker.user}"
+        counted_as = principal.user if principal.token is None else f"token:{principal.user}"
         if counted_as is not None and not self._owners.take(counted_as):
             raise ConnectionRefusedError(
                 "Too many open pages", too_many("Close a page of this application.", 30).to_wire()
             )
-        connection = Connection(asker, self._settings, counted_as=counted_as)
+        connection = Connection(principal, self._settings, counted_as=counted_as)
         self._connections[request.sid] = connection  # type: ignore[attr-defined]
 
     def on_disconnect(self, *_reason: object) -> None:
@@ -134,7 +134,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             connection = self._connections.get(sid)
             if connection is not None:
                 for feed, watch in list(connection.watched.items()):
-                    yield Watched(sid, watch.asker, feed, watch.owner)
+                    yield Watched(sid, watch.principal, feed, watch.owner)
 
     def refuse(self, sid: str, feed: str, problem: Problem) -> None:
         """End a watch that is allowed no more, and say so to its browser."""
@@ -159,21 +159,21 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
     def _watch(self, connection: Connection, message: dict[str, Any]) -> Answer | dict[str, Any]:
         feed = check_feed(message.get("feed"))
         cursor = None if message.get("cursor") is None else Cursor.parse(message["cursor"])
-        asker = self._asker(connection, message)
-        if asker.token is not None:
+        principal = self._principal(connection, message)
+        if principal.token is not None:
             self._by_token.add(request.sid)  # type: ignore[attr-defined]
-        owner = self._petiole.authorize("watch", feed, asker=asker).owner
+        owner = self._petiole.authorize("watch", feed, principal=principal).owner
         watch = connection.watched.get(feed)
         if watch is not None:
-            watch.asker = asker
+            watch.principal = principal
             reading = self._petiole.relay.read(feed, cursor)
         else:
-            reading = self._begin(connection, feed, cursor, Watch(asker, owner))
+            reading = self._begin(connection, feed, cursor, Watch(principal, owner))
         if reading is None:
             self._leave(request.sid, connection, feed)  # type: ignore[attr-defined]
             raise not_found()
         # In seconds from here, because the browser's clock may say anything.
-        more = {} if asker.token is None else {"token_expires_in": self._petiole.tokens.expires_in(asker.token)}
+        more = {} if principal.token is None else {"token_expires_in": self._petiole.tokens.expires_in(principal.token)}
         if self._guard is not None and self._guard.takes_answers:
             return Answer(reading.to_text()).with_fields(more)
         return {**reading.to_wire(), **more}
@@ -217,18 +217,18 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         return {}
 
     def _acknowledge(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
-        acknowledge(self._petiole, self._petiole.owner_asking(self._asker(connection, message)), message)
+        acknowledge(self._petiole, self._petiole.owner_asking(self._principal(connection, message)), message)
         return {}
 
     def _cancel(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
         feed = check_feed(message.get("feed"))
-        snapshot = self._petiole.authorize("cancel", feed, asker=self._asker(connection, message))
+        snapshot = self._petiole.authorize("cancel", feed, principal=self._principal(connection, message))
         status, snapshot = self._petiole.cancel(snapshot, force=wants_force(message))
         return {"status": status, "document": snapshot.document}
 
     def _retry(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
         feed = check_feed(message.get("feed"))
-        snapshot = self._petiole.authorize("retry", feed, asker=self._asker(connection, message))
+        snapshot = self._petiole.authorize("retry", feed, principal=self._principal(connection, message))
         handle = self._petiole.retry(snapshot, idempotency_key=message.get("idempotency_key"))
         started = Snapshot(handle.feed, snapshot.owner, handle.cursor, handle.document)
         return {"status": int(HTTPStatus.ACCEPTED), "task": self._petiole.to_wire(started)}
@@ -245,14 +245,14 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             self._petiole.relay.unwatch(feed)
         return True
 
-    def _asker(self, connection: Connection, message: dict[str, Any]) -> Asker:
+    def _principal(self, connection: Connection, message: dict[str, Any]) -> Principal:
         """Who asks in this message: the holder of its token, or who the connection is."""
         if message.get("token") is None:
-            return connection.asker
+            return connection.principal
         token = self._petiole.tokens.read(message["token"])
-        return Asker(token.owner, token)
+        return Principal(token.owner, token)
 
-    def _asker_of(self, auth: object) -> Asker:
+    def _principal_of(self, auth: object) -> Principal:
         """Who connects: the holder of the token in `auth`, or who the handshake's request came from.
 
         Raises:
@@ -260,7 +260,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         """
         text = auth.get("token") if isinstance(auth, dict) else None
         if text is None:
-            return Asker(self._petiole.user(create=False))
+            return Principal(self._petiole.user(create=False))
         try:
             token = self._petiole.tokens.read(text)
             self._petiole.tokens.check(token)
@@ -268,7 +268,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             raise ConnectionRefusedError(problem.title, problem.to_wire()) from None
         except Unavailable as error:
             raise ConnectionRefusedError("Not now", unavailable(error).to_wire()) from None
-        return Asker(token.owner, token)
+        return Principal(token.owner, token)
 
     def _tell(self, sid: str, name: str, payload: dict[str, Any]) -> None:
         # This process's browsers only: the application's own message queue has nothing to do with it.

@@ -1,4 +1,4 @@
-"""The window of slow browsers, on a real Socket.IO server without a network."""
+"""The limited of slow browsers, on a real Socket.IO server without a network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from engineio.socket import Socket
 from flask import Flask
 from flask_socketio import SocketIO
 
-from petiole.web.socket.send_limit import SLOW, Window
+from petiole.web.engineio.send_limit import SLOW, SendLimit
 
 NAMESPACE, FEED, LIMIT = "/petiole", "task:x", 5
 
@@ -18,12 +18,12 @@ def test_a_browser_that_falls_behind_again_while_it_is_taken_back_is_taken_back_
     connection = socketio.server.eio.sockets["transport"] = Socket(socketio.server.eio, "transport")
     sid = manager.connect("transport", NAMESPACE)
     manager.enter_room(sid, NAMESPACE, FEED)
-    window = Window(socketio, NAMESPACE, limit=LIMIT)
+    limited = SendLimit(socketio, NAMESPACE, limit=LIMIT)
 
     def fall_behind():
         for _ in range(LIMIT):
             connection.queue.put(Packet(MESSAGE, "x"))
-        window.emit("event", "{}", feed=FEED)
+        limited.emit("event", "{}", feed=FEED)
 
     def drain():
         while not connection.queue.empty():
@@ -32,17 +32,17 @@ def test_a_browser_that_falls_behind_again_while_it_is_taken_back_is_taken_back_
     def is_in_the_room():
         return sid in dict(manager.get_participants(NAMESPACE, FEED))
 
-    def standing(_feed):
+    def position(_feed):
         fall_behind()
         return {"seq": 1}
 
     fall_behind()
     assert not is_in_the_room()
     drain()
-    window.catch_up(standing)
+    limited.catch_up(position)
     assert not is_in_the_room()
     drain()
-    window.catch_up(lambda _feed: {"seq": 2})
+    limited.catch_up(lambda _feed: {"seq": 2})
     assert is_in_the_room()
 
 
@@ -52,21 +52,22 @@ def test_the_text_goes_out_as_it_is_and_as_the_library_would_send_it():
     connection = socketio.server.eio.sockets["transport"] = Socket(socketio.server.eio, "transport")
     sid = manager.connect("transport", NAMESPACE)
     manager.enter_room(sid, NAMESPACE, FEED)
-    Window(socketio, NAMESPACE, limit=LIMIT).emit("event", '{"v":1,"facts":12}', feed=FEED)
+    SendLimit(socketio, NAMESPACE, limit=LIMIT).emit("event", '{"v":1,"facts":12}', feed=FEED)
     socketio.emit("event", {"v": 1, "facts": 12}, to=FEED, namespace=NAMESPACE)
     ours, theirs = connection.queue.get(), connection.queue.get()
     assert ours.encode() == theirs.encode() == '42/petiole,["event",{"v":1,"facts":12}]'
 
 
-def test_where_the_library_is_another_its_own_emit_is_used():
+def test_where_the_library_is_another_its_own_emit_is_used(caplog):
     socketio = SocketIO(Flask("window"), async_mode="threading")
     manager = socketio.server.manager
     connection = socketio.server.eio.sockets["transport"] = Socket(socketio.server.eio, "transport")
     sid = manager.connect("transport", NAMESPACE)
     manager.enter_room(sid, NAMESPACE, FEED)
     connection.queue.qsize = None
-    window = Window(socketio, NAMESPACE, limit=LIMIT)
+    limited = SendLimit(socketio, NAMESPACE, limit=LIMIT)
     for _ in range(2):
-        window.emit("event", '{"v":1}', feed=FEED)
+        limited.emit("event", '{"v":1}', feed=FEED)
         assert connection.queue.get().encode() == '42/petiole,["event",{"v":1}]'
-    assert SLOW in window._off
+    said = [record.getMessage() for record in caplog.records if SLOW in record.getMessage()]
+    assert [f"the protection {SLOW} is off" in text for text in said] == [True]

@@ -17,7 +17,7 @@ Around: TypeAlias = Callable[..., Any]
 _INSIDE: Final[ContextVar[frozenset[tuple[str, str]]]] = ContextVar("petiole_fence", default=frozenset())
 
 
-class Fence(dict[str, Handler]):
+class GuardedHandlers(dict[str, Handler]):
     """Handlers by their events. Each event of `around` is handled by `around[event](handler, eio_sid, …)`, once.
 
     A handler that calls the one before it, which it has taken out of this table, doesn't go through the guard again.

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from petiole.web.engineio.timer_wheel import Times
+from petiole.web.engineio.timer_wheel import TimerWheel
 
 ALL = 1000
 
 
-def times() -> Times:
-    return Times(grain=0.5, now=100.0)
+def times() -> TimerWheel:
+    return TimerWheel(grain=0.5, now=100.0)
 
 
 def test_names_are_taken_once_in_the_order_of_their_times():

@@ -10,7 +10,7 @@ from petiole.journal.answers import Snapshot
 from petiole.journal.rules import MAX_NOTICE_BYTES
 from petiole.protocol.encoding import to_json
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, inbox_feed, task_feed
-from petiole.web.background.notices import Courier, notice_of
+from petiole.web.background.notices import NoticeDelivery, notice_of
 from tests.support.memory_journal import MemoryJournal
 
 FEED = task_feed("a")
@@ -37,7 +37,7 @@ def notice(**document: object) -> dict:
 
 def test_a_notice_is_delivered_and_settled(journal):
     end(journal, reason="The disk is full.")
-    Courier(journal).deliver()
+    NoticeDelivery(journal).deliver()
     assert inbox(journal)[FEED] == {"title": "Flights", "state": "failed", "at": 5, "reason": "The disk is full."}
     assert journal.pending(limit=10) == []
 
@@ -47,16 +47,16 @@ def test_a_courier_that_dies_before_it_settles_is_followed_by_one_that_says_noth
     settle = journal.settle
     journal.settle = lambda _feed: (_ for _ in ()).throw(Unavailable("away"))
     with pytest.raises(Unavailable):
-        Courier(journal).deliver()
+        NoticeDelivery(journal).deliver()
     journal.settle = settle
-    Courier(journal).deliver()
+    NoticeDelivery(journal).deliver()
     assert inbox(journal)["unread"] == 1
     assert journal.snapshot(inbox_feed("ann")).cursor.facts == 1
 
 
 def test_what_nobody_started_makes_no_inbox(journal):
     end(journal, owner=NOBODY)
-    Courier(journal).deliver()
+    NoticeDelivery(journal).deliver()
     assert journal.snapshot(inbox_feed(NOBODY)) is None
     assert journal.pending(limit=10) == []
 
@@ -64,7 +64,7 @@ def test_what_nobody_started_makes_no_inbox(journal):
 def test_a_task_that_is_gone_is_settled(journal):
     end(journal)
     del journal._feeds[FEED]
-    Courier(journal).deliver()
+    NoticeDelivery(journal).deliver()
     assert journal.pending(limit=10) == []
 
 
@@ -72,7 +72,7 @@ def test_one_that_cannot_be_read_keeps_its_place_and_the_others_go_on(journal):
     end(journal)
     end(journal, task_feed("b"), title={"not": "text"})
     journal._feeds[FEED].document["title"] = "x\ud800"
-    Courier(journal).deliver()
+    NoticeDelivery(journal).deliver()
     assert journal.pending(limit=10) == [FEED]
     assert task_feed("b") in inbox(journal)
 

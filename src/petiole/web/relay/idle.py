@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 
-class Silence:
+class IdleTracker:
     """Counts time in turns. Who was heard of last before the newest `turns` whole ones is silent. Thread-safe."""
 
     def __init__(self, turns: int) -> None:

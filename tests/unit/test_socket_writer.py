@@ -14,7 +14,7 @@ from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE, Packet
 
 from petiole.web.engineio.frames import Unsent, send_text, text_frame, write_text
-from petiole.web.engineio.socket_writer import Outgoing
+from petiole.web.engineio.socket_writer import SocketWriter
 from tests.support.waiting import wait_until
 
 
@@ -30,7 +30,7 @@ class Line:
         server = socketio.Server(async_mode="threading").eio
         self.made = engineio.socket.Socket(server, "sid")
         self.made.connected = self.made.upgraded = True
-        self.outgoing = Outgoing(self.made, {"sid": self}, looked_after=looked_after)
+        self.outgoing = SocketWriter(self.made, {"sid": self}, looked_after=looked_after)
         self.polled: list[Any] = []
 
     def write(self, text: str) -> Unsent | None:

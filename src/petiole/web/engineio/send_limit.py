@@ -14,7 +14,7 @@ from engineio.packet import MESSAGE, Packet
 from flask_socketio import SocketIO
 
 from petiole.logs import logger
-from petiole.web.engineio.compat import Off
+from petiole.web.engineio.compat import DisabledProtections
 
 SLOW: Final = "against slow browsers"
 _EVENT: Final = 2  # Socket.IO's type of packet
@@ -22,7 +22,7 @@ _EVENT: Final = 2  # Socket.IO's type of packet
 log = logger(__name__)
 
 
-class Window:
+class SendLimit:
     """Emits to the rooms of one namespace. `limit`: how many packets may wait for one connection."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Window:
         self._limit = limit
         self._watching = watching
         self._behind: dict[str, set[str]] = {}
-        self._off = Off()
+        self._disabled = DisabledProtections()
 
     def emit(self, name: str, text: str, *, feed: str) -> None:
         """Send an event with this JSON text to every connection of this process that watches `feed` and keeps up.
@@ -46,12 +46,12 @@ class Window:
         The text goes out as it is, in one packet for all of them; and to this process's browsers only: the application's own
         message queue would multiply every event.
         """
-        if SLOW not in self._off:
+        if SLOW not in self._disabled:
             try:
                 self._send(Packet(MESSAGE, f'{_EVENT}{self._namespace},["{name}",{text}]'), feed)
                 return
             except (AttributeError, TypeError) as error:
-                self._off.say(SLOW, error)
+                self._disabled.add(SLOW, error)
         self._socketio.emit(name, json.loads(text), to=feed, namespace=self._namespace, ignore_queue=True)
 
     def _send(self, packet: Packet, feed: str) -> None:
@@ -73,8 +73,8 @@ class Window:
     def _keeps_up(self, connection: Any) -> bool:
         return bool(connection.queue.qsize() < self._limit)
 
-    def catch_up(self, standing: Callable[[str], dict[str, Any] | None]) -> None:
-        """Take back who has drained: `standing(feed)` is the event that says where the feed is, if that can be known."""
+    def catch_up(self, position: Callable[[str], dict[str, Any] | None]) -> None:
+        """Take back who has drained: `position(feed)` is the event that says where the feed is, if that can be known."""
         manager = self._socketio.server.manager
         for sid, feeds in list(self._behind.items()):
             eio_sid = manager.eio_sid_from_sid(sid, self._namespace)
@@ -89,7 +89,7 @@ class Window:
                     # Forgotten before that: an emit may leave it out again while the journal is asked.
                     feeds.discard(feed)
                     manager.enter_room(sid, self._namespace, feed)
-                    event = standing(feed)
+                    event = position(feed)
                     if not self._watching(sid, feed):
                         # It has left meanwhile, and who had it leave didn't find it there.
                         manager.leave_room(sid, self._namespace, feed)
