@@ -169,7 +169,7 @@ class TestNotify:
         assert [snapshot.feed for snapshot in found] == [FEED]
 
     def test_a_notice_that_is_too_long_is_refused(self, journal):
-        with pytest.raises(InvalidEvent, match="Say less"):
+        with pytest.raises(InvalidEvent, match="Shorten it"):
             journal.notify(OWNER, key=key(1), notice={"title": "x" * MAX_NOTICE_BYTES})
 
     def test_a_key_is_the_name_of_a_feed(self, journal):
