@@ -441,7 +441,7 @@ def _script(name: str, *conditions: str) -> None:
         found = load(self, wanted)
         return Script.of(without(found.source)) if wanted == name else found
 
-    without(Scripts(Limits(1, 1, 1, 1, 1, 1), cluster=False).get(name).source)  # now, not when it is first needed
+    without(Scripts(Limits(1, 1, 1, 1, 1), cluster=False).get(name).source)  # now, not when it is first needed
     _put(Scripts, "_load", loaded)
 
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError
 
@@ -27,21 +27,13 @@ from petiole.journal.answers import (
     Stored,
 )
 from petiole.journal.contract import Begun
+from petiole.journal.redis import descriptions as scripts
+from petiole.journal.redis.descriptions import A, Step
 from petiole.journal.redis.inspection import inspect
 from petiole.journal.redis.replies import BegunAppend, appended_of, cursor_of, document_of, held_of
 from petiole.journal.redis.scripts import Limits, Scripts
-from petiole.journal.rules import (
-    INBOX_KEPT,
-    INBOX_SHOWN,
-    INBOX_START,
-    MAX_SILENT_ENDS,
-    PUBLICATIONS_KEPT,
-    encode_notice,
-    head_of,
-    read_unknown,
-)
+from petiole.journal.rules import encode_notice, head_of, read_unknown
 from petiole.logs import logger
-from petiole.protocol import states
 from petiole.protocol.encoding import to_json
 from petiole.protocol.events import (
     PARTITIONS,
@@ -66,9 +58,6 @@ from petiole.settings import Settings
 
 log = logger(__name__)
 
-# A script's name, its keys, its arguments.
-Step: TypeAlias = tuple[str, Sequence[str], Sequence[str]]
-
 
 class RedisJournal:
     """`Journal` on a Redis server ≥ 6.2. What its AOF had not synced when it died is lost with it; writers send it again."""
@@ -82,7 +71,7 @@ class RedisJournal:
         live, kept, lease = (
             round(seconds * 1000) for seconds in (settings.live_kept_for, settings.kept_for, settings.lease)
         )
-        limits = Limits(settings.facts_kept, settings.bytes_kept, live, kept, lease, PUBLICATIONS_KEPT)
+        limits = Limits(settings.facts_kept, settings.bytes_kept, live, kept, lease)
         self._script = Scripts(limits, cluster=self._cluster).get
 
     def open(
@@ -140,12 +129,12 @@ class RedisJournal:
         *,
         replayed: bool,
     ) -> Step:
-        arguments = [epoch, owner, "" if lease is None else _ms(lease), message, publication, "01"[replayed]]
-        return "open", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)]
+        arguments = scripts.Open(epoch, owner, _ms_or_none(lease), message, publication, "01"[replayed])
+        return scripts.OPEN.step(self._names.feed(feed), arguments, self._event(feed, draft, run=0))
 
     def confirm(self, feed: str, *, run: int = 0, wait: bool = True, lease: float | None = None) -> None:
         meta, *_, leases, _ = self._names.feed(feed)
-        step = ("confirm", [meta, leases], [feed, str(run), "" if lease is None else _ms(lease)])
+        step = scripts.CONFIRM.step([meta, leases], scripts.Confirm(feed, str(run), _ms_or_none(lease)))
         if wait:
             self._run(*step)
             return
@@ -169,14 +158,13 @@ class RedisJournal:
         return None if replies is None else BegunAppend(replies, functools.partial(self._answer, replies, step))
 
     def _to_append(self, feed: str, draft: Draft, run: int, fact: int, counter: int, delivery: str) -> Step:
-        ends = "1" if draft.state in states.ENDS_RUN else "0"
-        arguments = [str(fact), str(counter), delivery, ends, draft.successor, *self._event(feed, draft, run=run)]
-        return "append", self._names.feed(feed), arguments
+        arguments = scripts.Append(str(fact), str(counter), delivery, draft.successor)
+        return scripts.APPEND.step(self._names.feed(feed), arguments, self._event(feed, draft, run=run))
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
-        meta, document, facts = self._names.feed(feed)[:3]
-        place = [cursor.epoch, cursor.seq, cursor.facts, cursor.chain] if cursor else ["", 0, 0, ZERO_CHAIN]
-        reply = self._run("read", [meta, document, facts], [*map(str, place), str(limit), feed])
+        held = cursor or Cursor("", 0, 0, ZERO_CHAIN)
+        arguments = scripts.Read(held.epoch, str(held.seq), str(held.facts), held.chain, str(limit), feed)
+        reply = self._run(*scripts.READ.step(self._names.feed(feed)[:3], arguments))
         if not reply:
             return read_unknown(feed, cursor)
         head = cursor_of(reply)
@@ -213,12 +201,11 @@ class RedisJournal:
         publication: str = "",
         replayed: bool = False,
     ) -> Claimed | Busy | Closed | Missing:
-        arguments = [worker, delivery, str(retries), _ms(lease), str(MAX_SILENT_ENDS), message]
-        arguments += [publication, "01"[replayed]]
-        arguments += self._event(feed, draft, run=0)
+        arguments = scripts.Claim(worker, delivery, str(retries), _ms(lease), message, publication, "01"[replayed])
+        events = self._event(feed, draft, run=0)
         if failed is not None:
-            arguments += self._event(feed, failed, run=0)
-        reply = self._run("claim", self._names.feed(feed), arguments)
+            events += self._event(feed, failed, run=0)
+        reply = self._run(*scripts.CLAIM.step(self._names.feed(feed), arguments, events))
         match reply[0]:
             case b"claimed":
                 return Claimed(
@@ -242,9 +229,9 @@ class RedisJournal:
             keys = [self._names.leases(index)]
             for feed in group:
                 keys += self._names.feed(feed)[: len(FEED_KEYS)]
-            arguments = [worker, _ms(lease), _ms(self._settings.live_kept_for), *group]
+            step = scripts.RENEW.step(keys, scripts.Renew(worker, _ms(lease), _ms(self._settings.live_kept_for)), group)
             try:
-                for feed, reply in zip(group, self._run("renew", keys, arguments), strict=True):
+                for feed, reply in zip(group, self._run(*step), strict=True):
                     held[feed] = held_of(reply)
             except Refusal as error:
                 refused = error  # the other partitions' tasks are alive all the same
@@ -254,8 +241,8 @@ class RedisJournal:
 
     def check(self, feed: str, run: int, *, delivery: str = "", lease: float | None = None) -> Held:
         meta, *_, leases, _ = self._names.feed(feed)
-        arguments = [str(run), delivery, "" if lease is None else _ms(lease), feed]
-        return held_of(self._run("check", [meta, leases], arguments))
+        arguments = scripts.Check(str(run), delivery, _ms_or_none(lease), feed)
+        return held_of(self._run(*scripts.CHECK.step([meta, leases], arguments)))
 
     def message(self, feed: str) -> str:
         with translate_errors(self._settings.journal_url):
@@ -264,17 +251,16 @@ class RedisJournal:
 
     def expired(self, *, limit: int) -> list[Expired]:
         leases = [self._names.leases(index) for index in range(PARTITIONS)]
-        feeds = self._members("expired", leases, limit, _ms(self._settings.longest_lease), _ms(self._settings.lease))
+        longest, own = _ms(self._settings.longest_lease), _ms(self._settings.lease)
+        feeds = self._members(scripts.EXPIRED, leases, scripts.ExpiredFeeds(str(limit), longest, own))
         heads = self.heads(feeds)
         found = ((feed, heads.get(feed)) for feed in feeds)
         return [Expired(feed, head.run if head else 0, head is not None and head.waits) for feed, head in found]
 
     def conclude(self, feed: str, run: int, draft: Draft, *, lease: float | None = None) -> Appended:
-        ends = "1" if draft.state in states.ENDS_RUN else "0"
-        arguments = [str(run), "" if lease is None else _ms(lease), ends]
-        return appended_of(
-            self._run("conclude", self._names.feed(feed), [*arguments, *self._event(feed, draft, run=0)])
-        )
+        arguments = scripts.Conclude(str(run), _ms_or_none(lease))
+        step = scripts.CONCLUDE.step(self._names.feed(feed), arguments, self._event(feed, draft, run=0))
+        return appended_of(self._run(*step))
 
     def rebase(
         self,
@@ -292,13 +278,26 @@ class RedisJournal:
         message: str = "",
         publication: str = "",
     ) -> Cursor | Fenced | Closed:
-        execution = [mint_epoch(), owner, str(run), delivery, str(retries), str(fact)]
-        numbers = [str(last.seq), str(last.facts), last.chain, document.get("state") or ""]
-        arguments = [*execution, *numbers, worker, _ms(lease), _ms(self._settings.live_kept_for), feed, message]
-        arguments.append(publication)
-        for name, value in document.items():
-            arguments += [name, to_json(value)]
-        reply = self._run("rebase", self._names.feed(feed), arguments)
+        arguments = scripts.Rebase(
+            epoch=mint_epoch(),
+            owner=owner,
+            run=str(run),
+            delivery=delivery,
+            retries=str(retries),
+            fact=str(fact),
+            seq=str(last.seq),
+            facts=str(last.facts),
+            chain=last.chain,
+            state=document.get("state") or "",
+            worker=worker,
+            lease=_ms(lease),
+            lifetime=_ms(self._settings.live_kept_for),
+            feed=feed,
+            message=message,
+            publication=publication,
+        )
+        fields = [text for name, value in document.items() for text in (name, to_json(value))]
+        reply = self._run(*scripts.REBASE.step(self._names.feed(feed), arguments, fields))
         match reply[0]:
             case b"fenced":
                 return Fenced(int(reply[1]))
@@ -310,7 +309,8 @@ class RedisJournal:
 
     def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft, force: bool = False) -> Appended:
         events = [*self._event(feed, cancelling, run=0), *self._event(feed, cancelled, run=0)]
-        return appended_of(self._run("cancel", self._names.feed(feed), ["01"[force], *events]))
+        step = scripts.CANCEL.step(self._names.feed(feed), scripts.Cancel("01"[force]), events)
+        return appended_of(self._run(*step))
 
     def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
         if not feeds:
@@ -319,7 +319,7 @@ class RedisJournal:
         steps: list[Step] = []
         for index, group in _by_partition(feeds):
             keys = [self._names.leases(index), *(self._names.feed(feed)[0] for feed in group)]
-            steps.append(("heads", keys, group))
+            steps.append(scripts.HEADS.step(keys, scripts.Heads(), group))
             order += group
         replies = [reply for answer in self._together(*steps) for reply in answer]
         heads: dict[str, Head] = {}
@@ -344,7 +344,11 @@ class RedisJournal:
             return {}
         groups = [group for _, group in _by_partition(known)]
         steps: list[Step] = [
-            ("moved", [self._names.feed(feed)[0] for feed in group], [str(known[feed] or "") for feed in group])
+            scripts.CHANGED_HEADS.step(
+                [self._names.feed(feed)[0] for feed in group],
+                scripts.ChangedHeads(),
+                [str(known[feed] or "") for feed in group],
+            )
             for group in groups
         ]
         moved: dict[str, Cursor | Gone] = {}
@@ -363,25 +367,29 @@ class RedisJournal:
         return self._snapshots([feed])[0]
 
     def _snapshots(self, feeds: Sequence[str]) -> list[Snapshot | None]:
-        replies = self._together(*(("snapshot", self._names.feed(feed)[:2], []) for feed in feeds))
+        nothing = scripts.ReadDocument()
+        steps = (scripts.SNAPSHOT.step(self._names.feed(feed)[:2], nothing) for feed in feeds)
+        replies = self._together(*steps)
         return [
             Snapshot(feed, reply[4].decode(), cursor_of(reply), document_of(reply[5])) if reply else None
             for feed, reply in zip(feeds, replies, strict=True)
         ]
 
     def forget(self, feed: str) -> None:
-        self._run("forget", self._names.feed(feed), [feed])
+        self._run(*scripts.FORGET.step(self._names.feed(feed), scripts.Forget(feed)))
 
     def remove(self, feed: str) -> None:
-        self._run("remove", self._names.feed(feed), [feed, _ms(self._settings.live_kept_for)])
+        arguments = scripts.Remove(feed, _ms(self._settings.live_kept_for))
+        self._run(*scripts.REMOVE.step(self._names.feed(feed), arguments))
 
     def pending(self, *, limit: int) -> Sequence[str]:
-        return self._members("pending", [self._names.pending(index) for index in range(PARTITIONS)], limit)
+        keys = [self._names.pending(index) for index in range(PARTITIONS)]
+        return self._members(scripts.PENDING, keys, scripts.Pending(str(limit)))
 
-    def _members(self, name: str, keys: Sequence[str], limit: int, *more: str) -> list[str]:
+    def _members(self, script: scripts.Description[A], keys: Sequence[str], arguments: A) -> list[str]:
         """Return what a script finds in the keys of all partitions, in one step where one server has them all."""
         groups = [[key] for key in keys] if self._cluster else [keys]
-        answers = self._together(*((name, group, [str(limit), *more]) for group in groups))
+        answers = self._together(*(script.step(group, arguments) for group in groups))
         return [member.decode() for answer in answers for members in answer for member in members]
 
     def settle(self, feed: str) -> None:
@@ -389,21 +397,23 @@ class RedisJournal:
             self._call(("ZREM", self._names.feed(feed)[-1], feed))
 
     def notify(self, owner: str, *, key: str, notice: Document) -> Stored | Duplicate:
-        return self._write_inbox("notify", owner, [check_feed(key), encode_notice(notice), str(INBOX_SHOWN)])
+        feed, text = inbox_feed(owner), encode_notice(notice)
+        arguments = scripts.Notify(owner, self._names.channel(feed), feed, mint_id(), check_feed(key), text)
+        return self._write_inbox(scripts.NOTIFY.step(self._names.inbox(feed), arguments))
 
     def acknowledge(self, owner: str, keys: Sequence[str] | None) -> Stored | Duplicate:
-        chosen = [check_feed(key) for key in keys or ()]
-        return self._write_inbox("acknowledge", owner, ["1" if keys is None else "0", "", ""], chosen)
+        feed, chosen = inbox_feed(owner), [check_feed(key) for key in keys or ()]
+        arguments = scripts.Acknowledge(owner, self._names.channel(feed), feed, mint_id(), "01"[keys is None])
+        return self._write_inbox(scripts.ACKNOWLEDGE.step(self._names.inbox(feed), arguments, chosen))
 
-    def _write_inbox(self, name: str, owner: str, what: list[str], keys: Sequence[str] = ()) -> Stored | Duplicate:
-        feed = inbox_feed(owner)
-        arguments = [INBOX_START.epoch, owner, *what, str(INBOX_KEPT), self._names.channel(feed), feed]
-        reply = appended_of(self._run(name, self._names.inbox(feed), [*arguments, mint_id(), *keys]))
+    def _write_inbox(self, step: Step) -> Stored | Duplicate:
+        reply = appended_of(self._run(*step))
         assert isinstance(reply, Stored | Duplicate)
         return reply
 
     def note(self, name: str, text: str, *, instead_of: str, lasts: float) -> str:
-        before: bytes = self._run("note", [self._names.note(name)], [instead_of, text, _ms(lasts)])
+        step = scripts.NOTE.step([self._names.note(name)], scripts.Note(instead_of, text, _ms(lasts)))
+        before: bytes = self._run(*step)
         return before.decode()
 
     def notes(self, names: Sequence[str]) -> dict[str, str]:
@@ -460,26 +470,24 @@ class RedisJournal:
 
     def _to_index(self, owner: str, feed: str) -> Step:
         # In the owner's partition, so in a step of its own: the index is a hint. It lists tasks.
-        return "index", [self._names.owner(owner)], [feed, _ms(self._settings.live_kept_for)]
+        arguments = scripts.Index(feed, _ms(self._settings.live_kept_for))
+        return scripts.INDEX.step([self._names.owner(owner)], arguments)
 
     def _event(self, feed: str, draft: Draft, *, run: int) -> list[str]:
         encoded = draft.encode()
-        state = draft.state or ""
-        after = " ".join(states.PREDECESSORS[state]) if state else ""
         patch = [text for pair in encoded.patch.items() for text in pair]
-        fact = "1" if encoded.is_fact else "0"
-        head = [
-            self._names.channel(feed),
-            feed,
-            str(run),
-            encoded.id,
-            fact,
-            encoded.body,
-            encoded.progress,
-            state,
-            after,
-        ]
-        return [*head, str(len(patch)), *patch]
+        event = scripts.EventArguments(
+            channel=self._names.channel(feed),
+            feed=feed,
+            run=str(run),
+            id=encoded.id,
+            fact="01"[encoded.is_fact],
+            body=encoded.body,
+            progress=encoded.progress,
+            state=draft.state or "",
+            size=str(len(patch)),
+        )
+        return [*event, *patch]
 
     def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
         key = self._names.owner(owner)
@@ -515,3 +523,7 @@ def _by_partition(feeds: Iterable[str]) -> Iterable[tuple[int, list[str]]]:
 
 def _ms(seconds: float) -> str:
     return str(round(seconds * 1000))
+
+
+def _ms_or_none(seconds: float | None) -> str:
+    return "" if seconds is None else _ms(seconds)

@@ -1,18 +1,24 @@
-"""The Lua scripts of the Redis journal, each verb one file in `lua/`."""
+"""The Lua scripts of the Redis journal, each verb one file in `lua/`, as the loader puts them together."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from petiole.journal.redis.descriptions import SCRIPTS
+from petiole.journal.redis.tables import TABLES
 
 # What scripts share; Redis has no include, so the loader puts it in front.
-_SHARED = (
+_SHARED: Final = (
     dict.fromkeys(("read", "snapshot"), ("_fact",))
     | dict.fromkeys(("open", "append", "claim", "conclude", "cancel", "rebase"), ("_fact", "_event"))
     | dict.fromkeys(("notify", "acknowledge"), ("_fact", "_event", "_inbox"))
 )
+_WORD: Final = re.compile(r"[A-Za-z_]+")
+_COMMENT: Final = re.compile(r"--[^\n]*")
 
 
 class Script(NamedTuple):
@@ -28,21 +34,19 @@ class Script(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How much a feed keeps; in ms, how long its keys live while its task lives, and after its end, and a run's lease; and how
-    many publications that have ended it knows."""
+    """How much a feed keeps; in ms, how long its keys live while its task lives, and after its end, and a run's lease."""
 
     facts: int
     bytes: int
     live_ms: int
     kept_ms: int
     lease_ms: int
-    publications: int
 
 
 class Scripts:
     """The scripts `lua/<name>.lua` as one journal runs them: ringing on a server or in a cluster, within its limits.
 
-    The limits stand in the scripts: as arguments they would be packed, sent and read again at each append.
+    Limits and tables stand in the scripts: as arguments they would be packed, sent and read again at each append.
     """
 
     def __init__(self, limits: Limits, *, cluster: bool) -> None:
@@ -51,11 +55,15 @@ class Scripts:
         self.get = cache(self._load)
 
     def _load(self, name: str) -> Script:
-        folder = files("petiole.journal.redis") / "lua"
-        shared = _SHARED.get(name, ())
-        parts = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in (*shared, name)]
-        if "_event" in shared:
+        parts = [read_lua(part) for part in (*_SHARED.get(name, ()), name)]
+        if "_event" in _SHARED.get(name, ()):
             limits = ", ".join(f"{field} = {value}" for field, value in self._limits._asdict().items())
-            ring = (folder / ("_ring_sharded.lua" if self._cluster else "_ring.lua")).read_text(encoding="utf-8")
-            parts[:0] = [ring, f"local LIMITS = {{ {limits} }}"]
-        return Script.of("\n".join(parts))
+            parts[:0] = [read_lua("_ring_sharded" if self._cluster else "_ring"), f"local LIMITS = {{ {limits} }}"]
+        words = set(_WORD.findall(_COMMENT.sub("", "\n".join(parts))))
+        tables = [definition for word, definition in TABLES.items() if word in words]
+        return Script.of("\n".join((SCRIPTS[name].names(), *tables, *parts)))
+
+
+def read_lua(name: str) -> str:
+    """Return the text of `lua/<name>.lua`."""
+    return (files("petiole.journal.redis") / "lua" / f"{name}.lua").read_text(encoding="utf-8")

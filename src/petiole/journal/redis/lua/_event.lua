@@ -1,10 +1,8 @@
 -- Shared by every script that writes an event; the loader puts it in front of them. Values are opaque JSON text.
--- Positions in ARGV are given by the caller; `write` numbers, folds, keeps and rings one event.
+-- `write` numbers, folds, keeps and rings one event.
 -- The loader gives `RING`, and `LIMITS`: how many facts and bytes a feed keeps, and how long its keys live while its task
--- does, and after it.
--- KEYS of each of these scripts begin with meta, document, facts, message, leases, pending.
-
-local keys = { meta = KEYS[1], document = KEYS[2], facts = KEYS[3], message = KEYS[4], leases = KEYS[5], pending = KEYS[6] }
+-- does, and after it; and by their names the tables and words of `tables.py`.
+-- The keys of each of these scripts begin with meta, document, facts, message, leases, pending.
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -83,9 +81,9 @@ end
 local function create(epoch, owner)
   redis.call('DEL', keys.document, keys.facts)
   redis.call('HSET', keys.meta, 'layout', integer(LAYOUT), 'epoch', epoch, 'owner', owner, 'seq', '0', 'facts', '0',
-    'chain', '0000000000000000', 'bytes', '0', 'run', '0', 'fact', '0',
+    'chain', ZERO_CHAIN, 'bytes', '0', 'run', '0', 'fact', '0',
     'counter', '0', 'live', '0', 'cancel', '0', 'retries', '0', 'delivery', '', 'worker', '')
-  return { epoch = epoch, seq = 0, facts = 0, chain = '0000000000000000', state = '', bytes = 0, cancel = 0 }
+  return { epoch = epoch, seq = 0, facts = 0, chain = ZERO_CHAIN, state = '', bytes = 0, cancel = 0 }
 end
 
 local function load_meta()
@@ -113,7 +111,7 @@ local function succeed(meta, publication)
   if meta.publication ~= '' and meta.publication ~= publication and not is_spent(meta, meta.publication) then
     meta.spent = (meta.spent == '' and ' ' or meta.spent) .. meta.publication .. ' '
     local _, number = string.gsub(meta.spent, '%w+', '')
-    if number > LIMITS.publications then
+    if number > PUBLICATIONS_KEPT then
       meta.spent = string.gsub(meta.spent, '^ %w+', '', 1)
     end
   end
@@ -121,24 +119,18 @@ local function succeed(meta, publication)
   redis.call('HSET', keys.meta, 'publication', publication, 'spent', meta.spent)
 end
 
-local function is_terminal(state)
-  return state == 'succeeded' or state == 'failed' or state == 'cancelled' or state == 'lost'
-end
-
--- Reads an event from ARGV[at…]: channel, feed, run, id, fact, body, progress, state, states it may follow, patch size, patch…
+-- Reads an event from ARGV[at…]; returns it, and where the next one begins.
 local function event_at(at)
-  local event = {
-    channel = ARGV[at], feed = ARGV[at + 1], run = tonumber(ARGV[at + 2]), id = ARGV[at + 3], fact = ARGV[at + 4] == '1',
-    body = ARGV[at + 5], progress = ARGV[at + 6], state = ARGV[at + 7], after = ARGV[at + 8], patch = {},
-  }
-  local size = tonumber(ARGV[at + 9])
+  local event, after = event_fields(at)
+  event.run, event.fact, event.patch = tonumber(event.run), event.fact == '1', {}
+  local size = tonumber(event.size)
   for i = 1, size do
-    event.patch[i] = ARGV[at + 9 + i]
+    event.patch[i] = ARGV[after + i - 1]
   end
-  return event, at + 10 + size
+  return event, after + size
 end
 
--- Whether an ended feed begins again for this publication: `begins_again` of the contract.
+-- Whether an ended feed begins again for this publication: `rules.begins_again`.
 local function begins_again(meta, publication, replayed)
   if not is_terminal(meta.state) or publication == '' or is_spent(meta, publication) then
     return false
@@ -146,14 +138,15 @@ local function begins_again(meta, publication, replayed)
   if publication ~= meta.publication then
     return true
   end
-  return replayed == '1' and meta.run > 0 and not meta.removed and (meta.state == 'failed' or meta.state == 'lost')
+  return replayed == '1' and meta.run > 0 and not meta.removed and is_replayable(meta.state)
 end
 
+-- Whether the feed's state takes the event: `rules.admits`.
 local function admits(meta, event)
   if is_terminal(meta.state) then
     return false
   end
-  return event.state == '' or meta.state == '' or string.find(' ' .. event.after .. ' ', ' ' .. meta.state .. ' ', 1, true)
+  return event.state == '' or meta.state == '' or may_follow(event.state, meta.state)
 end
 
 local function place(meta)

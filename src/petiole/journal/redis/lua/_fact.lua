@@ -2,9 +2,6 @@
 -- A feed's name and its epoch are the same for all of its facts, `facts` is a fact's place among them, and its chain stands
 -- in front of the next one: what is kept is the rest.
 
--- The layout of all keys of a feed. What was written in another is not for this code to read or to write into.
-local LAYOUT = 2
-
 local function check_layout(found)
   if tonumber(found) ~= LAYOUT then
     error('LAYOUT ' .. ((tonumber(found) or 0) > LAYOUT and 'newer' or 'older'))

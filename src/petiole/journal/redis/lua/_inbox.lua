@@ -1,8 +1,8 @@
 -- Shared by the scripts of an inbox; the loader puts it behind `_event.lua`.
 
-local function remember(set, key, score, kept)
+local function remember(set, key, score)
   redis.call('ZADD', set, integer(score), key)
-  redis.call('ZREMRANGEBYRANK', set, 0, -(tonumber(kept) + 1))
+  redis.call('ZREMRANGEBYRANK', set, 0, -(INBOX_KEPT + 1))
 end
 
 -- patch: field, JSON text, …; unread: how many notices wait; shown: how many of them the document has
@@ -15,7 +15,7 @@ local function write_inbox(meta, kind, patch, unread, shown, data)
     fields[#fields + 1] = '"' .. patch[i] .. '":' .. patch[i + 1]
   end
   local event = {
-    channel = ARGV[7], feed = ARGV[8], run = 0, id = ARGV[9], fact = true, progress = '', state = '', patch = patch,
+    channel = channel, feed = feed, run = 0, id = id, fact = true, progress = '', state = '', patch = patch,
     body = '"kind":"' .. kind .. '","patch":{' .. table.concat(fields, ',') .. '}' .. data,
   }
   write(meta, event, false)

@@ -1,10 +1,10 @@
--- Takes notices out of an inbox. A key that hasn't come yet leaves its tombstone, so that it never will.
+-- Takes notices out of an inbox. A key that hasn't come yet leaves a tombstone, so that it never will.
 -- KEYS: meta, document, facts, message, leases, pending, seen, unread
--- ARGV: 1 epoch, 2 owner, 3 whether all, 4 -, 5 -, 6 how many keys are remembered, 7 channel, 8 feed,
---       9 the event's id, 10… keys
--- Reply: {stored|duplicate, epoch, seq, facts, chain, cancel}
-local meta = load_meta() or create(ARGV[1], ARGV[2])
-local seen, unread = KEYS[7], KEYS[8]
+-- ARGV: owner, channel, feed, id (the event's), everything (take out all that are unread, '1' or '0'), from REST on keys
+-- Reply: {stored, epoch, seq, facts, chain, cancel}
+--      | {duplicate, epoch, seq, facts, chain, cancel}
+local meta = load_meta() or create(INBOX_EPOCH, owner)
+local seen, unread = keys.seen, keys.unread
 local patch, taken = {}, 0
 local function take(key)
   if redis.call('ZREM', unread, key) == 1 then
@@ -14,15 +14,15 @@ local function take(key)
     end
   end
 end
-if ARGV[3] == '1' then
+if everything == '1' then
   for _, key in ipairs(redis.call('ZRANGE', unread, 0, -1)) do
     take(key)
   end
 end
-for i = 10, #ARGV do
+for i = REST, #ARGV do
   take(ARGV[i])
   if not redis.call('ZSCORE', seen, ARGV[i]) then
-    remember(seen, ARGV[i], meta.seq + 1, ARGV[6])
+    remember(seen, ARGV[i], meta.seq + 1)
   end
 end
 redis.call('PEXPIRE', seen, LIMITS.live_ms)

@@ -1,14 +1,19 @@
 -- Numbers, folds, keeps and rings one event of a run, or of web and reaper (run 0).
 -- KEYS: meta, document, facts, message, leases, pending
--- ARGV: 1 the fact's number in its run, 2 the counter's since then, 3 the run's delivery or '', 4 whether the event ends the run,
---       5 the publication by which the task goes on or '', 6… the event
--- Reply: {stored, epoch, seq, facts, chain, cancel, 1 if it is stalled} | {duplicate, epoch, …, cancel} | {conflict, last} | {fenced, run} | {closed, state} | {missing}
+-- ARGV: fact (the fact's number in its run), counter (the counter's number since then), delivery (or ''), successor (the
+--       publication by which the task goes on, or ''), from REST on the event
+-- Reply: {stored, epoch, seq, facts, chain, cancel, 1 if it was stalled}
+--      | {duplicate, epoch, seq, facts, chain, cancel}
+--      | {conflict, last}
+--      | {fenced, run}
+--      | {closed, state}
+--      | {missing}
 local meta = load_meta()
 if not meta then
   return { 'missing' }
 end
-local event = event_at(6)
-local fact, counter = tonumber(ARGV[1]), tonumber(ARGV[2])
+local event = event_at(REST)
+local number = tonumber(fact)
 if event.run > 0 then
   if event.run < meta.run then
     return { 'fenced', integer(meta.run) }
@@ -17,18 +22,18 @@ if event.run > 0 then
     return { 'missing' }
   end
   -- After a loss of all data run numbers begin again: then the delivery tells one run from the other.
-  if ARGV[3] ~= '' and meta.delivery ~= ARGV[3] then
+  if delivery ~= '' and meta.delivery ~= delivery then
     return { 'fenced', integer(meta.run) }
   end
   if event.fact then
-    if fact <= meta.fact then
+    if number <= meta.fact then
       return reply('duplicate', meta)
-    elseif fact > meta.fact + 1 then
+    elseif number > meta.fact + 1 then
       return { 'conflict', integer(meta.fact) }
     end
-  elseif fact < meta.fact or (fact == meta.fact and counter <= meta.counter) then
+  elseif number < meta.fact or (number == meta.fact and tonumber(counter) <= meta.counter) then
     return reply('duplicate', meta)
-  elseif fact > meta.fact then
+  elseif number > meta.fact then
     return { 'conflict', integer(meta.fact) }
   end
 end
@@ -37,18 +42,19 @@ if not admits(meta, event) then
 end
 local more = {}
 if event.run > 0 then
-  more = { 'fact', ARGV[1], 'counter', event.fact and '0' or ARGV[2] }
+  more = { 'fact', fact, 'counter', event.fact and '0' or counter }
 end
-if ARGV[4] == '1' then
+local ends = ends_run(event.state)
+if ends then
   redis.call('HSET', keys.meta, 'live', '0')
   redis.call('ZREM', keys.leases, event.feed)
 end
-local was_stalled = meta.state == 'stalled' and event.state == ''
-if ARGV[5] ~= '' then
-  succeed(meta, ARGV[5])
+local was_stalled = meta.state == STALLED and event.state == ''
+if successor ~= '' then
+  succeed(meta, successor)
 end
 write(meta, event, is_terminal(event.state), more)
-if event.run > 0 and ARGV[4] ~= '1' then
+if event.run > 0 and not ends then
   -- What a run says is a sign of its life; written seldom, because its worker renews the lease as well.
   local now = now_ms()
   local left = tonumber(redis.call('ZSCORE', keys.leases, event.feed) or '0') - now

@@ -1,13 +1,13 @@
--- Writes a note where there is the expected text.
+-- Writes a note over the expected text.
 -- KEYS: note
--- ARGV: 1 the text expected, '' for none, 2 the new text, '' to take the note away, 3 lifetime in ms
--- Reply: the text that was there, '' for none
-local before = redis.call('GET', KEYS[1]) or ''
-if before == ARGV[1] then
-  if ARGV[2] == '' then
-    redis.call('DEL', KEYS[1])
+-- ARGV: expected ('' for none), text ('' takes the note away), lifetime (in ms)
+-- Reply: the text that was there, or ''
+local before = redis.call('GET', keys.note) or ''
+if before == expected then
+  if text == '' then
+    redis.call('DEL', keys.note)
   else
-    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+    redis.call('SET', keys.note, text, 'PX', lifetime)
   end
 end
 return before

@@ -1,10 +1,11 @@
 -- Lists finished tasks whose notice isn't delivered yet, oldest first.
--- KEYS: the pending tasks of partitions
--- ARGV: 1 limit, of each partition
+-- KEYS: from EACH_KEY on pending of each
+-- ARGV: limit (of each partition)
+-- Reply: per partition its feeds
 local answers = {}
-for i, pending in ipairs(KEYS) do
+for i = EACH_KEY, #KEYS do
   -- Protected: a key that was spoiled by somebody else hides its own partition only.
-  local found = redis.pcall('ZRANGE', pending, 0, ARGV[1] - 1)
+  local found = redis.pcall('ZRANGE', KEYS[i], 0, limit - 1)
   if found.err and not string.find(found.err, 'WRONGTYPE', 1, true) then
     return found
   end

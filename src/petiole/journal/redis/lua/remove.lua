@@ -1,16 +1,17 @@
--- Deletes a feed, and keeps that it was there and has ended.
+-- Deletes a feed, and leaves a tombstone that says it has ended.
 -- KEYS: meta, document, facts, message, leases, pending
--- ARGV: 1 feed, 2 lifetime in ms
-local state = redis.call('HGET', KEYS[1], 'state')
-if redis.call('EXISTS', KEYS[1]) == 0 then
+-- ARGV: feed, lifetime (in ms)
+-- Reply: 1 if there was one
+local state = redis.call('HGET', keys.meta, 'state')
+if redis.call('EXISTS', keys.meta) == 0 then
   return 0
 end
-if not (state == 'succeeded' or state == 'failed' or state == 'cancelled' or state == 'lost') then
-  state = 'cancelled'
+if not is_terminal(state) then
+  state = CANCELLED
 end
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
-redis.call('HSET', KEYS[1], 'removed', '1', 'owner', '', 'state', state, 'live', '0', 'cancel', '1', 'bytes', '0')
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('ZREM', KEYS[5], ARGV[1])
-redis.call('ZREM', KEYS[6], ARGV[1])
+redis.call('DEL', keys.document, keys.facts, keys.message)
+redis.call('HSET', keys.meta, 'removed', '1', 'owner', '', 'state', state, 'live', '0', 'cancel', CANCEL_ASKED, 'bytes', '0')
+redis.call('PEXPIRE', keys.meta, lifetime)
+redis.call('ZREM', keys.leases, feed)
+redis.call('ZREM', keys.pending, feed)
 return 1

@@ -1,0 +1,429 @@
+"""What each script of the Redis journal takes and answers, once: its call, its header and its names in Lua come from here.
+
+A script is `lua/<name>.lua`. The loader binds its keys and arguments to these names, so that no position stands in Lua.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from textwrap import wrap
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, get_type_hints
+
+from petiole.redis.client import FEED_KEYS
+
+A = TypeVar("A", bound=tuple[str, ...])
+
+_WIDTH: Final = 122
+
+# A script's name, its keys, its arguments.
+Step: TypeAlias = tuple[str, Sequence[str], Sequence[str]]
+
+FEED: Final = (*FEED_KEYS, "leases", "pending")
+INBOX: Final = (*FEED, "seen", "unread")
+
+_PLACE: Final = "epoch, seq, facts, chain, cancel"
+_STORED: Final = {"stored": f"{_PLACE}, 1 if it was stalled"}
+_DUPLICATE: Final = {"duplicate": _PLACE}
+_FENCED: Final = {"fenced": "run"}
+_CLOSED: Final = {"closed": "state"}
+_MISSING: Final = {"missing": ""}
+
+Milliseconds: TypeAlias = Annotated[str, "in ms"]
+MillisecondsOrNone: TypeAlias = Annotated[str, "in ms, or ''"]
+TextOrNone: TypeAlias = Annotated[str, "or ''"]
+Flag: TypeAlias = Annotated[str, "'1' or '0'"]
+
+
+@dataclass(frozen=True, slots=True)
+class Description(Generic[A]):
+    """One script. `each_key` are the keys, and `rest` the arguments, that follow the named ones, any number of times.
+
+    `replies` has what follows the first word of an answer; without such a word its key is empty.
+    """
+
+    name: str
+    arguments: type[A]
+    keys: tuple[str, ...] = FEED
+    each_key: tuple[str, ...] = ()
+    rest: str = ""
+    replies: Mapping[str, str] = field(default_factory=dict)
+
+    def step(self, keys: Sequence[str], arguments: A, rest: Sequence[str] = ()) -> Step:
+        """Return a call of this script."""
+        return self.name, keys, [*arguments, *rest] if rest else arguments
+
+    def header(self) -> str:
+        """Return the comment that the script begins with."""
+        keys = list(self.keys)
+        if self.each_key:
+            keys.append(f"from EACH_KEY on {', '.join(self.each_key)} of each")
+        arguments = [f"{name} ({meaning})" if meaning else name for name, meaning in meanings(self.arguments).items()]
+        if self.rest:
+            arguments.append(f"from REST on {self.rest}")
+        paragraphs = [(" ".join((self.arguments.__doc__ or "").split()), ""), ("KEYS: " + ", ".join(keys), " " * 6)]
+        if arguments:
+            paragraphs.append(("ARGV: " + ", ".join(arguments), " " * 6))
+        for number, (word, rest) in enumerate(self.replies.items()):
+            paragraphs.append((("     | " if number else "Reply: ") + _answer(word, rest), " " * 7))
+        lines = [line for text, indent in paragraphs for line in wrap(text, _WIDTH, subsequent_indent=indent)]
+        return "".join(f"-- {line}\n" for line in lines)
+
+    def names(self) -> str:
+        """Return the Lua that binds keys and arguments to their names."""
+        fields = meanings(self.arguments)
+        keys = ", ".join(f"{name} = KEYS[{at}]" for at, name in enumerate(self.keys, 1))
+        lines = [f"local keys = {{ {keys} }}"] if keys else []
+        if self.each_key:
+            lines.append(f"local EACH_KEY = {len(self.keys) + 1}")
+        if fields:
+            values = ", ".join(f"ARGV[{at}]" for at in range(1, len(fields) + 1))
+            lines.append(f"local {', '.join(fields)} = {values}")
+        if self.rest:
+            lines.append(f"local REST = {len(fields) + 1}")
+        return "\n".join(lines)
+
+
+def _answer(word: str, rest: str) -> str:
+    return "{" + ", ".join(part for part in (word, rest) if part) + "}" if word else rest
+
+
+def meanings(arguments: type[tuple[str, ...]]) -> dict[str, str]:
+    """Return the names of a script's arguments, and what is to say about each."""
+    hints = get_type_hints(arguments, include_extras=True)
+    return {name: ", ".join(reversed(getattr(hint, "__metadata__", ()))) for name, hint in hints.items()}
+
+
+class EventArguments(NamedTuple):
+    """An event as scripts take it; its patch follows, as field, JSON text, ..."""
+
+    channel: str
+    feed: str
+    run: str
+    id: str
+    fact: str
+    body: str
+    progress: str
+    state: str
+    size: str
+
+
+class Open(NamedTuple):
+    """Creates a feed with its first fact. An open feed is left as it is; an ended one begins again for a new publication."""
+
+    epoch: str
+    owner: str
+    lease: MillisecondsOrNone
+    message: TextOrNone
+    publication: TextOrNone
+    replayed: Flag
+
+
+OPEN: Final = Description(
+    "open", Open, rest="the event", replies={"opened": _PLACE, "exists": f"{_PLACE} (the feed that is left as it is)"}
+)
+
+
+class Confirm(NamedTuple):
+    """Says that the broker has a feed's message: of a run that hasn't begun, or of one that is to be run again."""
+
+    feed: str
+    run: str
+    lease: Annotated[MillisecondsOrNone, "how long it waits for a worker"]
+
+
+CONFIRM: Final = Description("confirm", Confirm, keys=("meta", "leases"), replies={"": "1"})
+
+
+class Append(NamedTuple):
+    """Numbers, folds, keeps and rings one event of a run, or of web and reaper (run 0)."""
+
+    fact: Annotated[str, "the fact's number in its run"]
+    counter: Annotated[str, "the counter's number since then"]
+    delivery: TextOrNone
+    successor: Annotated[TextOrNone, "the publication by which the task goes on"]
+
+
+APPEND: Final = Description(
+    "append",
+    Append,
+    rest="the event",
+    replies={**_STORED, **_DUPLICATE, "conflict": "last", **_FENCED, **_CLOSED, **_MISSING},
+)
+
+
+class Read(NamedTuple):
+    """Returns the document and the facts after a cursor, of one instant."""
+
+    epoch: Annotated[str, "'' reads from the start"]
+    seq: str
+    facts: str
+    chain: str
+    limit: str
+    feed: str
+
+
+READ: Final = Description(
+    "read",
+    Read,
+    keys=("meta", "document", "facts"),
+    replies={
+        "": "{} for an unknown feed, else {epoch, seq, facts, chain, recovered, owner, document…, kept facts after the "
+        "cursor…, and for a reader without a cursor, where not all are kept, the number and chain of the fact before those}"
+    },
+)
+
+
+class Claim(NamedTuple):
+    """Begins a run, with the event as its first fact unless cancelling was asked for."""
+
+    worker: str
+    delivery: str
+    retries: str
+    lease: Milliseconds
+    message: Annotated[TextOrNone, "to send again"]
+    publication: TextOrNone
+    replayed: Flag
+
+
+CLAIM: Final = Description(
+    "claim",
+    Claim,
+    rest="the event (its run is set here), then, if there is one, the event to write when too many runs ended silently",
+    replies={
+        "claimed": f"{_PLACE}, run, facts written, document…",
+        "busy": "run, lease left in ms",
+        **_CLOSED,
+        **_MISSING,
+    },
+)
+
+
+class Renew(NamedTuple):
+    """Prolongs the leases of feeds that a worker has claimed."""
+
+    worker: str
+    lease: Milliseconds
+    lifetime: Milliseconds
+
+
+_HELD: Final = "1 if cancelling was asked for (2: by force), 1 if it is stalled"
+RENEW: Final = Description(
+    "renew",
+    Renew,
+    keys=("leases",),
+    each_key=FEED_KEYS,
+    rest="the feeds",
+    replies={"": f"per feed {{1 if held, {_HELD}}}"},
+)
+
+
+class Check(NamedTuple):
+    """Says how a run stands, and prolongs its lease if it is the run that asks."""
+
+    run: str
+    delivery: TextOrNone
+    lease: MillisecondsOrNone
+    feed: str
+
+
+CHECK: Final = Description(
+    "check", Check, keys=("meta", "leases"), replies={"": f"{{1 if it is the current, live run, {_HELD}}}"}
+)
+
+
+class ExpiredFeeds(NamedTuple):
+    """Lists feeds whose lease has ended."""
+
+    limit: Annotated[str, "of each partition"]
+    longest: Annotated[Milliseconds, "how long a lease can be at most"]
+    lease: Annotated[Milliseconds, "a run's"]
+
+
+EXPIRED: Final = Description(
+    "expired", ExpiredFeeds, keys=(), each_key=("leases",), replies={"": "per partition its feeds"}
+)
+
+
+class Conclude(NamedTuple):
+    """Writes a verdict over a run whose lease is still expired."""
+
+    run: str
+    lease: MillisecondsOrNone
+
+
+CONCLUDE: Final = Description("conclude", Conclude, rest="the event", replies={"stored": _PLACE, **_CLOSED, **_MISSING})
+
+
+class Rebase(NamedTuple):
+    """Opens a feed again in a new epoch after the journal has lost it: the writer's document at the writer's numbers."""
+
+    epoch: str
+    owner: str
+    run: str
+    delivery: str
+    retries: str
+    fact: str
+    seq: str
+    facts: str
+    chain: str
+    state: TextOrNone
+    worker: str
+    lease: Milliseconds
+    lifetime: Milliseconds
+    feed: str
+    message: Annotated[TextOrNone, "to send again"]
+    publication: TextOrNone
+
+
+REBASE: Final = Description(
+    "rebase",
+    Rebase,
+    rest="the document as field, JSON text, …",
+    replies={"opened": _PLACE, **_FENCED, **_CLOSED},
+)
+
+
+class Cancel(NamedTuple):
+    """Asks a task to stop: cancelled at once where nothing runs, else cancelling and the flag that its run hears of.
+    By force: raises the flag of a task that is being cancelled, so that its worker ends the process."""
+
+    force: Flag
+
+
+CANCEL: Final = Description(
+    "cancel",
+    Cancel,
+    rest="the event `cancelling`, then the event `cancelled`",
+    replies={"stored": _PLACE, **_DUPLICATE, **_CLOSED, **_MISSING},
+)
+
+
+class Heads(NamedTuple):
+    """Returns where feeds of one partition stand."""
+
+
+HEADS: Final = Description(
+    "heads",
+    Heads,
+    keys=("leases",),
+    each_key=("meta",),
+    rest="the feeds",
+    replies={
+        "": "per feed {} | {epoch, seq, facts, chain, state, owner, run, lease left in ms or '', 1 if it waits for a worker}"
+    },
+)
+
+
+class ChangedHeads(NamedTuple):
+    """Returns where those feeds of one partition stand that don't stand where they are known to."""
+
+
+CHANGED_HEADS: Final = Description(
+    "changed_heads",
+    ChangedHeads,
+    keys=(),
+    each_key=("meta",),
+    rest="for each feed the cursor where it is known to stand, or ''",
+    replies={
+        "": "of each that stands elsewhere or was removed (no owner) {number of the key, epoch, seq, facts, chain, owner}, "
+        "of each that is unknown {number of the key}"
+    },
+)
+
+
+class ReadDocument(NamedTuple):
+    """Returns a feed's document with its cursor and owner, of one instant."""
+
+
+SNAPSHOT: Final = Description(
+    "snapshot",
+    ReadDocument,
+    keys=("meta", "document"),
+    replies={"": "{} for an unknown feed | {epoch, seq, facts, chain, owner, document…}"},
+)
+
+
+class Forget(NamedTuple):
+    """Deletes a feed with all its facts."""
+
+    feed: str
+
+
+FORGET: Final = Description("forget", Forget, replies={"": "1 if it had a lease"})
+
+
+class Remove(NamedTuple):
+    """Deletes a feed, and leaves a tombstone that says it has ended."""
+
+    feed: str
+    lifetime: Milliseconds
+
+
+REMOVE: Final = Description("remove", Remove, replies={"": "1 if there was one"})
+
+
+class Index(NamedTuple):
+    """Lists a task under its owner, by the time when it was first listed."""
+
+    feed: str
+    lifetime: Milliseconds
+
+
+INDEX: Final = Description("index", Index, keys=("owner",), replies={"": "1"})
+
+
+class Pending(NamedTuple):
+    """Lists finished tasks whose notice isn't delivered yet, oldest first."""
+
+    limit: Annotated[str, "of each partition"]
+
+
+PENDING: Final = Description(
+    "pending", Pending, keys=(), each_key=("pending",), replies={"": "per partition its feeds"}
+)
+
+
+class Notify(NamedTuple):
+    """Puts a notice into an inbox, once for each key, and makes the inbox if there is none."""
+
+    owner: str
+    channel: str
+    feed: str
+    id: Annotated[str, "the event's"]
+    key: str
+    notice: Annotated[str, "JSON text"]
+
+
+NOTIFY: Final = Description("notify", Notify, keys=INBOX, replies={"stored": _PLACE, **_DUPLICATE})
+
+
+class Acknowledge(NamedTuple):
+    """Takes notices out of an inbox. A key that hasn't come yet leaves a tombstone, so that it never will."""
+
+    owner: str
+    channel: str
+    feed: str
+    id: Annotated[str, "the event's"]
+    everything: Annotated[Flag, "take out all that are unread"]
+
+
+ACKNOWLEDGE: Final = Description(
+    "acknowledge", Acknowledge, keys=INBOX, rest="keys", replies={"stored": _PLACE, **_DUPLICATE}
+)
+
+
+class Note(NamedTuple):
+    """Writes a note over the expected text."""
+
+    expected: Annotated[str, "'' for none"]
+    text: Annotated[str, "'' takes the note away"]
+    lifetime: Milliseconds
+
+
+NOTE: Final = Description("note", Note, keys=("note",), replies={"": "the text that was there, or ''"})
+
+
+SCRIPTS: Final[Mapping[str, Description[Any]]] = {
+    found.name: found for found in list(globals().values()) if isinstance(found, Description)
+}

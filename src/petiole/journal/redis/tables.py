@@ -1,0 +1,68 @@
+"""The tables, limits and words of Python that scripts decide by, as Lua. The loader puts in those that a script names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from petiole.journal import rules
+from petiole.journal.redis.descriptions import EventArguments
+from petiole.protocol import states
+from petiole.protocol.events import ZERO_CHAIN
+
+# The layout of all keys of a feed. What was written in another is not for this code to read or to write into.
+LAYOUT: Final = 2
+
+
+def _is_one_of(name: str, members: Iterable[str]) -> str:
+    said = " or ".join(f"state == '{state}'" for state in members)
+    return f"local function {name}(state) return {said} end"
+
+
+def _may_follow() -> str:
+    pairs = (f"{before}>{state}" for state, befores in states.PREDECESSORS.items() for before in befores)
+    return (
+        "local function may_follow(state, before)\n"
+        f"  return string.find(' {' '.join(pairs)} ', ' ' .. before .. '>' .. state .. ' ', 1, true) ~= nil\n"
+        "end"
+    )
+
+
+def _event_fields() -> str:
+    names = EventArguments._fields
+    fields = ", ".join(f"{name} = ARGV[at + {offset}]" for offset, name in enumerate(names))
+    return f"local function event_fields(at) return {{ {fields} }}, at + {len(names)} end"
+
+
+def _constants(**values: str | int) -> dict[str, str]:
+    return {
+        name: f"local {name} = {value}" if isinstance(value, int) else f"local {name} = '{value}'"
+        for name, value in values.items()
+    }
+
+
+# By the name that a script uses, what defines it.
+TABLES: Final[Mapping[str, str]] = {
+    **_constants(
+        LAYOUT=LAYOUT,
+        ZERO_CHAIN=ZERO_CHAIN,
+        MAX_SILENT_ENDS=rules.MAX_SILENT_ENDS,
+        PUBLICATIONS_KEPT=rules.PUBLICATIONS_KEPT,
+        CANCEL_ASKED=rules.CANCEL_ASKED,
+        CANCEL_FORCED=rules.CANCEL_FORCED,
+        INBOX_EPOCH=rules.INBOX_START.epoch,
+        INBOX_SHOWN=rules.INBOX_SHOWN,
+        INBOX_KEPT=rules.INBOX_KEPT,
+        QUEUED=states.QUEUED,
+        RETRYING=states.RETRYING,
+        STALLED=states.STALLED,
+        CANCELLING=states.CANCELLING,
+        CANCELLED=states.CANCELLED,
+    ),
+    "is_terminal": _is_one_of("is_terminal", states.TERMINAL),
+    "ends_run": _is_one_of("ends_run", states.ENDS_RUN),
+    "is_waiting": _is_one_of("is_waiting", states.WAITING),
+    "is_replayable": _is_one_of("is_replayable", states.REPLAYABLE),
+    "may_follow": _may_follow(),
+    "event_fields": _event_fields(),
+}
