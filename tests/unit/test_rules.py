@@ -412,7 +412,7 @@ def test_what_is_acknowledged_leaves_the_inbox(document, taken, unread, decided)
 def test_a_notice_of_512_bytes_is_taken_and_one_more_is_refused():
     room = 512 - len('{"title":""}')
     assert len(rules.encode_notice({"title": "x" * room})) == 512
-    with pytest.raises(InvalidEvent, match="A notice of 513 bytes is over the limit of 512. Shorten it."):
+    with pytest.raises(InvalidEvent, match=r"A notice of 513 bytes is over the limit of 512\. Shorten it\."):
         rules.encode_notice({"title": "x" * (room + 1)})
 
 

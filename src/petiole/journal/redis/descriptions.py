@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Annotated, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, get_type_hints
 
-from petiole.redis.client import FEED_KEYS
+from petiole.redis.keys import FEED_KEYS
 
 A = TypeVar("A", bound=tuple[str, ...])
 
