@@ -228,6 +228,13 @@ class StateMachine(RuleBasedStateMachine):
     def some_time_passes(self, seconds):
         self.time_passes(seconds)
 
+    @precondition(lambda self: self.live)
+    @rule(seconds=st.sampled_from([1.0, LEASE / 2 + 1]))
+    def the_live_run_speaks_again(self, seconds):
+        """What it says is a sign of life, and prolongs a lease of which half has passed."""
+        self.time_passes(seconds)
+        self.says(self.live, Draft("log", data="a line"), fact=self.live.fact + 1)
+
     def time_passes(self, seconds):
         self.now += seconds
         self.store.pass_time(self.feed, seconds)
