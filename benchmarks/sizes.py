@@ -102,7 +102,7 @@ def costs_of_verbs(journal: RedisJournal, client: redis.Redis, feeds: list[str])
     # As web and reaper append: without a run's numbers, so that a feed that is chosen again takes it too.
     ways: dict[str, list[Callable[[], object]]] = {
         # As the relay compares feeds that have been silent: first, before anything is appended to them.
-        f"{HEADS} compared": [partial(journal.moved, cursors) for cursors in known],
+        f"{HEADS} compared": [partial(journal.changed_heads, cursors) for cursors in known],
         "append": [partial(journal.append, feed, _line()) for feed in calls],
         "read": [partial(journal.read, feed, None, limit=500) for feed in calls],
         "snapshot": [partial(journal.snapshot, feed) for feed in calls],

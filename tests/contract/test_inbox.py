@@ -47,7 +47,7 @@ class TestUnmade:
         assert journal.read(INBOX, INBOX_START, limit=10).recovered
         assert journal.snapshot(INBOX) is None
         assert journal.heads([INBOX]) == {}
-        assert journal.moved({INBOX: INBOX_START}) == {}
+        assert journal.changed_heads({INBOX: INBOX_START}) == {}
         assert journal.read("task:unknown", None, limit=10) is None
 
     def test_who_has_read_an_empty_inbox_goes_on_from_there(self, journal):
@@ -56,7 +56,7 @@ class TestUnmade:
         after = journal.read(INBOX, cursor, limit=10)
         assert after.recovered
         assert [event.kind for event in after.events] == ["notice"]
-        assert journal.moved({INBOX: cursor}) == {INBOX: after.cursor}
+        assert journal.changed_heads({INBOX: cursor}) == {INBOX: after.cursor}
 
     def test_an_inbox_that_was_forgotten_is_empty_and_not_recovered(self, journal):
         cursor = stored(notify(journal, 1)).cursor

@@ -1420,14 +1420,17 @@ class TestHeadsAndLists:
         feeds = [task_feed(f"t{number}") for number in range(100)]
         known: dict[str, Any] = {feed: opened(journal, feed) for feed in feeds}
         unknown = dict.fromkeys((task_feed("unknown"), task_feed("forgotten")), Gone.UNKNOWN)
-        assert journal.moved({**known, task_feed("unknown"): None, task_feed("forgotten"): known[feeds[0]]}) == unknown
+        assert (
+            journal.changed_heads({**known, task_feed("unknown"): None, task_feed("forgotten"): known[feeds[0]]})
+            == unknown
+        )
         for feed in feeds[:3]:
             assert journal.append(feed, line()) == Stored(journal.heads([feed])[feed].cursor)
         journal.remove(feeds[3])
         asked = {**known, feeds[4]: None}
         for number, changes in ((5, {"epoch": "other"}), (6, {"seq": 7}), (7, {"facts": 0}), (8, {"chain": "f" * 16})):
             asked[feeds[number]] = replace(known[feeds[number]], **changes)
-        moved = journal.moved(asked)
+        moved = journal.changed_heads(asked)
         assert moved == {
             **{feed: journal.heads([feed])[feed].cursor for feed in feeds[:3]},
             feeds[3]: Gone.REMOVED,
@@ -1436,7 +1439,7 @@ class TestHeadsAndLists:
         assert all(moved[feed] != known[feed] for feed in feeds[:3])
 
     def test_of_no_feeds_none_has_moved(self, journal):
-        assert journal.moved({}) == {}
+        assert journal.changed_heads({}) == {}
 
     def test_a_snapshot_of_an_unknown_feed_is_none(self, journal):
         assert journal.snapshot(FEED) is None
@@ -1705,5 +1708,7 @@ class TestUnavailable:
         with server.client() as client:
             client.set(journal._names.feed(spoiled)[0], "not a hash")
         assert journal.heads(feeds).keys() == whole
-        assert journal.moved(dict.fromkeys(feeds)) == {feed: cursors[feed] for feed in whole} | {spoiled: Gone.UNKNOWN}
-        assert journal.moved(cursors) == {spoiled: Gone.UNKNOWN}
+        assert journal.changed_heads(dict.fromkeys(feeds)) == {feed: cursors[feed] for feed in whole} | {
+            spoiled: Gone.UNKNOWN
+        }
+        assert journal.changed_heads(cursors) == {spoiled: Gone.UNKNOWN}

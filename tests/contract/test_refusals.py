@@ -185,7 +185,7 @@ class TestRedis:
                 client.execute_command("ACL", "SETUSER", "default", rule)
             for call in (
                 lambda: redis_journal.heads([FEED]),
-                lambda: redis_journal.moved({FEED: None}),
+                lambda: redis_journal.changed_heads({FEED: None}),
                 lambda: redis_journal.expired(limit=10),
                 lambda: redis_journal.renew("w", [FEED], lease=5),
             ):
@@ -294,7 +294,7 @@ class TestDatabases:
         with pytest.raises(Refusal, match="can't be read"):
             journal.snapshot(bad)
         assert set(journal.heads(feeds)) == ({good} if column in ("owner", "seq") else set(feeds))
-        assert good in journal.moved(dict.fromkeys(feeds))
+        assert good in journal.changed_heads(dict.fromkeys(feeds))
         assert [snapshot.feed for snapshot in journal.list("ann", limit=9)[0]] == [good]
         wait_until(lambda: len(journal.expired(limit=9)) == 2, timeout=SOON, what="both leases have ended")
         lost = Draft("state", {"state": "lost"})

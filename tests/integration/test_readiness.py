@@ -171,7 +171,7 @@ def test_a_thousand_that_join_at_once_share_their_reads_and_miss_nothing(
     feed = task_feed(uuid.uuid4().hex)
     writer.open(feed, owner="user:ann", draft=Draft("state", {"state": "queued"}))
     relay.watch(feed, None)
-    wait_until(lambda: journal.calls["moved"] > 0, timeout=5, what="the relay looks after its feeds")
+    wait_until(lambda: journal.calls["changed_heads"] > 0, timeout=5, what="the relay looks after its feeds")
     journal.calls.clear()
     readings: list[tuple[int, int, Reading | None]] = []
     together = threading.Barrier(1001)

@@ -410,13 +410,13 @@ def test_a_feed_that_is_heard_of_is_not_compared_and_one_that_falls_silent_is(
     web = open_web(settings(head_check=2.0))
     silent, heard = Writer(web.journal), Writer(web.journal)
     compared: list[str] = []
-    moved = web.journal.moved
+    changed_heads = web.journal.changed_heads
 
     def count(known: Mapping[str, Cursor | None]) -> dict[str, Cursor | None]:
         compared.extend(known)
-        return moved(known)
+        return changed_heads(known)
 
-    monkeypatch.setattr(web.journal, "moved", count)
+    monkeypatch.setattr(web.journal, "changed_heads", count)
     # The one that was watched first is compared with each probe of the bus, silent or not.
     browsers = []
     for writer in (silent, heard):
@@ -440,18 +440,18 @@ def test_a_silent_feed_is_compared_after_each_head_check(
 ) -> None:
     web = open_web(settings(head_check=0.3))
     compared: list[str] = []
-    moved = web.journal.moved
+    changed_heads = web.journal.changed_heads
 
     def count(known: Mapping[str, Cursor | None]) -> dict[str, Cursor | None]:
         compared.extend(known)
-        return moved(known)
+        return changed_heads(known)
 
     def probe(*, timeout: float) -> bool:
         probed.append(timeout)
         return True
 
     probed: list[float] = []
-    monkeypatch.setattr(web.journal, "moved", count)
+    monkeypatch.setattr(web.journal, "changed_heads", count)
     monkeypatch.setattr(web.bus, "probe", probe)
     # The one that was watched first is compared with each probe of the bus in any case.
     first, second = Writer(web.journal).feed, Writer(web.journal).feed

@@ -377,7 +377,7 @@ class MemoryJournal:
                 if (kept := self._feeds.get(feed)) is not None
             }
 
-    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
+    def changed_heads(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
         with self._lock:
             found = {}
             for feed in known:

@@ -220,7 +220,7 @@ class Journal(Protocol):
         """Return the heads of many feeds in one round trip; unknown feeds are left out."""
         ...
 
-    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
+    def changed_heads(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
         """Return where those of many feeds stand that don't stand at the known cursor, in one round trip.
 
         `Gone` for a feed that isn't there: somebody has removed it, or the journal doesn't know it (any more).

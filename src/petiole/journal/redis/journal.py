@@ -339,7 +339,7 @@ class RedisJournal:
                     heads[feed] = head
         return heads
 
-    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
+    def changed_heads(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
         if not known:
             return {}
         groups = [group for _, group in _by_partition(known)]
@@ -351,17 +351,17 @@ class RedisJournal:
             )
             for group in groups
         ]
-        moved: dict[str, Cursor | Gone] = {}
+        changed: dict[str, Cursor | Gone] = {}
         for group, answer in zip(groups, self._together(*steps), strict=True):
             for number, *values in answer:
                 feed = group[number - 1]
                 try:
-                    standing = (cursor_of(values) if values[4] else Gone.REMOVED) if values else head_of(feed, None)
+                    head = (cursor_of(values) if values[4] else Gone.REMOVED) if values else head_of(feed, None)
                 except Refusal:
-                    standing = Gone.UNKNOWN  # as in `heads`
-                if standing != known[feed]:
-                    moved[feed] = standing
-        return moved
+                    head = Gone.UNKNOWN  # as in `heads`
+                if head != known[feed]:
+                    changed[feed] = head
+        return changed
 
     def snapshot(self, feed: str) -> Snapshot | None:
         return self._snapshots([feed])[0]

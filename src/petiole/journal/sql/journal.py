@@ -377,7 +377,7 @@ class SqlJournal:
                 heads[row.name] = Head(cursor, row.state, read_text(row.owner), row.run, left, row.waits)
         return heads
 
-    def moved(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
+    def changed_heads(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
         heads = self.heads(list(known))
         found: dict[str, Cursor | Gone] = {}
         for name in known:

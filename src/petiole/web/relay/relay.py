@@ -340,7 +340,7 @@ class Relay:
             feed: None if followed.reader.reading else followed.reader.cursor for feed, followed in watched.items()
         }
         try:
-            moved = self._journal.moved(known)
+            changed = self._journal.changed_heads(known)
         except Unavailable as error:
             if not self._away:
                 log.warning("heads_unavailable", extra={"error": str(error)})
@@ -348,13 +348,13 @@ class Relay:
             return False
         except PetioleError:
             log.exception("heads_refused")
-            moved = {}
+            changed = {}
         self._away = False
         for feed in watched:
             self._idle.ask(feed)
         self._due.difference_update(watched)
-        self._say_unknown({feed for feed in watched if moved.get(feed) is Gone.UNKNOWN}, among=watched)
-        for feed, head in moved.items():
+        self._say_unknown({feed for feed in watched if changed.get(feed) is Gone.UNKNOWN}, among=watched)
+        for feed, head in changed.items():
             followed = watched[feed]
             asked = known[feed]
             if head is Gone.REMOVED:
