@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from petiole import Petiole
 from petiole.bus.ringer import Ringer
 from petiole.dispatch import message
 from petiole.errors import Cancelled, InvalidEvent, Unavailable
@@ -28,7 +29,6 @@ from petiole.web.background import reaper
 from petiole.web.background.reaper import Conclusion, Reaper
 from petiole.web.engineio.guard import Guard
 from petiole.web.engineio.send_limit import SendLimit
-from petiole.web.extension import Petiole
 from petiole.web.http import tasks as monitor
 from petiole.web.relay.relay import Relay
 from petiole.worker.deaths import DeathWatch

@@ -8,6 +8,7 @@ from petiole.errors import Cancelled, Fenced, PetioleError, SetupError, TaskFail
 
 if TYPE_CHECKING:
     from petiole.web.extension import Petiole
+    from petiole.web.problems import Problem
     from petiole.worker.lifecycle import init_celery
     from petiole.worker.progress import progress, track
 
@@ -18,6 +19,7 @@ __all__ = [
     "Fenced",
     "Petiole",
     "PetioleError",
+    "Problem",
     "SetupError",
     "TaskFailure",
     "Unavailable",
@@ -29,6 +31,7 @@ __all__ = [
 # Loaded when asked for: a worker never imports Flask, and a web process that starts tasks by name needs no task code.
 _HOMES = {
     "Petiole": "petiole.web.extension",
+    "Problem": "petiole.web.problems",
     "init_celery": "petiole.worker.lifecycle",
     "progress": "petiole.worker.progress",
     "track": "petiole.worker.progress",

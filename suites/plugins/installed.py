@@ -10,7 +10,8 @@ from celery import Celery
 from flask import Flask
 from flask_socketio import SocketIO
 
-from petiole.web.extension import EXTENSION, Petiole
+from petiole import Petiole
+from petiole.web.state import EXTENSION
 
 BROKER: Final = os.environ["SUITES_REDIS"]
 

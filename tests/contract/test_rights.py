@@ -112,7 +112,7 @@ def test_a_start_is_answered_503_and_readiness_says_what_is_missing(url_of, made
     ready = page.get("/petiole/ready")
     assert (ready.status_code, ready.json) == (503, {"ready": False, "reason": missing})
     lines = {record.msg: record.getMessage() for record in caplog.records}
-    for name in ("not_started", "not_ready"):
+    for name in ("call_refused", "not_ready"):
         assert "doesn't let its user do what Petiole needs" in lines[name]
         assert "ACL SETUSER" in lines[name]
 
@@ -120,19 +120,20 @@ def test_a_start_is_answered_503_and_readiness_says_what_is_missing(url_of, made
 def test_a_broker_that_takes_nothing_is_a_503_too(url_of, made, caplog):
     _petiole, app = made(url_of("~* &* +@all -lpush"))
     assert app.test_client().post("/start").status_code == 503
-    said = [record.getMessage() for record in caplog.records if record.msg == "not_started"]
+    said = [record.getMessage() for record in caplog.records if record.msg == "call_refused"]
     assert len(said) == 1
     assert "The broker didn't take the task" in said[0]
     assert "'lpush'" in said[0]
 
 
 def test_who_may_not_listen_is_told_so_by_readiness_and_by_the_log(url_of, made, caplog):
-    petiole, app = made(url_of("~* &* +@all -subscribe"))
+    _petiole, app = made(url_of("~* &* +@all -subscribe"))
     missing = "Redis doesn't let Petiole's user run subscribe."
     with app.app_context():
-        petiole.relay.watch(task_feed("1"), None)
+        state = app.extensions["petiole"]
+        state.relay.watch(task_feed("1"), None)
         said = f"{missing} Events arrive late."
-        wait_until(lambda: petiole.readiness.degraded() == said, timeout=SOON, what="the bus was refused")
+        wait_until(lambda: state.readiness.degraded() == said, timeout=SOON, what="the bus was refused")
     page = app.test_client()
     assert page.post("/start").status_code == 202
     ready = page.get("/petiole/ready")

@@ -18,8 +18,8 @@ from petiole.client import Refused
 from petiole.errors import PetioleError
 from petiole.journal.answers import Snapshot
 from petiole.protocol.events import Draft
-from petiole.web.http.idempotency import Asked, asked_by_request
 from petiole.web.http.openapi import describe
+from petiole.web.service.idempotency import IdempotentRequest, idempotent_request
 from tests.support.nearby import Nearby, make_app, served
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
@@ -147,8 +147,8 @@ class TestKeys:
         """As if the first request had died after it had noted its key; returns its task's feed."""
         body = json.dumps({"rows": 1}).encode()
         with site.app.test_request_context("/start", method="POST", data=body, content_type="application/json"):
-            asked = asked_by_request((), key="k1")
-        assert isinstance(asked, Asked)
+            asked = idempotent_request((), key="k1")
+        assert isinstance(asked, IdempotentRequest)
         note = {"body": asked.fingerprint, "id": str(uuid.uuid4()), "at": 10**14, **more}
         assert site.journal.note(asked.note(owner(session)), json.dumps(note), instead_of="", lasts=60) == ""
         return f"task:{note['id']}"
@@ -181,10 +181,10 @@ class TestKeys:
             assert site.petiole.start("a.task", [1], idempotency_key="k1").id
 
     def test_outside_of_a_request_the_arguments_are_the_fingerprint(self) -> None:
-        asked = [asked_by_request(("a.task", [number]), key="nightly") for number in (1, 1, 2)]
+        asked = [idempotent_request(("a.task", [number]), key="nightly") for number in (1, 1, 2)]
         assert asked[0] == asked[1]
         assert asked[0] != asked[2]
-        assert asked_by_request(("a.task", [1]), key=None) is None
+        assert idempotent_request(("a.task", [1]), key=None) is None
 
 
 class TestPages:

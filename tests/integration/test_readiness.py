@@ -59,6 +59,12 @@ def test_an_outage_of_the_journal_is_said_new_pages_wait_and_open_ones_stay(tmp_
         refusal = json.loads(waiting.joined.removeprefix("44/petiole,"))["data"]
         assert (refusal["status"], refusal["retry_after"]) == (503, 3)
         assert page.ask("watch", {"feed": feed})["error"]["status"] == 503
+        wait_until(
+            lambda: site.said("call_refused (call=watch, status=503"),
+            timeout=5,
+            what="the log says which call was refused",
+        )
+        assert f"Redis at 127.0.0.1:{site.redis_port}" in site.said("call_refused (call=watch")[0]
         site.redis = start_redis(site.processes, site.redis_port, tmp_path)
         wait_until(lambda: ready(site)[0] == 200, timeout=5, what="readiness is true")
         # The open page has kept its connection and is told what happens from now on.

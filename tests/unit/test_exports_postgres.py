@@ -18,6 +18,7 @@ from celery import Celery
 from flask import Flask
 from flask_socketio import SocketIO
 
+from petiole import Petiole
 from petiole.errors import Cancelled, SetupError, TaskFailure
 from petiole.exports import task
 from petiole.exports.catalog import Catalog
@@ -29,7 +30,6 @@ from petiole.exports.sources.postgres import PostgresSource
 from petiole.exports.task import export_selection
 from petiole.exports.views import exports_blueprint
 from petiole.servers.redis import free_port
-from petiole.web.extension import Petiole
 from petiole.worker.progress import Progress
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import wait_until

@@ -15,13 +15,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from flask_socketio import SocketIO
 
+from petiole import Petiole
 from petiole.exports.files.storage import LocalStorage, Manifest
 from petiole.exports.selection import parse_selection
 from petiole.exports.sources.sqlite import SqliteSource
 from petiole.exports.task import export_selection
 from petiole.exports.views import exports_blueprint, filename_of, title_of
 from petiole.protocol.events import Draft, task_feed
-from petiole.web.extension import Petiole
 
 
 class Site:

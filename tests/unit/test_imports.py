@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -50,11 +52,15 @@ def part_of(module):
 
 
 def resolved(module, name):
-    """Return where `from module import name` leads: to a module, or for the package's own names to their home."""
+    """Return where `from module import name` leads: to a module, or for what a package hands on to its home."""
     if f"{module}.{name}" in MODULES:
         return f"{module}.{name}"
-    if module == "petiole":
-        return petiole._HOMES.get(name, "petiole.errors" if hasattr(petiole.errors, name) else "petiole")
+    if module == "petiole" and name in petiole._HOMES:
+        return petiole._HOMES[name]
+    if module in MODULES and MODULES[module].name == "__init__.py":
+        for node in ast.parse(MODULES[module].read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}:
+                return resolved(node.module, name)
     return module
 
 
@@ -81,6 +87,26 @@ def test_imports_go_one_way(module):
     own = [found for found in imports(MODULES[module]) if found.split(".")[0] == "petiole"]
     upward = [found for found in own if part_of(found) and LEVELS[part_of(found)] > level]
     assert upward == []
+
+
+def loads(module):
+    """Every module that importing `module` loads first. From outside of a package that is the package's `__init__`, too."""
+    found = imports(MODULES[module]) & MODULES.keys()
+    packages = {name[:at] for name in found for at, character in enumerate(name) if character == "."}
+    return found | {package for package in packages if not f"{module}.".startswith(f"{package}.")}
+
+
+def test_no_module_loads_itself_by_way_of_others():
+    graph = {module: loads(module) for module in MODULES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+def test_only_the_package_itself_imports_the_extension():
+    line = re.compile(r"^\s*(from|import) petiole\.web\.extension\b", re.MULTILINE)
+    assert {module for module, path in MODULES.items() if line.search(path.read_text(encoding="utf-8"))} == {"petiole"}
 
 
 @pytest.mark.parametrize(("part", "stranger"), STRANGERS)

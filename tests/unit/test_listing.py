@@ -9,8 +9,8 @@ import pytest
 from petiole.journal import Journal
 from petiole.protocol.events import Draft
 from petiole.settings import Settings
-from petiole.web.http.listing import Page, list_tasks
 from petiole.web.problems import Problem
+from petiole.web.service.listing import Page, list_tasks
 from tests.support.memory_journal import MemoryJournal
 
 ANN = "user:ann"

@@ -79,3 +79,19 @@ def test_where_the_rule_cannot_change_only_tokens_are_looked_at(make_settings) -
     changes[0] = True
     rights.look()
     assert asked == ["task:0"]
+
+
+def test_an_authorizer_that_fails_is_the_cause_of_the_refusal(make_settings, caplog) -> None:
+    class Refused(Watching):
+        def refuse(self, sid: str, feed: str, problem: Problem) -> None:
+            self.problem = problem
+
+    def may_watch(_feed: str, _user: str, _owner: str) -> bool:
+        raise KeyError("no such group")
+
+    watching = Refused(1)
+    rights_of(watching, make_settings(), may_watch=may_watch, changes=lambda: True, sleep=lambda _seconds: None).look()
+    assert watching.problem.status == 503
+    assert repr(watching.problem.__cause__) == "KeyError('no such group')"
+    (line,) = [record.getMessage() for record in caplog.records if record.msg == "authorizer_failed"]
+    assert line == "authorizer_failed (feed=task:0): KeyError('no such group')"

@@ -13,7 +13,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, jsonify
 
 from petiole.web.access.origins import refuse_foreign_origin
-from petiole.web.http.bodies import read_json
+from petiole.web.bodies import read_json
 from petiole.web.problems import Problem
 
 PROCESS: Final = "process"

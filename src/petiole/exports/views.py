@@ -21,12 +21,12 @@ from petiole.exports.selection import OPERATORS, TASK_NAME, InvalidSelection, Se
 from petiole.exports.sources import SourceUnavailable, open_source
 from petiole.protocol.events import feed_id, task_feed
 from petiole.web.access.origins import refuse_foreign_origin
-from petiole.web.http.bodies import read_json
+from petiole.web.bodies import read_json
 from petiole.web.http.neighbours import stand_past_csrf
 from petiole.web.problems import Problem, not_found
 
 if TYPE_CHECKING:
-    from petiole.web.extension import Petiole
+    from petiole import Petiole
 
 _WITHOUT_FILE: Final = {"failed": "has failed", "cancelled": "was cancelled", "lost": "was lost with its worker"}
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Response, jsonify
 
 from petiole.errors import PetioleError, Unavailable
-from petiole.web.http.page import wants_page
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -51,41 +51,46 @@ class Problem(PetioleError):
         return response
 
 
-def refused_by_routing(response: Response) -> Response:
-    """Return Flask's own 404 or 405 page as a problem object to who doesn't show pages; other answers as they are."""
-    if response.mimetype == MEDIA_TYPE or response.status_code not in (404, 405) or wants_page():
-        return response
-    if response.status_code == HTTPStatus.NOT_FOUND:
-        return not_found().to_response()
-    allowed = response.headers.get("Allow", "")
-    detail = f"This address doesn't take that method. Use one of: {allowed}."
-    return Problem(405, "Method not allowed", detail, headers={"Allow": allowed}).to_response()
-
-
 def not_found() -> Problem:
-    """Return the one answer for what isn't there and for what isn't yours."""
+    """Return the one answer for a task that isn't there and for one that isn't yours."""
     return Problem(HTTPStatus.NOT_FOUND, "Not found", "There is no such task here, or it isn't yours.")
 
 
 def unknown() -> Problem:
-    """Return the answer to who has watched a task that the journal has lost."""
+    """Return the answer to a watcher of a task that the journal has lost."""
     detail = "Nothing is known of this task any more: what was kept of it is gone. It may still run; load the page again later."
     return Problem(HTTPStatus.NOT_FOUND, "Unknown", detail)
 
 
-def unavailable(error: Unavailable) -> Problem:
-    """Return the answer while journal or broker are away."""
-    return Problem(
+def invalid(detail: str) -> Problem:
+    """Return the answer to a call whose fields have values that it doesn't take."""
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", detail)
+
+
+def unavailable(error: Exception) -> Problem:
+    """Return the answer while journal or broker are away. `error` is its cause, which the log tells and the client isn't."""
+    problem = Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Temporarily unavailable",
         "The task service can't be reached just now. Nothing was started or changed; try again in a few seconds.",
         headers={"Retry-After": "3"},
-        members={"retry_after": 3} if error else {},
+        members={"retry_after": 3},
     )
+    problem.__cause__ = error
+    return problem
+
+
+@contextmanager
+def outages_as_problems() -> Iterator[None]:
+    """Raise an `Unavailable` as the problem that answers it."""
+    try:
+        yield
+    except Unavailable as error:
+        raise unavailable(error) from error
 
 
 def too_many(detail: str, retry_after: int) -> Problem:
-    """Return the answer to who asks for more than a share."""
+    """Return the answer to a client that asks for more than its share."""
     return Problem(
         HTTPStatus.TOO_MANY_REQUESTS,
         "Too many requests",

@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from flask import Flask
 
-from petiole.errors import Unavailable
 from petiole.journal.answers import Gone
 from petiole.logs import logger
 from petiole.loop import Loop
@@ -129,7 +128,7 @@ class Rights:
     def _problem(self, feed: str, user: str, owner: str) -> Problem | None:
         try:
             allowed = self._may_watch(feed, user, owner)
-        except Exception:
-            log.exception("authorizer_failed", extra={"feed": feed})
-            return unavailable(Unavailable("The authorizer failed."))
+        except Exception as error:
+            log.exception("authorizer_failed", extra={"feed": feed, "error": repr(error)})
+            return unavailable(error)
         return None if allowed else not_found()

@@ -26,6 +26,7 @@ from petiole.web.engineio.pings import Pings
 from petiole.web.engineio.polling import take_in_parts
 from petiole.web.engineio.socket_writer import SocketWriter
 from petiole.web.engineio.websockets import checked_websocket
+from petiole.web.refusal_log import RefusalLog
 
 log = logger(__name__)
 
@@ -41,8 +42,6 @@ HELD_BY_ONE: Final = 4
 HELD_BY_ALL: Final = 16
 CONNECTS: Final = 20.0
 CONNECTS_PER_SECOND: Final = 0.5
-LINES: Final = 10.0
-LINES_PER_SECOND: Final = 0.1
 
 # The protection without which there is no other.
 CONNECTIONS: Final = "against hostile connections"
@@ -80,8 +79,7 @@ class Guard:
         self._faults: dict[str, int] = {}
         self._connects: dict[str, Bucket] = {}
         self._held: dict[str, tuple[int, float]] = {}
-        self._lines = Bucket(burst=LINES, rate=LINES_PER_SECOND, clock=clock)
-        self._unsaid = 0
+        self._refusals = RefusalLog(log, clock=clock)
         self._disabled = DisabledProtections()
         # Whether a handler's answer may be an `Answer`.
         self.takes_answers = False
@@ -137,7 +135,7 @@ class Guard:
         if socket is None or socket.closed:
             return
         if reason is not None:
-            self._say(reason)
+            self._refusals.write("connection_closed", reason=reason)
         try:
             socket.close(wait=False, abort=True)
             if not socket.upgraded:
@@ -318,13 +316,6 @@ class Guard:
             self.close(eio_sid, "too large attachments")
             raise Malformed("Attachments over the limit.")
         self._held[eio_sid] = (size, since)
-
-    def _say(self, reason: str) -> None:
-        if self._lines.take():
-            self._unsaid += 1
-            return
-        log.warning("connection_closed", extra={"reason": reason, "unsaid_before": self._unsaid})
-        self._unsaid = 0
 
     def _end(self) -> None:
         """Take the place of Engine.IO's `shutdown`, which ends its own task: end the guard's, and then that."""

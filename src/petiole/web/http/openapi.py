@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from petiole.protocol import states
 from petiole.protocol.events import VERSION
-from petiole.web.http.listing import LARGEST_PAGE
+from petiole.web.service.listing import LARGEST_PAGE
 
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"

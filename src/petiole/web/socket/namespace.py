@@ -10,30 +10,28 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from flask import request
 from flask_socketio import ConnectionRefusedError, Namespace, join_room
 
 from petiole.errors import InvalidName, Unavailable
-from petiole.journal.answers import Snapshot
 from petiole.protocol.events import Cursor, check_feed
 from petiole.protocol.reader import Reading
 from petiole.settings import Settings
 from petiole.web.access.rights import Watched
 from petiole.web.access.tokens import Principal
-from petiole.web.actions import wants_force
 from petiole.web.background.shutdown import spread
 from petiole.web.budget import Bucket, Tally
 from petiole.web.engineio.answer import Answer
 from petiole.web.engineio.guard import Guard, check_origins
 from petiole.web.engineio.packets import RESERVED, check_serializer
 from petiole.web.engineio.server import check_server
-from petiole.web.http.inbox import acknowledge
-from petiole.web.problems import Problem, not_found, too_many, unavailable
-
-if TYPE_CHECKING:
-    from petiole.web.extension import Petiole
+from petiole.web.problems import Problem, not_found, outages_as_problems, too_many, unavailable
+from petiole.web.service.actions import wants_force
+from petiole.web.service.inbox import acknowledge
+from petiole.web.service.service import Service
+from petiole.web.state import current_state
 
 T = TypeVar("T")
 
@@ -67,9 +65,9 @@ class Connection:
 class PetioleNamespace(Namespace):  # type: ignore[misc]
     """Handlers of the namespace. Each answers in its acknowledgement, a refusal as `{"error": problem}`."""
 
-    def __init__(self, petiole: Petiole, settings: Settings) -> None:
+    def __init__(self, service: Service, settings: Settings) -> None:
         super().__init__(NAMESPACE)
-        self._petiole = petiole
+        self._service = service
         self._settings = settings
         self._connections: dict[str, Connection] = {}
         # Who has shown a token, and not gone yet.
@@ -88,9 +86,10 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         self._guard = Guard(server, text_only=NAMESPACE, events=events.difference(RESERVED))
 
     def on_connect(self, auth: object = None) -> None:
-        self._petiole.begin()
+        state = current_state()
+        state.begin()
         principal = self._principal_of(auth)
-        closed = self._petiole.readiness.closed()
+        closed = state.readiness.closed()
         if closed is not None:
             raise ConnectionRefusedError(closed, unavailable(Unavailable(closed)).to_wire())
         # Who holds somebody's token can't use up their pages.
@@ -162,18 +161,20 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         principal = self._principal(connection, message)
         if principal.token is not None:
             self._by_token.add(request.sid)  # type: ignore[attr-defined]
-        owner = self._petiole.authorize("watch", feed, principal=principal).owner
+        owner = self._service.authorize("watch", feed, principal=principal).owner
         watch = connection.watched.get(feed)
         if watch is not None:
             watch.principal = principal
-            reading = self._petiole.relay.read(feed, cursor)
+            reading = current_state().relay.read(feed, cursor)
         else:
             reading = self._begin(connection, feed, cursor, Watch(principal, owner))
         if reading is None:
             self._leave(request.sid, connection, feed)  # type: ignore[attr-defined]
             raise not_found()
         # In seconds from here, because the browser's clock may say anything.
-        more = {} if principal.token is None else {"token_expires_in": self._petiole.tokens.expires_in(principal.token)}
+        more = (
+            {} if principal.token is None else {"token_expires_in": current_state().tokens.expires_in(principal.token)}
+        )
         if self._guard is not None and self._guard.takes_answers:
             return Answer(reading.to_text()).with_fields(more)
         return {**reading.to_wire(), **more}
@@ -189,7 +190,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             raise Problem(410, "Gone", "The connection has ended.") from None
         watch = connection.watched.setdefault(feed, begun)
         try:
-            reading = self._petiole.relay.watch(feed, cursor)
+            reading = current_state().relay.watch(feed, cursor)
         except Unavailable:
             # A page may have asked twice: what one question began, the other one's failure doesn't end.
             if not watch.counted:
@@ -203,7 +204,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             if kept:
                 watch.counted = True
         if not kept:
-            self._petiole.relay.unwatch(feed)
+            current_state().relay.unwatch(feed)
         if left:
             raise Unavailable("The watch was ended while it began. Ask again.")
         if self._connections.get(sid) is not connection:
@@ -217,21 +218,20 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         return {}
 
     def _acknowledge(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
-        acknowledge(self._petiole, self._petiole.owner_asking(self._principal(connection, message)), message)
+        acknowledge(self._service.journal, self._service.owner_asking(self._principal(connection, message)), message)
         return {}
 
     def _cancel(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
         feed = check_feed(message.get("feed"))
-        snapshot = self._petiole.authorize("cancel", feed, principal=self._principal(connection, message))
-        status, snapshot = self._petiole.cancel(snapshot, force=wants_force(message))
+        snapshot = self._service.authorize("cancel", feed, principal=self._principal(connection, message))
+        status, snapshot = self._service.cancel(snapshot, force=wants_force(message))
         return {"status": status, "document": snapshot.document}
 
     def _retry(self, connection: Connection, message: dict[str, Any]) -> dict[str, Any]:
         feed = check_feed(message.get("feed"))
-        snapshot = self._petiole.authorize("retry", feed, principal=self._principal(connection, message))
-        handle = self._petiole.retry(snapshot, idempotency_key=message.get("idempotency_key"))
-        started = Snapshot(handle.feed, snapshot.owner, handle.cursor, handle.document)
-        return {"status": int(HTTPStatus.ACCEPTED), "task": self._petiole.to_wire(started)}
+        snapshot = self._service.authorize("retry", feed, principal=self._principal(connection, message))
+        handle = self._service.retry(snapshot, idempotency_key=message.get("idempotency_key"))
+        return {"status": int(HTTPStatus.ACCEPTED), "task": self._service.wire_of(handle, owner=snapshot.owner)}
 
     def _leave(self, sid: str, connection: Connection, feed: str) -> bool:
         """End a watch; false where there was none. May be called from anywhere, more than once."""
@@ -240,16 +240,16 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         if watch is None:
             return False
         self.server.leave_room(sid, feed, namespace=NAMESPACE)
-        self._petiole.window.forget(sid, feed)
+        current_state().send_limit.forget(sid, feed)
         if watch.counted:
-            self._petiole.relay.unwatch(feed)
+            current_state().relay.unwatch(feed)
         return True
 
     def _principal(self, connection: Connection, message: dict[str, Any]) -> Principal:
         """Who asks in this message: the holder of its token, or who the connection is."""
         if message.get("token") is None:
             return connection.principal
-        token = self._petiole.tokens.read(message["token"])
+        token = current_state().tokens.read(message["token"])
         return Principal(token.owner, token)
 
     def _principal_of(self, auth: object) -> Principal:
@@ -260,14 +260,15 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         """
         text = auth.get("token") if isinstance(auth, dict) else None
         if text is None:
-            return Principal(self._petiole.user(create=False))
+            return Principal(self._service.user(create=False))
+        state = current_state()
         try:
-            token = self._petiole.tokens.read(text)
-            self._petiole.tokens.check(token)
+            token = state.tokens.read(text)
+            with outages_as_problems():
+                state.tokens.check(token)
         except Problem as problem:
-            raise ConnectionRefusedError(problem.title, problem.to_wire()) from None
-        except Unavailable as error:
-            raise ConnectionRefusedError("Not now", unavailable(error).to_wire()) from None
+            state.refusals.explain(problem, call="connect")
+            raise ConnectionRefusedError(problem.title, problem.to_wire()) from problem
         return Principal(token.owner, token)
 
     def _tell(self, sid: str, name: str, payload: dict[str, Any]) -> None:
@@ -298,8 +299,10 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
                 raise Problem(400, "Bad request", "Send an object, with the fields that the call takes.")
             return handler(connection, message)
         except Problem as problem:
-            return {"error": problem.to_wire()}
+            refused = problem
         except InvalidName as error:
-            return {"error": Problem(400, "Bad request", str(error)).to_wire()}
+            refused = Problem(400, "Bad request", str(error))
         except Unavailable as error:
-            return {"error": unavailable(error).to_wire()}
+            refused = unavailable(error)
+        current_state().refusals.explain(refused, call=handler.__name__.strip("_"))
+        return {"error": refused.to_wire()}

@@ -26,7 +26,7 @@ from petiole.protocol.encoding import to_json
 from petiole.protocol.events import Cursor, task_feed
 from petiole.protocol.states import QUEUED
 from petiole.settings import Settings
-from petiole.web.http.bodies import malformed_at_worst, read_all
+from petiole.web.bodies import malformed_at_worst, read_all
 from petiole.web.problems import Problem
 
 log = logger(__name__)
@@ -53,7 +53,7 @@ class IdempotentRequest:
         return f"idempotency {hashlib.sha256(told.encode()).hexdigest()}"
 
 
-def asked_by_request(arguments: object, *, key: str | None) -> IdempotentRequest | None:
+def idempotent_request(arguments: object, *, key: str | None) -> IdempotentRequest | None:
     """Return what this request asks for, if it has a key; without a request what `key` and the arguments say.
 
     A request that starts several tasks has each of them repeated by its place among them.

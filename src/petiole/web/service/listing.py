@@ -10,7 +10,7 @@ from typing import Final
 from petiole.journal import Journal
 from petiole.journal.answers import Snapshot
 from petiole.protocol import states
-from petiole.web.problems import Problem
+from petiole.web.problems import Problem, invalid
 
 PAGE_SIZE: Final = 50
 LARGEST_PAGE: Final = 100
@@ -42,9 +42,9 @@ def list_tasks(
     """
     if state is not None and state not in (*states.ACTIVE, *states.TERMINAL):
         known = ", ".join((*states.ACTIVE, *states.TERMINAL))
-        raise _invalid(f"There is no state {state[:40]!r}. Use one of {known}.")
+        raise invalid(f"There is no state {state[:40]!r}. Use one of {known}.")
     if not 1 <= limit <= LARGEST_PAGE:
-        raise _invalid(f"A page has 1 to {LARGEST_PAGE} tasks. Choose a limit in this range.")
+        raise invalid(f"A page has 1 to {LARGEST_PAGE} tasks. Choose a limit in this range.")
     mark = None if cursor is None else _mark(cursor)
     chosen = state is not None or name is not None
     found: list[Snapshot] = []
@@ -81,7 +81,3 @@ def _mark(cursor: str) -> int:
     if not cursor.isdecimal() or len(cursor) > 16:
         raise Problem(HTTPStatus.BAD_REQUEST, "Bad request", "That is not a cursor of this list. Use its Link header.")
     return int(cursor)
-
-
-def _invalid(detail: str) -> Problem:
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", detail)

@@ -1,4 +1,4 @@
-"""What may be done to a task from outside: cancel it, start it again, remove it. Rights are asked for before."""
+"""What happens to a task that is cancelled, started again or removed. The caller has authorized it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from petiole.journal import Journal
 from petiole.journal.answers import Closed, Duplicate, Missing, Snapshot
 from petiole.protocol import states
 from petiole.protocol.events import Document, Draft, feed_id
-from petiole.web.problems import Problem, not_found
+from petiole.web.problems import Problem, invalid, not_found
 
 REPEATABLE: Final = (states.FAILED, states.CANCELLED, states.LOST)
 
@@ -26,7 +26,7 @@ def wants_force(message: object) -> bool:
     force = message.get("force") if isinstance(message, dict) else message
     if force is not None and not isinstance(force, bool):
         detail = 'Send {"force": true} to end the process that runs the task, or no body to ask it to stop.'
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", detail)
+        raise invalid(detail)
     return force is True
 
 

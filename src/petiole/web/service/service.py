@@ -1,0 +1,190 @@
+"""What can be done with tasks: start, list, cancel, start again, delete."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from celery import Task
+from flask import has_request_context, url_for
+
+from petiole.dispatch.tracking import Handle
+from petiole.errors import PetioleError
+from petiole.journal import Journal
+from petiole.journal.answers import Gone, Snapshot
+from petiole.protocol import states
+from petiole.protocol.events import feed_id
+from petiole.settings import Settings
+from petiole.web.problems import Problem, outages_as_problems
+from petiole.web.service import actions
+from petiole.web.service.authorization import Authorization
+from petiole.web.service.idempotency import Idempotency, IdempotentRequest, idempotent_request, key_of
+from petiole.web.service.listing import PAGE_SIZE, Page, list_tasks
+from petiole.web.state import current_state
+
+Links = Callable[[Snapshot], Mapping[str, str]]
+Deletion = Callable[[Snapshot], object]
+
+
+class Service(Authorization):
+    """Acts in the application of the present request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._links: list[Links] = []
+        self._deletions: list[Deletion] = []
+
+    def add_links(self, function: Links) -> Links:
+        """Add what `function(snapshot)` returns to the `links` of every snapshot. Usable as decorator."""
+        self._links.append(function)
+        return function
+
+    def on_delete(self, function: Deletion) -> Deletion:
+        """Call `function(snapshot)` when a task is deleted, to remove what it has made. Usable as decorator."""
+        self._deletions.append(function)
+        return function
+
+    @property
+    def settings(self) -> Settings:
+        return current_state().settings
+
+    @property
+    def journal(self) -> Journal:
+        return current_state().journal
+
+    def depart(self) -> None:
+        """Announce that this process ends: it isn't ready any more, and its browsers come back spread over some seconds.
+
+        Called by itself at SIGTERM where a process's main thread serves requests or made the application.
+        """
+        current_state().shutdown.now()
+
+    def start(
+        self,
+        task: Task | str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        title: object = None,
+        queue: str | None = None,
+        countdown: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Handle:
+        """Start a tracked task for who is asking; by name, the task's code need not be here.
+
+        `title` may be a lazy text, said in the language of this request; past 200 characters it is cut. Without one the
+        task's name is said in words.
+        A request with the header `Idempotency-Key` (or `idempotency_key`) starts it once in 24 hours: asked again it gets the
+        same handle.
+
+        Raises:
+            Problem: 503, journal or broker are away; nothing was started. Of a key: 400, it is none; 422, it was used with
+                another body; 409, its first request is still under way.
+            PetioleError: the arguments can't be sent.
+        """
+        owner = self.user(create=True) or ""
+        name = task if isinstance(task, str) else task.name
+
+        def start(task_id: str) -> Handle:
+            return current_state().tracking.start(
+                task, args, kwargs, owner=owner, title=title, queue=queue, countdown=countdown, task_id=task_id
+            )
+
+        return self._start(start, owner, idempotent_request((name, args, kwargs), key=idempotency_key))
+
+    def cancel(self, snapshot: Snapshot, *, force: bool = False) -> tuple[int, Snapshot]:
+        """Ask a task to stop; returns the status (202, or 200 if that was asked before) and the newest snapshot.
+
+        `force`: end the process that runs it, once it has been cancelling for `PETIOLE_CANCEL_GRACE`.
+
+        Raises:
+            Problem: 409, the task has finished, or can't be stopped by force (yet); 404, it is gone; 503, the journal is away.
+        """
+        with outages_as_problems():
+            return actions.cancel(self.journal, snapshot, force=force, grace=self.settings.cancel_grace)
+
+    def retry(self, snapshot: Snapshot, *, idempotency_key: str | None = None) -> Handle:
+        """Start a task that has ended without success again, for its owner, under a new id; `retry_of` is the old one.
+
+        Raises:
+            Problem: 409, it can't be; 503, journal or broker are away; nothing was started.
+        """
+        key = key_of(idempotency_key)
+        asked = None if key is None else IdempotentRequest(key, f"retry {snapshot.feed}", "")
+        with outages_as_problems():
+            start = actions.repeat(current_state().tracking, snapshot)
+        return self._start(start, snapshot.owner, asked)
+
+    def delete(self, snapshot: Snapshot) -> None:
+        """Remove a task: a run of it is stopped, `on_delete` removes what it has made, and nobody can see it any more.
+
+        Pages of this process that watch it are told at once, those of others when heads are compared next.
+
+        Raises:
+            Problem: 503, the journal is away.
+        """
+        with outages_as_problems():
+            if not states.is_terminal(snapshot.document.get("state")):
+                with suppress(Problem):  # it was faster
+                    self.cancel(snapshot)
+            for function in self._deletions:
+                function(snapshot)
+            actions.remove(self.journal, snapshot)
+        current_state().rights.end(snapshot.feed, Gone.REMOVED)
+
+    def tasks(
+        self,
+        owner: str | None = None,
+        *,
+        state: str | None = None,
+        name: str | None = None,
+        limit: int = PAGE_SIZE,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return a page of the tasks of who is asking, or of `owner`, newest first; `cursor` is that of the page before.
+
+        Only those in `state`, only those of the task `name`, as Celery knows it. `limit` is 1 to 100; of a state or a name
+        a page may have fewer though older ones follow. An `owner` isn't authorized: the caller answers for it.
+
+        Raises:
+            Problem: 422 or 400, there is no such state, limit or cursor; 503, the journal is away; 401 or 403, a token isn't
+                good for it.
+            PetioleError: there is no request and no `owner`.
+        """
+        if owner is None and not has_request_context():
+            raise PetioleError("Without a request nobody is asking. Pass owner=, as in petiole.tasks('user:ann').")
+        whose = owner or self.owner_asking() or self.user(create=True) or ""
+        with outages_as_problems():
+            return list_tasks(self.journal, whose, state=state, name=name, limit=limit, cursor=cursor)
+
+    def to_wire(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Return a snapshot as browsers get it, with its links; needs a request or application context with URLs."""
+        task_id = feed_id(snapshot.feed)
+        links = {
+            "self": url_for("petiole.task", task_id=task_id),
+            "events": url_for("petiole.events", task_id=task_id),
+            "cancel": url_for("petiole.cancel", task_id=task_id),
+        }
+        if snapshot.document.get("state") in actions.REPEATABLE:
+            links["retry"] = url_for("petiole.retry", task_id=task_id)
+        for function in self._links:
+            links.update(function(snapshot))
+        return {
+            "id": task_id,
+            "feed": snapshot.feed,
+            "cursor": str(snapshot.cursor),
+            "document": snapshot.document,
+            "links": links,
+        }
+
+    def wire_of(self, handle: Handle, *, owner: str = "") -> dict[str, Any]:
+        """Return a task that was just started as browsers get it, with the cursor from before its dispatch."""
+        return self.to_wire(Snapshot(handle.feed, owner, handle.cursor, handle.document))
+
+    def _start(self, start: Callable[[str], Handle], owner: str, asked: IdempotentRequest | None) -> Handle:
+        with outages_as_problems():
+            if asked is None:
+                return start(str(uuid.uuid4()))
+            return Idempotency(self.journal, self.settings).once(asked, owner, start)
