@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from petiole.errors import Cancelled, Fenced, PetioleError, SetupError, TaskFailure, Unavailable
+from petiole.errors import (
+    Cancelled,
+    Fenced,
+    InvalidEvent,
+    InvalidName,
+    PetioleError,
+    RunEnded,
+    SetupError,
+    TaskFailure,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from petiole.web.extension import Petiole
@@ -17,9 +27,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Cancelled",
     "Fenced",
+    "InvalidEvent",
+    "InvalidName",
     "Petiole",
     "PetioleError",
     "Problem",
+    "RunEnded",
     "SetupError",
     "TaskFailure",
     "Unavailable",
