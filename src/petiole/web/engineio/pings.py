@@ -17,7 +17,7 @@ from typing import Any, Final
 from engineio.exceptions import SocketIsClosedError
 from engineio.packet import PING, Packet
 
-from petiole.web.engineio.timer_wheel import TimerWheel
+from petiole.web.engineio.deadlines import Deadlines
 
 # `send` is called so often, in seconds.
 TICK: Final = 0.05
@@ -48,8 +48,8 @@ class Pings:
         self._looks_for_answers = answers
         self._clock = clock
         # When each socket is to be pinged, and when the answer to its last ping is due.
-        self._pings = TimerWheel(grain=TICK, now=clock())
-        self._answers = TimerWheel(grain=TICK, now=clock())
+        self._pings = Deadlines()
+        self._answers = Deadlines()
 
     def take_over(self, socket: Any) -> None:
         """Send this socket's pings from now on; Engine.IO hasn't scheduled the first one."""
