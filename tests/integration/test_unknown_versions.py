@@ -121,6 +121,24 @@ def test_without_an_internal_its_protection_is_off_and_sockets_work(
     assert not [record for record in caplog.records if record.exc_info], caplog.text
 
 
+def test_where_nobody_tells_the_namespace_of_its_server_the_first_connection_does(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Guard] = []
+
+    def guard(server: Any, **options: Any) -> Guard:
+        made.append(Guard(server, **options))
+        return made[-1]
+
+    monkeypatch.setattr(petiole_socket, "Guard", guard)
+    monkeypatch.delattr(petiole_socket.PetioleNamespace, "_set_server")
+    with served(make_app(redis_url, Petiole())) as nearby:
+        assert made == []
+        view = nearby.client(headers={"X-Person": "ann"}).watch(nearby.open())
+        view.wait_until(lambda document: document.get("state") == "queued", timeout=5)
+        assert len(made) == 1
+
+
 def test_with_all_internals_nothing_is_off(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

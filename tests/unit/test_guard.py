@@ -31,12 +31,13 @@ from petiole.web.engineio.answer import Answer
 from petiole.web.engineio.frames import Unsent
 from petiole.web.engineio.guard import Guard
 from petiole.web.engineio.packets import Malformed, check_serializer, checked_packet
-from petiole.web.engineio.websockets import unmask
+from petiole.web.engineio.websockets import checked_websocket, unmask
 
 # The guard was written with these in view. When one changes: read it, mend what it names if it has to be, write the new
 # digest here.
 READ = {
     socketio.Server._send_eio_packet: "5fa452fb118c",
+    socketio.Server.register_namespace: "9aeaaab5a638",
     engineio.server.Server.handle_request: "79302edd007f",
     engineio.server.Server._trigger_event: "bc536417c304",
     engineio.server.Server._service_task: "9492b7b0d652",
@@ -416,3 +417,22 @@ def test_a_wait_has_its_own_end_where_nobody_looks_after_silent_clients():
     [made] = Herd(1, monitored=False, pings=0.01).sockets
     with pytest.raises(QueueEmpty):
         made.poll()
+
+
+def test_a_gevent_websocket_that_lacks_something_is_served_as_the_library_does_it(server, caplog):
+    class Served:
+        def __init__(self, handler, server):
+            self.handler = handler
+
+        def __call__(self, environ, start_response):
+            return ["served"]
+
+    class Engine:
+        sid = "sid"
+
+        def handle(self): ...
+
+    guard = Guard(socketio.Server(async_mode="threading"), text_only="/petiole", events=())
+    made = checked_websocket(Served, guard)(Engine().handle, server.eio)
+    assert made({"wsgi.websocket": object()}, None) == ["served"]
+    assert "the protection against large frames and silent sockets is off: websocket.handler.socket" in caplog.text

@@ -45,6 +45,7 @@ CONNECTS_PER_SECOND: Final = 0.5
 
 # The protection without which there is no other.
 CONNECTIONS: Final = "against hostile connections"
+FRAMES: Final = "against large frames and silent sockets"
 _MANAGER: Final = tuple(f"manager.{name}" for name in ("get_namespaces", "get_participants", "eio_sid_from_sid"))
 
 
@@ -124,7 +125,7 @@ class Guard:
     def _bound_frames(self) -> None:
         drivers = getattr(self._eio, "_async", None)
         if not isinstance(drivers, dict) or "websocket" not in drivers:
-            self._disabled.add("against large frames and silent sockets", "eio._async['websocket']")
+            self._disabled.add(FRAMES, "eio._async['websocket']")
         elif drivers["websocket"] is not None:
             # A copy: the table is the driver's, and other servers in this process have it too.
             self._eio._async = {**drivers, "websocket": checked_websocket(drivers["websocket"], self)}
@@ -202,6 +203,13 @@ class Guard:
         for namespace in list(manager.get_namespaces()):
             suspects.difference_update(eio_sid for _, eio_sid in manager.get_participants(namespace, None))
         return suspects
+
+    def finds(self, websocket: Any, *names: str) -> bool:
+        """Whether a WebSocket of gevent-websocket has what the bounds on its frames need."""
+        lacking = missing_of(websocket, *names)
+        if lacking is not None:
+            self._disabled.add(FRAMES, f"websocket.{lacking}")
+        return lacking is None
 
     def admits(self, eio_socket: Any, frame: str | bytes) -> bool:
         """Whether Engine.IO can take this WebSocket frame; what it can't would end its thread with a traceback."""

@@ -13,6 +13,8 @@ from engineio.packet import PONG, Packet
 from petiole.web.engineio.frames import Unsent, send_text, takes_pong, write_text
 from petiole.web.engineio.packets import Malformed
 
+# What is used of gevent-websocket beyond what Engine.IO uses.
+NEEDED_OF_GEVENT: Final = ("handler.socket", "handler.rfile", "raw_read", "utf8validator")
 _PONG: Final = Packet(PONG)
 
 
@@ -20,6 +22,8 @@ class Watcher(Protocol):
     """Who says which frames Engine.IO can take, and is told of those that it can't."""
 
     wires: dict[str, Any]
+
+    def finds(self, websocket: Any, *names: str) -> bool: ...
 
     def admits(self, eio_socket: Any, frame: str | bytes) -> bool: ...
 
@@ -45,9 +49,8 @@ def checked_websocket(base: Any, guard: Watcher) -> Any:
             # Compression costs memory for each connection, and a small message may hide a large one.
             environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
             websocket = environ.get("wsgi.websocket")
-            if (
-                websocket is not None
-            ):  # gevent-websocket, which reads whatever a frame says it has, and any number of them
+            # gevent-websocket, which reads whatever a frame says it has, and any number of them.
+            if websocket is not None and guard.finds(websocket, *NEEDED_OF_GEVENT):
                 self._connection = websocket.handler.socket
                 self._reader = websocket.handler.rfile
                 # Not past TLS, which has something of its own to say now and then.

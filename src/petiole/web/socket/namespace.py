@@ -76,18 +76,24 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         self._guard: Guard | None = None
 
     def _set_server(self, server: Any) -> None:
-        # Called when there is a server, whether it was made before or after Petiole was set up.
+        # python-socketio calls this when it has a server, whether that was made before or after Petiole was set up.
+        super()._set_server(server)
+        self._guard_server(server)
+
+    def _guard_server(self, server: Any) -> None:
         if not self._settings.allow_any_origin:
             check_origins(getattr(server.eio, "cors_allowed_origins", None))
         check_serializer(getattr(server, "packet_class", None))
         check_server(getattr(server.eio, "async_mode", None))
-        super()._set_server(server)
         events = {name.removeprefix("on_") for name in dir(self) if name.startswith("on_")}
         self._guard = Guard(server, text_only=NAMESPACE, events=events.difference(RESERVED))
 
     def on_connect(self, auth: object = None) -> None:
         state = current_state()
         state.begin()
+        if self._guard is None:
+            # A python-socketio that calls something else than `_set_server`.
+            self._guard_server(state.socketio.server)
         principal = self._principal_of(auth)
         closed = state.readiness.closed()
         if closed is not None:
@@ -239,7 +245,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             watch = connection.watched.pop(feed, None)
         if watch is None:
             return False
-        self.server.leave_room(sid, feed, namespace=NAMESPACE)
+        self.socketio.server.leave_room(sid, feed, namespace=NAMESPACE)
         current_state().send_limit.forget(sid, feed)
         if watch.counted:
             current_state().relay.unwatch(feed)
