@@ -15,7 +15,7 @@ from petiole.dispatch.tracking import Handle, track_app
 from petiole.errors import SetupError
 from petiole.logs import logger
 from petiole.settings import Settings
-from petiole.web.access.origins import answer_other_sites, named_origins
+from petiole.web.access.origins import answer_other_sites, check_origins, named_origins
 from petiole.web.access.policy import may, owner_only
 from petiole.web.access.rights import Rights
 from petiole.web.access.tokens import Tokens
@@ -23,7 +23,6 @@ from petiole.web.background.notices import NoticeDelivery
 from petiole.web.background.readiness import Readiness
 from petiole.web.background.reaper import Reaper
 from petiole.web.background.shutdown import Shutdown
-from petiole.web.engineio.guard import check_origins
 from petiole.web.engineio.send_limit import SendLimit
 from petiole.web.http.answers import answer_started
 from petiole.web.http.inbox import add_inbox

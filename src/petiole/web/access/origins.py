@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from flask import Response, current_app, request
 from flask_socketio import SocketIO
 
+from petiole.errors import SetupError
 from petiole.web.access.tokens import bearer
 from petiole.web.problems import Problem
 
@@ -105,6 +106,19 @@ def named_origins(socketio: SocketIO) -> Any:
     if socketio.server is None:
         return socketio.server_options.get("cors_allowed_origins")
     return getattr(socketio.server.eio, "cors_allowed_origins", None)
+
+
+def check_origins(origins: Any) -> None:
+    """Refuse a Socket.IO server that answers pages of any site; `origins` is its `cors_allowed_origins`.
+
+    Raises:
+        SetupError: it lets everybody in.
+    """
+    if origins in ("*", []) or (isinstance(origins, list | tuple | set) and "*" in origins):
+        raise SetupError(
+            f"cors_allowed_origins={origins!r} lets a page of any site use this site's sockets with its visitors' cookies. "
+            "Name the origins, or set PETIOLE_ALLOW_ANY_ORIGIN to true if that is meant."
+        )
 
 
 def answer_other_sites(response: Response, origins: Any) -> Response:

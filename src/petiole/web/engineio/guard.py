@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from engineio.exceptions import ContentTooLongError, SocketIsClosedError
 
-from petiole.errors import SetupError
 from petiole.logs import logger
 from petiole.web.budget import Bucket
 from petiole.web.engineio import pings, socket_writer
+from petiole.web.engineio.attachments import Attachments
 from petiole.web.engineio.compat import DisabledProtections, missing_of
 from petiole.web.engineio.handlers import Around, GuardedHandlers, Handler
 from petiole.web.engineio.packets import NEEDED, Malformed, checked_packet
@@ -37,9 +37,6 @@ JOIN_WITHIN: Final = 8.0
 LOOK_AT_ALL_EVERY: Final = 4.0
 FAULTS: Final = 3
 HANDLERS: Final = ("connect", "message", "disconnect")
-# Undelivered attachments, in units of `max_http_buffer_size`: of one connection, and of all of them.
-HELD_BY_ONE: Final = 4
-HELD_BY_ALL: Final = 16
 CONNECTS: Final = 20.0
 CONNECTS_PER_SECOND: Final = 0.5
 
@@ -79,7 +76,6 @@ class Guard:
         self._ended: dict[str, bool] = {}
         self._faults: dict[str, int] = {}
         self._connects: dict[str, Bucket] = {}
-        self._held: dict[str, tuple[int, float]] = {}
         self._refusals = RefusalLog(log, clock=clock)
         self._disabled = DisabledProtections()
         # Whether a handler's answer may be an `Answer`.
@@ -112,6 +108,7 @@ class Guard:
         around: tuple[Around, ...] = (self._on_connect, self._on_message, self._on_disconnect)
         self._eio.handlers = GuardedHandlers(handlers, dict(zip(HANDLERS, around, strict=True)))
         self._shut_down, self._eio.shutdown = self._eio.shutdown, self._end
+        self._attachments = Attachments(limit=self._eio.max_http_buffer_size, clock=self._clock)
         return True
 
     def _check_packets(self, *, text_only: str, events: Collection[str]) -> None:
@@ -185,10 +182,9 @@ class Guard:
         for eio_sid in unjoined:
             if now - self._unjoined.setdefault(eio_sid, now) >= self._join_within:
                 self.close(eio_sid, "joined no namespace")
-        for eio_sid, (_, since) in list(self._held.items()):
-            if now - since >= self._join_within:
-                # In a task of its own: an application's handler of the disconnect may take its time.
-                self._server.start_background_task(self.close, eio_sid, "attachments that don't come")
+        for eio_sid in self._attachments.older_than(self._join_within):
+            # In a task of its own: an application's handler of the disconnect may take its time.
+            self._server.start_background_task(self.close, eio_sid, "attachments that don't come")
 
     def _in_no_namespace(self, known: set[str], now: float) -> set[str]:
         """Return who is in no namespace: of those who weren't before, and every few seconds of all, because one can be left."""
@@ -263,7 +259,8 @@ class Guard:
             self._ended[eio_sid] = False
             self._server._binary_packet.pop(eio_sid, None)
             self.pings.forget(eio_sid)
-            for table in (self._unjoined, self._faults, self._connects, self._held):
+            self._attachments.end(eio_sid)
+            for table in (self._unjoined, self._faults, self._connects):
                 table.pop(eio_sid, None)
 
     def _on_post(self, socket: Any, take: Callable[[dict[str, Any]], None], environ: dict[str, Any]) -> None:
@@ -292,15 +289,15 @@ class Guard:
                 self._hold(eio_sid, data)
             handler(eio_sid, data)
             if eio_sid not in self._server._binary_packet:
-                self._held.pop(eio_sid, None)
+                self._attachments.end(eio_sid)
             elif pending is None:
-                self._held[eio_sid] = (0, self._clock())
+                self._attachments.begin(eio_sid)
         except ValueError as error:
             # Of a packet with attachments python-socketio has called nobody yet: it is the packet's fault.
             if not isinstance(error, Malformed) and not str(data).startswith(("5", "6")):
                 raise
             self._server._binary_packet.pop(eio_sid, None)
-            self._held.pop(eio_sid, None)
+            self._attachments.end(eio_sid)
             self.malformed(eio_sid)
 
     def _check_first(self, eio_sid: str, data: Any) -> None:
@@ -316,14 +313,9 @@ class Guard:
     def _hold(self, eio_sid: str, data: Any) -> None:
         if not isinstance(data, bytes | bytearray):
             raise Malformed("Text where an attachment was declared.")
-        size, since = self._held.get(eio_sid, (0, self._clock()))
-        limit = self._eio.max_http_buffer_size
-        size += len(data)
-        everything = sum(held for held, _ in list(self._held.values())) + len(data)
-        if size > HELD_BY_ONE * limit or everything > HELD_BY_ALL * limit:
+        if not self._attachments.add(eio_sid, len(data)):
             self.close(eio_sid, "too large attachments")
             raise Malformed("Attachments over the limit.")
-        self._held[eio_sid] = (size, since)
 
     def _end(self) -> None:
         """Take the place of Engine.IO's `shutdown`, which ends its own task: end the guard's, and then that."""
@@ -350,16 +342,3 @@ class Guard:
             self._disabled.add("against connections that join nothing", error)
         except Exception:
             log.exception("sweep_failed")
-
-
-def check_origins(origins: Any) -> None:
-    """Refuse a Socket.IO server that answers pages of any site; `origins` is its `cors_allowed_origins`.
-
-    Raises:
-        SetupError: it lets everybody in.
-    """
-    if origins in ("*", []) or (isinstance(origins, list | tuple | set) and "*" in origins):
-        raise SetupError(
-            f"cors_allowed_origins={origins!r} lets a page of any site use this site's sockets with its visitors' cookies. "
-            "Name the origins, or set PETIOLE_ALLOW_ANY_ORIGIN to true if that is meant."
-        )

@@ -19,12 +19,13 @@ from petiole.errors import InvalidName, Unavailable
 from petiole.protocol.events import Cursor, check_feed
 from petiole.protocol.reader import Reading
 from petiole.settings import Settings
+from petiole.web.access.origins import check_origins
 from petiole.web.access.rights import Watched
 from petiole.web.access.tokens import Principal
 from petiole.web.background.shutdown import spread
 from petiole.web.budget import Bucket, Tally
 from petiole.web.engineio.answer import Answer
-from petiole.web.engineio.guard import Guard, check_origins
+from petiole.web.engineio.guard import Guard
 from petiole.web.engineio.packets import RESERVED, check_serializer
 from petiole.web.engineio.server import check_server
 from petiole.web.problems import Problem, not_found, outages_as_problems, too_many, unavailable
