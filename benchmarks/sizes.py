@@ -40,8 +40,9 @@ class Pipelined(RedisJournal):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._pipeline: Any = self._client.pipeline(transaction=False)
+        client: Any = self._client
         for name in ("open", "claim", "append", "index"):
-            self._client.script_load(self._script(name).source)
+            client.script_load(self._script(name).source)
 
     def send(self) -> None:
         """Send what has gathered, and raise what was refused."""

@@ -333,7 +333,8 @@ def _server_time() -> None:
 
     def by_own_clock(verb: Callable[..., Any]) -> Callable[..., Any]:
         def leased(self: RedisJournal, *arguments: Any, lease: float, **how: Any) -> Any:
-            seconds, microseconds = self._client.time()
+            client: Any = self._client
+            seconds, microseconds = client.time()
             return verb(self, *arguments, lease=lease + time.time() - seconds - microseconds / 1e6, **how)
 
         return leased

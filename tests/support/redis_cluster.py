@@ -72,10 +72,10 @@ class ClusterServer:
             with at(self.by_port(port)) as client:
                 client.set(key, "x")
                 wait_until(
-                    lambda client=client: client.wait(1, 500) >= 1,
+                    lambda client=client: client.wait(1, 500) >= 1,  # type: ignore[misc]
                     timeout=10,
                     what=f"a replica of {port} has caught up",
-                )  # type: ignore[misc]
+                )
 
     def is_whole(self) -> bool:
         """Say whether every node finds the cluster working, and every replica has caught up with its master."""
@@ -137,7 +137,7 @@ class ClusterServer:
 
     def _knows(self, node: RedisServer, count: int) -> bool:
         with at(node) as client:
-            found = client.execute_command("CLUSTER INFO")
+            found: dict[str, str] = client.execute_command("CLUSTER INFO")
             return found["cluster_known_nodes"] == str(count) and found["cluster_state"] == "ok"
 
     def _in_step(self, node: RedisServer) -> bool:
@@ -154,7 +154,7 @@ def at(node: RedisServer) -> redis.Redis:
     return redis.Redis(port=node.port, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0))
 
 
-def ask(client: redis.Redis, *command: Any) -> Any:
+def ask(client: Any, *command: Any) -> Any:
     """Send a command as it is written, without redis-py's reading of its answer."""
     return client.execute_command(*command)
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 import redis
 from redis.exceptions import RedisError
@@ -252,9 +252,9 @@ def cluster_publisher(settings: Settings, *, url: str) -> Publish:
 
     def publish(rings: Sequence[tuple[str, str | bytes]]) -> None:
         with translate_errors(url):
-            pipeline: Any = client.pipeline(transaction=False)
+            pipeline = client.pipeline(transaction=False)
             for feed, text in rings:
-                pipeline.eval(RING, 1, keys.channel(feed), text)
+                pipeline.execute_command("EVAL", RING, 1, keys.channel(feed), text)
             pipeline.execute()
 
     return publish

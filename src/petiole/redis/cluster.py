@@ -1,8 +1,8 @@
 """A client of a Redis Cluster: sends each command to the node that holds its key, in one call that fails once.
 
-redis-py has a cluster client too. It connects in its constructor; after a failure it reads the layout from one node after the
-other, each with its whole timeout, before the call returns; and a pipeline waits for a node that doesn't answer twice. Here
-redis-py's ordinary client speaks to each node, and this decides to which.
+redis-py's own cluster client connects in its constructor. After a failure it reads the layout from one node after the other,
+each with the whole timeout, before the call returns (`python -m benchmarks.cluster`). Here redis-py's ordinary client speaks
+to each node, and this decides to which.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import redis
-from redis.commands import CoreCommands
 from redis.connection import parse_url
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ReadOnlyError, RedisError, TryAgainError
@@ -57,16 +56,12 @@ class Layout:
         return list(dict.fromkeys(node for _, _, nodes in self.ranges for node in nodes))
 
 
-class Cluster(CoreCommands):
-    """Commands by key, as those of `redis.Redis`. Thread-safe, and holds no lock, so a forked process may go on with it.
+class Cluster:
+    """Sends commands by key. Thread-safe, and holds no lock, so a forked process may go on with it.
 
     What one call finds out about the layout holds for all. A node that failed is asked again only after the layout was
     read from another one.
     """
-
-    # What redis-py's commands declare that a client has.
-    _is_async_client: Literal[False] = False
-    _event_dispatcher: Any = None
 
     def __init__(self, url: RedisUrl, options: Mapping[str, Any], *, timeout: float) -> None:
         parsed: list[dict[str, Any]] = [parse_url(text) for text in url.urls]  # type: ignore[no-untyped-call]
@@ -104,7 +99,7 @@ class Cluster(CoreCommands):
                 self.suspect(node)
                 raise
             except ReadOnlyError:
-                self._leave(node)
+                self.leave(node)
                 raise
         raise TryAgainError("The nodes of the cluster send us from one to the other.")
 
@@ -160,7 +155,7 @@ class Cluster(CoreCommands):
         """Have the layout read from another node before this one is asked again."""
         self._failed |= {node}
 
-    def _leave(self, node: Node) -> None:
+    def leave(self, node: Node) -> None:
         """Close the connections to a node that has become a replica: it would refuse on them for ever."""
         self.suspect(node)
         self.client(node).connection_pool.disconnect(inuse_connections=False)
@@ -228,11 +223,8 @@ class Cluster(CoreCommands):
         return redis.Redis.from_pool(redis.ConnectionPool(**{**self._options, **waits, "host": host, "port": port}))
 
 
-class ClusterPipeline(CoreCommands):
+class ClusterPipeline:
     """Commands that are sent at once, grouped by node; their replies come back in the order of the commands."""
-
-    _is_async_client: Literal[False] = False
-    _event_dispatcher: Any = None
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -272,7 +264,7 @@ class ClusterPipeline(CoreCommands):
                 replies[at] = self._cluster.execute_command(*args, **options)
             elif isinstance(answer, Exception):
                 if isinstance(answer, ClusterDownError | ReadOnlyError):
-                    self._cluster._leave(self._cluster.owner(_key_of(waiting[at][0])))
+                    self._cluster.leave(self._cluster.owner(_key_of(waiting[at][0])))
                 raise answer
         return replies
 
