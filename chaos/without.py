@@ -35,6 +35,7 @@ from petiole.worker.deaths import DeathWatch
 from petiole.worker.lifecycle import Lifecycle
 from petiole.worker.outbox import Outbox
 from petiole.worker.run import Run
+from petiole.worker.writer import RunWriter
 
 
 def switch_off(names: str | None = None) -> None:
@@ -67,31 +68,30 @@ def _resend() -> None:
     """A writer sends each event once and hopes."""
 
     def hope(self: Any, fact: Any) -> None:
-        self._fact += 1
-        reply = fact.begun() if fact.begun else self._append(fact.draft, fact=self._fact, counter=0)
+        writer, number = self._writer, self._writer.next_number
+        reply = fact.begun() if fact.begun else writer.append(fact.draft, number)
+        writer.keep(number, fact.draft)
         if isinstance(reply, Stored):
-            self._cursor = reply.cursor
+            writer.cursor = reply.cursor
 
     _put(Outbox, "_deliver", hope)
 
 
 def _rebase() -> None:
-    _put(Outbox, "_rebase", Outbox._stop)
+    _put(RunWriter, "_rebase", RunWriter._fence)
 
 
 def _numbers() -> None:
     """A writer doesn't number its facts, so the journal can't know one again."""
-    append = Outbox._append
+    append = RunWriter.append
 
-    def unnumbered(self: Any, draft: Any, *, fact: int, counter: int) -> Any:
-        if not draft.is_fact or draft.state is not None:
-            return append(self, draft, fact=fact, counter=counter)
-        return self._journal.append(self._standing.feed, draft)
+    def unnumbered(self: RunWriter, draft: Any, number: int) -> Any:
+        return append(self, draft, number) if draft.state is not None else self._journal.append(self.feed, draft)
 
     def never(self: Any, fact: Any) -> None:
         pass
 
-    _put(Outbox, "_append", unnumbered)
+    _put(RunWriter, "append", unnumbered)
     _put(Outbox, "_begin", never)
 
 

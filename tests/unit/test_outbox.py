@@ -21,9 +21,10 @@ from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft
 from petiole.protocol.reader import follow
 from petiole.redis.connections import SENT_AT_ONCE
 from petiole.worker import outbox as outbox_module
-from petiole.worker.outbox import ACKNOWLEDGED_KEPT, Outbox
+from petiole.worker.outbox import Outbox
 from petiole.worker.progress import progress
 from petiole.worker.run import Run
+from petiole.worker.writer import ACKNOWLEDGED_KEPT
 from tests.conftest import VARIANTS
 from tests.support.memory_journal import MemoryJournal
 from tests.support.redis import RedisServer
@@ -744,7 +745,7 @@ class TestLocks:
             memory.lose_request.extend([True] * 4)
             outbox.put(line("x"))
             assert outbox.flush(SOON)
-        said = [record.msg for record in caplog.records if record.name == "petiole.worker.outbox"]
+        said = [record.msg for record in caplog.records if record.name == "petiole.worker.writer"]
         assert said == ["journal_away", "journal_returned"]
 
 
@@ -809,7 +810,7 @@ class TestBegun:
         outbox = Outbox(memory, begin(memory), make_settings(), newest=Counted())
         monkeypatch.setattr(memory, "begin_append", lambda *_, **__: Answered(answer, late=False))
         taken = []
-        monkeypatch.setattr(outbox, "_take", lambda _draft, reply: bool(taken.append(reply)))
+        monkeypatch.setattr(outbox._writer, "take", lambda _draft, reply: bool(taken.append(reply)))
         outbox.put(line("0"))
         outbox.put(line("1"))
         assert len(outbox._queue) == 2
@@ -826,7 +827,7 @@ class TestBegun:
             assert outbox.flush(SOON)
         assert messages(begins) == ["0", "1", "2"]
 
-    @pytest.mark.parametrize("at", ["_take", "_note_kept", "_note_sent"])
+    @pytest.mark.parametrize("at", ["take", "keep", "_note_sent"])
     def test_a_time_limit_that_comes_while_an_answer_is_taken_loses_none(self, at, begins, make_settings, monkeypatch):
         outbox = Outbox(begins, begin(begins), make_settings(), newest=Counted())
         begins.target.append(FEED, line("before"))
@@ -837,7 +838,7 @@ class TestBegun:
             raise TimeoutError("The time limit.")
 
         with monkeypatch.context() as limited:
-            limited.setattr(outbox, at, interrupted)
+            limited.setattr(outbox if at == "_note_sent" else outbox._writer, at, interrupted)
             with pytest.raises(TimeoutError):
                 outbox.put(line("1"))
         outbox.put(line("2"))

@@ -158,7 +158,7 @@ class TestInATask:
                 for number in range(1_000_000):
                     bar.update(1)
                     if number == 3:
-                        run.outbox._stop()
+                        run.outbox._writer._fence()
 
         with pytest.raises(Fenced):
             loop()

@@ -17,27 +17,23 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final
 
-from petiole.errors import InvalidEvent, PetioleError, Unavailable
-from petiole.journal.answers import Appended, Closed, Conflict, Duplicate, Fenced, Missing, Stored
+from petiole.errors import InvalidEvent, PetioleError
+from petiole.journal.answers import Closed, Duplicate, Stored
 from petiole.journal.contract import Begun, Journal
 from petiole.logs import logger
-from petiole.protocol.events import COUNTER, Cursor, Document, Draft, fold_draft
-from petiole.protocol.states import RUNNING, is_terminal
+from petiole.protocol.events import COUNTER, Cursor, Document, Draft
+from petiole.protocol.states import is_terminal
 from petiole.settings import Settings
 from petiole.worker.dropped import Dropped, stand_in
-from petiole.worker.patience import Patience
-from petiole.worker.run_state import ProgressCounter, RunStart, Signals
-
-T = TypeVar("T")
+from petiole.worker.run_state import ProgressCounter, RunStart
+from petiole.worker.writer import RunWriter
 
 log = logger(__name__)
 
-ACKNOWLEDGED_KEPT: Final = 256
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 0.8
-MOST_ROUNDS: Final = 4
 # How long a task that computes lets the sending thread go first with a fact, in seconds; and from which share of its time on
 # it is one that computes. On a busy machine it is given only a part of the time that passes.
 HANDOVER: Final = 0.001
@@ -81,26 +77,21 @@ class Outbox:
         on_end: Callable[[Outbox], None] = lambda _outbox: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.signals = Signals()
+        self._writer = RunWriter(
+            journal, start, settings, on_cancel=lambda: self._mark(dirty=False), on_fenced=self._stop, clock=clock
+        )
+        self.signals = self._writer.signals
         self.counter = ProgressCounter()
         # That of the loop that speaks for the run; without one the same. Both are dirty, or neither is.
         self._loop_counter = self.counter
-        self._journal = journal
-        self._start = start
         self._settings = settings
         self._newest = newest
         self._on_end = on_end
         self._clock = clock
         self._interval = 1 / settings.counters_per_second if settings.counters_per_second else 0.0
-        self._fact_number = start.facts_written
-        self._counter_number = 0
-        self._cursor = start.cursor
-        self._document = start.document
-        self._acknowledged: deque[tuple[int, Draft]] = deque(maxlen=ACKNOWLEDGED_KEPT)
         self._queue: deque[_Fact] = deque()
         self._sending: _Fact | Draft | None = None
         self._dropped = Dropped()
-        self._patience = Patience(journal, clock=clock)
         self._given_up = False
         self._closed = False
         self._stopped = False
@@ -122,7 +113,7 @@ class Outbox:
 
     def start(self) -> None:
         """Start the sending thread: after the fork, so in the process that runs the task."""
-        self._thread = threading.Thread(target=self._send_all, name=f"petiole-outbox-{self._start.feed}", daemon=True)
+        self._thread = threading.Thread(target=self._send_all, name=f"petiole-outbox-{self.feed}", daemon=True)
         self._thread.start()
 
     def put(self, draft: Draft, *, otherwise: Draft | None = None) -> None:
@@ -193,17 +184,12 @@ class Outbox:
 
     @property
     def feed(self) -> str:
-        return self._start.feed
+        return self._writer.feed
 
     @property
     def cursor(self) -> Cursor:
         """Where the feed stood after this run's newest event."""
-        return self._cursor
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the journal has this run's last fact, and that has ended the task."""
-        return not self.signals.fenced and is_terminal(self._document.get("state")) and bool(self._acknowledged)
+        return self._writer.cursor
 
     def send_end_again(self) -> None:
         """Give the journal what it has lost of a run that has ended; nothing, if it has lost nothing. The thread has ended.
@@ -211,12 +197,12 @@ class Outbox:
         Raises:
             Unavailable: the journal is away; ask again.
         """
-        number, draft = self._acknowledged[-1]
-        for _ in range(MOST_ROUNDS):
-            reply = self._append(draft, fact=number, counter=0)
-            if self._take(draft, reply):
-                return
-        log.error("end_not_kept", extra={"feed": self.feed, "reason": "The journal loses it each time."})
+        self._writer.send_last_again()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the journal has this run's last fact, and that has ended the task."""
+        return not self.signals.fenced and self._writer.has_ended
 
     def _computes(self) -> bool:
         """Say whether the calling thread has computed since it last left a fact to the sending thread, rather than waited."""
@@ -228,10 +214,10 @@ class Outbox:
         """Send a fact from here if that takes no time: the sending thread would have to be woken first."""
         if self.signals.away:
             return
-        fact.number = self._fact_number + 1
+        fact.number = self._writer.next_number
         # On an error the sending thread finds the same, and knows what to do about it.
         with suppress(PetioleError):
-            fact.begun = self._send(self._journal.begin_append, fact.draft, fact=fact.number, counter=0)
+            fact.begun = self._writer.begin(fact.draft, fact.number)
         if fact.begun is None:
             fact.number = 0  # nothing was sent
             return
@@ -244,8 +230,8 @@ class Outbox:
         reply = fact.begun.heard() if fact is not None and fact.begun is not None else None
         # A run that is called stalled has more to say, for which its task mustn't wait.
         if fact is not None and isinstance(reply, Stored) and not reply.stalled:
-            self._take(fact.draft, reply)
-            self._note_kept(fact.number, fact.draft)
+            self._writer.take(fact.draft, reply)
+            self._writer.keep(fact.number, fact.draft)
             self._note_sent(self._clock())
             # Last: if a time limit breaks this off, the sending thread does the same once more.
             self._queue.popleft()
@@ -282,7 +268,7 @@ class Outbox:
                     self._count(draft)
             except Exception:
                 # The top of the thread: whatever it is, the rest goes on.
-                log.exception("event_lost", extra={"feed": self._start.feed})
+                log.exception("event_lost", extra={"feed": self.feed})
                 if isinstance(draft, _Fact):
                     with self._lock:
                         self._dropped.count(away=False)
@@ -323,31 +309,15 @@ class Outbox:
                 self._changed.wait(max(min(due - now, LOOK) if self._looks else due - now, 0.0))
             if not self.counter.dirty and not self._queue and (now := self._clock()) >= self._next_ask:
                 self._next_ask = now + self._settings.heartbeat
-                self._ask()
+                if not self._writer.is_valid():
+                    # Fenced, or forgotten by the journal: what it answers to a counter says which.
+                    self.touch()
 
     def _says_dropped(self, now: float) -> bool:
         """Whether it is time to say what was dropped: before the next number is given, and before the last in any case."""
         if not self._dropped or (self._queue and self._queue[0].number):
             return False
         return now >= self._dropped.due or (self._closed and len(self._queue) <= 1)
-
-    def _ask(self) -> None:
-        """Hear of cancel and fence although there is nothing to send."""
-        try:
-            start = self._start
-            held = self._journal.check(start.feed, start.run, delivery=start.delivery, lease=self._settings.lease)
-        except Unavailable:
-            return
-        except Exception:
-            # Asked by a thread that mustn't end: the next question may be answered.
-            log.exception("run_not_checked", extra={"feed": self._start.feed})
-            return
-        self._hear(held.cancel)
-        if held.valid and held.stalled:
-            self._say_alive()
-        if not held.valid:
-            # Fenced, or forgotten by the journal: what it answers to a counter says which.
-            self.touch()
 
     def _count(self, draft: Draft) -> None:
         """Send a counter once: if the journal is away, the next one says more."""
@@ -358,181 +328,72 @@ class Outbox:
                 # Queued since this counter was chosen, with the progress of before: it goes first, or progress would go back.
                 self._mark(dirty=True)
                 return
-        # Never the same number twice: had only the reply been lost, the journal would take what is newer for a duplicate.
-        self._counter_number += 1
         try:
-            if not self._take(draft, self._append(draft, fact=self._fact_number, counter=self._counter_number)):
+            if not self._writer.take(draft, self._writer.append_counter(draft)):
                 self.touch()
         except InvalidEvent:
-            log.exception("counter_set_aside", extra={"feed": self._start.feed})
+            log.exception("counter_set_aside", extra={"feed": self.feed})
         except Exception as error:  # noqa: BLE001 (the top of the thread: what isn't known to last may pass)
-            self._note_away(error)
+            self._writer.note_away(error)
             with self._lock:
                 self._mark(dirty=True)
                 self._next_counter = self._clock() + LONGEST_PAUSE / 2
                 if self._closed:
                     self._changed.wait(FIRST_PAUSE)
-            if self._patience.is_over(error) and not self._heal(error):
+            if self._writer.patience.is_over(error) and not self._writer.heal(error):
                 self._give_up(error)
 
     def _deliver(self, fact: _Fact) -> None:
         """Send a fact until the journal has it, or has said that it never will."""
         pause = FIRST_PAUSE
         draft, otherwise, begun = fact.draft, fact.otherwise, fact.begun
-        number = fact.number or self._fact_number + 1
+        number = fact.number or self._writer.next_number
         set_aside = False
         while not self._stopped:
             try:
                 answer, begun = begun, None
-                reply = answer() if answer else self._append(draft, fact=number, counter=0)
+                reply = answer() if answer else self._writer.append(draft, number)
                 if isinstance(reply, Closed) and not is_terminal(reply.state) and otherwise is not None:
                     draft, otherwise = otherwise, None
                     continue
-                settled = self._take(draft, reply)
+                settled = self._writer.take(draft, reply)
             except InvalidEvent as error:
                 if set_aside:
                     raise
-                log.exception("event_set_aside", extra={"feed": self._start.feed})
+                log.exception("event_set_aside", extra={"feed": self.feed})
                 draft, set_aside = stand_in(draft, str(error)), True
                 continue
             except Exception as error:  # noqa: BLE001 (the top of the thread: what isn't known to last may pass)
-                self._note_away(error)
-                if not self._patience.is_over(error):
+                self._writer.note_away(error)
+                if not self._writer.patience.is_over(error):
                     time.sleep(pause * random.uniform(0.5, 1.0))
                     pause = min(2 * pause, LONGEST_PAUSE)
                 elif not set_aside:
                     # Either this event is what the journal can't take, or its feed is.
                     reason = "The journal refused it for a minute; the worker's log says why."
                     draft, set_aside = stand_in(draft, reason), True
-                elif self._heal(error):
+                elif self._writer.heal(error):
                     draft, otherwise, set_aside = fact.draft, fact.otherwise, False
                 else:
                     self._give_up(error)
                 continue
             if isinstance(reply, Stored | Duplicate):
-                self._note_kept(number, draft)
+                self._writer.keep(number, draft)
             if settled:
                 return
-
-    def _note_kept(self, number: int, draft: Draft) -> None:
-        self._fact_number, self._counter_number = number, 0
-        self._acknowledged.append((number, draft))
 
     def _note_sent(self, now: float) -> None:
         self._next_counter, self._next_ask = now + self._interval, now + self._settings.heartbeat
 
-    def _append(self, draft: Draft, *, fact: int, counter: int) -> Appended:
-        return self._send(self._journal.append, draft, fact=fact, counter=counter)
-
-    def _send(self, how: Callable[..., T], draft: Draft, *, fact: int, counter: int) -> T:
-        start = self._start
-        return how(start.feed, draft, run=start.run, fact=fact, counter=counter, delivery=start.delivery)
-
-    def _take(self, draft: Draft, reply: Appended) -> bool:
-        """Act on a reply; true when the journal has the event, or it is settled that it won't."""
-        self._patience.reset()
-        if self.signals.away:
-            log.info("journal_returned", extra={"feed": self._start.feed})
-            self.signals.away = False
-        match reply:
-            case Stored(cursor, cancel) | Duplicate(cursor, cancel):
-                self._cursor = cursor
-                self._document = fold_draft(self._document, draft, run=self._start.run)
-                self._hear(cancel)
-                if isinstance(reply, Stored) and reply.stalled:
-                    self._say_alive()
-                return True
-            case Conflict(last):
-                self._send_again(last)
-                return False
-            case Missing():
-                self._rebase()
-                return False
-            case Fenced():
-                self._stop()
-                return True
-            case Closed(state):
-                log.info("event_not_admitted", extra={"feed": self._start.feed, "state": state})
-                if is_terminal(state):
-                    self._stop()
-                return True
-
-    def _say_alive(self) -> None:
-        """Take back what a reaper has said of this run: its worker's main process doesn't renew, and it goes on."""
-        try:
-            self._journal.append(self.feed, Draft("state", {"state": RUNNING, "reason": None}))
-        except PetioleError as error:
-            log.warning("life_not_said", extra={"feed": self.feed, "error": str(error)})  # with the next word
-
-    def _note_away(self, error: Exception) -> None:
-        if not self.signals.away:
-            log.warning("journal_away", extra={"feed": self._start.feed, "error": str(error)})
-        self.signals.away = True
-
-    def _heal(self, error: Exception) -> bool:
-        """Write over a feed that alone is refused, with this writer's document; once in a run. Says whether that was taken."""
-        try:
-            self._patience.begin_anew(self.feed, error)
-            self._rebase()
-        except PetioleError:
-            log.exception("feed_not_begun_anew", extra={"feed": self.feed})
-            return False
-        return True
-
     def _give_up(self, error: Exception) -> None:
         """End the feed here, and not the task: nobody can write what the journal takes from nobody."""
-        log.error("feed_given_up", extra={"feed": self._start.feed, "error": str(error), "events": len(self._queue)})
+        log.error("feed_given_up", extra={"feed": self.feed, "error": str(error), "events": len(self._queue)})
         self._given_up = True
-        self._end()
-
-    def _hear(self, cancel: bool) -> None:
-        if cancel and not self.signals.cancel:
-            self.signals.cancel = True
-            # Loops look at the signals when nothing of theirs waits to be sent.
-            self._mark(dirty=False)
-
-    def _send_again(self, last: int) -> None:
-        """The journal has lost the run's facts after `last` (a restart took what was not synced): send them again."""
-        missing = [(number, draft) for number, draft in self._acknowledged if number > last]
-        if not missing or missing[0][0] != last + 1:
-            self._rebase()
-            return
-        for number, draft in missing:
-            reply = self._append(draft, fact=number, counter=0)
-            if not isinstance(reply, Stored | Duplicate):
-                return
-        self._counter_number = 0
-
-    def _rebase(self) -> None:
-        """The journal doesn't know the feed any more: open it again with this writer's document."""
-        reply = self._journal.rebase(
-            self._start.feed,
-            owner=self._start.owner,
-            run=self._start.run,
-            delivery=self._start.delivery,
-            retries=self._start.retries,
-            last=self._cursor,
-            fact=self._fact_number,
-            document=self._document,
-            worker=self._start.worker,
-            lease=self._settings.lease,
-            message=self._start.message(),
-            publication=self._start.publication,
-        )
-        if isinstance(reply, Cursor):
-            forgotten = "The journal had lost it."
-            log.warning("feed_opened_again", extra={"feed": self.feed, "epoch": reply.epoch, "reason": forgotten})
-            self._cursor, self._counter_number = reply, 0
-        else:
-            self._stop()
+        self._stop()
 
     def _stop(self) -> None:
-        self.signals.fenced = True
-        self._end()
-
-    def _end(self) -> None:
         with self._lock:
             self._stopped = True
-            self._mark(dirty=False)  # as in `_hear`
+            self._mark(dirty=False)  # loops look at the signals when nothing of theirs waits to be sent
             self._queue.clear()
             self._changed.notify_all()

@@ -1,0 +1,219 @@
+"""One run's side of the journal: its numbers, what it sends again, and what it does where the journal has lost the feed."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from petiole.errors import PetioleError, Unavailable
+from petiole.journal.answers import Appended, Closed, Conflict, Duplicate, Fenced, Missing, Stored
+from petiole.journal.contract import Begun, Journal
+from petiole.logs import logger
+from petiole.protocol.events import Cursor, Draft, fold_draft
+from petiole.protocol.states import RUNNING, is_terminal
+from petiole.settings import Settings
+from petiole.worker.patience import Patience
+from petiole.worker.run_state import RunStart, Signals
+
+T = TypeVar("T")
+
+log = logger(__name__)
+
+ACKNOWLEDGED_KEPT: Final = 256
+MOST_ROUNDS: Final = 4
+
+
+class RunWriter:
+    """Writes one run's events. One thread at a time: its outbox sees to that.
+
+    `on_cancel` is called when a reply first says that the task is cancelled, `on_fenced` when the run may write no more.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        start: RunStart,
+        settings: Settings,
+        *,
+        on_cancel: Callable[[], None],
+        on_fenced: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.signals = Signals()
+        self.patience = Patience(journal, clock=clock)
+        # Where the feed stood after this run's newest event.
+        self.cursor = start.cursor
+        self._journal = journal
+        self._start = start
+        self._lease = settings.lease
+        self._on_cancel = on_cancel
+        self._on_fenced = on_fenced
+        self._fact_number = start.facts_written
+        self._counter_number = 0
+        self._document = start.document
+        self._acknowledged: deque[tuple[int, Draft]] = deque(maxlen=ACKNOWLEDGED_KEPT)
+
+    @property
+    def feed(self) -> str:
+        return self._start.feed
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next fact."""
+        return self._fact_number + 1
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the journal has this run's last fact, and that has ended the task."""
+        return is_terminal(self._document.get("state")) and bool(self._acknowledged)
+
+    def begin(self, draft: Draft, number: int) -> Begun | None:
+        """Send a fact without waiting for the reply; `None`: nothing was sent, because that would take time."""
+        return self._send(self._journal.begin_append, draft, fact=number, counter=0)
+
+    def append(self, draft: Draft, number: int) -> Appended:
+        """Send a fact under its number."""
+        return self._send(self._journal.append, draft, fact=number, counter=0)
+
+    def append_counter(self, draft: Draft) -> Appended:
+        """Send a counter, under a number of its own each time.
+
+        Had only the reply been lost, the journal would otherwise take a newer counter for a duplicate.
+        """
+        self._counter_number += 1
+        return self._send(self._journal.append, draft, fact=self._fact_number, counter=self._counter_number)
+
+    def keep(self, number: int, draft: Draft) -> None:
+        """Take note of a fact that the journal has: it may lose it, and is then sent it again."""
+        self._fact_number, self._counter_number = number, 0
+        self._acknowledged.append((number, draft))
+
+    def take(self, draft: Draft, reply: Appended) -> bool:
+        """Act on a reply; true when the journal has the event, or it is settled that it won't."""
+        self.patience.reset()
+        if self.signals.away:
+            log.info("journal_returned", extra={"feed": self.feed})
+            self.signals.away = False
+        match reply:
+            case Stored(cursor, cancel) | Duplicate(cursor, cancel):
+                self.cursor = cursor
+                self._document = fold_draft(self._document, draft, run=self._start.run)
+                self._hear(cancel)
+                if isinstance(reply, Stored) and reply.stalled:
+                    self._say_alive()
+                return True
+            case Conflict(last):
+                self._send_again(last)
+                return False
+            case Missing():
+                self._rebase()
+                return False
+            case Fenced():
+                self._fence()
+                return True
+            case Closed(state):
+                log.info("event_not_admitted", extra={"feed": self.feed, "state": state})
+                if is_terminal(state):
+                    self._fence()
+                return True
+
+    def _say_alive(self) -> None:
+        """Take back what a reaper has said of this run: its worker's main process doesn't renew, and it goes on."""
+        try:
+            self._journal.append(self.feed, Draft("state", {"state": RUNNING, "reason": None}))
+        except PetioleError as error:
+            log.warning("life_not_said", extra={"feed": self.feed, "error": str(error)})  # with the next word
+
+    def is_valid(self) -> bool:
+        """Ask whether the run may go on, and hear of a cancel; true too where the journal doesn't answer."""
+        start = self._start
+        try:
+            held = self._journal.check(start.feed, start.run, delivery=start.delivery, lease=self._lease)
+        except Unavailable:
+            return True
+        except Exception:
+            # Asked by a thread that mustn't end: the next question may be answered.
+            log.exception("run_not_checked", extra={"feed": start.feed})
+            return True
+        self._hear(held.cancel)
+        if held.valid and held.stalled:
+            self._say_alive()
+        return held.valid
+
+    def send_last_again(self) -> None:
+        """Give the journal what it has lost of a run that has ended; nothing, if it has lost nothing.
+
+        Raises:
+            Unavailable: the journal is away; ask again.
+        """
+        number, draft = self._acknowledged[-1]
+        for _ in range(MOST_ROUNDS):
+            if self.take(draft, self.append(draft, number)):
+                return
+        log.error("end_not_kept", extra={"feed": self.feed, "reason": "The journal loses it each time."})
+
+    def note_away(self, error: Exception) -> None:
+        """Take note that the journal doesn't answer, or refuses."""
+        if not self.signals.away:
+            log.warning("journal_away", extra={"feed": self.feed, "error": str(error)})
+        self.signals.away = True
+
+    def heal(self, error: Exception) -> bool:
+        """Write over a feed that alone is refused, with this writer's document; once in a run. Says whether that was taken."""
+        try:
+            self.patience.begin_anew(self.feed, error)
+            self._rebase()
+        except PetioleError:
+            log.exception("feed_not_begun_anew", extra={"feed": self.feed})
+            return False
+        return True
+
+    def _send(self, how: Callable[..., T], draft: Draft, *, fact: int, counter: int) -> T:
+        start = self._start
+        return how(start.feed, draft, run=start.run, fact=fact, counter=counter, delivery=start.delivery)
+
+    def _hear(self, cancel: bool) -> None:
+        if cancel and not self.signals.cancel:
+            self.signals.cancel = True
+            self._on_cancel()
+
+    def _send_again(self, last: int) -> None:
+        """The journal has lost the run's facts after `last` (a restart took what was not synced): send them again."""
+        missing = [(number, draft) for number, draft in self._acknowledged if number > last]
+        if not missing or missing[0][0] != last + 1:
+            self._rebase()
+            return
+        for number, draft in missing:
+            reply = self.append(draft, number)
+            if not isinstance(reply, Stored | Duplicate):
+                return
+        self._counter_number = 0
+
+    def _rebase(self) -> None:
+        """The journal doesn't know the feed any more: open it again with this writer's document."""
+        reply = self._journal.rebase(
+            self._start.feed,
+            owner=self._start.owner,
+            run=self._start.run,
+            delivery=self._start.delivery,
+            retries=self._start.retries,
+            last=self.cursor,
+            fact=self._fact_number,
+            document=self._document,
+            worker=self._start.worker,
+            lease=self._lease,
+            message=self._start.message(),
+            publication=self._start.publication,
+        )
+        if isinstance(reply, Cursor):
+            forgotten = "The journal had lost it."
+            log.warning("feed_opened_again", extra={"feed": self.feed, "epoch": reply.epoch, "reason": forgotten})
+            self.cursor, self._counter_number = reply, 0
+        else:
+            self._fence()
+
+    def _fence(self) -> None:
+        self.signals.fenced = True
+        self._on_fenced()
