@@ -250,7 +250,7 @@ class TestSlots:
         slot, source, target = moving
         claimed(own.journal, task_feed("a"))
         whole.move_slot(slot, source, target, finish=False)
-        with pytest.raises(Unavailable, match="can't work just now"):
+        with pytest.raises(Unavailable, match="is temporarily unavailable"):
             own.journal.append(FEED, line())
         whole.move_slot(slot, source, target)
         assert says(own, "arrived")
@@ -340,7 +340,7 @@ def test_a_cluster_whose_majority_is_gone_is_away_as_a_whole(own, whole):
         return False
 
     wait_until(refused, timeout=10, what="the cluster says that it is down")
-    with pytest.raises(Unavailable, match="can't work just now"):
+    with pytest.raises(Unavailable, match="is temporarily unavailable"):
         own.journal.append(FEED, line())
 
 

@@ -1650,7 +1650,7 @@ class TestUnavailable:
                 lambda: journal.append(FEED, state("succeeded"), run=1, fact=2),
                 lambda: opened(journal, task_feed("another")),
             ):
-                with pytest.raises(Unavailable, match="can't work just now"):
+                with pytest.raises(Unavailable, match="is temporarily unavailable"):
                     call()
             client.config_set("maxmemory", 0)
         assert journal.snapshot(FEED) == before
@@ -1664,7 +1664,7 @@ class TestUnavailable:
         before = opened(journal)
         with full_redis.client() as client:
             client.replicaof("127.0.0.1", 1)
-            with pytest.raises(Unavailable, match="can't work just now"):
+            with pytest.raises(Unavailable, match="is temporarily unavailable"):
                 journal.append(FEED, line())
             client.replicaof("NO", "ONE")
         assert journal.snapshot(FEED).cursor == before
@@ -1676,7 +1676,7 @@ class TestUnavailable:
         opened(journal)
         with server.client() as client:
             client.set(journal._names.feed(FEED)[2], "not a list", keepttl=False)
-        with pytest.raises(Refusal, match=r"can't work just now.*WRONGTYPE") as caught:
+        with pytest.raises(Refusal, match=r"is temporarily unavailable.*WRONGTYPE") as caught:
             journal.append(FEED, line())
         assert isinstance(caught.value, Unavailable)
 

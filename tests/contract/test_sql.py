@@ -308,7 +308,7 @@ class TestConnections:
             "INSERT INTO petiole_facts (feed, number, before, event, begins, ends) VALUES (:feed, :number, '', '{}', 0, 0)",
             **facts,
         )
-        with pytest.raises(Refusal, match="can't work just now"):
+        with pytest.raises(Refusal, match="is temporarily unavailable"):
             journal.append(FEED, line(), run=1, fact=2)
         assert journal.snapshot(FEED) == before
         ask(sql_backend.url, "DELETE FROM petiole_facts WHERE feed = :feed AND number = :number", **facts)
@@ -361,7 +361,7 @@ class TestUnavailable:
         with psycopg.connect(postgresql_url) as other:
             other.execute("SELECT 1 FROM petiole_feeds WHERE prefix = %s FOR UPDATE", (journal._settings.key_prefix,))
             began = time.monotonic()
-            with pytest.raises(Unavailable, match="can't work just now"):
+            with pytest.raises(Unavailable, match="is temporarily unavailable"):
                 journal.append(FEED, line())
             assert time.monotonic() - began < 1.5
             assert journal.snapshot(FEED) == before
@@ -374,7 +374,7 @@ class TestUnavailable:
         other = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
-        with pytest.raises(Unavailable, match="can't work just now: database is locked"):
+        with pytest.raises(Unavailable, match="is temporarily unavailable: database is locked"):
             journal.append(FEED, line())
         assert time.monotonic() - began < 1.5
         assert journal.snapshot(FEED) == before
@@ -389,7 +389,7 @@ class TestUnavailable:
         with own_postgres.connect() as client:
             client.execute("ALTER SYSTEM SET default_transaction_read_only = on")
             client.execute("SELECT pg_reload_conf()")
-            wait_until(lambda: refuses(journal, "can't work just now"), what="the server takes no writes")
+            wait_until(lambda: refuses(journal, "is temporarily unavailable"), what="the server takes no writes")
             assert journal.snapshot(FEED).cursor.epoch == before.epoch
             client.execute("SET default_transaction_read_only = off")
             client.execute("ALTER SYSTEM RESET default_transaction_read_only")
@@ -410,7 +410,7 @@ class TestUnavailable:
                 before = journal.snapshot(FEED)
                 stored(journal.append(FEED, line("x" * 7000), run=1, fact=number))
 
-        with pytest.raises(Unavailable, match="can't work just now: database or disk is full"):
+        with pytest.raises(Unavailable, match="is temporarily unavailable: database or disk is full"):
             fill()
         assert journal.snapshot(FEED) == before
         journal.close()

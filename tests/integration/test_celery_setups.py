@@ -120,7 +120,7 @@ def test_a_soft_time_limit_is_the_tasks_to_answer(system: System, clean_up: bool
     if clean_up:
         assert logged(events) == ["put away"]
     else:
-        assert document["reason"] == "The task took longer than it may and was stopped."
+        assert document["reason"] == "The task exceeded its time limit and was stopped."
 
 
 def test_a_revoke_without_terminate_lets_a_running_task_go_on(system: System) -> None:

@@ -86,7 +86,7 @@ def test_a_hard_time_limit_is_spoken_for(system: System) -> None:
     gate = system.gate("overrun")
     document = system.client("ann").start("/start/overrun", {"args": [str(gate)]}).wait(timeout=20)
     assert document["state"] == "failed"
-    assert document["reason"] == "The task took longer than it may and was stopped."
+    assert document["reason"] == "The task exceeded its time limit and was stopped."
 
 
 def test_cancel_ends_a_running_task_at_its_next_progress_call(system: System) -> None:

@@ -109,7 +109,7 @@ def test_a_retry_is_the_next_run_of_the_same_feed(system: System) -> None:
 def test_a_hard_time_limit_is_spoken_for(system: System) -> None:
     document = system.client("ann").start("/start/overrun", {"args": [str(system.gate("overrun"))]}).wait(timeout=20)
     assert document["state"] == "failed"
-    assert document["reason"] == "The task took longer than it may and was stopped."
+    assert document["reason"] == "The task exceeded its time limit and was stopped."
 
 
 @only("gevent")

@@ -1,4 +1,4 @@
-"""The bus rings: a hint that carries the event. `contract.py` says what it promises."""
+"""The bus rings: a hint that carries the event. `contract.py` has the guarantees. Journal, web and demo may import it."""
 
 from petiole.bus.contract import Bus, Ring
 from petiole.bus.redis import RedisBus, redis_publisher
@@ -17,7 +17,7 @@ def open_bus(settings: Settings) -> Bus:
     """Return the bus of these settings.
 
     Raises:
-        SetupError: no bus answers to such a URL, or there is none.
+        SetupError: the URL is of no bus, or there is no URL.
     """
     url = _url(settings)
     if is_amqp(url):
@@ -30,10 +30,10 @@ def open_bus(settings: Settings) -> Bus:
 
 
 def open_ring(settings: Settings) -> Ring:
-    """Return what a journal calls that doesn't ring by itself: it returns at once, and what fails is let go.
+    """Return what a journal calls that doesn't ring by itself: it returns at once, and a ring that fails is lost.
 
     Raises:
-        SetupError: no bus answers to such a URL, or there is none.
+        SetupError: the URL is of no bus, or there is no URL.
     """
     url = _url(settings)
     if is_amqp(url):
@@ -66,7 +66,7 @@ def _url(settings: Settings) -> str:
 
 
 def _look_at_redis(settings: Settings, url: str) -> None:
-    if url != settings.journal_url:  # which has been looked at
+    if url != settings.journal_url:  # that one was checked with the journal
         look_at(settings, url=url)
 
 
@@ -76,7 +76,7 @@ def _look_at_rabbitmq(settings: Settings, url: str, *, listens: bool) -> None:
     try:
         amqp_connection.look_at(settings, url, listens=listens)
     except Unavailable as error:
-        # As with the journal: it may be started later, and until then events arrive by the head check.
+        # As with the journal: it may start later. Until then events arrive by the head check.
         log.warning("bus_away", extra={"error": str(error)})
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-# Called with the feed and the event's JSON text, in the bus's own thread: it must not block. Over a cluster each master has a
-# thread of its own, so feeds of different masters ring at the same time.
+# Called with the feed and the event's JSON text, in the bus's own thread: it must not block. In a cluster each master has its
+# own thread, so feeds of different masters ring concurrently.
 Ring: TypeAlias = Callable[[str, str | bytes], None]
 
 
@@ -15,36 +15,36 @@ class Bus(Protocol):
 
     @property
     def trouble(self) -> str | None:
-        """Why it can't be heard, in a sentence without addresses, where another try won't mend that."""
+        """Why the bus can't be heard, in a sentence without addresses, where the reason is permanent."""
         ...
 
     def listen(self, ring: Ring, *, on_return: Callable[[], None]) -> None:
         """Call `ring` for every event of a followed feed until `close`; blocks.
 
-        A lost connection is made again, with growing pauses of at most a second; then every feed is followed again and
-        `on_return` is called, because rings were lost in between.
+        It reconnects with growing pauses of at most a second. Then every feed is followed again and `on_return` is called,
+        because rings were lost in between.
         """
         ...
 
     def follow(self, feed: str, *, timeout: float) -> bool:
-        """Begin to ring for `feed`; true when the server confirmed it within `timeout` seconds.
+        """Follow `feed`; true when the server confirmed it within `timeout` seconds.
 
-        False: it will be followed as soon as the connection is back.
+        False: it is followed as soon as the connection is back.
         """
         ...
 
     def unfollow(self, feed: str) -> None:
-        """Stop ringing for `feed`."""
+        """Stop following `feed`."""
         ...
 
     def probe(self, *, timeout: float) -> bool:
-        """Send a ring to oneself and say whether it arrived: a connection can be alive and deaf."""
+        """Send a ring to itself and say whether it arrived: a connection can be alive and deaf."""
         ...
 
     def restart(self) -> None:
-        """Give the connection up and make a new one."""
+        """Drop the connection and make a new one."""
         ...
 
     def close(self) -> None:
-        """Stop listening and give back the connection."""
+        """Stop listening and close the connection."""
         ...

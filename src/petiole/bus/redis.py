@@ -29,12 +29,12 @@ CHANNELS_PER_COMMAND: Final = 1000
 
 
 class RedisBus:
-    """`Bus` on one subscribed connection. Reading and sending share it: Redis answers both ways independently.
+    """`Bus` on one subscribed connection. Reading and sending share it: both directions are independent.
 
     With `client` it listens there instead of at the URL's server.
     """
 
-    # The commands, and the words by which Redis tells what they have led to; a cluster has others.
+    # The commands and Redis's replies to them; a cluster has others.
     subscribe, unsubscribe = "SUBSCRIBE", "UNSUBSCRIBE"
     message, confirmation = b"message", b"subscribe"
 
@@ -65,7 +65,7 @@ class RedisBus:
                         on_return()
             except (RedisError, OSError) as error:
                 if not self._closed.is_set():
-                    self._say_lost(error, pause)
+                    self._log_lost(error, pause)
             finally:
                 with self._lock:
                     self._connection = None
@@ -97,14 +97,14 @@ class RedisBus:
                 self._publish(self._probe_channel, token)
             return arrived.wait(timeout)
         except (PetioleError, AttributeError, ValueError):
-            # The last two: what redis-py raises where `close` takes the connection away meanwhile.
+            # The last two: what redis-py raises where `close` closes the connection meanwhile.
             return False
         finally:
             del self._probes[token]
 
     def restart(self) -> None:
         with self._lock:
-            self._give_up()
+            self._drop()
 
     def close(self) -> None:
         self._closed.set()
@@ -124,7 +124,7 @@ class RedisBus:
             self._connection = connection
             for channels in self._batches([self._keys.channel(feed) for feed in self._confirmed]):
                 connection.send_command(self.subscribe, *channels)
-            # Confirmed last, so its confirmation says that all of them are followed.
+            # Last, so its confirmation confirms all of them.
             connection.send_command(self.subscribe, self._probe_channel)
 
     def _send(self, command: str, channels: Sequence[str]) -> None:
@@ -133,20 +133,20 @@ class RedisBus:
         try:
             self._connection.send_command(command, *channels)
         except (RedisError, OSError):
-            self._give_up()
+            self._drop()
 
-    def _give_up(self) -> None:
-        # Taken away first: redis-py connects again by itself when it is asked to send on a closed connection, and that
-        # one would follow nothing but what was just sent.
+    def _drop(self) -> None:
+        # Reset first: redis-py reconnects when it sends on a closed connection, and that connection would follow
+        # nothing but what was just sent.
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()
 
     def _read(self, connection: Any) -> Any:
-        """Return the next message; `None` where none has come within redis-py's timeout.
+        """Return the next message; `None` where none came within redis-py's timeout.
 
         Raises:
-            redis.RedisError, OSError: the connection has ended, or was given up.
+            redis.RedisError, OSError: the connection has ended, or was dropped.
         """
         try:
             return connection.read_response(disconnect_on_error=False)
@@ -155,11 +155,11 @@ class RedisBus:
         except (AttributeError, ValueError) as error:
             if self._connection is connection:
                 raise
-            # What redis-py raises where another thread takes the connection away while it reads.
-            raise redis.ConnectionError("The connection was given up.") from error
+            # What redis-py raises where another thread closes the connection while it reads.
+            raise redis.ConnectionError("The connection was dropped.") from error
 
     def _take(self, message: Sequence[Any], ring: Ring) -> bool:
-        """Handle one message; true when it confirms that all feeds are followed."""
+        """Handle one message; true if it confirms that all feeds are followed."""
         kind, channel, value = message[0], message[1].decode(), message[2]
         if kind == self.message:
             if channel == self._probe_channel:
@@ -178,10 +178,10 @@ class RedisBus:
             self._ended(channel)
         return False
 
-    def _say_lost(self, error: Exception, pause: float) -> None:
+    def _log_lost(self, error: Exception, pause: float) -> None:
         said, before = translated(error, self._url), self.trouble
         self.trouble = said.missing if isinstance(said, MissingRight) else None
-        # What doesn't pass by itself is for whoever reads the log, once.
+        # A permanent reason is an error in the log, once.
         level = logging.ERROR if self.trouble is not None and before is None else logging.INFO
         log.log(level, "bus_lost", extra={"error": str(said), "pause": pause})
 
@@ -189,18 +189,18 @@ class RedisBus:
         self._client.publish(channel, token)
 
     def _batches(self, channels: Sequence[str]) -> Iterable[Sequence[str]]:
-        """Return the channels as they may stand together in one command."""
+        """Return the channels in the groups that one command may name."""
         return (channels[at : at + CHANNELS_PER_COMMAND] for at in range(0, len(channels), CHANNELS_PER_COMMAND))
 
     def _ended(self, channel: str) -> None:
-        """Take the word that a channel isn't followed any more, which on a server of its own was asked for."""
+        """Handle the end of a subscription, which on a single server was requested."""
 
     def _lost(self) -> None:
-        """The connection has ended, and will be made again."""
+        """Called when the connection has ended, before the reconnect."""
 
 
 def redis_publisher(settings: Settings, *, url: str) -> Publish:
-    """Return what publishes rings on the channels that a `RedisBus` of the same URL follows."""
+    """Return the function that publishes rings to a `RedisBus` of the same URL."""
     client = connect_one(settings, url=url)
     keys = Keys(settings.key_prefix, client)
 

@@ -1,8 +1,7 @@
 """The bus over a Redis Cluster: one subscribed connection to each master.
 
-From Redis 7.0 on a feed rings within its shard (`SPUBLISH`), so that a ring costs the cluster no more than one node's work;
-before, a ring goes to every node. The journal's scripts and this bus ask the same node which of the two it is, by the same
-question, so they can't come to different answers.
+From Redis 7.0 on a feed rings within its shard (`SPUBLISH`), so that a ring is one node's work; before, a ring goes to every
+node. The journal's scripts and this bus ask the same node the same question which of the two it is, so they always agree.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ log = logger(__name__)
 
 LONGEST_PAUSE: Final = 1.0
 CONFIRMED_WITHIN: Final = 2.0
-# Asked of the node itself, by the scripts of the journal (`_ring_sharded.lua`) as here.
+# Asked of the node itself, as the journal's scripts do (`_ring_sharded.lua`).
 RINGS_IN_SHARD: Final = "return redis.REDIS_VERSION_NUM and 1 or 0"
 RING: Final = "return redis.call(redis.REDIS_VERSION_NUM and 'SPUBLISH' or 'PUBLISH', KEYS[1], ARGV[1])"
 
 
 class ShardedBus:
-    """`Bus` on a cluster. A thread for each node listens; the one that called `listen` moves feeds after their slots."""
+    """`Bus` on a cluster. A thread for each node listens; the one that called `listen` moves feeds when their slots move."""
 
     def __init__(self, settings: Settings, *, url: str | None = None) -> None:
         self._settings = settings
@@ -46,7 +45,7 @@ class ShardedBus:
         self._cluster = connect_cluster(settings, url=self._url)
         self._keys = Keys(settings.key_prefix, self._cluster)
         self._lines: dict[Node, _Line] = {}
-        # Where each followed feed is followed; nowhere until the layout is known.
+        # The node at which each feed is followed; `None` until the layout is known.
         self._places: dict[str, _Line | None] = {}
         self._changed = threading.Condition()
         self._look = threading.Event()
@@ -111,7 +110,7 @@ class ShardedBus:
         self._cluster.close()
 
     def _settle(self) -> bool:
-        """Follow every feed where its slot is; true when all of them are followed there."""
+        """Follow every feed where its slot is; true when all of them are confirmed."""
         try:
             self._cluster.look()
         except (RedisError, OSError) as error:
@@ -139,7 +138,7 @@ class ShardedBus:
         deadline = time.monotonic() + CONFIRMED_WITHIN
         followed = [line.follow(feed, timeout=max(0.0, deadline - time.monotonic())) for feed, line in moved]
         if moved:
-            # Rings were lost on the way; a connection that is made again says so by itself.
+            # Rings were lost meanwhile. A reconnect calls `on_return` by itself.
             self._on_return()
         complete = all(followed) and self._lines.keys() == partitions.keys()
         return complete and all(line.connected() for line in self._lines.values())
@@ -175,7 +174,7 @@ class ShardedBus:
 
 
 class _Line(RedisBus):
-    """The connection to one node. Before Redis 7.0 every node rings for all feeds, so each may listen for its own."""
+    """The connection to one node. Before Redis 7.0 every node rings for all feeds, so each connection follows its share."""
 
     def __init__(
         self,
@@ -192,7 +191,7 @@ class _Line(RedisBus):
         self._probes_here = False
 
     def probe_in(self, partition: int) -> None:
-        """Have the probe go the way of the rings: in a slot that this node has."""
+        """Send probes on the path of the rings: through a slot that this node has."""
         here = self._cluster.known_owner(f"{{{partition:02}}}")
         if not self._probes_here or self._cluster.known_owner(self._probe_channel) != here:
             self._probes_here = True
@@ -211,11 +210,11 @@ class _Line(RedisBus):
         threading.Thread(target=loop.run, name="petiole-bus", daemon=True).start()
 
     def connected(self) -> bool:
-        """Say whether it has a connection on which it listens."""
+        """Say whether it is connected and listening."""
         return self._connection is not None
 
     def close(self) -> None:
-        # The client is the cluster's.
+        # The client belongs to the cluster.
         self._closed.set()
         self.restart()
 
@@ -239,14 +238,14 @@ class _ShardLine(_Line):
             yield from super()._batches(list(same))
 
     def _ended(self, channel: str) -> None:
-        # Not asked for: the slot has gone to another node. What else was on it has gone with it, so all begin again.
+        # Not requested: the slot has moved to another node, and its other feeds with it. All subscribe again.
         confirmed = self._confirmed.get(self._keys.feed_of(channel))
         if channel == self._probe_channel or (confirmed is not None and confirmed.is_set()):
-            raise redis.ConnectionError(f"{channel} has gone to another node.")
+            raise redis.ConnectionError(f"{channel} has moved to another node.")
 
 
 def cluster_publisher(settings: Settings, *, url: str) -> Publish:
-    """Return what publishes rings on the channels that a `ShardedBus` of the same URL follows."""
+    """Return the function that publishes rings to a `ShardedBus` of the same URL."""
     client = connect_cluster(settings, url=url)
     keys = Keys(settings.key_prefix, client)
 

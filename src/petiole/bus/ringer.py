@@ -1,4 +1,4 @@
-"""Rings for a journal that doesn't ring by itself, without holding up whoever writes."""
+"""Rings for a journal that doesn't ring by itself, without blocking the writer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from petiole.logs import logger
 
 log = logger(__name__)
 
-# More than this wait only while the bus is away, and then the oldest are let go: readers find gaps by themselves.
+# The queue grows past this only while the bus is away. Then the oldest are dropped: readers find gaps by themselves.
 WAITING: Final = 1000
 
 Publish: TypeAlias = Callable[[Sequence[tuple[str, str | bytes]]], None]
 
 
 class Ringer:
-    """Passes rings on in a thread of its own, in their order. Thread-safe; a forked process gets its own thread.
+    """Publishes rings in a thread of its own, in order. Thread-safe; a forked process gets its own thread.
 
-    A ring that fails, or is too many, is lost: that costs time, never data.
+    A ring that fails or overflows the queue is lost: that costs latency, never data.
     """
 
     def __init__(self, publish: Publish) -> None:
@@ -35,7 +35,7 @@ class Ringer:
         os.register_at_fork(after_in_child=self._after_fork)
 
     def ring(self, feed: str, text: str | bytes) -> None:
-        """Have one event passed on; returns at once."""
+        """Queue one event; returns at once."""
         if self._process != os.getpid():
             self._start()
         self._waiting.append((feed, text))
@@ -48,7 +48,7 @@ class Ringer:
                 threading.Thread(target=self._run, name="petiole-ringer", daemon=True).start()
 
     def _after_fork(self) -> None:
-        # What waits here is the other process's to tell, and its thread may have held these.
+        # The parent publishes what is queued, and its thread may have held these locks.
         self._waiting.clear()
         self._wake, self._begin = threading.Event(), threading.Lock()
 

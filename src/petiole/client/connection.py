@@ -1,4 +1,4 @@
-"""One Socket.IO connection that is made again whenever it ends."""
+"""One Socket.IO connection that reconnects whenever it ends."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ NAMESPACE: Final = "/petiole"
 ANSWER_TIMEOUT: Final = 5.0
 FIRST_DELAY: Final = 0.2
 LONGEST_DELAY: Final = 2.0
-# How often the connection is looked at: where it ends while it is being made, nobody says so.
+# How often the connection is checked: one that ends while it is being made raises no event.
 LOOK_EVERY: Final = 1.0
 LONGEST_ASKED: Final = 60.0
 
 
 class Connection:
-    """A connection to Petiole's namespace of one server. `on_connect` is called each time it has been made.
+    """A connection to Petiole's namespace of one server. `on_connect` is called after each connect.
 
-    `handlers`: who takes which message. `session` has the cookies and headers that are sent along.
+    `handlers`: by the message's name. `session` has the cookies and headers that are sent along.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class Connection:
         self._handlers = handlers
         self._closing = threading.Event()
         self._turned_away: dict[str, Any] | None = None
-        # What the handshake says, each time.
+        # Sent with each handshake.
         self.auth: dict[str, Any] | None = None
-        # How long the next connection waits to be made, and the later ones at most.
+        # The pause before the next reconnect, and the longest one.
         self._delays = FIRST_DELAY, LONGEST_DELAY
         self._keeper: threading.Thread | None = None
         self._look = threading.Event()
@@ -70,11 +70,11 @@ class Connection:
         return self._closing.is_set()
 
     def open(self) -> None:
-        """Make the connection, and keep it.
+        """Connect, and stay connected.
 
         Raises:
-            Refused: the server lets nobody in with this token, or nobody at all just now.
-            PetioleError: nobody answers at this address.
+            Refused: the server refuses this token, or every connection at present.
+            PetioleError: no server answers at this URL.
         """
         with self._connecting:
             self._connect()
@@ -83,16 +83,16 @@ class Connection:
                 self._keeper.start()
 
     def cut(self) -> None:
-        """Drop the connection as a network does, without a word; it is made again by itself."""
+        """Drop the connection as a network does, without a close frame; it reconnects by itself."""
         websocket = self.socket.eio.ws
         if websocket is not None:
             websocket.close()
 
     def close(self) -> None:
-        """End the connection, and make it no more."""
+        """End the connection for good."""
         self._closing.set()
         self._look.set()
-        # Not while a connection is being made: that would be left open.
+        # Under the lock: a connection that is being made would be left open.
         with self._connecting:
             if self.socket.connected:
                 self.socket.disconnect()
@@ -119,12 +119,12 @@ class Connection:
     def _make_socket(self) -> socketio.Client:
         made = socketio.Client(
             http_session=self._session,
-            # This one does that itself: a connection that ends while it is being made is never made again.
+            # Done here: socketio.Client doesn't reconnect where a connection ends while it is being made.
             reconnection=False,
             websocket_extra_options={
-                # A program is no page: it has an origin only if its session says so.
+                # A program isn't a page: it has an origin only if its session sets one.
                 "suppress_origin": True,
-                # A session that leaves the environment's proxies alone means it for its socket, too.
+                # A session that ignores the environment's proxies does so for its socket too.
                 **({} if self._session.trust_env else {"http_no_proxy": ["*"]}),
             },
         )
@@ -142,7 +142,7 @@ class Connection:
         if self.connected:
             return
         if self._tried:
-            # A new one each time: what the old one still believes of its connection is nobody's.
+            # A new one each time: the old one may hold stale state of its connection.
             self.socket = self._make_socket()
         self._tried = True
         self._turned_away = None
@@ -163,17 +163,17 @@ class Connection:
             if self._turned_away is not None:
                 raise Refused(self._turned_away) from None
             raise PetioleError(
-                f"No Socket.IO server answers at {self._url} ({error}). Start it, or mend the address."
+                f"No Socket.IO server answers at {self._url} ({error}). Start it, or correct the URL."
             ) from None
 
     def _keep_connected(self) -> None:
-        """Make the connection again whenever it has ended, until it is closed."""
+        """Reconnect whenever the connection has ended, until it is closed."""
         while not self.closed:
             self._look.wait(LOOK_EVERY)
             self._look.clear()
             delay, longest = self._delays
             while not self.closed and not self.connected:
-                # Spread, so that a server's many clients don't come back in the same moment.
+                # With jitter, so that a server's many clients don't reconnect at once.
                 self._closing.wait(delay * random.uniform(0.5, 1.5))
                 delay = min(2 * delay, longest)
                 with self._connecting, suppress(PetioleError):
@@ -192,7 +192,7 @@ class Connection:
         self._turned_away = problem if isinstance(problem, dict) else None
 
     def _on_reconnect(self, wire: dict[str, Any]) -> None:
-        # The server closes the connection after this; the next one is made after the time that it names.
+        # The server closes the connection next; `after` is the pause before the reconnect.
         after = wire.get("after")
         if isinstance(after, int | float) and 0 <= after <= LONGEST_ASKED:
             self._delays = after, max(after, LONGEST_DELAY)

@@ -18,7 +18,7 @@ class Refused(PetioleError):
 
 
 def problem_of(response: requests.Response) -> dict[str, Any]:
-    """Return the problem object of an answer, or one that says its status."""
+    """Return the problem object of a response, or one with its status."""
     try:
         problem = response.json()
     except requests.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""The token that a client sends, and the new one when that has ended."""
+"""The token that a client sends, and its renewal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Renewal:
-    """The token that a client sends. `source` returns a new one; it may ask a server, so no socket's thread calls it."""
+    """The token that a client sends. `source` returns a new one. It may block, so it never runs in a socket's thread."""
 
     def __init__(self, source: Callable[[], str] | str | None) -> None:
         self._source = source if callable(source) else None
@@ -29,7 +29,7 @@ class Renewal:
         return self._source is None or self._text is not None
 
     def get(self) -> str | None:
-        """Return the token, a new one if there is none; whatever the source raises."""
+        """Return the token, or fetch one if there is none; raises what the source raises."""
         with self._asking:
             if self._text is None and self._source is not None:
                 found = self._source()
@@ -38,7 +38,7 @@ class Renewal:
             return self._text
 
     def forget(self, text: str | None) -> None:
-        """Have a new one asked for, unless that has happened since `text`."""
+        """Discard `text`, so that `get` fetches a new one; nothing if it was renewed already."""
         with self._lock:
             if self._source is not None and self._text == text:
                 self._text = None

@@ -16,16 +16,15 @@ from petiole.client.view import OnEvent, OnReset, TaskView
 from petiole.protocol.events import Cursor, Document, Event, check_feed
 from petiole.protocol.reader import Reader, Reading
 
-# At which part of its time a token is renewed.
+# The share of its lifetime after which a token is renewed.
 RENEW_AT: Final = 0.8
 
 
 class TaskClient:
     """One connection to one web application; follows many tasks. Reconnects by itself and goes on from its cursors.
 
-    `path` is where Socket.IO is on that server. `token` is sent instead of a session's cookie: a text, or a callable that
-    returns a new one, before the present one ends and after a 401. `transports`: `["polling"]` where a proxy lets no WebSocket
-    through.
+    `path`: Socket.IO's path on that server. `token` is sent instead of a session cookie: a text, or a callable that returns
+    a new one, before the current one expires and after a 401. `transports`: `["polling"]` where a proxy blocks WebSockets.
     """
 
     def __init__(
@@ -93,11 +92,11 @@ class TaskClient:
         return TaskView(self, reader, on_event, on_reset)
 
     def connect(self, *, auth: dict[str, Any] | None = None) -> None:
-        """Open the socket; every view reads once it is connected. `auth`: what its handshake says, such as `{"token": …}`.
+        """Open the socket; every view reads once it is connected. `auth` is sent with the handshake, such as `{"token": …}`.
 
         Raises:
-            Refused: the server lets nobody in with this token, or nobody at all just now.
-            PetioleError: nobody answers at this address.
+            Refused: the server refuses this token, or every connection at present.
+            PetioleError: no server answers at this URL.
         """
         self._connection.auth = auth
         self._connection.open()
@@ -112,11 +111,11 @@ class TaskClient:
         return self._connection.closed
 
     def cut(self) -> None:
-        """Drop the connection as a network does, without a word; it is made again by itself."""
+        """Drop the connection as a network does, without a close frame; it reconnects by itself."""
         self._connection.cut()
 
     def close(self) -> None:
-        """Leave; the tasks go on."""
+        """Close the connection; the tasks go on."""
         if self._timer is not None:
             self._timer.cancel()
         self._connection.close()
@@ -134,7 +133,7 @@ class TaskClient:
         return self._connection.call(name, message)
 
     def call_with_token(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
-        """As `call`, with the client's token; once more with a new one where that has ended.
+        """As `call`, with the client's token; repeated once with a new token after a 401.
 
         Raises:
             PetioleError: there is no connection, or no answer within 5 s.
@@ -153,7 +152,7 @@ class TaskClient:
             self._connection.send("unwatch", {"feed": view.feed}, callback=lambda *_answer: None)
 
     def renew_in(self, seconds: object) -> None:
-        """Watch everything with a new token before the present one ends in so many seconds."""
+        """Watch everything with a new token before the current one expires in `seconds`."""
         if not self.renewal.renews or not isinstance(seconds, int | float):
             return
         if self._timer is not None:

@@ -21,7 +21,7 @@ log = logger(__name__)
 
 RETRY_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 10.0
-# Of the client's own errors these pass by themselves.
+# The 4xx statuses that are temporary.
 PASSING: Final = (408, 425, 429)
 
 OnEvent: TypeAlias = Callable[[Event], None] | None
@@ -29,7 +29,7 @@ OnReset: TypeAlias = Callable[[Cursor], None] | None
 
 
 class Asking(Protocol):
-    """What a view needs of the client that it belongs to."""
+    """What a view needs of its client."""
 
     renewal: Renewal
 
@@ -47,7 +47,7 @@ class Asking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the feed's last event says there was, and what this reader has shown of it."""
+    """What the feed's last event counts, and what this reader has shown."""
 
     facts: int
     chain: str
@@ -74,7 +74,7 @@ class TaskView:
         self._timer: threading.Timer | None = None
         self._renewed = False
         self._refused: dict[str, Any] | None = None
-        # How often in a row the server couldn't answer.
+        # Consecutive failures of the server.
         self._failures = 0
         self._released = False
         self.resets = 0
@@ -105,7 +105,7 @@ class TaskView:
         """Wait until the document meets `condition`, at most `timeout` seconds, and return it.
 
         Raises:
-            Refused: the task isn't there or isn't ours.
+            Refused: there is no such task, or it isn't ours.
             TimeoutError: it didn't.
         """
         with self._changed:
@@ -123,7 +123,7 @@ class TaskView:
         """Wait until the task has ended and return its document.
 
         Raises:
-            Refused: the task isn't there or isn't ours.
+            Refused: there is no such task, or it isn't ours.
             TimeoutError: it hasn't within `timeout` seconds.
         """
         return self.wait_until(lambda document: is_terminal(document.get("state")), timeout=timeout)
@@ -145,20 +145,20 @@ class TaskView:
             self._act(self._reader.offer(event))
 
     def take(self, reading: Reading) -> None:
-        """Take a reading that the relay sent by itself."""
+        """Take a reading that the relay sent unasked."""
         with self._changed:
-            # The answer to a read that is still under way is older than this.
+            # The answer to a read that is still pending is older than this.
             self._asking += 1
             self._act(self._reader.reset(reading))
 
     def refuse(self, problem: dict[str, Any], *, used: str | None = None) -> None:
-        """Take a refusal: of a read, or of a watch that is allowed no more; one that passes is asked about again.
+        """Take a refusal: of a read, or of a watch that is no longer allowed; a temporary one is retried.
 
         `used`: the token that was refused, where that is known.
         """
         with self._changed:
             if problem.get("status") == 401 and self._client.renewal.renews and not self._renewed:
-                # Once: a new token that is refused as well is an answer.
+                # Once: a refusal of the new token is final.
                 self._renewed = True
                 self._client.renewal.forget(self._client.renewal.held if used is None else used)
                 self.read()
@@ -186,11 +186,11 @@ class TaskView:
             self._send(asking, message)
         else:
             threading.Thread(target=self._send, args=(asking, message), daemon=True).start()
-        # An answer may never come: its handler failed, or the connection is lost and nobody has noticed yet.
+        # The answer may never come: its handler failed, or the connection is lost and that isn't noticed yet.
         self._ask_again(asking, ANSWER_TIMEOUT)
 
     def _ask_again(self, asking: int, pause: float) -> None:
-        """Read once more after `pause` seconds, unless something else has been asked or answered by then."""
+        """Read again after `pause` seconds, unless a newer read was sent or answered by then."""
 
         def ask() -> None:
             with self._changed:

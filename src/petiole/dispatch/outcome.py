@@ -82,7 +82,7 @@ def sentence(error: Any) -> str:
             unsaid = f"The task stopped on an error that can't be shown ({type(error).__name__})."
             return said if said != mark(error) else unsaid
         case TimeLimitExceeded() | SoftTimeLimitExceeded():
-            return "The task took longer than it may and was stopped."
+            return "The task exceeded its time limit and was stopped."
         case WorkerLostError():
             return "The process that ran the task died."
         case BaseException():

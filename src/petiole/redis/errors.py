@@ -70,7 +70,7 @@ def _translated_reply(error: ResponseError, place: str) -> PetioleError:
         return PetioleError(
             f"A feed in {place} was written by a {layout[1]} Petiole. {remedy}, or set another PETIOLE_KEY_PREFIX."
         )
-    return Refusal(f"{place} can't work just now: {error}")
+    return Refusal(f"{place} is temporarily unavailable: {error}")
 
 
 def _missing_right(said: str) -> str:

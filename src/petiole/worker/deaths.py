@@ -56,7 +56,7 @@ class DeathWatch:
             return
         draft, reason = cancelled(), "The task was cancelled."
         if expired:
-            reason = "The task waited longer than it may."
+            reason = "The task expired in the queue."
             draft = Draft("state", {"state": states.FAILED, "finished_at": now_ms(), "reason": reason})
         if Header.from_request(request) is not None:
             # In place of what Celery has just written, which no status route can return.

@@ -108,8 +108,8 @@ def translate_errors(broker: Broker) -> Iterator[None]:
         raise
     except AccessRefused as error:
         raise SetupError(
-            f"RabbitMQ at {broker} lets {broker.user} do too little ({error.reply_text}). Permit it configure, write and "
-            f"read, or set another user in {KEY}."
+            f"RabbitMQ at {broker} denies {broker.user} a permission that it needs ({error.reply_text}). Grant it configure, "
+            f"write and read, or set another user in {KEY}."
         ) from error
     except PreconditionFailed as error:
         raise SetupError(

@@ -264,8 +264,8 @@ class Server:
         if code is not None and code & 0xFF in _DAMAGED_IN_SQLITE:
             return Refusal(f"{self.where} is damaged ({said}). Put a copy of it back, or take the file away.")
         if _is_busy(cause):
-            return Unavailable(f"{self.where} can't work just now: {said}")
-        return Refusal(f"{self.where} can't work just now: {said}")
+            return Unavailable(f"{self.where} is temporarily unavailable: {said}")
+        return Refusal(f"{self.where} is temporarily unavailable: {said}")
 
     def _make_engine(self) -> Engine:
         pool = {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": self._timeout}
