@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.browser.states import CASES, PAGE, PICTURES, SCHEMES, WIDTHS, document, open_page, picture, show, words
 
 LARGEST = 60_000
+# The task that is shown ends, and nobody can start it again.
+END: Final = """
+() => {
+  const { view } = document.querySelector("petiole-task");
+  view.document = { ...view.document, state: "cancelled", finished_at: Date.now() };
+  view.ended = true;
+}
+"""
 
 Said = dict[str, dict[str, str]]
 
@@ -63,6 +74,24 @@ def test_a_card_is_as_high_in_every_state_that_a_task_goes_through(browser: Brow
             heights[case.name] = page.locator("petiole-task").bounding_box()["height"]  # type: ignore[index]
     page.context.close()
     assert len(set(heights.values())) == 1, heights
+
+
+def test_a_cancel_that_has_the_focus_at_the_end_looks_disabled_and_goes_when_it_is_left(browser: Browser) -> None:
+    page = open_page(browser, width=WIDTHS["wide"], scheme="light")
+    show(page, next(case for case in CASES if case.name == "running"))
+    button = page.get_by_role("button", name="Cancel")
+    button.focus()
+    page.evaluate(END)
+    page.clock.run_for(2_000)
+    expect(page.locator("[part=sentence]")).to_contain_text("Cancelled at")
+    expect(button).to_be_focused()
+    expect(button).to_be_disabled()
+    expect(button).to_have_css("border-top-color", "rgba(0, 0, 0, 0)")
+    expect(button).to_have_css("color", re.compile(r"/ 0\.6\)$"))
+    page.keyboard.press("Tab")
+    page.clock.run_for(2_000)
+    expect(button).to_be_hidden()
+    page.context.close()
 
 
 def test_every_state_has_its_pictures_and_they_are_small() -> None:

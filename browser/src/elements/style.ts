@@ -52,7 +52,9 @@ button, .download {
   text-decoration: none; transition: background-color 0.15s, border-color 0.15s;
 }
 button:hover, .download:hover { border-color: var(--_muted); background: color-mix(in srgb, var(--_text) 5%, transparent); }
-button[aria-disabled="true"] { color: var(--_muted); border-color: var(--_line); background: none; cursor: default; }
+button[aria-disabled="true"] {
+  color: color-mix(in srgb, var(--_muted) 60%, transparent); border-color: transparent; background: none; cursor: not-allowed;
+}
 :focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; }
 .said {
   position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden;
@@ -63,6 +65,7 @@ button[aria-disabled="true"] { color: var(--_muted); border-color: var(--_line);
 }
 @media (forced-colors: active) {
   a { border-color: LinkText; }
+  button[aria-disabled="true"] { color: GrayText; border-color: GrayText; }
 }
 `;
 
