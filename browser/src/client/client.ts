@@ -4,17 +4,18 @@ import { Acknowledgements } from "../inbox/acknowledgements.js";
 import { InboxView } from "../inbox/inbox.js";
 import { ServerClock } from "../link/clock.js";
 import { Emitter } from "../link/emitter.js";
-import { type Answer, Http } from "../link/http.js";
+import { Http } from "../link/http.js";
 import { Link, type LinkState } from "../link/link.js";
 import { DEFAULT_TIMING, Timer, type Timing } from "../link/timing.js";
 import { Tokens, type TokenSource } from "../link/tokens.js";
-import { type Cursor, formatCursor, parseCursor } from "../protocol/cursor.js";
+import { Transport } from "../link/transport.js";
+import { parseCursor } from "../protocol/cursor.js";
 import { type Document, feedId, feedOf, parseEvent } from "../protocol/events.js";
-import { parseProblem, Refused } from "../protocol/problem.js";
+import { parseProblem } from "../protocol/problem.js";
 import { type Links, parseReading, type Snapshot } from "../protocol/reading.js";
-import type { Acknowledgement, TaskFilter, TaskPage } from "../protocol/requests.js";
+import type { TaskFilter } from "../protocol/requests.js";
 import { TaskListView } from "../tasks/list.js";
-import { type Server, TaskView } from "../tasks/view.js";
+import { type TaskServer, TaskView } from "../tasks/view.js";
 
 export interface ClientOptions {
   /** The server, for example `https://app.example`; the page's own origin without it. */
@@ -50,6 +51,7 @@ export class TaskClient {
   readonly #events = new Emitter<ClientEvents>();
   readonly #link: Link;
   readonly #http: Http;
+  readonly #transport: Transport;
   readonly #timing: Timing;
   readonly #tokens: Tokens;
   readonly #idle = new Timer();
@@ -57,7 +59,7 @@ export class TaskClient {
   readonly #inboxes = new Set<InboxView>();
   readonly #lists = new Set<TaskListView>();
   readonly #acknowledgements: Acknowledgements;
-  readonly #server: Server;
+  readonly #server: TaskServer;
 
   constructor(options: ClientOptions = {}) {
     const origin = options.url === undefined ? null : new URL(options.url).origin;
@@ -72,6 +74,8 @@ export class TaskClient {
     const expects = (): boolean => [...this.#views].some((view) => view.feed.startsWith("task:") && !view.ended);
     const link = new Link({ origin, path: options.path ?? "/socket.io", timing: this.#timing, random, expects });
     this.#link = link;
+    const transport = new Transport({ link, http: this.#http, tokens: this.#tokens, renew: () => this.#refresh() });
+    this.#transport = transport;
     this.#server = {
       get link() {
         return link.state;
@@ -85,9 +89,9 @@ export class TaskClient {
       clock: new ServerClock(options.now ?? Date.now),
       timing: this.#timing,
       random,
-      read: (feed, cursor, document) => this.#read(feed, cursor, document),
-      cancel: (feed, force) => this.#cancel(feed, force),
-      retry: (feed) => this.#retry(feed),
+      read: (feed, cursor, document) => transport.read(feed, cursor, document),
+      cancel: (feed, force) => transport.cancel(feed, force),
+      retry: (feed) => transport.retry(feed),
       links: (feed) => this.links(feed),
       watch: (feed) => this.watch(feed),
       acknowledge: (task) => this.acknowledge([task]),
@@ -95,7 +99,7 @@ export class TaskClient {
       release: (view) => this.#release(view),
     };
     this.#acknowledgements = new Acknowledgements({
-      send: (message) => this.#acknowledge(message),
+      send: (message) => transport.acknowledge(message),
       failed: (failures) => this.#failed(failures),
       changed: () => this.#inboxes.forEach((inbox) => inbox.update()),
       timing: this.#timing,
@@ -170,7 +174,7 @@ export class TaskClient {
   /** Watch the inbox of whoever is logged in: one notice of each finished task of theirs. */
   inbox(): InboxView {
     const inbox: InboxView = new InboxView({
-      find: () => this.#http.inbox(),
+      find: () => this.#transport.inbox(),
       watch: (snapshot) => this.resume(snapshot),
       acknowledged: (task) => this.#acknowledgements.has(task),
       acknowledge: (tasksOrAll) => this.acknowledge(tasksOrAll),
@@ -189,7 +193,7 @@ export class TaskClient {
     const undo = this.#events.on("started", (snapshot) => list.add(snapshot));
     const list: TaskListView = new TaskListView(
       {
-        read: (page) => this.#list(page),
+        read: (page) => this.#transport.tasks(page),
         release: () => {
           undo();
           this.#lists.delete(list);
@@ -214,6 +218,12 @@ export class TaskClient {
     const answered = this.#acknowledgements.addAll();
     this.#inboxes.forEach((inbox) => inbox.clear(answered));
     return answered;
+  }
+
+  /** The addresses of what can be done with this task, such as `cancel` and `retry`, as the server names them now. */
+  async links(taskOrFeed: string): Promise<Links> {
+    const feed = feedOf(taskOrFeed);
+    return feed === null ? {} : ((await this.#transport.snapshot(feed)).links ?? {});
   }
 
   /**
@@ -267,78 +277,6 @@ export class TaskClient {
     return [...this.#views].filter((view) => view.feed === feed);
   }
 
-  /** The addresses of what can be done with this task, such as `cancel` and `retry`, as the server names them now. */
-  async links(taskOrFeed: string): Promise<Links> {
-    const feed = feedOf(taskOrFeed);
-    this.#overSocket();
-    if (feed === null) return {};
-    const snapshot = await this.#tokens.use((token) => this.#http.snapshot(feed, token));
-    return snapshot.links ?? {};
-  }
-
-  async #list(page: TaskFilter & { readonly cursor?: string }): Promise<TaskPage> {
-    this.#overSocket();
-    return this.#tokens.use((token) => this.#http.tasks(page, token));
-  }
-
-  #read(feed: string, cursor: Cursor | null, document: Document): Promise<Answer> {
-    return this.#tokens.use((token) => this.#readAs(token, feed, cursor, document));
-  }
-
-  async #readAs(token: string | null, feed: string, cursor: Cursor | null, document: Document): Promise<Answer> {
-    if (!this.#overSocket()) return this.#poll(feed, cursor, document, token);
-    const at = cursor && { cursor: formatCursor(cursor) };
-    const reply = await this.#link.ask("watch", { feed, ...at, ...(token !== null && { token }) });
-    const reading = parseReading(reply);
-    if (reading) {
-      this.#tokens.endsIn((reply as { token_expires_in?: unknown }).token_expires_in, () => this.#refresh());
-      return { reading, again: null };
-    }
-    const problem = parseProblem((reply as { error?: unknown } | null)?.error);
-    const after = (problem as { retry_after?: unknown }).retry_after;
-    throw new Refused(problem, problem.status === 429 && typeof after === "number" ? Math.min(after, 60) : null);
-  }
-
-  /** Whether to ask over the socket; else it is HTTP, unless the connection was cut on purpose. */
-  #overSocket(): boolean {
-    if (this.#link.isCut) throw new Error("The connection is cut. Ask again when it is back.");
-    return this.#link.connected;
-  }
-
-  async #poll(feed: string, cursor: Cursor | null, document: Document, token: string | null): Promise<Answer> {
-    let answered = false;
-    try {
-      const answer = await this.#http.read(feed, cursor, document, token);
-      answered = true;
-      return answer;
-    } finally {
-      if (!this.#link.connected) this.#link.polled(answered);
-    }
-  }
-
-  #cancel(feed: string, force: boolean): Promise<Document> {
-    return this.#tokens.use((token) => this.#cancelAs(token, feed, force));
-  }
-
-  async #cancelAs(token: string | null, feed: string, force: boolean): Promise<Document> {
-    if (!this.#overSocket()) return (await this.#http.cancel(feed, force, token)).document;
-    const asked = { feed, ...(force && { force }), ...(token !== null && { token }) };
-    const reply = (await this.#link.ask("cancel", asked)) as { document?: Document; error?: unknown } | null;
-    if (reply?.document) return reply.document;
-    throw new Refused(parseProblem(reply?.error));
-  }
-
-  async #retry(feed: string): Promise<Snapshot> {
-    this.#overSocket();
-    return this.#tokens.use((token) => this.#http.retry(feed, token));
-  }
-
-  async #acknowledge(message: Acknowledgement): Promise<void> {
-    if (!this.#overSocket()) return this.#http.acknowledge(message);
-    const reply = (await this.#link.ask("acknowledge", message)) as { error?: unknown } | null;
-    if (reply?.error !== undefined) throw new Refused(parseProblem(reply.error));
-  }
-
   /** A socket that is connected and leaves two questions in a row unanswered is dead. */
   #failed(failures: number): void {
     if (failures >= 2 && this.#link.connected) this.#link.restart();
@@ -346,10 +284,7 @@ export class TaskClient {
 
   #release(view: TaskView): void {
     if (!this.#views.delete(view)) return;
-    if (this.#of(view.feed).length === 0 && this.#link.connected) {
-      // Whether it arrives changes nothing here: a room that nobody watches costs the server a little until it closes.
-      this.#link.ask("unwatch", { feed: view.feed }).catch(() => undefined);
-    }
+    if (this.#of(view.feed).length === 0) this.#transport.unwatch(view.feed);
     if (this.#views.size > 0) return;
     this.#tokens.close();
     this.#idle.set(this.#timing.idleAfter, () => this.#link.close());

@@ -1,6 +1,6 @@
 /** What this page has acknowledged: collected, sent in batches, and sent again until the server has answered. */
 
-import { Asker } from "../link/asker.js";
+import { LatestRequest } from "../link/latest-request.js";
 import { Timer, type Timing } from "../link/timing.js";
 import { type Problem, Refused } from "../protocol/problem.js";
 import type { Acknowledgement } from "../protocol/requests.js";
@@ -38,7 +38,7 @@ class Deferred {
 
 export class Acknowledgements {
   readonly #options: AcknowledgementsOptions;
-  readonly #asker: Asker<Acknowledgement, void>;
+  readonly #request: LatestRequest<Acknowledgement, void>;
   readonly #collect = new Timer();
   /** Acknowledged here, answered or not, oldest first. */
   readonly #known = new Set<string>();
@@ -49,7 +49,7 @@ export class Acknowledgements {
 
   constructor(options: AcknowledgementsOptions) {
     this.#options = options;
-    this.#asker = new Asker({
+    this.#request = new LatestRequest({
       ask: options.send,
       open: () => true,
       answered: () => this.#settle(null),
@@ -97,11 +97,11 @@ export class Acknowledgements {
 
   /** The connection is back: send at once what has no answer yet. */
   again(): void {
-    if (this.#sent) this.#asker.request(this.#sent.message);
+    if (this.#sent) this.#request.send(this.#sent.message);
   }
 
   close(): void {
-    this.#asker.void();
+    this.#request.cancel();
     this.#collect.clear();
     this.#collecting = false;
     const left = [...this.#waiting.values(), ...(this.#sent?.settled ?? []), ...(this.#all ? [this.#all] : [])];
@@ -127,7 +127,7 @@ export class Acknowledgements {
       // Asked for once more from here on, it means notices that this message may miss.
       this.#all = null;
     } else return;
-    this.#asker.request(this.#sent.message);
+    this.#request.send(this.#sent.message);
   }
 
   #settle(problem: Problem | null): void {

@@ -1,7 +1,7 @@
 /** One person's inbox as the page sees it: what has been acknowledged here is gone at once, and back if that is refused. */
 
-import { Asker } from "../link/asker.js";
 import { Emitter } from "../link/emitter.js";
+import { LatestRequest } from "../link/latest-request.js";
 import type { LinkState } from "../link/link.js";
 import type { Timing } from "../link/timing.js";
 import type { Document } from "../protocol/events.js";
@@ -38,7 +38,7 @@ export interface InboxServer {
 export class InboxView {
   readonly #server: InboxServer;
   readonly #events = new Emitter<InboxEvents>();
-  readonly #find: Asker<null, Snapshot>;
+  readonly #find: LatestRequest<null, Snapshot>;
   #view: TaskView | null = null;
   #shown: Document = {};
   /** What is left out until the server says that all has been taken. */
@@ -49,7 +49,7 @@ export class InboxView {
   /** @internal Made by `TaskClient.inbox`. */
   constructor(server: InboxServer) {
     this.#server = server;
-    this.#find = new Asker({
+    this.#find = new LatestRequest({
       ask: () => server.find(),
       open: () => true,
       answered: (snapshot) => this.#follow(server.watch(snapshot)),
@@ -59,7 +59,7 @@ export class InboxView {
       random: server.random,
     });
     queueMicrotask(() => {
-      if (!this.#closed) this.#find.request(null);
+      if (!this.#closed) this.#find.send(null);
     });
   }
 
@@ -131,7 +131,7 @@ export class InboxView {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#find.void();
+    this.#find.cancel();
     this.#view?.close();
     this.#server.release();
     this.#events.clear();

@@ -6,7 +6,9 @@
 
 import { io, type Socket } from "socket.io-client";
 import { Emitter } from "./emitter.js";
+import { Pulse } from "./pulse.js";
 import { backoff, Timer, type Timing } from "./timing.js";
+import { Wake } from "./wake.js";
 
 /**
  * Whether news can arrive; never mixed with the state of a task. `polling`: plain requests are answered, and the socket has been
@@ -44,16 +46,14 @@ export interface LinkOptions {
 /** A feed that nobody watches: to stop watching it changes nothing, and any server acknowledges it. */
 const NOTHING = "task:-";
 const NAMESPACE = "/petiole";
-/** Milliseconds that a page may be hidden before the link is doubted when the page is seen again. */
-const HIDDEN_FOR_LONG = 15_000;
 
 export class Link {
   readonly #options: LinkOptions;
   readonly #events = new Emitter<LinkEvents>();
   readonly #retry = new Timer();
   readonly #away = new Timer();
-  readonly #pulse = new Timer();
-  #heardAt = 0;
+  readonly #pulse: Pulse;
+  readonly #wake: Wake;
   #socket: Socket | null = null;
   #failures = 0;
   /** How many seconds the server wants to be left alone for, once. */
@@ -67,11 +67,27 @@ export class Link {
   /** The browser says that it is offline and nothing has arrived since: the socket is not to be believed. */
   #doubted = false;
   #cut = false;
-  #hiddenAt: number | null = null;
   #state: LinkState = "reconnecting";
 
   constructor(options: LinkOptions) {
     this.#options = options;
+    this.#pulse = new Pulse({
+      timing: options.timing,
+      expects: options.expects,
+      ask: (within) => this.#send("unwatch", { feed: NOTHING }, within),
+      alive: () => this.#believe(),
+      dead: () => this.restart(),
+    });
+    this.#wake = new Wake({
+      woke: () => this.#woke(),
+      seen: (long) => {
+        if (long || !this.connected) this.#woke();
+      },
+      offline: () => {
+        this.#doubted = true;
+        this.#update();
+      },
+    });
   }
 
   on<Name extends keyof LinkEvents>(name: Name, listener: (...values: LinkEvents[Name]) => void): () => void {
@@ -126,7 +142,7 @@ export class Link {
     socket.on("refused", (wire: unknown) => this.#arrived("refused", wire));
     socket.io.on("ping", () => this.#believe());
     this.#away.set(timing.fallbackAfter, () => this.#fallBack());
-    this.#listen("addEventListener");
+    this.#wake.open();
     this.#update();
     socket.connect();
   }
@@ -137,8 +153,8 @@ export class Link {
     this.#socket = null;
     this.#retry.clear();
     this.#away.clear();
-    this.#pulse.clear();
-    this.#listen("removeEventListener");
+    this.#pulse.stop();
+    this.#wake.close();
     this.#fallback = this.#polled = this.#doubted = this.#cut = this.#told = false;
     this.#socketIs = "unknown";
     this.#failures = this.#asked = 0;
@@ -173,10 +189,7 @@ export class Link {
    * Throws if none arrives within `answerWithin`, or if the socket is or goes away.
    */
   async ask(name: "watch" | "unwatch" | "cancel" | "acknowledge", payload: object): Promise<unknown> {
-    if (!this.#socket?.connected) throw new Error("The connection is away. Ask again when it is back.");
-    const answer: unknown = await this.#socket
-      .timeout(this.#options.timing.answerWithin * 1000)
-      .emitWithAck(name, payload);
+    const answer = await this.#send(name, payload, this.#options.timing.answerWithin);
     this.#believe();
     return answer;
   }
@@ -188,6 +201,11 @@ export class Link {
     else if (this.#socketIs === "failed") this.#socketIs = "blocked";
     else if (this.#socketIs === "unknown" && !this.#told) this.#tryNow();
     this.#update();
+  }
+
+  async #send(name: string, payload: object, within: number): Promise<unknown> {
+    if (!this.#socket?.connected) throw new Error("The connection is away. Ask again when it is back.");
+    return this.#socket.timeout(within * 1000).emitWithAck(name, payload);
   }
 
   /** The server is there: the wait that was to end later, and an attempt that has begun before, are out of date. */
@@ -205,14 +223,14 @@ export class Link {
     this.#socketIs = "unknown";
     this.#retry.clear();
     this.#away.clear();
-    this.#heardAt = Date.now();
-    this.#lookAgain();
+    this.#pulse.start();
     this.#update();
     this.#events.emit("connect");
   }
 
   #disconnected(): void {
     if (!this.#socket) return;
+    this.#pulse.stop();
     this.#away.set(this.#options.timing.fallbackAfter, () => this.#fallBack());
     this.#events.emit("disconnect");
     this.#again();
@@ -254,33 +272,8 @@ export class Link {
     this.#events.emit(name, wire);
   }
 
-  #lookAgain(): void {
-    this.#pulse.set(this.#options.timing.silentAfter / 4, () => void this.#look());
-  }
-
-  /**
-   * Doubt a connection on which nothing has come for a while: one that is half open looks like one on which nothing happens, and
-   * Socket.IO's own heartbeat notices only after most of a minute.
-   */
-  async #look(): Promise<void> {
-    const socket = this.#socket;
-    const { silentAfter, aliveWithin } = this.#options.timing;
-    if (!socket?.connected) return;
-    if (Date.now() - this.#heardAt >= silentAfter * 1000 && this.#options.expects()) {
-      try {
-        await socket.timeout(aliveWithin * 1000).emitWithAck("unwatch", { feed: NOTHING });
-      } catch {
-        if (this.#socket === socket && socket.connected) this.restart();
-        return;
-      }
-      if (this.#socket !== socket || !socket.connected) return;
-      this.#believe();
-    }
-    this.#lookAgain();
-  }
-
   #believe(): void {
-    this.#heardAt = Date.now();
+    this.#pulse.heard();
     this.#doubted = false;
     this.#update();
   }
@@ -300,35 +293,7 @@ export class Link {
     this.#events.emit("state", state);
   }
 
-  #listen(verb: "addEventListener" | "removeEventListener"): void {
-    globalThis.window?.[verb]("online", this.#cameBack);
-    globalThis.window?.[verb]("offline", this.#wentOffline);
-    globalThis.window?.[verb]("pageshow", this.#shown);
-    globalThis.document?.[verb]("visibilitychange", this.#visibility);
-  }
-
-  readonly #cameBack = (): void => this.#wake();
-
-  readonly #wentOffline = (): void => {
-    this.#doubted = true;
-    this.#update();
-  };
-
-  readonly #shown = (event: globalThis.Event): void => {
-    if ((event as PageTransitionEvent).persisted) this.#wake();
-  };
-
-  readonly #visibility = (): void => {
-    if (document.visibilityState === "hidden") {
-      this.#hiddenAt = Date.now();
-      return;
-    }
-    const long = this.#hiddenAt !== null && Date.now() - this.#hiddenAt > HIDDEN_FOR_LONG;
-    this.#hiddenAt = null;
-    if (long || !this.connected) this.#wake();
-  };
-
-  #wake(): void {
+  #woke(): void {
     this.#doubted = false;
     this.#update();
     if (this.connected) {

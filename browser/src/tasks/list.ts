@@ -1,7 +1,7 @@
 /** One person's tasks as a list sees them: the newest first, read again while somebody looks, further ones when they are wanted. */
 
-import { Asker } from "../link/asker.js";
 import { Emitter } from "../link/emitter.js";
+import { LatestRequest } from "../link/latest-request.js";
 import { Timer, type Timing } from "../link/timing.js";
 import type { Document } from "../protocol/events.js";
 import type { Problem } from "../protocol/problem.js";
@@ -29,7 +29,7 @@ export class TaskListView {
   readonly #server: ListServer;
   readonly #filter: TaskFilter;
   readonly #events = new Emitter<ListEvents>();
-  readonly #first: Asker<null, TaskPage>;
+  readonly #first: LatestRequest<null, TaskPage>;
   readonly #next = new Timer();
   #tasks: readonly Snapshot[] = [];
   #more: string | null = null;
@@ -47,7 +47,7 @@ export class TaskListView {
   constructor(server: ListServer, filter: TaskFilter) {
     this.#server = server;
     this.#filter = filter;
-    this.#first = new Asker({
+    this.#first = new LatestRequest({
       ask: () => server.read(filter),
       open: () => true,
       answered: (page) => this.#answered(page),
@@ -90,7 +90,7 @@ export class TaskListView {
 
   /** Read the newest tasks now, and every `listEvery` seconds from then on while the page is visible. */
   refresh(): void {
-    if (!this.#closed) this.#first.request(null);
+    if (!this.#closed) this.#first.send(null);
   }
 
   /** Read the next page; resolves to how many tasks came. Rejects as `fetch` does, or with `Refused`. */
@@ -135,7 +135,7 @@ export class TaskListView {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#first.void();
+    this.#first.cancel();
     this.#next.clear();
     this.#server.release();
     this.#events.clear();

@@ -1,9 +1,9 @@
 /** One task as the page sees it: its document, kept up to date, and what happens to it. */
 
-import { Asker } from "../link/asker.js";
 import type { Moment, ServerClock } from "../link/clock.js";
 import { Emitter } from "../link/emitter.js";
 import type { Answer } from "../link/http.js";
+import { LatestRequest } from "../link/latest-request.js";
 import type { LinkState } from "../link/link.js";
 import type { Timing } from "../link/timing.js";
 import { type Cursor, formatCursor } from "../protocol/cursor.js";
@@ -30,7 +30,7 @@ export interface ViewEvents {
 }
 
 /** What a view needs of its client. */
-export interface Server {
+export interface TaskServer {
   readonly link: LinkState;
   /** Whether the client asks over HTTP because the socket is away. */
   readonly polling: boolean;
@@ -51,10 +51,10 @@ export interface Server {
 
 export class TaskView {
   readonly feed: string;
-  readonly #server: Server;
+  readonly #server: TaskServer;
   readonly #events = new Emitter<ViewEvents>();
   readonly #reader: Reader;
-  readonly #reads: Asker<Cursor | null, Answer>;
+  readonly #reads: LatestRequest<Cursor | null, Answer>;
   #closed = false;
   #ended = false;
   #problem: Problem | null = null;
@@ -64,12 +64,12 @@ export class TaskView {
   #heardAt: number | null = null;
 
   /** @internal Views are made by `TaskClient.watch` and `TaskClient.start`. */
-  constructor(server: Server, feed: string, start: { cursor: Cursor | null; document?: Document }) {
+  constructor(server: TaskServer, feed: string, start: { cursor: Cursor | null; document?: Document }) {
     this.feed = feed;
     this.#server = server;
     this.#reader = new Reader(feed, start);
     this.#seen = this.#reader.document;
-    this.#reads = new Asker({
+    this.#reads = new LatestRequest({
       ask: (cursor) => server.read(feed, cursor, this.document),
       open: () => server.open,
       answered: (answer) => this.#answered(answer),
@@ -171,7 +171,7 @@ export class TaskView {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#reads.void();
+    this.#reads.cancel();
     this.#server.release(this);
     this.#events.clear();
   }
@@ -183,7 +183,7 @@ export class TaskView {
 
   /** @internal The connection is gone: what was asked of it is void. */
   interrupt(): void {
-    this.#reads.void();
+    this.#reads.cancel();
   }
 
   /** @internal Take an event of this feed. */
@@ -199,7 +199,7 @@ export class TaskView {
   /** @internal Take a reset that the relay sent: it is a reading, and the relay wants to be asked again. */
   takeReset(reading: Reading): void {
     if (this.#closed || this.#ended) return;
-    this.#reads.void();
+    this.#reads.cancel();
     this.#do(this.#reader.reset(reading));
     if (!this.#reader.reading) this.refresh();
   }
@@ -229,14 +229,14 @@ export class TaskView {
     this.#events.emit("read");
     if (this.#closed || this.#ended || this.#reader.reading || !this.#server.polling) return;
     for (const action of this.#reader.start()) {
-      if (action.type === "read") this.#reads.request(action.cursor, again ?? this.#server.timing.pollEvery);
+      if (action.type === "read") this.#reads.send(action.cursor, again ?? this.#server.timing.pollEvery);
     }
   }
 
   /** Do what the reader wants, in order; then say once that the document is another one. */
   #do(actions: readonly Action[]): void {
     for (const action of actions) {
-      if (action.type === "read") this.#reads.request(action.cursor);
+      if (action.type === "read") this.#reads.send(action.cursor);
       if (action.type === "show" && action.event.run > 0) this.#heardAt = action.event.at;
     }
     const { document } = this.#reader;

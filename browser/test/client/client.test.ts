@@ -303,6 +303,17 @@ test("a cut takes everything away for its time, then the view catches up", async
   expect([links, server.polls, server.conditional]).toEqual([["reconnecting", "live"], [], []]);
 });
 
+test("an inbox that is opened while everything is cut is found when the connection is back", async () => {
+  server.journal(FEED).state("queued");
+  const seen = facts(client.watch("1"));
+  await vi.waitFor(() => expect(seen).toHaveLength(1), WITHIN);
+  const began = Date.now();
+  client.cut(0.6);
+  const inbox = client.inbox();
+  await vi.waitFor(() => expect(inbox.feed).toMatch(/^user:/), WITHIN);
+  expect(Date.now() - began).toBeGreaterThan(550);
+});
+
 test("the addresses of a task are asked for by its id", async () => {
   server.journal(FEED).state("failed");
   server.links = { retry: "/petiole/tasks/1/retry" };

@@ -3,7 +3,7 @@
 import { isFinal, type Problem, Refused } from "../protocol/problem.js";
 import { backoff, Timer, type Timing } from "./timing.js";
 
-export interface AskerOptions<Question, Answer> {
+export interface LatestRequestOptions<Question, Answer> {
   /** Ask, by whatever way is open; throws `Refused` or, when nothing answers, any other error. */
   readonly ask: (question: Question) => Promise<Answer>;
   /** Whether any way is open. While none is, a question waits for the owner to ask again. */
@@ -17,25 +17,25 @@ export interface AskerOptions<Question, Answer> {
   readonly random: () => number;
 }
 
-export class Asker<Question, Answer> {
-  readonly #options: AskerOptions<Question, Answer>;
+export class LatestRequest<Question, Answer> {
+  readonly #options: LatestRequestOptions<Question, Answer>;
   readonly #retry = new Timer();
   /** Counts the questions: an answer to any but the last one is void. */
   #latest = 0;
 
-  constructor(options: AskerOptions<Question, Answer>) {
+  constructor(options: LatestRequestOptions<Question, Answer>) {
     this.#options = options;
   }
 
   /** Ask this, after `seconds`. Voids the question that is under way. */
-  request(question: Question, seconds = 0): void {
-    this.void();
+  send(question: Question, seconds = 0): void {
+    this.cancel();
     if (seconds > 0) this.#retry.set(seconds, () => void this.#ask(question, this.#latest, 0));
     else void this.#ask(question, this.#latest, 0);
   }
 
   /** Forget what is under way: its answer will not be delivered. */
-  void(): void {
+  cancel(): void {
     this.#latest += 1;
     this.#retry.clear();
   }

@@ -1,0 +1,51 @@
+/** When the page wakes: it was asleep, hidden or offline, and may have missed something. */
+
+export interface WakeOptions {
+  /** The page may have missed something. */
+  readonly woke: () => void;
+  /** The page is seen again; `long`: after so long a time that the connection is doubted. */
+  readonly seen: (long: boolean) => void;
+  /** The browser says that it is offline. */
+  readonly offline: () => void;
+}
+
+/** Milliseconds that a page may be hidden before the connection is doubted when the page is seen again. */
+const HIDDEN_FOR_LONG = 15_000;
+
+export class Wake {
+  readonly #options: WakeOptions;
+  #hiddenAt: number | null = null;
+
+  constructor(options: WakeOptions) {
+    this.#options = options;
+  }
+
+  open(): void {
+    this.#listen("addEventListener");
+  }
+
+  close(): void {
+    this.#listen("removeEventListener");
+  }
+
+  #listen(verb: "addEventListener" | "removeEventListener"): void {
+    globalThis.window?.[verb]("online", this.#options.woke);
+    globalThis.window?.[verb]("offline", this.#options.offline);
+    globalThis.window?.[verb]("pageshow", this.#shown);
+    globalThis.document?.[verb]("visibilitychange", this.#visibility);
+  }
+
+  readonly #shown = (event: globalThis.Event): void => {
+    if ((event as PageTransitionEvent).persisted) this.#options.woke();
+  };
+
+  readonly #visibility = (): void => {
+    if (document.visibilityState === "hidden") {
+      this.#hiddenAt = Date.now();
+      return;
+    }
+    const long = this.#hiddenAt !== null && Date.now() - this.#hiddenAt > HIDDEN_FOR_LONG;
+    this.#hiddenAt = null;
+    this.#options.seen(long);
+  };
+}
