@@ -1,10 +1,11 @@
 /** What a person reads about a task: a document and an instant in, words out. Pure; every clock is a parameter. */
 
 import type { Moment } from "../link/clock.js";
-import type { Document, Progress } from "../protocol/events.js";
+import type { Document } from "../protocol/events.js";
 import type { TaskState } from "../protocol/states.js";
 import { describeArtifact, isExpired } from "./artifact.js";
-import { formatDuration, formatNumber, formatPercent, formatRate, formatSize, formatTimeLeft } from "./format.js";
+import { formatDuration, formatNumber, formatPercent } from "./format.js";
+import { ProgressWords } from "./progress.js";
 import { describeResult } from "./result.js";
 
 /** Every state in a word, for who chooses one. */
@@ -54,19 +55,14 @@ export interface Words {
 export const SILENT = "No news from the worker";
 export const GONE = "The worker disappeared";
 
-/** Most that a bar and a percentage say before the task has succeeded. */
-const NEARLY = 0.99;
-/** Seconds that an estimate may be overdue before nothing is said any more. */
-const OVERDUE = 10;
-
 /** Return what to say of this document at this moment. */
 export function describe(document: Document, moment: Moment, locale = "en"): Words {
-  const task = new Task(document, moment, locale);
+  const task = new TaskWords(document, moment, locale);
   return {
     state: document.state ?? null,
     title: document.title ?? document.task ?? "Task",
     sentence: task.sentence(),
-    left: document.state === "running" ? task.left() : null,
+    left: task.left(),
     detail: task.detail(),
     again: task.again(),
     forcible: task.forcible(),
@@ -79,15 +75,15 @@ export function describe(document: Document, moment: Moment, locale = "en"): Wor
   };
 }
 
-class Task {
+class TaskWords {
   readonly #document: Document;
-  readonly #progress: Progress;
+  readonly #progress: ProgressWords;
   readonly #moment: Moment;
   readonly #locale: string;
 
   constructor(document: Document, moment: Moment, locale: string) {
     this.#document = document;
-    this.#progress = document.progress ?? {};
+    this.#progress = new ProgressWords(document.progress ?? {}, locale);
     this.#moment = moment;
     this.#locale = locale;
   }
@@ -100,7 +96,7 @@ class Task {
       case "queued":
         return "Waiting for a worker";
       case "running":
-        return this.#run() > 1 && !document.reason ? `Run ${this.#number(this.#run())} · ${this.#work()}` : this.#work();
+        return this.#run() > 1 && !document.reason ? `Run ${this.#number(this.#run())} · ${this.#progress.work()}` : this.#progress.work();
       case "stalled":
         return `${SILENT}${this.#silence()}`;
       case "retrying":
@@ -124,7 +120,7 @@ class Task {
     const { state, reason, unheard, error, artifacts } = this.#document;
     switch (state) {
       case "running":
-        return [this.again(), this.#newStage(), this.#rate()].filter(Boolean).join(" · ") || null;
+        return [this.again(), this.#progress.stage(), this.#progress.rate()].filter(Boolean).join(" · ") || null;
       case "queued":
       case "retrying":
         return unheard ?? null;
@@ -155,23 +151,12 @@ class Task {
     return state === "cancelling" && forcible === true && forced !== true && due;
   }
 
-  /** The seconds left count down from when they were told; what is long overdue is not said. */
   left(): string | null {
-    const { time_left: told } = this.#progress;
-    if (typeof told !== "number" || this.#exceeded()) return null;
-    const { now, progressAt } = this.#moment;
-    const left = told - Math.max(now - (progressAt ?? now), 0) / 1000;
-    return left < -OVERDUE ? null : formatTimeLeft(left, this.#locale);
+    return this.#document.state === "running" ? this.#progress.left(this.#moment) : null;
   }
 
   fraction(): number | null {
-    if (this.#document.state === "succeeded") return 1;
-    if (this.#exceeded()) return 1;
-    const { fraction, completed, total } = this.#progress;
-    // Null is the worker's word: of several loops or stages nobody knows how many come. Without a word it is the counters'.
-    const counted = typeof total === "number" && total > 0 ? (completed ?? 0) / total : null;
-    const known = fraction === undefined ? counted : fraction;
-    return known === null ? null : Math.min(Math.max(known, 0), NEARLY);
+    return this.#document.state === "succeeded" ? 1 : this.#progress.fraction();
   }
 
   percent(): string | null {
@@ -184,7 +169,7 @@ class Task {
   bar(): Bar {
     switch (this.#document.state) {
       case "running":
-        return this.#exceeded() ? "over" : this.fraction() === null ? "unknown" : "filling";
+        return this.#progress.exceeded() ? "over" : this.fraction() === null ? "unknown" : "filling";
       case "stalled":
         return "stalled";
       case "retrying":
@@ -225,31 +210,11 @@ class Task {
     return this.#document.run ?? 1;
   }
 
-  #work(): string {
-    const { completed, total, unit } = this.#progress;
-    const things = unit && unit !== "bytes" ? ` ${unit}` : "";
-    if (typeof total !== "number") {
-      const count = completed ? ` ${this.#amount(completed)} so far` : "";
-      if (unit) return `Counting ${unit}…${count}`;
-      return count ? `Counting…${count}` : "Running…";
-    }
-    if (this.#exceeded()) return `${this.#amount(completed ?? 0)}${things} (expected ${this.#amount(total)})`;
-    return `${this.#amount(completed ?? 0)} of ${this.#amount(total)}${things}`;
-  }
-
-  #exceeded(): boolean {
-    const { completed, total } = this.#progress;
-    return typeof total === "number" && (completed ?? 0) > total;
-  }
-
   #outcome(): string {
     const [artifact] = this.#document.artifacts ?? [];
-    const { completed, unit } = this.#progress;
     const file = artifact ? describeArtifact(artifact, this.#moment.now, this.#locale) : "";
     if (file && artifact && (artifact.rows !== undefined || isExpired(artifact, this.#moment.now))) return file;
-    // A number of nothing says nothing: the page would end with a lone "10".
-    const done = completed && unit ? this.#amount(completed) + (unit === "bytes" ? "" : ` ${unit}`) : "";
-    return [done, file].filter(Boolean).join(" · ") || this.#took() || "Finished";
+    return [this.#progress.done(), file].filter(Boolean).join(" · ") || this.#took() || "Finished";
   }
 
   #took(): string | null {
@@ -257,21 +222,6 @@ class Task {
     if (started === undefined || finished === undefined) return null;
     const seconds = (finished - started) / 1000;
     return seconds < 1 ? "Finished in less than a second" : `Finished in ${formatDuration(seconds, this.#locale)}`;
-  }
-
-  #stage(): string | null {
-    return this.#progress.description ?? this.#progress.stage ?? null;
-  }
-
-  /** The stage, unless the sentence begins with the same words: "Counting rows…". */
-  #newStage(): string | null {
-    const stage = this.#stage();
-    return stage !== null && this.#work().startsWith(stage) ? null : stage;
-  }
-
-  #rate(): string | null {
-    const { rate, unit } = this.#progress;
-    return typeof rate === "number" && rate > 0 ? formatRate(rate, unit ?? null, this.#locale) : null;
   }
 
   #silence(): string {
@@ -290,10 +240,6 @@ class Task {
   #place(): string {
     const percent = this.percent();
     return percent === null ? "" : ` at ${percent}`;
-  }
-
-  #amount(value: number): string {
-    return this.#progress.unit === "bytes" ? formatSize(value, this.#locale) : this.#number(value);
   }
 
   #number(value: number): string {

@@ -1,14 +1,8 @@
 import { describe as suite, expect, test } from "vitest";
-import { type Moment, ServerClock } from "../../src/link/clock.js";
-import { backoff, DEFAULT_TIMING, retryAfter } from "../../src/link/timing.js";
-import type { JSONValue } from "../../src/protocol/encoding.js";
+import type { Moment } from "../../src/link/clock.js";
 import type { Document } from "../../src/protocol/events.js";
-import { Announcer } from "../../src/words/announcer.js";
 import { describeArtifact } from "../../src/words/artifact.js";
-import { formatDuration, formatRate, formatSize, formatTimeLeft } from "../../src/words/format.js";
-import { describeLink } from "../../src/words/link.js";
-import { describeReceipt } from "../../src/words/receipt.js";
-import { describeResult } from "../../src/words/result.js";
+import { formatTimeLeft } from "../../src/words/format.js";
 import { describe } from "../../src/words/task.js";
 
 const NOW = 1_764_000_000_000;
@@ -248,28 +242,6 @@ suite("the table of states", () => {
   });
 });
 
-suite("results", () => {
-  test.each<[JSONValue | undefined, string | null]>([
-    [undefined, null],
-    [null, null],
-    ["", null],
-    [[], null],
-    [{}, null],
-    [2013, "Result: 2013"],
-    [0.25, "Result: 0.25"],
-    [true, "Result: true"],
-    ["9007199254740993", "9007199254740993"],
-    ["x".repeat(300), `${"x".repeat(200)}…`],
-    [{ current: 100, total: 100, status: "Task completed!", result: 42 }, "Task completed! · Result: 42"],
-    [{ message: "3 rows were skipped" }, "3 rows were skipped"],
-    [{ rows: 500, id: "9007199254740993" }, "rows: 500 · id: 9007199254740993"],
-    [{ rows: [1, 2] }, '{"rows":[1,2]}'],
-    [[1, 2, 3], "Result: [1,2,3]"],
-  ])("%j", (result, words) => {
-    expect(describeResult(result)).toBe(words);
-  });
-});
-
 suite("time left", () => {
   test("it counts down between samples, and is not said once it is long overdue", () => {
     const document: Document = { state: "running", progress: { ...million, time_left: 60 } };
@@ -291,129 +263,5 @@ suite("time left", () => {
     [260_000, "about 3 days left"],
   ])("%d s", (seconds, words) => {
     expect(plain(formatTimeLeft(seconds, "en"))).toBe(words);
-  });
-});
-
-suite("figures", () => {
-  test.each([
-    [0, "0 bytes"],
-    [999, "999 bytes"],
-    [1000, "1 kB"],
-    [15_200_000, "15.2 MB"],
-    [152_400_000, "152 MB"],
-    [999_990, "1 MB"],
-    [3_000_000_000_000, "3 TB"],
-  ])("%d bytes", (size, words) => {
-    expect(plain(formatSize(size, "en"))).toBe(words);
-  });
-
-  test("rates", () => {
-    expect(plain(formatRate(0.4, "rows", "en"))).toBe("0.4 rows/s");
-    expect(plain(formatRate(75_321.2, "rows", "en"))).toBe("75,321 rows/s");
-    expect(plain(formatRate(3, null, "en"))).toBe("3 per second");
-  });
-
-  test("durations", () => {
-    expect([3, 90, 91, 3599, 3600, 200_000].map((seconds) => plain(formatDuration(seconds, "en")))).toEqual([
-      "3 s",
-      "90 s",
-      "2 min",
-      "1 h",
-      "1 h",
-      "2 days",
-    ]);
-  });
-
-  test("the locale writes the numbers", () => {
-    const document: Document = { state: "running", progress: million };
-    expect(describe(document, { now: NOW }, "de").sentence).toBe("451.200 of 1.000.000 rows");
-  });
-});
-
-suite("link and receipt", () => {
-  test("the link is silent while live and for the first two seconds", () => {
-    expect(describeLink("live", 9)).toBeNull();
-    expect(describeLink("reconnecting", 1.9)).toBeNull();
-    expect(describeLink("reconnecting", 2)).toMatch(/^Reconnecting…/);
-    expect(describeLink("polling", 0)).toMatch(/every 3 s/);
-    expect(describeLink("offline", 0)).toMatch(/offline/);
-  });
-
-  test("a receipt says whether anything is missing", () => {
-    expect(describeReceipt({ facts: 1204, shown: 1204, complete: true })).toBe("1,204 of 1,204 events, none missing");
-    expect(describeReceipt({ facts: 1204, shown: 3, complete: false })).toBe(
-      "3 of 1,204 events; earlier ones were read as a summary",
-    );
-  });
-});
-
-suite("announcements", () => {
-  const at = (completed: number, state: Document["state"] = "running"): Document =>
-    ({ state, title: "Flights", progress: { completed, total: 100, unit: "rows" } }) as Document;
-  const words = (document: Document): ReturnType<typeof describe> => describe(document, { now: NOW });
-
-  test("start, quarters at least ten seconds apart, changes of state, and the end", () => {
-    const announcer = new Announcer();
-    const said = (document: Document, seconds: number): string | null =>
-      plain(announcer.take(words(document), seconds * 1000));
-    expect(said({}, 0)).toBeNull();
-    expect(said(at(0), 1)).toBe("Flights: 0 of 100 rows");
-    expect(said(at(10), 3)).toBeNull();
-    expect(said(at(26), 5)).toBeNull();
-    expect(said(at(27), 11)).toBe("Flights: 27 %");
-    expect(said(at(30), 40)).toBeNull();
-    expect(said(at(76), 41)).toBe("Flights: 76 %");
-    expect(said(at(76, "stalled"), 42)).toBe("Flights: No news from the worker");
-    expect(said(at(80), 43)).toBe("Flights: 80 of 100 rows");
-    expect(said(at(100, "succeeded"), 44)).toBe("Flights: Finished. 100 rows");
-  });
-
-  test("a later run says why, and a task that doesn't stop says that it can be forced", () => {
-    const announcer = new Announcer();
-    const said = (document: Document): string | null => plain(announcer.take(words(document), 0));
-    said(at(50));
-    expect(said({ ...at(0), run: 2, reason: "The worker disappeared." })).toBe(
-      "Flights: Run 2, started again: The worker disappeared",
-    );
-    expect(said({ ...at(1), run: 2, reason: "The worker disappeared." })).toBeNull();
-    const stopping: Document = { ...at(1, "cancelling"), forcible: true, force_after: NOW + 1 };
-    expect(said(stopping)).toBe("Flights: Stopping…");
-    expect(said({ ...stopping, force_after: NOW })).toMatch(/Force stop is possible/);
-    expect(said({ ...stopping, force_after: NOW })).toBeNull();
-    expect(announcer.take(words({ ...stopping, force_after: NOW, forced: true }), 0)).toBeNull();
-  });
-
-  test("failure is left to the alert, and an old end is no news", () => {
-    const announcer = new Announcer();
-    announcer.take(words(at(1)), 0);
-    expect(announcer.take(words(at(1, "failed")), 1)).toBeNull();
-    expect(new Announcer().take(words(at(100, "succeeded")), 0)).toBeNull();
-  });
-});
-
-suite("waiting", () => {
-  test("backoff is anything up to a ceiling that doubles", () => {
-    expect(backoff(0, DEFAULT_TIMING, () => 0)).toBe(0);
-    expect([0, 1, 4, 5, 60].map((failures) => backoff(failures, DEFAULT_TIMING, () => 1))).toEqual([1, 2, 8, 8, 8]);
-  });
-
-  test("Retry-After is a number or a date, within a minute", () => {
-    expect(retryAfter("7", NOW)).toBe(7);
-    expect(retryAfter("0", NOW)).toBe(1);
-    expect(retryAfter("86400", NOW)).toBe(60);
-    expect(retryAfter(new Date(NOW + 9000).toUTCString(), NOW)).toBe(9);
-    expect(retryAfter(null, NOW)).toBeNull();
-    expect(retryAfter("soon", NOW)).toBeNull();
-  });
-
-  test("the server's clock is that of its quickest event", () => {
-    let local = NOW;
-    const clock = new ServerClock(() => local);
-    expect(clock.now()).toBe(NOW);
-    clock.hear(NOW - 65_000);
-    clock.hear(NOW - 60_000);
-    clock.hear(NOW - 70_000);
-    local += 1000;
-    expect(clock.now()).toBe(NOW - 59_000);
   });
 });
