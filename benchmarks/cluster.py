@@ -18,11 +18,11 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
-from tests.support.redis_cluster import ClusterServer
-from tests.support.waiting import wait_until
 
 from petiole.redis.client import connect
 from petiole.settings import Settings
+from tests.support.redis_cluster import ClusterServer
+from tests.support.waiting import wait_until
 
 TIMEOUT: Final = 1.5
 node_at: Callable[[str, int], ClusterNode] = ClusterNode
