@@ -1,4 +1,4 @@
-"""The web server: answers 202 at once, and passes on what the worker publishes."""
+"""The web server: answers 202 at once, and forwards the events that the worker publishes."""
 
 import os
 import secrets
@@ -7,7 +7,7 @@ from flask import Flask, jsonify, render_template, request, session
 from flask_socketio import SocketIO, join_room
 from tasks import REDIS_URL, export
 
-# static/ has the browser's side of Socket.IO, `dist/socket.io.min.js` of npm's socket.io-client.
+# static/ has Socket.IO's browser client, `dist/socket.io.min.js` of npm's socket.io-client.
 app = Flask(__name__, static_folder="../static")
 app.secret_key = os.environ.get("SECRET_KEY", "a secret of this example")
 socketio = SocketIO(app, message_queue=REDIS_URL)
@@ -21,14 +21,14 @@ def page():
 
 @socketio.on("connect")
 def connect():
-    # A room per person: it outlives the session id, which is a connection's name and changes with each.
+    # A room per user: it outlives the session id, which names one connection and changes with each.
     if "person" in session:
         join_room(session["person"])
 
 
 @app.post("/export/by-sid")
 def export_by_sid():
-    """Address one connection. The route has no `request.sid`; the browser tells it."""
+    """Emit to one connection. The route has no `request.sid`, so the browser sends it."""
     body = request.get_json()
     task = export.delay(body["sid"], body.get("steps", 20), body.get("pause", 0.1))
     return jsonify(task_id=task.id), 202
@@ -36,7 +36,7 @@ def export_by_sid():
 
 @app.post("/export/by-room")
 def export_by_room():
-    """Address a person, in all tabs."""
+    """Emit to a user, in all tabs."""
     body = request.get_json()
     task = export.delay(session["person"], body.get("steps", 20), body.get("pause", 0.1))
     return jsonify(task_id=task.id), 202

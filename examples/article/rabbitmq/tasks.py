@@ -17,7 +17,7 @@ emitter.init_app(None)
 
 @celery_app.task(bind=True)
 def export(self, room, steps=20, pause=0.1):
-    """Emit progress to a room: a browser's session id, or a person's own room."""
+    """Emit progress to a room: a browser's session id, or a user's own room."""
     for step in range(1, steps + 1):
         time.sleep(pause)
         emitter.emit("task_progress", {"progress": 100 * step // steps, "task_id": self.request.id}, to=room)

@@ -1,4 +1,4 @@
-"""The worker: one line says what it does."""
+"""The worker: one line reports its progress."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""The web server: answers 202 at once; whoever started the task sees it, in every tab, whatever happens in between."""
+"""The web server: answers 202 at once; the user who started the task sees it in every tab, whatever happens in between."""
 
 import os
 
