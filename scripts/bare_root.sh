@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of a bare root of Debian or Ubuntu, which is made with debootstrap once and then kept: scripts/bare_root.sh SUITE
-# Exit code 3: it can't be had here, for the reason that is printed.
+# Prints the path of a bare root of Debian or Ubuntu, created with debootstrap once and then kept: scripts/bare_root.sh SUITE
+# Exit code 3: the root can't be created here; the reason is printed.
 set -euo pipefail
 
 ROOTS=${XDG_CACHE_HOME:-$HOME/.cache}/petiole/roots
@@ -22,7 +22,7 @@ case $1 in
 esac
 keys=/usr/share/keyrings/$keyring.gpg
 
-# It is made anew when what it is made of changes.
+# It is created again when its ingredients change.
 root=$ROOTS/$1-$(printf '%s' "$PACKAGES $components $mirror" | cksum | cut -d ' ' -f 1)
 mkdir -p "$ROOTS"
 exec 9>"$ROOTS/lock"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sees to a Chromium under one of its names, or to the package of Debian and Ubuntu.
+# Makes sure that Chromium is installed, under any of its names, or installs the package of Debian or Ubuntu.
 set -eu
 
 for name in chromium chromium-browser google-chrome; do

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs pytest: scripts/pytest.sh PYTHON OPTION …
-# Tests with deadlines share the machine with each other here. Where no more than three failed, these run three times by themselves:
-# a fault of the code fails there too, and crowding doesn't. What has failed stays in the output either way.
+# Tests with deadlines share the machine with others here. If at most three fail, they run three more times alone: a bug in the
+# code fails again there, and a failure from an overloaded machine doesn't. The first failure stays in the output either way.
 set -u
 
 python=$1

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Sees to system packages: scripts/require.sh NEED=PACKAGE …
+# Makes sure that system packages are installed: scripts/require.sh NEED=PACKAGE …
 #
 # NEED is a command, or a shared library (libatomic.so.1).
-# As root on Debian or Ubuntu it installs what is missing; otherwise it says what to install. In CI missing is a failure.
+# As root on Debian or Ubuntu it installs missing packages; otherwise it lists them. In CI a missing package is a failure.
 set -eu
 
-# Debian keeps PostgreSQL's own programs off the PATH, and nginx off that of people. What a virtual environment has put on it
-# (a redis-server, from a wheel) isn't the system's, and the tests don't take it for that.
+# Debian keeps PostgreSQL's server programs off the PATH, and nginx off that of users. A program that a virtual environment has
+# put on the PATH (a redis-server from a wheel) isn't the system's, and the tests don't use it as such.
 system_path=""
 IFS=:
 for directory in $PATH:/usr/sbin; do
@@ -33,7 +33,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "Installing:$missing"
     made=""
     trap 'rm -f $made' EXIT
-    # Debian would start the servers that it installs, and make a cluster of PostgreSQL; the tests have their own.
+    # Debian would start the servers that it installs, and create a PostgreSQL cluster; the tests have their own.
     if [ ! -e /usr/sbin/policy-rc.d ]; then
         made="/usr/sbin/policy-rc.d"
         printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
