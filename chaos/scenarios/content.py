@@ -88,7 +88,7 @@ SCENARIOS = (
         "poison events",
         poison,
         "set_aside",
-        required="each is said as near as can be, or set aside and said; the rest goes on",
+        required="each is converted, or set aside and reported; the rest goes on",
         check=set_aside_and_said,
         load=None,
         resets_allowed=True,

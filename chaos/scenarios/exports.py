@@ -305,7 +305,7 @@ SCENARIOS = (
         "disk full while exporting",
         fill_the_disk,
         "unlink",
-        required="no part of a file, the space is given back, a sentence to act on",
+        required="no partial file, the space is freed, an error that says what to do",
         check=no_part_stays,
         load=None,
         settings={"CHAOS_EXPORTS": "1", "PETIOLE_EXPORTS_BATCH_ROWS": "200"},
@@ -315,7 +315,7 @@ SCENARIOS = (
         "killed between two steps of a file",
         die_at_every_step,
         "described_last",
-        required="what succeeded has a good file; nothing temporary stays",
+        required="each success has an intact file; no temporary file stays",
         check=successes_have_good_files,
         load=None,
         settings={

@@ -164,7 +164,7 @@ SCENARIOS = (
         "web processes killed",
         restart_webs,
         "read_again",
-        required="99 % back within 5 s, after a restart within its spread more",
+        required="99 % back within 5 s, after a restart plus its spread",
         check=soon_back,
         load=Load(facts=300, interval=0.1, browsers=2),
         settings=MANY_PAGES,
