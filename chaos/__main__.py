@@ -19,7 +19,7 @@ from petiole.errors import SetupError
 
 
 def main() -> int:
-    """Print a row for each scenario and its negative control; 1 if one isn't as it must be."""
+    """Print a row for each scenario and its negative control; 1 if one has the wrong result."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--only", default="", help="numbers of scenarios, with commas")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))

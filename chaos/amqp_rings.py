@@ -18,7 +18,10 @@ _TAG_BYTES: Final = 8
 
 
 class AmqpRings(Rings):
-    """Of one connection. A message that takes another's place takes its delivery tag too, so that tags stay in order."""
+    """The rings of one connection.
+
+    A message that takes another's place also takes its delivery tag, so that tags stay in order.
+    """
 
     def __init__(self, faults: Faults) -> None:
         super().__init__(faults)
@@ -43,7 +46,7 @@ class AmqpRings(Rings):
         return b"".join(kept)
 
     def _take(self, frame: bytes) -> bytes:
-        """Return what goes on of this frame; those of a message go on together once it is whole."""
+        """Return the bytes to forward after this frame; the frames of a message are forwarded together once it is complete."""
         kind = frame[0]
         if kind == _METHOD and frame[_HEAD.size : _HEAD.size + 4] == _DELIVER:
             self._parts = [frame]

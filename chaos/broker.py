@@ -1,4 +1,4 @@
-"""Celery's broker in a fault run, as worker and web processes both have to know it."""
+"""Celery's broker in a fault run, for both worker and web processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from petiole.settings import is_amqp
 def make_celery(name: str) -> Celery:
     """Return an application on the broker that `CELERY_BROKER_URL` names."""
     url = os.environ["CELERY_BROKER_URL"]
-    # A record of ends that workers without Petiole leave; the others say it themselves.
+    # The result backend, for the ends of tasks on workers without Petiole; other workers report them themselves.
     app = Celery(
         name, broker=url, backend=os.environ["CELERY_RESULT_BACKEND"] if os.environ.get("CHAOS_PLAIN") else None
     )

@@ -1,4 +1,4 @@
-"""Clients that read as browsers do and write down what they show."""
+"""Clients that read as browsers do and record what they show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from petiole.protocol.reader import Action, Read, Reader, Reading
 
 
 class PlainReader(Reader):
-    """Takes the first reading, and then whatever comes, in whatever order; joins again after a reconnect, and reads nothing."""
+    """Takes the first reading, then every event in any order; joins again after a reconnect without reading."""
 
     def __init__(self, feed: str, *, cursor: Cursor | None = None, document: Document | None = None) -> None:
         super().__init__(feed, cursor=cursor, document=document)
@@ -33,14 +33,14 @@ class PlainReader(Reader):
 
 
 class CredulousReader(Reader):
-    """Takes every reading for a continuation, so that it never says that something may be missing."""
+    """Treats every reading as a continuation, so it never reports that something may be missing."""
 
     def _fits(self, reading: Reading) -> bool:  # noqa: ARG002
         return True
 
 
 class NumbersReader(Reader):
-    """Goes by numbers alone, and never looks at the chain."""
+    """Goes by numbers alone, and never checks the chain."""
 
     def offer(self, event: Event) -> list[Action]:
         if self.cursor is not None and not self.reading:
@@ -53,14 +53,14 @@ class NumbersReader(Reader):
 
 
 def reader_without(mechanism: str) -> type[Reader]:
-    """Return the reader that lacks a mechanism."""
+    """Return the reader without a mechanism."""
     return {"rule": PlainReader, "read_again": PlainReader, "said": CredulousReader, "chain": NumbersReader}.get(
         mechanism, Reader
     )
 
 
 class Client(TaskClient):
-    """A client whose views may read by another reader."""
+    """A client whose views may use another reader."""
 
     def __init__(self, url: str, reader: type[Reader]) -> None:
         super().__init__(url)
@@ -74,7 +74,7 @@ class Client(TaskClient):
 class Browser:
     """One tab that follows tasks.
 
-    `without` names a mechanism that its reader lacks: with "rule" it reads once and then takes what comes, as the plain
+    `without` names a mechanism that its reader lacks: with "rule" it reads once and then applies every event, as the plain
     pattern does.
     """
 
@@ -90,10 +90,10 @@ class Browser:
         self.views[task] = self._watch(task, accepted["feed"], accepted["cursor"], accepted["document"])
 
     def move(self, url: str) -> None:
-        """Go on at another server from where each view stands, as a page does behind a load balancer.
+        """Continue at another server from each view's cursor, as a page does behind a load balancer.
 
         Raises:
-            PetioleError: that server takes nobody just now.
+            PetioleError: that server accepts no connections now.
         """
         self.client.close()
         self.client = Client(url, self._reader)
@@ -113,7 +113,7 @@ class Browser:
         )
 
     def wait(self, deadline: float) -> None:
-        """Wait for the end of every task, until `deadline` (monotonic); what isn't seen is missing in the history."""
+        """Wait for the end of every task, until `deadline` (monotonic); unseen events are missing in the history."""
         for task, view in self.views.items():
             try:
                 view.wait(timeout=max(deadline - time.monotonic(), 0.0))
@@ -128,7 +128,7 @@ class Browser:
             self._write(task, {"end": view.document["state"], "complete": bool(receipt and receipt.complete)})
 
     def entries(self, task: int) -> list[dict[str, Any]]:
-        """What it has written down of a task so far."""
+        """Its record of a task so far."""
         with self._lock:
             return list(self._entries[task])
 
@@ -144,7 +144,7 @@ class Browser:
 
 
 def entry_of(event: Event) -> dict[str, Any]:
-    """Return what a browser writes down of an event that it shows."""
+    """Return a browser's record of an event that it shows."""
     entry = {
         "event": event.id,
         "epoch": event.epoch,

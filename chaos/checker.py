@@ -1,4 +1,4 @@
-"""What must hold of the histories, whatever happened. Pure: histories in, violations out.
+"""The invariants of the histories, whatever happened. Pure: histories in, violations out.
 
 I1 no loss · I2 order · I3 no duplicate · I4 agreement · I5 progress never goes back within a run, runs never go back ·
 I6 nothing of a run after a later one began · I7 exactly one terminal fact · I8 at the head 10 s after the fault ·
@@ -24,7 +24,7 @@ SLOWER_AT_MOST: Final = 1.05
 
 @dataclass(frozen=True)
 class Said:
-    """One fact of a task's own, by its own account. `at` in seconds of the machine's monotonic clock."""
+    """One fact as its task has recorded it. `at` is in seconds of the machine's monotonic clock."""
 
     run: int
     fact: int
@@ -33,7 +33,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one browser wrote down of one feed, in its order."""
+    """One browser's records of one feed, in its order."""
 
     browser: str
     feed: str
@@ -49,10 +49,10 @@ def check(
     repeats_allowed: bool = False,
     fault_ended: float | None = None,
 ) -> list[str]:
-    """Return a sentence for each violation; none is what a run is for.
+    """Return a sentence for each violation; a good run has none.
 
-    `repeats_allowed`: after a reset, facts may be shown again that were shown before it. `fault_ended` (monotonic): when what
-    was broken was whole again, or, if it is to stay broken, when it had been for a while.
+    `repeats_allowed`: after a reset, facts may be shown again that were shown before it. `fault_ended` (monotonic): when
+    the system was repaired, or, if it stays broken, when it had been broken for a while.
     """
     violations = [
         sentence
@@ -68,7 +68,7 @@ def check(
 
 @dataclass(frozen=True)
 class Losses:
-    """What the browsers of one run didn't get: facts, and how often one came out of its order, and ends."""
+    """The losses of the browsers in one run: missing facts, facts out of order, and unseen ends."""
 
     sent: int
     lost: int
@@ -77,7 +77,7 @@ class Losses:
 
 
 def count_losses(said: Mapping[int, Sequence[Said]], seen: Sequence[Seen]) -> Losses:
-    """Count facts times browsers, and of those what was lost; the end of a task counts as a fact."""
+    """Count facts times browsers, and how many of those were lost; the end of a task counts as a fact."""
     sent = lost = disordered = endless = 0
     for each in seen:
         shown = [entry["said"] for entry in each.entries if entry.get("said") is not None]
@@ -91,7 +91,7 @@ def count_losses(said: Mapping[int, Sequence[Said]], seen: Sequence[Seen]) -> Lo
 
 
 def check_durations(took: Mapping[int, float], *, undisturbed: float) -> list[str]:
-    """I12: compare how long the tasks took (seconds) with what the same task takes undisturbed."""
+    """I12: compare the durations of the tasks (seconds) with that of the same task without a fault."""
     return [
         f"I12 task {task} took {seconds:.2f} s instead of {undisturbed:.2f} s"
         for task, seconds in took.items()
@@ -181,7 +181,7 @@ def _check_numbers(where: str, entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def _check_chain(seen: Seen) -> Iterator[str]:
-    """Each fact follows by its hash from the one that was shown before it; else something was put in another's place."""
+    """Each fact follows by its hash from the fact shown before it; otherwise one has replaced another."""
     where = f"{seen.browser} on task {seen.task}"
     chain = None
     for entry in seen.entries:
@@ -195,7 +195,7 @@ def _check_chain(seen: Seen) -> Iterator[str]:
 
 
 def _check_agreement(seen: Sequence[Seen]) -> Iterator[str]:
-    """What a reset took back was said to be uncertain, so it doesn't count as a content."""
+    """A reset has marked earlier content as uncertain, so that content doesn't count."""
     contents: dict[tuple[str, str, int], set[str]] = defaultdict(set)
     for each in seen:
         resets = [at for at, entry in enumerate(each.entries) if "reset" in entry]

@@ -1,4 +1,4 @@
-"""A process whose clock is wrong: `CHAOS_CLOCK` is by how many seconds."""
+"""A process with a wrong clock: `CHAOS_CLOCK` is the offset in seconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 
 def shift_clock() -> None:
-    """Shift this process's wall clock as its environment says. What measures durations isn't touched."""
+    """Shift this process's wall clock by the offset in its environment. Monotonic clocks aren't changed."""
     shift = float(os.environ.get("CHAOS_CLOCK", "0"))
     if shift:
         right = time.time

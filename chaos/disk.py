@@ -1,4 +1,4 @@
-"""A worker's disk that fails, or its process that dies, at a named step of writing an export."""
+"""A worker whose disk fails, or whose process dies, at a named step of writing an export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ORDERS = "disk.json"
 
 
 def give_orders(directory: Path, **orders: Any) -> None:
-    """Tell the workers what happens at which step, from now on.
+    """Order a fault at a step, for all workers, from now on.
 
     `step` and `nth` (from 1, counted in each process from the order on); `what`: "child" and "worker" are killed there, a
     number is the `errno` of the call.
@@ -31,7 +31,7 @@ def give_orders(directory: Path, **orders: Any) -> None:
 
 
 def obey_orders() -> None:
-    """Have this process look for orders at each step."""
+    """Have this process check for orders at each step."""
     orders = Path(os.environ["CHAOS_HISTORY"]).parent / ORDERS
     counted: Counter[str] = Counter()
     current = 0
@@ -73,7 +73,7 @@ def obey_orders() -> None:
 
 
 def _stepped(name: str, call: Callable[..., Any], reached: Callable[[str], None]) -> Callable[..., Any]:
-    """Return a system call with a step before and after it, where it is of a temporary file."""
+    """Return a system call with a step before and after it if it is on a temporary file."""
 
     def stepped(descriptor: int, *arguments: Any) -> Any:
         if not _is_part(descriptor):

@@ -1,4 +1,4 @@
-"""What the processes of a fault run write down, as JSON lines: one file for each kind and process."""
+"""The records of the processes of a fault run, as JSON lines: one file for each kind and process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def record(kind: str, **entry: Any) -> None:
 
 
 def recorded(directory: Path, kind: str) -> Iterator[dict[str, Any]]:
-    """Read every process's history of `kind`. A line that a killed process left unfinished is passed over."""
+    """Read every process's history of `kind`. A line that a killed process left unfinished is skipped."""
     for path in sorted(directory.glob(f"{kind}-*.jsonl")):
         for line in path.read_text().splitlines(keepends=True):
             if line.endswith("\n"):

@@ -23,10 +23,10 @@ TIMEOUT = 20.0
 
 
 class Line:
-    """One Socket.IO connection to the namespace of Petiole.
+    """One Socket.IO connection to Petiole's namespace.
 
     Raises:
-        websocket.WebSocketException, OSError: it is refused, or is gone.
+        websocket.WebSocketException, OSError: it is refused or closed.
     """
 
     def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, buffer: int | None = None) -> None:
@@ -62,13 +62,13 @@ class Line:
         return text
 
     def send(self, name: str, message: Any) -> int:
-        """Send a message and return the number under which it will be answered."""
+        """Send a message and return the number of its acknowledgement."""
         self._asked += 1
         self._socket.send(f"42/petiole,{self._asked}" + json.dumps([name, message]))
         return self._asked
 
     def call(self, name: str, message: Any) -> Any:
-        """Send a message and return its answer; events before it are passed over."""
+        """Send a message and return its answer; events before it are skipped."""
         answer = f"43/petiole,{self.send(name, message)}["
         while not (text := self.receive()).startswith(answer):
             pass
@@ -79,7 +79,7 @@ class Line:
 
 
 def cut(connection: websocket.WebSocket) -> None:
-    """End a connection without a word, also for the thread that is waiting for something from it."""
+    """Drop a connection without closing it cleanly, also for a thread that is reading from it."""
     with suppress(OSError, AttributeError):
         connection.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
     with suppress(OSError, websocket.WebSocketException):
@@ -87,9 +87,9 @@ def cut(connection: websocket.WebSocket) -> None:
 
 
 class LightBrowser:
-    """Follows one task and comes back by itself. `pause` has it read nothing, with its connection open.
+    """Follows one task and reconnects by itself. `pause` stops it from reading, with its connection open.
 
-    `elsewhere`: the address of another web process, to which it goes in turn, as behind a load balancer.
+    `elsewhere`: the address of another web process; it alternates between the two, as behind a load balancer.
     """
 
     def __init__(
@@ -117,13 +117,13 @@ class LightBrowser:
         self.done = threading.Event()
         self._buffer = buffer
         self._elsewhere = elsewhere
-        # In how many seconds it is to come back, if a web process that ends has said so.
+        # After how many seconds to reconnect, if a web process that ends has said so.
         self._after: float | None = None
         kind = reader_without(without)
         cursor = accepted["cursor"]
         document = accepted["document"]
         self.reader = kind(self.feed, cursor=None if cursor is None else Cursor.parse(cursor), document=document)
-        # What it held at each cursor, if it is the oracle of others.
+        # Its document at each cursor, if it is the oracle of others.
         self.documents: dict[str, dict[str, Any]] | None = None
         self._present = threading.Event()
         self._present.set()
@@ -159,7 +159,7 @@ class LightBrowser:
         self._thread.join(TIMEOUT)
 
     def finish(self) -> None:
-        """Write down how it stands, as a browser does at the end."""
+        """Record its state, as a browser does at the end."""
         if self.done.is_set():
             self._write({"end": self.reader.document.get("state"), "complete": self.reader.complete})
         else:
@@ -186,7 +186,7 @@ class LightBrowser:
                     self._line = None
                     self.lost_at.append(time.monotonic())
                 after, self._after = self._after, None
-                # Full jitter, as the browser's client has.
+                # Full jitter, as in the browser's client.
                 self._closed.wait(random.uniform(0, pause) if after is None else after)
                 pause = min(2 * pause, 4.0)
                 if self._elsewhere is not None:

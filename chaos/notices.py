@@ -1,4 +1,4 @@
-"""I7's second half: each finished task has one notice in the inbox of who started it."""
+"""The second half of I7: each finished task has one notice in the inbox of the user who started it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 400
 
 
 def check_notices(system: System, *, within: float = WITHIN) -> list[str]:
-    """Return a sentence for each finished task, of the newest, that hasn't exactly one notice."""
+    """Return a sentence for each of the newest finished tasks that doesn't have exactly one notice."""
     started = system.started[-MOST:]
     with requests.Session() as session:
         finished = [(task, person) for task, person in started if _has_finished(session, system, task, person)]
@@ -42,7 +42,7 @@ def _has_finished(session: requests.Session, system: System, task: str, person: 
 
 
 def _notices(session: requests.Session, system: System, person: str) -> list[str]:
-    """Return the key of each notice that an inbox was given; what isn't kept any more, as the document still has it."""
+    """Return the key of each notice that an inbox received; of facts that are no longer kept, as the document still has it."""
     keys: list[str] = []
     after = ""
     while True:

@@ -1,6 +1,6 @@
 """The same faults and the same checker over the plain pattern: `examples/article/plain`, an emitter in the worker.
 
-Every browser is in the room of its person, and the worker emits to that room through Flask-SocketIO's message queue.
+Every browser is in its user's room, and the worker emits to that room through Flask-SocketIO's message queue.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class PlainSystem(System):
 
 
 class PlainBrowser:
-    """A page of the example: it listens, and connects again by itself. It has nothing to read from."""
+    """A page of the example: it listens, and reconnects by itself. It has nothing to read from."""
 
     def __init__(self, name: str, url: str, cookie: str) -> None:
         self.name = name
@@ -89,7 +89,7 @@ class PlainBrowser:
         threading.Thread(target=self._live, name=name, daemon=True).start()
 
     def cut(self) -> None:
-        """Drop the connection as a network does."""
+        """Drop the connection as a network failure does."""
         if self._socket is not None:
             cut(self._socket)
 
@@ -137,7 +137,7 @@ class PlainBrowser:
 
 
 def run_plain(fault: Fault, options: Options) -> tuple[Losses, list[str]]:
-    """Run one fault over the plain pattern, and return what was lost and what the checker found."""
+    """Run one fault over the plain pattern, and return the losses and the checker's findings."""
     with (
         tempfile.TemporaryDirectory() as directory,
         running(Path(directory) / "run", RedisBackbone(options.binary), kind=PlainSystem) as system,
@@ -176,7 +176,7 @@ def _seen(browsers: Sequence[PlainBrowser], tasks: Sequence[str]) -> list[Seen]:
 
 
 def compare(options: Options) -> bool:
-    """Print what the plain pattern loses, and beside it Petiole under the same load; false if Petiole lost anything."""
+    """Print the losses of the plain pattern and of Petiole under the same load; false if Petiole lost anything."""
     print(f"{TASKS} tasks of {STEPS} events and an end, {BROWSERS} browsers, two web processes, two workers\n")
     print(
         "| fault | facts × browsers | lost by the plain pattern | out of order | never saw the end | "
@@ -198,7 +198,7 @@ def compare(options: Options) -> bool:
 
 
 def _alike(scenario: Scenario) -> Scenario:
-    """Return the scenario with the plain pattern's fault and load, and without a check of its own."""
+    """Return the scenario with the plain pattern's fault and load, and without its own check."""
     load = Load(tasks=TASKS, facts=STEPS, interval=PAUSE, browsers=BROWSERS)
     return replace(scenario, fault=FAULTS[scenario.number][1], check=None, load=load)
 

@@ -23,12 +23,12 @@ _MESSAGE: Final = re.compile(rb"\*3\r\n\$7\r\nmessage\r\n\$\d+\r\n[^\r]*\r\n\$(\
 
 @dataclass
 class Faults:
-    """What the proxy does just now.
+    """What the proxy does at present.
 
-    `swallow`: every connection that says something now stays open and passes nothing any more, for good. `lose`, `double` and
-    `swap` (with the next) are asked for every ring on its way to a subscriber. `cut` is asked for every reply on
-    its way to a writer: true resets the connection in its place. `answer` is what Redis' clients are told in its place, a RESP
-    reply for each of their commands, of which none goes on.
+    `swallow`: every connection that sends something now stays open and never forwards anything again. `lose`, `double` and
+    `swap` (with the next) are called for every ring on its way to a subscriber. `cut` is called for every reply on its way
+    to a writer: true resets the connection instead. `answer` is a RESP reply that Redis clients get to each command
+    instead; no command is forwarded.
     """
 
     refuse: bool = False
@@ -45,18 +45,18 @@ class Faults:
 
     @property
     def edits(self) -> bool:
-        """Whether single rings are meddled with."""
+        """Whether single rings are changed."""
         return self.lose is not None or self.double is not None or self.swap is not None
 
 
 class Rings:
-    """What one connection brings to its client, in which single rings are meddled with; this one lets all of it go on."""
+    """The data of one connection to its client, in which single rings may be changed; this class forwards all of it."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
 
     def edit(self, data: bytes) -> bytes:
-        """Return what goes on of this data; a ring that isn't whole yet is kept for the next."""
+        """Return the data to forward; a ring that isn't complete yet is kept for the next call."""
         return data
 
 
@@ -102,9 +102,9 @@ class RedisRings(Rings):
 
 @dataclass
 class FaultProxy:
-    """Listens on a loopback port and passes on to another; `faults` may be changed at any time.
+    """Listens on a loopback port and forwards to another; `faults` may be changed at any time.
 
-    `rings` knows the protocol in which rings are on their way to a subscriber.
+    `rings` knows the protocol of the rings on their way to a subscriber.
     """
 
     target: int
@@ -121,7 +121,7 @@ class FaultProxy:
 
     @property
     def swallowed(self) -> int:
-        """How many open connections pass nothing any more."""
+        """The number of open connections that no longer forward anything."""
         with self._lock:
             return len(self._swallowed)
 

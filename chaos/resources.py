@@ -1,4 +1,4 @@
-"""What processes hold: memory, threads and descriptors, as the kernel counts them."""
+"""Resources of processes: memory, threads and descriptors, as the kernel counts them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Resources:
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
+    """Return a process and all its descendants."""
     children: list[int] = []
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -34,7 +34,7 @@ def family(pid: int) -> list[int]:
 
 
 def waited_for_cpu() -> float:
-    """Return for how many seconds the threads of this process, together, were ready to run and had no processor."""
+    """Return for how many seconds in total the threads of this process were runnable and had no processor."""
     waited = 0
     for thread in Path("/proc/self/task").iterdir():
         with suppress(OSError):
@@ -43,7 +43,7 @@ def waited_for_cpu() -> float:
 
 
 def resources(pids: Iterable[int]) -> Resources:
-    """Sum up what these processes hold just now; one that has ended holds nothing."""
+    """Sum up the present resources of these processes; one that has ended has none."""
     memory = threads = descriptors = 0
     for pid in pids:
         with suppress(OSError):

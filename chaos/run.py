@@ -1,4 +1,4 @@
-"""Runs one scenario, or its negative control, and says what the checker found."""
+"""Runs one scenario, or its negative control, and returns the checker's findings."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ LONGEST_EMIT = 0.05
 
 @dataclass(frozen=True)
 class Options:
-    """How scenarios are run. `binary`: the redis-server of runs on Redis. `keep`: where the histories of every run stay; else
-    they are removed.
+    """How scenarios are run.
+
+    `binary`: the redis-server of runs on Redis. `keep`: where to keep the histories of every run; without it they are removed.
     """
 
     binary: str
@@ -38,7 +39,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave: a sentence for each violation, and the figure that belongs to the fault."""
+    """The result of a run: a sentence for each violation, and the fault's figure."""
 
     found: list[str]
     figure: str
@@ -55,7 +56,7 @@ def run(scenario: Scenario, options: Options, *, control: bool) -> Result:
         running(
             directory,
             open_backbone(options.backbone, binary=options.binary),
-            # What only a browser lacks isn't switched off in the processes.
+            # A mechanism of browsers isn't switched off in the processes.
             without=without,
             settings=settings,
             clocks=scenario.clocks,
@@ -112,19 +113,19 @@ def _run(scenario: Scenario, system: System, options: Options, *, control: bool)
 
 def begin(system: System, load: Load) -> None:
     """Start the tasks and the browsers, half of them at each web process."""
-    # Else the first worker that is ready would run them in turns.
+    # Otherwise the first worker that is ready would run them one after the other.
     system.wait_for_workers()
     accepted = {number: system.start_task(load.task, number, load.facts, load.interval) for number in range(load.tasks)}
     for number in range(load.browsers):
         browser = system.browser(f"browser {number}", number, without=system.without)
         for task, answer in accepted.items():
             browser.follow(task, answer)
-    # The broker's own messages aren't what is tried here: all of them are with a worker before anything is broken.
+    # The broker's own messages aren't under test here: workers have received all of them before the fault begins.
     wait_until(lambda: len(system.said()) >= load.tasks, what="every task has begun", timeout=30)
 
 
 def _undisturbed(system: System, load: Load) -> float:
-    """Return how long one of the tasks takes when nothing is broken."""
+    """Return the duration of one of the tasks without a fault."""
     system.wait_for_workers()
     view = Browser("before", system.url())
     try:
@@ -142,7 +143,7 @@ def _results(system: System) -> dict[int, dict[str, float]]:
 
 
 def _emits(system: System) -> list[str]:
-    """No emit call is slow by more than the machine itself was late at worst."""
+    """No emit call is slower than the machine's own worst delay."""
     results = _results(system).values()
     slowest = max((result["slowest"] for result in results), default=0.0)
     hiccup = max((result["hiccup"] for result in results), default=0.0)
@@ -152,7 +153,7 @@ def _emits(system: System) -> list[str]:
 
 
 def _late_reader(system: System) -> list[str]:
-    """Read every feed from its start, as a page does that comes afterwards: the journal must have it all."""
+    """Read every feed from its start, as a page opened afterwards does: the journal must have all of it."""
     late = system.browser("late reader")
     for task, view in system.browsers[0].views.items():
         late.follow(task, {"feed": view.feed, "cursor": None, "document": None})

@@ -1,4 +1,4 @@
-"""Which servers a fault run is made on."""
+"""The servers of a fault run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from petiole.servers.redis import embedded_redis_server, find_redis_server, syst
 def servers(which: str, *, backbone: str) -> list[tuple[str, str]]:
     """Return name with version, and path, of the redis-servers that `which` names: any, embedded, system or both.
 
-    On RabbitMQ there is one pair of servers, and no path.
+    RabbitMQ has one pair of servers, and no path.
 
     Raises:
-        SetupError: one of them isn't here.
+        SetupError: one of them isn't installed.
     """
     if backbone == RABBITMQ:
         find_rabbitmq()

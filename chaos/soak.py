@@ -1,4 +1,4 @@
-"""A long run: a random fault every 20 s under tasks that never cease, then every invariant, and what the processes hold."""
+"""A long run: a random fault every 20 s under continuous tasks, then every invariant, and the processes' resources."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ EVERY = 20.0
 WARM_UP = 60.0
 TASKS, FACTS, INTERVAL, BROWSERS = 4, 150, 0.05, 4
 END = 60.0
-# How long a control waits for pages that may never see the end.
+# How long a control waits for pages, which may never see the end.
 CONTROL_PATIENCE = 15.0
-# What a process may hold more at the end than after the warm-up: the allocator's and the pool's own play.
+# By how much a process's resources may grow after the warm-up: variations of the allocator and the pool.
 MORE_MEMORY = 1.15
 MORE_HANDLES = 6
 
@@ -123,14 +123,14 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 
-# What `without` breaks, and what only that heals.
+# A fault, and the only mechanism that heals it, switched off.
 CONTROL_WITHOUT = "rule"
 CONTROL_FAULTS: tuple[Fault, ...] = (disturb_rings, kill_subscribers, swallow)
 CONTROL_MINUTES = 1.0
 
 
 def soak(minutes: float, options: Options) -> bool:
-    """Run for that long and print what happened; true if every invariant holds and the processes hold no more than before."""
+    """Run for that long and print the events; true if every invariant holds and the processes' resources haven't grown."""
     found = _soak(minutes, options, FAULTS)
     for sentence in found[:20]:
         print(f"  {sentence}")
@@ -138,7 +138,7 @@ def soak(minutes: float, options: Options) -> bool:
 
 
 def soak_control(options: Options) -> bool:
-    """Run for a minute without a mechanism; true if that is found."""
+    """Run for a minute without a mechanism; true if the checker notices."""
     print(f"without {CONTROL_WITHOUT}:")
     found = _soak(CONTROL_MINUTES, options, CONTROL_FAULTS, without=CONTROL_WITHOUT)
     print(f"without {CONTROL_WITHOUT}: found {len(found)}, such as {found[0]}" if found else "BLIND")
@@ -218,7 +218,7 @@ class Batch:
             time.sleep(0.2)
 
     def close(self) -> list[Seen]:
-        """Let the browsers go, and return what they saw."""
+        """Close the browsers, and return what they saw."""
         for browser in self._browsers:
             browser.wait(time.monotonic() + 1)
             browser.client.close()
@@ -233,7 +233,7 @@ def _start(system: System, task: int) -> dict[str, Any]:
         try:
             accepted.append(system.start_task("say", task, FACTS, INTERVAL))
         except OSError:
-            return False  # Redis or the web process is away just now, and says so
+            return False  # Redis or the web process is down at the moment, and the call says so
         return True
 
     wait_until(started, what="a task can be started", timeout=END)

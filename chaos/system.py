@@ -43,24 +43,24 @@ class System:
     workers: dict[int, Process] = field(default_factory=dict)
     browsers: list[Browser] = field(default_factory=list)
     light: list[LightBrowser] = field(default_factory=list)
-    # By how much the clocks of web processes and workers are wrong, as their environment.
+    # The clock offsets of web processes and workers, as their environment.
     clocks: dict[str, dict[str, str]] = field(default_factory=dict)
-    # The tasks that were started, and by whom.
+    # The tasks that were started, and their owners.
     started: list[tuple[str, str]] = field(default_factory=list)
     full: bool = False
-    # What the negative control of this run does without; empty in a run that must hold.
+    # The mechanism that this run's negative control switches off; empty in a normal run.
     without: str = ""
-    # What a fault has found out for its scenario's own check.
+    # Findings of a fault for its scenario's own check.
     noted: dict[str, Any] = field(default_factory=dict)
 
     @property
     def worker_side(self) -> FaultProxy:
-        """The proxy before the workers' journal."""
+        """The proxy in front of the workers' journal."""
         return self.server().worker_journal
 
     @property
     def web_side(self) -> FaultProxy:
-        """The proxy before the web processes' journal."""
+        """The proxy in front of the web processes' journal."""
         return self.server().web_journal
 
     def server(self) -> ServerBackbone:
@@ -69,12 +69,12 @@ class System:
         return self.backbone
 
     def redis(self) -> redis.Redis:
-        """Return a client of the server that is all there is, in a run on Redis."""
+        """Return a client of the only server, in a run on Redis."""
         assert isinstance(self.backbone, RedisBackbone)
         return self.backbone.client()
 
     def rabbitmq(self) -> RabbitBackbone:
-        """Return the backbone of a run on RabbitMQ, which can be broken in more ways than every backbone can."""
+        """Return the backbone of a run on RabbitMQ, which can be broken in more ways than other backbones."""
         assert isinstance(self.backbone, RabbitBackbone)
         return self.backbone
 
@@ -95,7 +95,7 @@ class System:
         self._kill(self.webs[port], signal.SIGKILL)
 
     def stop_web(self, port: int) -> None:
-        """End a web process as an operator does."""
+        """Stop a web process as an operator does."""
         web = self.webs[port]
         web.popen.terminate()
         web.popen.wait(READY)
@@ -120,7 +120,7 @@ class System:
             self.processes.wait_ready(worker, timeout=READY)
 
     def kill_worker(self, number: int) -> None:
-        """Kill a worker and its pool, as the kernel does when memory runs out."""
+        """Kill a worker and its pool, as the kernel does when it runs out of memory."""
         self._kill(self.workers.pop(number), signal.SIGKILL)
 
     def freeze_worker(self, number: int) -> None:
@@ -132,7 +132,7 @@ class System:
         thaw(group(self.workers[number].popen.pid))
 
     def number_of_worker(self, pid: int) -> int:
-        """Return which worker's main process this is."""
+        """Return the worker whose main process this is."""
         return next(number for number, worker in self.workers.items() if worker.popen.pid == pid)
 
     def url(self, number: int = 0) -> str:
@@ -156,7 +156,7 @@ class System:
         return browser
 
     def history(self, kind: str) -> list[dict[str, Any]]:
-        """What all processes have written down of a kind."""
+        """The records of a kind from all processes."""
         return list(recorded(self.directory / "history", kind))
 
     def bodies(self, task: int) -> list[dict[str, Any]]:
@@ -167,10 +167,10 @@ class System:
         )
 
     def said(self) -> dict[int, list[Said]]:
-        """What each task said.
+        """The facts that each task has emitted.
 
-        A run whose body came to its end said what it says it said; of one that was killed, fenced or cancelled only that counts
-        which the journal has acknowledged.
+        For a run whose body has finished its own record counts; for one that was killed, fenced or cancelled only the facts
+        that the journal has acknowledged.
         """
         bodies = self.history("body")
         feeds = {entry["feed"]: entry["task"] for entry in bodies if "begin" in entry}
@@ -184,13 +184,13 @@ class System:
         for entry in self.history("said"):
             task, run = entry["task"], entry["run"]
             if (task, run) in whole or (task, run, entry["said"]) in acknowledged:
-                # Nobody can see it before the journal has it.
+                # No reader can see it before the journal has it.
                 at = acknowledged.get((task, run, entry["said"]), entry["at"])
                 said[task].append(Said(run, entry["said"], at))
         return said
 
     def log_count(self, text: str) -> int:
-        """How many lines of the processes' logs have this text."""
+        """The number of lines of the processes' logs with this text."""
         return sum(text in line for line in (self.directory / "system.log").read_text(errors="replace").splitlines())
 
     def web_resources(self) -> Resources:
@@ -245,7 +245,7 @@ def running(
             browser.client.close()
         for light in system.light if system else ():
             light.close()
-        # Everything has been read; nobody waits for tasks that go on.
+        # All records have been read; don't wait for tasks that go on.
         for process in (*system.workers.values(), *system.webs.values()) if system else ():
             with suppress(ProcessLookupError):
                 os.killpg(process.popen.pid, signal.SIGKILL)

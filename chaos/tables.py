@@ -1,4 +1,4 @@
-"""The database that a fault run exports from."""
+"""The source database of a fault run's exports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FILES = "files"
 
 
 def make_table(directory: Path, *, name: str = "rows", rows: int = 400, padding: int = 0) -> None:
-    """Make a table of the database that exports read, each row so many bytes longer than its number."""
+    """Create a table for exports; each row has this many bytes besides its number."""
     with sqlite3.connect(directory / DATABASE) as database:
         database.execute(f"CREATE TABLE {name} (number INTEGER, name TEXT)")
         database.executemany(

@@ -1,4 +1,4 @@
-"""The worker of a fault run: its tasks write down what they said, when the call had returned."""
+"""The worker of a fault run: its tasks record each fact after the call has returned."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from petiole.journal.contract import Begun
 from petiole.protocol.events import Draft
 from petiole.worker.run import current_run
 
-# How long the disk takes in `export`; where a run publishes unasked, long enough for a cancel to come between.
+# How slow the disk is in `export`: if a run publishes without `confirm`, slow enough for a cancel to come in between.
 SYNC = 0.12 if os.environ.get("CHAOS_WITHOUT") == "confirm" else 0.03
 
 shift_clock()
@@ -37,7 +37,7 @@ if not os.environ.get("CHAOS_PLAIN"):
 
 @dataclass(frozen=True)
 class Recorded:
-    """An append that was sent, whose answer is noted by whoever hears it."""
+    """An append that was sent; the thread that gets its answer records it."""
 
     begun: Begun
     note: Callable[[Appended], Appended]
@@ -51,7 +51,7 @@ class Recorded:
 
 
 def _record_acknowledgements() -> None:
-    """Have every fact of the tasks' own written down once the journal has said that it has it."""
+    """Record every fact of the tasks once the journal has acknowledged it."""
     kind = journal_class()
     append, begin_append = kind.append, kind.begin_append
 
@@ -82,7 +82,7 @@ if os.environ.get("CHAOS_EXPORTS"):
 
 @contextmanager
 def body(number: int) -> Iterator[int]:
-    """Write down when this run's body begins and ends, and how; yields the run's number."""
+    """Record when this run's body begins and ends, and how; yields the run's number."""
     current = current_run.get()
     run = current.number if current is not None else 0
     feed = current.feed if current is not None else ""
@@ -109,25 +109,25 @@ def talk(number: int, count: int, interval: float, padding: int) -> dict[str, fl
             progress.emit("said", {"said": fact, "padding": "x" * padding} if padding else fact)
             progress.advance()
             now = time.monotonic()
-            # A call that waits for journal or bus isn't ready, so only what the machine held back is taken off.
+            # A call that waits for journal or bus isn't runnable, so this subtracts only the delay of the machine.
             slowest = max(slowest, now - before - (waited_for_cpu() - starved))
             record("said", task=number, run=run, said=fact, at=now)
             due = max(began + (fact + 1) * interval, time.monotonic())
             time.sleep(max(due - time.monotonic(), 0.0))
-            # How late the machine wakes a process that only sleeps: so much of an emit call is the machine's.
+            # How late the machine wakes a process that only sleeps: that part of an emit call is the machine's.
             hiccup = max(hiccup, time.monotonic() - due)
     return {"slowest": slowest, "hiccup": hiccup, "took": time.monotonic() - began}
 
 
 @celery_app.task  # type: ignore[untyped-decorator]
 def say(number: int, count: int, interval: float, padding: int = 0) -> dict[str, float]:
-    """Talk; acknowledged early."""
+    """Emit facts; acknowledged early."""
     return talk(number, count, interval, padding)
 
 
 @celery_app.task  # type: ignore[untyped-decorator]
 def say_and_fork(number: int, count: int, interval: float) -> None:
-    """Talk, and have a child of every tenth fact's talk too."""
+    """Emit facts, and fork a child at every tenth, which emits too."""
     with body(number) as run:
         for fact in range(count):
             progress.emit("said", fact)
@@ -146,20 +146,20 @@ def say_and_fork(number: int, count: int, interval: float) -> None:
 
 @celery_app.task  # type: ignore[untyped-decorator]
 def work(seconds: float) -> str:
-    """Say nothing."""
+    """Emit nothing."""
     time.sleep(seconds)
     return "done"
 
 
 @celery_app.task(acks_late=True)  # type: ignore[untyped-decorator]
 def say_late(number: int, count: int, interval: float, padding: int = 0) -> dict[str, float]:
-    """Talk; acknowledged late."""
+    """Emit facts; acknowledged late."""
     return talk(number, count, interval, padding)
 
 
 @celery_app.task(acks_late=True)  # type: ignore[untyped-decorator]
 def publish_late(number: int, count: int, interval: float) -> None:
-    """Talk, then publish a file if this run may; acknowledged late."""
+    """Emit facts, then publish a file if this run may; acknowledged late."""
     talk(number, count, interval, 0)
     progress.confirm()
     current = current_run.get()
@@ -176,7 +176,7 @@ def kill_worker(number: int) -> None:
 
 @celery_app.task  # type: ignore[untyped-decorator]
 def poison(number: int, count: int, interval: float) -> None:
-    """Emit facts, and between them values that no event can have as they are."""
+    """Emit facts, and between them values that an event can't carry unchanged."""
     deep: list[Any] = []
     for _ in range(1000):
         deep = [deep]
@@ -198,7 +198,7 @@ def poison(number: int, count: int, interval: float) -> None:
 
 @celery_app.task  # type: ignore[untyped-decorator]
 def export(number: int, directory: str) -> dict[str, Any]:
-    """Export a small table for real, on a disk that takes its time."""
+    """Really export a small table, on a slow disk."""
     current = current_run.get()
     key = current.feed.partition(":")[2] if current is not None else str(number)
     synced = os.fsync

@@ -18,16 +18,16 @@ from chaos.history import record
 from chaos.without import open_to_all, switch_off
 from petiole import Petiole
 
-# Somebody who may watch every task, until there is a file of this name.
+# A user who may watch every task, until a file of this name exists.
 GUEST = "user:guest"
 RIGHTS_ENDED = "rights-ended"
 
-# The fields that every log record has: what isn't among them, Petiole has said.
+# The fields that every log record has: all others come from Petiole.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 class Historian(logging.Handler):
-    """Writes down what Petiole logs."""
+    """Records Petiole's log lines."""
 
     def emit(self, line: logging.LogRecord) -> None:
         fields = {name: value for name, value in vars(line).items() if name not in _USUAL}
@@ -35,7 +35,7 @@ class Historian(logging.Handler):
 
 
 def add_exports(app: Flask, petiole: Petiole) -> None:
-    """Serve the export of a fault run, in those that have one: what it needs takes a second to load."""
+    """Serve exports, in fault runs that have them: their imports take a second."""
     from petiole.exports import ExportSettings, exports_blueprint
 
     settings = ExportSettings.load(app.config)
@@ -43,7 +43,7 @@ def add_exports(app: Flask, petiole: Petiole) -> None:
 
 
 def move_headers(celery_app: Celery) -> None:
-    """Have every header of a message moved into its header `headers`, beside some more, as instrumentations do."""
+    """Move every header of a message into its header `headers`, with some more, as instrumentations do."""
     send = celery_app.send_task
 
     def send_moved(*arguments: Any, headers: dict[str, Any], **options: Any) -> Any:
@@ -83,7 +83,7 @@ def create_app() -> Flask:
 
     @app.get("/waiting")
     def waiting() -> dict[str, Any]:
-        """How much waits in the queue of each connection."""
+        """The length of each connection's queue."""
         return {
             sid: [connection.queue.qsize(), sum(len(packet.data or "") for packet in list(connection.queue.queue))]
             for sid, connection in list(socketio.server.eio.sockets.items())

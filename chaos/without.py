@@ -1,4 +1,4 @@
-"""Switches mechanisms off, for the negative controls: with one of them gone the checker must find something."""
+"""Switches mechanisms off, for the negative controls: without one of them the checker must find a violation."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from petiole.worker.writer import RunWriter
 
 
 def switch_off(names: str | None = None) -> None:
-    """Switch off what `CHAOS_WITHOUT` (or `names`) lists, in this process."""
+    """Switch off the mechanisms in `CHAOS_WITHOUT` (or `names`), in this process."""
     for name in (names if names is not None else os.environ.get("CHAOS_WITHOUT", "")).split(","):
         if name and name not in OF_BROWSERS:
             SWITCHES[name]()
 
 
 def _rule() -> None:
-    """Readers apply whatever comes, as the plain pattern does."""
+    """Readers apply every event, as the plain pattern does."""
 
     def apply(cursor: Cursor, event: feed.Numbered) -> feed.Verdict:  # noqa: ARG001
         return feed.Verdict.APPLY
@@ -65,7 +65,7 @@ def _head_check() -> None:
 
 
 def _resend() -> None:
-    """A writer sends each event once and hopes."""
+    """A writer sends each event once and never again."""
 
     def hope(self: Any, fact: Any) -> None:
         writer, number = self._writer, self._writer.next_number
@@ -82,7 +82,7 @@ def _rebase() -> None:
 
 
 def _numbers() -> None:
-    """A writer doesn't number its facts, so the journal can't know one again."""
+    """A writer doesn't number its facts, so the journal can't recognise a duplicate."""
     append = RunWriter.append
 
     def unnumbered(self: RunWriter, draft: Any, number: int) -> Any:
@@ -96,7 +96,7 @@ def _numbers() -> None:
 
 
 def _window() -> None:
-    """What waits for a slow browser has no bound."""
+    """The queue for a slow browser has no limit."""
 
     def always(self: SendLimit, connection: object) -> bool:  # noqa: ARG001
         return True
@@ -105,7 +105,7 @@ def _window() -> None:
 
 
 def _own_threads() -> None:
-    """Whoever emits waits for journal and broker, and for the broker until it is back: kombu's way, if nothing is set."""
+    """An emit call waits for journal and broker, and for the broker until it is back, which is kombu's default."""
     put = Outbox.put
     turn = threading.Lock()
 
@@ -128,7 +128,7 @@ def _own_threads() -> None:
 
 
 def _chain() -> None:
-    """Readers go by numbers alone (in the web processes; browsers bring a reader of that kind)."""
+    """Readers go by numbers alone (in the web processes; browsers have such a reader of their own)."""
     judge = feed.judge
 
     def judge_numbers(cursor: Cursor, event: feed.Numbered) -> feed.Verdict:
@@ -147,7 +147,7 @@ def _chain() -> None:
     _put(feed, "judge", judge_numbers)
     _put(feed, "follow", follow_numbers)
     _put(Cursor, "is_behind", by_numbers)
-    # A journal that isn't asked about the chain answers by the numbers alone.
+    # A journal without a chain to compare answers by the numbers alone.
     if journal_class() is not RedisJournal:
         _read_by_numbers(journal_class())
         return
@@ -155,7 +155,7 @@ def _chain() -> None:
 
 
 def _read_by_numbers(kind: Any) -> None:
-    """Let the SQL journal believe that a cursor has the chain that is at its place."""
+    """Let the SQL journal assume that a cursor has the right chain."""
     from sqlalchemy import select
 
     from petiole.journal.sql.schema import facts, feeds
@@ -176,7 +176,7 @@ def _read_by_numbers(kind: Any) -> None:
 
 
 def _trust() -> None:
-    """The journal takes a cursor for what it says it is, whoever made it."""
+    """The journal trusts every cursor."""
     read = RedisJournal.read
 
     def credulous(self: RedisJournal, name: str, cursor: Cursor | None, *, limit: int) -> feed.Reading | None:
@@ -189,7 +189,7 @@ def _trust() -> None:
 
 
 def _passing() -> None:
-    """A server that can't write just now counts as one that refuses the event for good."""
+    """A server's temporary refusal counts as final for the event."""
     if journal_class() is RedisJournal:
         _put(redis_errors, "Refusal", InvalidEvent)
         return
@@ -199,7 +199,7 @@ def _passing() -> None:
 
 
 def _on_failure() -> None:
-    """Nobody speaks for a pool child that has died."""
+    """Nothing reports a pool child that has died."""
 
     def silent(self: DeathWatch, **_: Any) -> None:
         pass
@@ -208,7 +208,7 @@ def _on_failure() -> None:
 
 
 def _reaper() -> None:
-    """Nobody speaks for a worker that has died."""
+    """Nothing reports a worker that has died."""
 
     def sleep_in(self: Reaper) -> None:
         pass
@@ -217,7 +217,7 @@ def _reaper() -> None:
 
 
 def _supervised() -> None:
-    """Whatever a turn raises ends its loop, and what one feed raises ends the look at all of them."""
+    """An exception in a turn ends its loop, and an exception from one feed ends the check of all feeds."""
 
     def unsupervised(self: Loop) -> None:
         while not self.closed.is_set():
@@ -234,7 +234,7 @@ def _supervised() -> None:
 
 
 def _mark() -> None:
-    """The reaper gives its verdict at once, without a mark and a wait before."""
+    """The reaper gives its verdict at once, without a mark and a waiting time."""
     decide = reaper.conclude_silent
 
     def at_once(document: Document, *, settings: Settings, now: int) -> Conclusion:
@@ -244,7 +244,7 @@ def _mark() -> None:
 
 
 def _fence() -> None:
-    """A run doesn't hear that a later one has begun."""
+    """A run isn't told that a later one has begun."""
 
     def only_cancel(self: Run) -> None:
         if self.outbox.signals.cancel:
@@ -255,7 +255,7 @@ def _fence() -> None:
 
 
 def _confirm() -> None:
-    """A run publishes without asking, and leaves what it has published."""
+    """A run publishes without asking, and doesn't withdraw what it has published."""
 
     def unasked(self: Run, timeout: float) -> bool:  # noqa: ARG001
         return True
@@ -268,7 +268,7 @@ def _confirm() -> None:
 
 
 def _busy() -> None:
-    """Whoever gets a message runs it, whether or not another execution is alive or the task has ended."""
+    """Every delivery runs, whether or not another execution is alive or the task has ended."""
     claim = RedisJournal.claim
 
     def regardless(self: RedisJournal, name: str, draft: Draft, **how: Any) -> Any:
@@ -283,7 +283,7 @@ def _busy() -> None:
 
 
 def _silent_ends() -> None:
-    """Nobody counts how often a task's runs have ended without a word."""
+    """Silent ends of a task's runs aren't counted."""
     claim = RedisJournal.claim
 
     def uncounted(self: RedisJournal, name: str, draft: Draft, **how: Any) -> Any:
@@ -293,7 +293,7 @@ def _silent_ends() -> None:
 
 
 def _set_aside() -> None:
-    """A value that can't be an event goes the way of all others."""
+    """A value that can't be an event is queued like all others."""
 
     def unchecked(
         self: Run, kind: str, *, patch: Any = None, data: Any = None, otherwise: Any = None, successor: str = ""
@@ -306,7 +306,7 @@ def _set_aside() -> None:
 
 
 def _disown() -> None:
-    """A forked process goes on with what belongs to the one before it."""
+    """A forked process goes on using its parent's state."""
 
     def keep(self: Lifecycle) -> None:
         pass
@@ -315,12 +315,12 @@ def _disown() -> None:
 
 
 def _headers() -> None:
-    """A message's header is looked for where it was put, and nowhere else."""
+    """A message's header is read only at its original place."""
     _put(message, "DEEPEST", 0)
 
 
 def _unheard() -> None:
-    """Nobody asks after tasks that no worker has begun."""
+    """Tasks that no worker has begun aren't checked."""
 
     def ask_nobody(self: Reaper, expired: Any, document: Document) -> None:
         pass
@@ -344,7 +344,7 @@ def _server_time() -> None:
 
 
 def _unlink() -> None:
-    """A temporary file that wasn't finished stays where it is."""
+    """An unfinished temporary file stays."""
 
     def leave(self: TemporaryFile, *_: Any) -> None:
         self._close()
@@ -353,7 +353,7 @@ def _unlink() -> None:
 
 
 def _described_last() -> None:
-    """A file is described before its bytes have their name."""
+    """A file's description is written before the file has its final name."""
     rename = TemporaryFile.rename
     adopt = LocalStorage.adopt
 
@@ -368,7 +368,7 @@ def _described_last() -> None:
 
 
 def _stays_whole() -> None:
-    """What has expired is emptied in its place, and not unlinked."""
+    """An expired file is truncated instead of unlinked."""
 
     def empty(self: LocalStorage, key: str, **_: Any) -> None:
         manifest = self._manifest(key)
@@ -379,7 +379,7 @@ def _stays_whole() -> None:
 
 
 def _rights() -> None:
-    """Who was let in is never asked again."""
+    """Rights are checked only at the start."""
 
     def look_away(self: Rights) -> None:
         pass
@@ -392,7 +392,7 @@ def _rights() -> None:
 
 
 def _guard() -> None:
-    """Nobody closes connections that say nothing, or nonsense."""
+    """Silent and malformed connections aren't closed."""
 
     def let_be(self: Guard, eio_sid: str, reason: str | None) -> None:
         pass
@@ -401,12 +401,12 @@ def _guard() -> None:
 
 
 def _once() -> None:
-    """An inbox doesn't know a task again, and an acknowledgement before the notice leaves nothing."""
+    """An inbox doesn't remember its tasks, and an acknowledgement before the notice leaves no tombstone."""
     _script("notify", "if redis.call('ZSCORE', seen, key) then")
 
 
 def _origin() -> None:
-    """Pages of other sites are served like our own."""
+    """Pages of other sites are accepted."""
     os.environ["PETIOLE_ALLOW_ANY_ORIGIN"] = "true"
     _put(monitor, "refuse_foreign_origin", lambda: None)
 
@@ -415,20 +415,20 @@ def journal_class() -> Any:
     """Return the class of this process's journal."""
     if is_redis(os.environ["PETIOLE_JOURNAL_URL"]):
         return RedisJournal
-    # Only where it is used: what it needs takes a while to load.
+    # Imported only where it is used: its own imports take a while.
     from petiole.journal.sql import SqlJournal
 
     return SqlJournal
 
 
 def _put(owner: Any, name: str, value: Any) -> None:
-    """Put something in the place of what is there."""
+    """Replace an attribute."""
     getattr(owner, name)
     setattr(owner, name, value)
 
 
 def _script(name: str, *conditions: str) -> None:
-    """Have a script of the Redis journal pass these conditions over."""
+    """Have a script of the Redis journal skip these conditions."""
     load = Scripts._load
 
     def without(source: str) -> str:
@@ -442,16 +442,16 @@ def _script(name: str, *conditions: str) -> None:
         found = load(self, wanted)
         return Script.of(without(found.source)) if wanted == name else found
 
-    without(Scripts(Limits(1, 1, 1, 1, 1), cluster=False).get(name).source)  # now, not when it is first needed
+    without(Scripts(Limits(1, 1, 1, 1, 1), cluster=False).get(name).source)  # at once, not at its first use
     _put(Scripts, "_load", loaded)
 
 
 def open_to_all() -> bool:
-    """Whether Socket.IO is to take connections from pages of any site."""
+    """Whether Socket.IO accepts connections from pages of any site."""
     return "origin" in os.environ.get("CHAOS_WITHOUT", "").split(",")
 
 
-# What only a browser can lack: `chaos.browsers` has a reader for each.
+# Mechanisms of browsers only: `chaos.browsers` has a reader without each.
 OF_BROWSERS = frozenset({"read_again", "said"})
 SWITCHES = {
     "busy": _busy,

@@ -1,4 +1,4 @@
-"""What fault runs stand on, by name. `contract.py` says how each can be broken."""
+"""The backbones of fault runs, by name. `contract.py` says how each can be broken."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from chaos.backbones.redis import RedisBackbone
 from chaos.backbones.sqlite import SqliteBackbone
 
 BACKBONES = (REDIS, RABBITMQ, SQLITE)
-# Those whose journal is a server.
+# The ones whose journal is a server.
 SERVERS = (REDIS, RABBITMQ)
 
 
 def open_backbone(name: str, *, binary: str) -> Backbone:
-    """Return a backbone that isn't started yet; `binary`: the redis-server of those that have one."""
+    """Return a backbone that isn't started yet; `binary`: the redis-server, for those that use one."""
     match name:
         case "redis":
             return RedisBackbone(binary)

@@ -1,4 +1,4 @@
-"""What a fault run stands on: journal, bus and Celery's broker, and how each of them is broken."""
+"""The backbone of a fault run: journal, bus and Celery's broker, and how each of them is broken."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ READY: Final = 60.0
 
 @dataclass(frozen=True)
 class Refusing:
-    """One way in which a journal that is there refuses: whom, `WORKER`, `WEB` or `BOTH`, while `during` is entered."""
+    """One way in which a reachable journal refuses calls: of `WORKER`, `WEB` or `BOTH`, while `during` is entered."""
 
     how: str
     sides: tuple[str, ...]
@@ -33,8 +33,8 @@ class Refusing:
 class Backbone(Protocol):
     """Scenarios name the fault; a backbone does it.
 
-    Each side, workers and web processes, reaches the bus through a proxy of its own. Celery's broker is reached directly: its
-    own messages aren't what is tried here.
+    Each side, workers and web processes, reaches the bus through a proxy of its own. Celery's broker is reached directly:
+    its own messages aren't under test here.
     """
 
     @property
@@ -47,7 +47,7 @@ class Backbone(Protocol):
 
     @property
     def web_bus(self) -> FaultProxy:
-        """The proxy before the web side's bus: where one server is both, that of its journal."""
+        """The proxy in front of the web side's bus; if one server is both, the proxy of its journal."""
         ...
 
     @property
@@ -57,12 +57,12 @@ class Backbone(Protocol):
 
     @property
     def refusals(self) -> Sequence[Refusing]:
-        """The ways in which the journal refuses for a while what it is asked, without being away or losing anything."""
+        """The ways in which the journal refuses calls for a while, without being down or losing anything."""
         ...
 
     @property
     def spoilings(self) -> Sequence[Callable[[str], None]]:
-        """The ways to write over what the journal has of a feed, so that it can't be read."""
+        """The ways to overwrite the data of a feed in the journal, so that it can't be read."""
         ...
 
     def start(self, processes: Processes, directory: Path) -> None:
@@ -74,11 +74,11 @@ class Backbone(Protocol):
         ...
 
     def environment(self, side: str) -> dict[str, str]:
-        """Return what the processes of a side, `WORKER` or `WEB`, need in their environment."""
+        """Return the environment variables for the processes of a side, `WORKER` or `WEB`."""
         ...
 
     def close(self) -> None:
-        """End what was started, and remove what it has written."""
+        """Stop everything that was started, and remove its files."""
         ...
 
     def kill_bus(self) -> None:
@@ -90,20 +90,20 @@ class Backbone(Protocol):
         ...
 
     def close_subscribers(self) -> int:
-        """Have the server close the connections on which web processes listen; return how many there were."""
+        """Have the server close the connections on which web processes listen; return their number."""
         ...
 
     def empty_journal(self) -> int:
-        """Take out of the journal whatever Petiole has there; return how many keys or rows that were."""
+        """Delete all of Petiole's data in the journal; return the number of keys or rows."""
         ...
 
     def open_journal(self) -> Journal:
-        """Return the journal as it is just now, past the proxies; it rings."""
+        """Return the journal in its present state, bypassing the proxies; it rings."""
         ...
 
 
 class ServerBackbone(Backbone, Protocol):
-    """A backbone whose journal is a server, which can be out of reach, frozen or dead. Each side has a proxy before it."""
+    """A backbone whose journal is a server, which can be unreachable, frozen or dead. Each side has a proxy in front of it."""
 
     @property
     def worker_journal(self) -> FaultProxy: ...
@@ -116,11 +116,11 @@ class ServerBackbone(Backbone, Protocol):
         ...
 
     def stop_journal(self) -> None:
-        """End the journal's server as an operator does; it says good-bye to its clients."""
+        """Stop the journal's server as an operator does; it closes its clients' connections cleanly."""
         ...
 
     def start_journal(self) -> None:
-        """Start the journal's server again, with what it has on disk."""
+        """Start the journal's server again, with its data on disk."""
         ...
 
     def pause_journal(self) -> None:
@@ -134,9 +134,9 @@ class ServerBackbone(Backbone, Protocol):
         ...
 
     def take_copy(self) -> None:
-        """Make a copy of the journal, of one instant, which is stale from then on."""
+        """Make a consistent copy of the journal, which is stale from then on."""
         ...
 
     def fall_back(self, pause: Callable[[], None]) -> None:
-        """Let the journal be the copy that was taken last: for the workers first, and after a pause for the web side."""
+        """Replace the journal by the latest copy: for the workers first, and after a pause for the web side."""
         ...

@@ -18,7 +18,7 @@ from petiole.servers.processes import Processes
 from petiole.settings import Settings
 from tests.support.waiting import wait_until
 
-# What providers and servers answer for seconds, on no list: of a limit, of a restart, of a fail-over.
+# Errors that providers and servers return for seconds: at a limit, a restart, a fail-over. No list has them.
 REPLIES: Final = (
     "-ERR max requests limit exceeded. Limit: 500000, Usage: 500000.",
     "-LOADING Redis is loading the dataset in memory",
@@ -27,7 +27,7 @@ REPLIES: Final = (
 
 
 class RedisBackbone:
-    """`ServerBackbone` on the redis-server at `binary`; what breaks the journal breaks the bus as well."""
+    """A `ServerBackbone` on the redis-server at `binary`; breaking the journal breaks the bus as well."""
 
     name: Final = REDIS
     bus_is_apart: Final = False
@@ -39,7 +39,7 @@ class RedisBackbone:
         self.web_bus = self.web_journal
         self.proxies = (self.worker_journal, self.web_journal)
         self._binary = binary
-        # While the journal falls back again and again it is in servers of its own: the one in use, and the copy.
+        # While the journal falls back repeatedly it is on its own two servers: the one in use, and the copy.
         self._journals = [self._server, self._server]
 
     def start(self, processes: Processes, directory: Path) -> None:
@@ -87,7 +87,7 @@ class RedisBackbone:
         return self._server.close_subscribers()
 
     def empty_journal(self) -> int:
-        # Not FLUSHALL of the whole server: the broker's own bookkeeping is not what is tried here.
+        # Not FLUSHALL of the whole server: the broker's own bookkeeping isn't under test here.
         keys = list(self.client().scan_iter("petiole:*", count=1000))
         self.client().delete(*keys)
         return len(keys)

@@ -13,7 +13,7 @@ from tests.support.freezing import freeze, thaw
 
 
 class RedisServer:
-    """A redis-server that can be killed, frozen and started again with what it has on disk."""
+    """A redis-server that can be killed, frozen and started again with its data on disk."""
 
     def __init__(self, binary: str, name: str) -> None:
         self.port = free_port()
@@ -36,7 +36,7 @@ class RedisServer:
         self._processes.kill(self._process)
 
     def stop(self) -> None:
-        """End it as an operator does."""
+        """Stop it as an operator does."""
         self._process.popen.terminate()
         self._process.popen.wait(READY)
         self._processes.forget(self._process)
@@ -51,12 +51,12 @@ class RedisServer:
         return redis.Redis(port=self.port, socket_timeout=5)
 
     def close_subscribers(self) -> int:
-        """Close the connections on which somebody listens; return how many there were."""
+        """Close the connections of subscribers; return their number."""
         return int(self.client().client_kill_filter(_type="pubsub"))
 
 
 def pings(port: int) -> bool:
-    """Say whether the Redis on a port of this machine answers."""
+    """Return whether the Redis on a port of this machine answers."""
     try:
         with redis.Redis(port=port, socket_timeout=1) as client:
             return bool(client.ping())

@@ -1,4 +1,4 @@
-"""What both journals in a database have in common: their tables, and what somebody may write into them."""
+"""The common parts of both journals in a database: their tables, and unreadable values to write into them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Final
 
 from petiole.journal.sql import schema
 
-# The feeds first, as every verb of the journal has it: so nobody waits in a circle.
+# The feeds first, as in every verb of the journal: so there is no deadlock.
 TABLES: Final = tuple(table.name for table in (schema.feeds, schema.facts, schema.seen, schema.unread, schema.notes))
 FEEDS: Final = schema.feeds.name
-# Columns, and what can't be read in them: no JSON, JSON that is no object, and no JSON where a text is kept as such.
+# Columns with unreadable values: no JSON, JSON that isn't an object, and bytes that aren't text in a text column.
 SPOILED: Final = (("document", "spoiled"), ("document", "[]"), ("owner", "spoiled"))
 # While it is renamed.
 ELSEWHERE: Final = f"{FEEDS}_elsewhere"

@@ -17,13 +17,13 @@ from petiole.journal import Journal, open_journal
 from petiole.servers.processes import Processes
 from petiole.settings import Settings
 
-# SQLite keeps what it is given, whatever type a column was declared with.
+# SQLite stores a value of any type, whatever type the column was declared with.
 SPOILED_HERE: Final = (*SPOILED, ("seq", "spoiled"))
 WRITES: Final = ("INSERT", "UPDATE", "DELETE")
 
 
 class SqliteBackbone:
-    """`Backbone` whose journal is a file that all processes open: nothing lies between them and it."""
+    """A `Backbone` whose journal is a file that all processes open, without a proxy in between."""
 
     name: Final = SQLITE
     bus_is_apart: Final = True
@@ -100,7 +100,7 @@ class SqliteBackbone:
 
     @contextmanager
     def _limited(self) -> Iterator[None]:
-        """Refuse every write with words of somebody's own."""
+        """Refuse every write with an unknown error message."""
         triggers = {f"limit_{event}_{table}": f"{event} ON {table}" for table in TABLES for event in WRITES}
         refusing = f"BEGIN SELECT RAISE(ABORT, '{LIMIT}'); END"
         yield from self._changed(

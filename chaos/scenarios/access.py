@@ -1,4 +1,4 @@
-"""What isn't allowed, or not any more: forged cursors, a right that has ended, pages of another site."""
+"""Access that isn't or is no longer allowed: forged cursors, a right that has ended, pages of another site."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOREIGN = "http://elsewhere.example"
 
 
 def forge_cursors(system: System, _random: random.Random) -> str:
-    """Ask for what follows cursors that nobody was given, over both transports."""
+    """Read from forged cursors, over both transports."""
     mine, theirs = (system.start_task("say", task, 40, 0.02, person=f"person {task}") for task in (1, 2))
     session = requests.Session()
     session.headers["X-Person"] = "person 1"
@@ -56,7 +56,7 @@ def forge_cursors(system: System, _random: random.Random) -> str:
         began = time.monotonic()
         answer = line.call("watch", {"feed": mine["feed"], "cursor": cursor})
         answers.append(("Socket.IO", name, time.monotonic() - began, answer))
-        if len(cursor) < 4000:  # more doesn't fit into a request's line
+        if len(cursor) < 4000:  # a longer one doesn't fit into the request line
             began = time.monotonic()
             response = session.get(
                 f"{system.url()}/petiole/tasks/{mine['id']}/events", params={"after": cursor}, timeout=10
@@ -91,7 +91,7 @@ def nothing_is_given(system: System) -> list[str]:
 
 
 def come_from_elsewhere(system: System, _random: random.Random) -> str:
-    """Do what a page of another site could do with this site's cookies."""
+    """Make the requests that a page of another site could make with this site's cookies."""
     accepted = system.start_task("say", 0, 100, 0.05)
     url = system.url()
     done: dict[str, str] = {}
@@ -122,7 +122,7 @@ def only_own_pages(system: System) -> list[str]:
 
 
 def end_a_right(system: System, _random: random.Random) -> str:
-    """Let a guest follow tasks of somebody else, over both transports, and take the right away in mid-stream."""
+    """Let a guest follow another user's tasks, over both transports, and revoke the right in mid-stream."""
     feeds = system.browsers[0].views
     lights = [
         LightBrowser(f"guest {task}", system.url(task), task, _from_start(view.feed), person="guest")
@@ -157,7 +157,7 @@ def _from_start(feed: str) -> dict[str, Any]:
 
 
 class Stream:
-    """Reads a task's events as an `EventSource` does; `at` has when each line came."""
+    """Reads a task's events as an `EventSource` does; `at` has the arrival time of each line."""
 
     def __init__(self, url: str) -> None:
         self.at: list[float] = []

@@ -20,7 +20,7 @@ KEPT = 50
 STAY = (0.02, 0.3)
 JOINERS = 8
 WAITING_AT_MOST = 1.5 * MIB
-# What a stopped browser may cost the others: the larger of the two.
+# How much a stopped browser may slow the others: the larger of the two.
 SLOWER_BY, SLOWER_BY_MS = 0.2, 5.0
 
 
@@ -44,7 +44,7 @@ def join_everywhere(system: System, rng: random.Random) -> str:
             accepted: dict[str, Any] = {"feed": view.feed, "cursor": cursor, "document": {}}
             known = events[-1]["facts"]
             light = LightBrowser("joiner", system.url(mine.randrange(2)), task, accepted, without=system.without)
-            # It leaves at a random moment after it has been answered.
+            # It leaves at a random moment after its first answer.
             deadline = time.monotonic() + 5
             while (not light.answered_at or light.reader.reading) and time.monotonic() < deadline:
                 time.sleep(0.005)
@@ -119,7 +119,7 @@ def snapshot_is_said_and_right(system: System) -> list[str]:
         for entry in resets:
             expected = oracle.documents.get(entry["reset"])
             if expected is None:
-                continue  # the oracle read past this place in one step
+                continue  # the oracle skipped this cursor in one reading
             compared += 1
             if expected != entry["document"]:
                 found.append(
@@ -178,7 +178,7 @@ def stop_one(system: System, _random: random.Random) -> str:
 
 
 def _p99(lights: list[LightBrowser], since: float, until: float) -> float:
-    """Return within how many milliseconds 99 % of the events in this time came."""
+    """Return the 99th percentile of the delays of the events in this time, in milliseconds."""
     delays = sorted(delay for light in lights for at, delay in light.delays if since <= at < until)
     return delays[round(0.99 * (len(delays) - 1))] if delays else float("inf")
 

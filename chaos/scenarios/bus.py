@@ -44,7 +44,7 @@ def swallow(system: System, _random: random.Random) -> str:
     time.sleep(1)
     system.noted["swallowed"] = time.monotonic()
     system.backbone.web_bus.faults.swallow = True
-    # Where the bus has connections of its own, long enough for the one that probes, each 5 s, to say something.
+    # If the bus has its own connections, this is long enough for the one that probes every 5 s to send something.
     time.sleep(6 if system.backbone.bus_is_apart else 1)
     system.backbone.web_bus.faults.swallow = False
     return "the connections of the web side swallowed"
@@ -69,7 +69,7 @@ def swallow_subscribers(system: System, rng: random.Random) -> str:
     except TimeoutError:
         noticed.append(2 * NOTICED_WITHIN)
     system.noted["noticed"] = max(noticed)
-    # A probe comes with the next comparison of heads.
+    # A probe comes with the next head check.
     with suppress(TimeoutError):
         wait_until(health.is_well, what="both processes are ready again", timeout=NOTICED_WITHIN)
     health.close()
@@ -79,7 +79,7 @@ def swallow_subscribers(system: System, rng: random.Random) -> str:
 
 
 class Health:
-    """Asks each web process all the time whether it is ready."""
+    """Asks each web process continuously whether it is ready."""
 
     def __init__(self, system: System) -> None:
         self.ill: dict[int, float] = {}
@@ -120,7 +120,7 @@ def kill_subscribers(system: System, _random: random.Random) -> str:
     before = 0
     for number in range(30 if system.full else 6):
         time.sleep(2.0 if system.full else 0.7)
-        # The first reconnect may start what every later one shares.
+        # The first reconnect may start threads that every later one shares.
         before = system.web_resources().threads if number == 1 else before
         killed += system.backbone.close_subscribers()
     after = system.web_resources().threads

@@ -1,4 +1,4 @@
-"""Faults of what is said and of the clocks by which it is said."""
+"""Faults of the events' content and of the clocks that date them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.support.waiting import wait_until
 
 HOUR = 3600.0
 POISONS = 5
-# Of these; the others are said as near as can be.
+# The ones that are set aside; the others are converted.
 TOO_LARGE = 1
 CLOCK_OFF_AT_MOST = 60.0
 
 
 def poison(system: System, _random: random.Random) -> str:
-    """Emit what can't be an event, ring nonsense, and spoil one feed in the store."""
+    """Emit values that can't be an event, ring garbage, and corrupt one feed in the store."""
     accepted = {
         0: system.start_task("poison", 0, 60, 0.05),
         1: system.start_task("say", 1, 60, 0.05),
@@ -75,7 +75,7 @@ def leases_and_times_are_right(system: System) -> list[str]:
                 f"I8 {each.browser} on task {each.task}: a lease ended by a wrong clock: {sorted(filter(None, states))}"
             )
         offs = [abs(entry["kept_at"] / 1000 - time.time()) for entry in each.entries if entry.get("kept_at")]
-        # A counter that the relay makes from a reading has the relay's own time; facts have the journal's.
+        # A counter that the relay creates from a reading has the relay's time; facts have the journal's.
         facts = [off for off, entry in zip(offs, each.entries, strict=False) if entry.get("kind") != "counter"]
         if facts and max(facts) > CLOCK_OFF_AT_MOST:
             found.append(f"{each.browser} on task {each.task}: a fact was kept {max(facts):.0f} s off")

@@ -33,7 +33,7 @@ DISK = 8 * MIB
 KEPT_FOR = 6.0
 DOWNLOADERS = 6
 CHUNK = 256 * 1024
-# Every step between a file's first byte and its task's last event, and who dies there.
+# Every step between a file's first byte and its task's last event, and which process dies there.
 STEPS = (
     ("after write", 1),
     ("before fsync", 1),
@@ -52,7 +52,7 @@ OF_WORKERS = (("after replace", 1), ("after artifact", 1))
 
 
 def ask(system: System, table: str) -> str:
-    """Ask for an export as a page does, and return its task's id."""
+    """Start an export as a page does, and return its task's id."""
     response = requests.post(f"{system.url()}/exports", json={"table": table}, headers=PERSON, timeout=10)
     response.raise_for_status()
     return str(response.json()["id"])
@@ -72,7 +72,7 @@ def end_of(system: System, task: str, *, timeout: float = 40) -> dict[str, Any]:
 
 
 def fill_the_disk(system: System, _random: random.Random) -> str:
-    """Export more than the disk takes, and let the disk say so late: at fsync, at close, at the manifest."""
+    """Export more than fits on the disk, and let the disk report it late: at fsync, at close, at the manifest."""
     make_table(system.directory, name="large", rows=3000, padding=4000)
     make_table(system.directory, name="small", rows=100)
     system.wait_for_workers()
@@ -95,7 +95,7 @@ def fill_the_disk(system: System, _random: random.Random) -> str:
         ):
             give_orders(system.directory, step=step, nth=nth, what=errno.ENOSPC)
             try_one(how, "small")
-        # With room there, it works again.
+        # With free space, it works again.
         give_orders(system.directory, step="", nth=0, what=0)
         again = end_of(system, ask(system, "small"))
     system.noted["ends"], system.noted["again"] = ends, again
@@ -105,7 +105,7 @@ def fill_the_disk(system: System, _random: random.Random) -> str:
 
 @contextmanager
 def small_disk(system: System) -> Iterator[tuple[Path, str]]:
-    """Give the exports a small disk of their own; who may mount none gets files of limited size instead."""
+    """Give the exports their own small disk; without the right to mount one, limit the size of files instead."""
     files = system.directory / FILES
     files.mkdir(mode=0o700)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0700", "tmpfs", str(files)]
@@ -180,7 +180,7 @@ def _dead_worker(system: System) -> int | None:
 
 
 def successes_have_good_files(system: System) -> list[str]:
-    """What can be opened is whole, each success can be opened, and after a day nothing else is there."""
+    """Every file that can be opened is complete, each success can be opened, and after a day no other file is left."""
     found = []
     files = system.directory / FILES
     storage = LocalStorage(files)
@@ -211,7 +211,7 @@ def _where(system: System, task: str) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """One download: when it was asked for and was answered (ms since 1970), and what came of it."""
+    """One download: when it was requested and answered (ms since 1970), and its result."""
 
     asked: float
     answered: float
@@ -221,8 +221,8 @@ class Answer:
 
 
 def download_at_expiry(system: System, rng: random.Random) -> str:
-    """Download from before a file's end until after it, slowly, while other exports sweep."""
-    # More than what the kernel holds between two processes, so that bodies are under way for a while.
+    """Download slowly from before a file's expiry until after it, while other exports sweep."""
+    # More than the kernel's buffers between two processes, so that bodies are in transit for a while.
     make_table(system.directory, name="large", rows=5000, padding=4000)
     make_table(system.directory, name="small", rows=10)
     system.wait_for_workers()
@@ -262,7 +262,7 @@ def download_at_expiry(system: System, rng: random.Random) -> str:
 
 
 def _download(url: str, sha256: str, rng: random.Random) -> Answer:
-    """Read an answer in small parts, with pauses, so that a body is under way for a while."""
+    """Read an answer in small parts, with pauses, so that its body is in transit for a while."""
     asked = time.time() * 1000
     body = hashlib.sha256()
     status, said = 0, ""

@@ -1,4 +1,4 @@
-"""Clients that mean ill: malformed frames, attachments that never come, sockets that say nothing."""
+"""Hostile clients: malformed frames, attachments that never come, silent sockets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ATTACKERS = 3
 SILENT = 300
 GROWTH_AT_MOST = 50 * MIB
 CLOSED_WITHIN = 10.0
-# A process says ten of them at once, and then one every ten seconds.
+# A process logs a burst of ten of them, and then one every ten seconds.
 LINES, LINES_PER_SECOND = 10, 0.1
 PAUSE = 0.02
 MALFORMED: tuple[str | bytes, ...] = (
@@ -112,7 +112,7 @@ def _open(port: int) -> websocket.WebSocket:
 
 
 class Silent:
-    """Keeps many sockets open that say nothing after their handshake, and measures how long the server bears with each."""
+    """Keeps many sockets open that send nothing after their handshake, and measures how long the server keeps each."""
 
     def __init__(self, ports: list[int]) -> None:
         self.lives: list[float] = []
@@ -122,7 +122,7 @@ class Silent:
         self._opened = 0
 
     def fill(self) -> None:
-        """Open as many as have gone, no more than fifty at a time."""
+        """Replace the closed ones, at most fifty at a time."""
         for _ in range(min(SILENT - len(self._selector.get_map()), 50)):
             with suppress(OSError, websocket.WebSocketException):
                 opened = _open(self._ports[self._opened % len(self._ports)]).sock
@@ -131,7 +131,7 @@ class Silent:
                 self._selector.register(opened, selectors.EVENT_READ, (opened, time.monotonic()))
 
     def look(self, seconds: float) -> None:
-        """Take what comes for so long; an end is written down."""
+        """Receive for so long; record the end of each connection."""
         ends = time.monotonic() + seconds
         while (left := ends - time.monotonic()) > 0:
             for key, _ in self._selector.select(left):
@@ -142,7 +142,7 @@ class Silent:
                     self.lives.append(time.monotonic() - since)
 
     def drain(self) -> None:
-        """Wait for the end of those that are open still."""
+        """Wait until all remaining ones are closed."""
         deadline = time.monotonic() + CLOSED_WITHIN + 2
         while self._selector.get_map() and time.monotonic() < deadline:
             self.look(0.2)

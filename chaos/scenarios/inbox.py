@@ -32,7 +32,7 @@ SETTLED_WITHIN = 30.0
 
 
 class Tab:
-    """A page that shows an inbox, and counts how often it was told of each task."""
+    """A page that shows an inbox, and counts the notices that it got for each task."""
 
     def __init__(self, system: System, number: int, person: str, *, cursor: str | None = None) -> None:
         self.name = f"tab {number} of {person}"
@@ -50,12 +50,12 @@ class Tab:
         )
 
     def acknowledge(self, tasks: list[str]) -> None:
-        """Say over the socket that these were seen; what doesn't arrive is lost."""
+        """Acknowledge these over the socket; a message that doesn't arrive is lost."""
         with suppress(PetioleError):
             self.client.call("acknowledge", {"tasks": tasks})
 
     def has(self, tasks: set[str]) -> bool:
-        """Whether it shows just the notices of these tasks."""
+        """Whether it shows exactly the notices of these tasks."""
         document = self.view.document
         return set(told(document)) == {f"task:{task}" for task in tasks} and document["unread"] == len(tasks)
 
@@ -68,7 +68,7 @@ class Tab:
 
 
 def disturb_inboxes(system: System, rng: random.Random) -> str:
-    """Let tasks of several people end while rings are lost and a web process dies, and acknowledge in every wrong way."""
+    """Let tasks of several users end while rings are lost and a web process dies, and acknowledge in every wrong way."""
     system.wait_for_workers()
     tabs = [Tab(system, number, person) for person in PEOPLE for number in range(2)]
     left = Tab(system, 0, PEOPLE[0])
@@ -83,7 +83,7 @@ def disturb_inboxes(system: System, rng: random.Random) -> str:
             task = system.start_task("say", number, 3, 0.02, person=person)["id"]
             tasks[person].append(task)
             if number == 0:
-                # A page shows the task itself, and says so before there is a notice.
+                # A page shows the task itself, and acknowledges it before there is a notice.
                 _acknowledge(system, person, [task])
                 early.add(task)
         time.sleep(0.15)
@@ -131,7 +131,7 @@ def _kill_a_web(system: System) -> None:
 
 
 def _has_come(system: System, person: str) -> bool:
-    """Whether there is a notice of every task but the first."""
+    """Whether every task except the first has a notice."""
     response = requests.get(f"{system.url()}/petiole/inbox", headers={"X-Person": person}, timeout=10)
     return bool(response.json()["document"]["unread"] >= TASKS - 1)
 
@@ -143,7 +143,7 @@ def _acknowledge(system: System, person: str, tasks: list[str]) -> None:
 
 
 def _acknowledge_and_hang_up(system: System, person: str, tasks: list[str]) -> None:
-    """Send an acknowledgement and go before its answer comes."""
+    """Send an acknowledgement and disconnect before its answer comes."""
     body = json.dumps({"tasks": tasks})
     head = (
         f"POST /petiole/inbox/acknowledge HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Person: {person}\r\n"
@@ -154,7 +154,7 @@ def _acknowledge_and_hang_up(system: System, person: str, tasks: list[str]) -> N
 
 
 def _let_a_week_pass(system: System) -> int:
-    """Take seven days less a minute from what each key has to live, as seven days less a minute do."""
+    """Shorten the time to live of each key by seven days less a minute, as if that time had passed."""
     server = system.redis()
     aged = 0
     for key in server.scan_iter("petiole:*", count=1000):
@@ -197,7 +197,7 @@ SCENARIOS = (
         check=shown_once,
         load=None,
         settings={"PETIOLE_FACTS_KEPT": str(KEPT)},
-        # Some were acknowledged, some before they came: it has its own check.
+        # Some were acknowledged, some even before they came: this scenario has its own check.
         checks_notices=False,
     ),
 )

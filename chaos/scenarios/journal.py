@@ -1,4 +1,4 @@
-"""Faults of the journal: its data lost, old or gone for a while, a server that can't write, replies that are lost."""
+"""Faults of the journal: its data lost, stale or gone for a while, a server that can't write, lost replies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def resets_are_said(system: System) -> list[str]:
 
 
 def fall_back(system: System, rng: random.Random) -> str:
-    """Let the journal fall back again and again to a copy that has not had everything."""
+    """Let the journal fall back repeatedly to a copy that doesn't have everything."""
     backbone = system.server()
     backbone.begin_fall_backs()
     accepted = {number: system.start_task("say", number, 2400 if system.full else 500, 0.03) for number in range(4)}
@@ -51,7 +51,7 @@ def fall_back(system: System, rng: random.Random) -> str:
     rounds, lost = 200 if system.full else 8, 0
     for number in range(rounds):
         backbone.take_copy()
-        # What has no writer that could say it again is lost with the fall-back, and its numbers are given to something else.
+        # A fact whose writer can't send it again is lost with the fall-back, and its numbers are assigned to another fact.
         journal = backbone.open_journal()
         for answer in accepted.values():
             for _ in range(rng.randrange(1, 4)):
@@ -59,7 +59,7 @@ def fall_back(system: System, rng: random.Random) -> str:
                 lost += 1
         journal.close()
         time.sleep(rng.uniform(0.05, 0.5))
-        # The sides hear of it at different times: when the readers come, the writers have made the numbers up again.
+        # The sides see it at different times: when the readers come, the writers have caught up with the numbers.
         backbone.fall_back(lambda: time.sleep(rng.uniform(0.2, 0.8)))
         time.sleep(rng.uniform(0.1, 0.6))
     system.noted["accepted"] = accepted
@@ -67,7 +67,7 @@ def fall_back(system: System, rng: random.Random) -> str:
 
 
 def same_at_the_end(system: System) -> list[str]:
-    """A browser that was there all the time and one that comes afterwards agree, and what was taken back was said."""
+    """A browser that was connected all the time and one opened afterwards agree, and every rollback was reported."""
     found = []
     for task, answer in system.noted["accepted"].items():
         documents = [browser.views[task].document for browser in system.browsers if task in browser.views]
@@ -117,7 +117,7 @@ def refuse_writes(system: System, _random: random.Random) -> str:
     refused = [_refusal(server)]
     server.config_set("maxmemory", "0")
     time.sleep(0.5)
-    # A directory in the place of its file: a snapshot can't be renamed to it, as on a disk that isn't writable.
+    # A directory in place of its file: a snapshot can't be renamed to it, as on a read-only disk.
     place = system.directory / "redis" / "dump.rdb"
     place.unlink(missing_ok=True)
     place.mkdir()
@@ -158,7 +158,7 @@ def was_refused(system: System) -> list[str]:
 
 
 def refuse_all(system: System, _random: random.Random) -> str:
-    """Have the journal refuse in every way that its backbone has, one after the other."""
+    """Have the journal refuse in every way of its backbone, one after the other."""
     refused_for = 5.0 if system.full else 2.0
     time.sleep(0.5)
     refusals = system.backbone.refusals
@@ -173,7 +173,7 @@ def refuse_all(system: System, _random: random.Random) -> str:
 
 
 def _is_said(system: System) -> bool:
-    """Wait until readiness says that the journal refuses; false if it doesn't."""
+    """Wait until readiness reports that the journal refuses; false if it doesn't."""
 
     def is_not_ready() -> bool:
         return requests.get(_ready(system), timeout=5).status_code == 503
@@ -186,7 +186,7 @@ def _is_said(system: System) -> bool:
 
 
 def refusals_are_said(system: System) -> list[str]:
-    """Readiness says each refusal, and that it is over; and the workers have met as many as there were."""
+    """Readiness reports each refusal and its end, and the workers have met every one."""
     found = [f"readiness said nothing of: {how}" for how in system.noted.get("unsaid", [])]
     answer = requests.get(_ready(system), timeout=5)
     if (answer.status_code, answer.json()) != (200, {"ready": True}):

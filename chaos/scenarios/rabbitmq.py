@@ -1,4 +1,4 @@
-"""Faults of RabbitMQ and of PostgreSQL, which only a run on both can have."""
+"""Faults of RabbitMQ and of PostgreSQL, for runs on both only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chaos.scenarios.journal import pause_journal
 from chaos.scenarios.scenario import Load, Scenario
 from chaos.system import System
 
-# Seconds. All of it happens while the tasks of the scenario run.
+# Seconds. All of them happen while the tasks of the scenario run.
 SHORT_OF_MEMORY, FROZEN = 2.0, 3.0
 
 
@@ -26,7 +26,7 @@ def kill_both(system: System, rng: random.Random) -> str:
 
 
 def trouble_broker(system: System, _random: random.Random) -> str:
-    """Let the broker be short of memory, lose its queues, freeze, and be killed and restarted, one after the other."""
+    """Let the broker run short of memory, lose its queues, freeze, and be killed and restarted, one after the other."""
     broker = system.rabbitmq()
     time.sleep(1)
     broker.raise_memory_alarm()

@@ -1,4 +1,4 @@
-"""What one scenario of a fault run is made of."""
+"""The parts of a scenario of a fault run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TypeAlias
 from chaos.backbones import REDIS
 from chaos.system import System
 
-# Breaks something beside the tasks and returns the figure that belongs to it.
+# Breaks something while the tasks run, and returns the figure to print.
 Fault: TypeAlias = Callable[[System, random.Random], str]
-# Returns a sentence for each thing that isn't as this scenario requires it.
+# Returns a sentence for each violation of this scenario's own requirement.
 Check: TypeAlias = Callable[[System], list[str]]
 
 
@@ -31,9 +31,9 @@ class Load:
 class Scenario:
     """One row of the table.
 
-    `required` says what is checked beside the invariants, and `check` checks it. Without a `load` the fault starts tasks and
-    browsers by itself. `without` names the mechanism that the negative control does without. `on`: the backbones that
-    it is meant for.
+    `required` says what is required besides the invariants, and `check` checks it. Without a `load` the fault starts tasks and
+    browsers by itself. `without` names the mechanism that the negative control switches off. `on`: the backbones that it runs
+    on.
     """
 
     number: int

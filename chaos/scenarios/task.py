@@ -1,4 +1,4 @@
-"""Faults around one task: its message delivered again, and a cancel against its end."""
+"""Faults around one task: its message is delivered again, and a cancel races its end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNHEARD_AFTER = 3.0
 
 
 def deliver_while_running(system: System, _random: random.Random) -> str:
-    """Run a task for longer than the broker waits for its acknowledgement."""
+    """Run a task longer than the broker waits for its acknowledgement."""
     accepted = {number: system.start_task("say_late", number, 90, 0.2) for number in range(2)}
     for number in range(2):
         browser = system.browser(f"browser {number}", number)
@@ -52,7 +52,7 @@ def one_at_a_time(system: System) -> list[str]:
 
 
 def deliver_after_the_end(system: System, _random: random.Random) -> str:
-    """Deliver a task's message again, as the broker has it, once the task has succeeded."""
+    """Deliver a task's message again, unchanged, once the task has succeeded."""
     accepted = system.start_task("say_late", 0, 40, 0.05)
     browser = system.browser("browser 0")
     browser.follow(0, accepted)
@@ -160,7 +160,7 @@ def children_are_refused(system: System) -> list[str]:
 
 
 def take_without_petiole(system: System, _random: random.Random) -> str:
-    """Start tasks on workers that know nothing of Petiole, and look at their pages."""
+    """Start tasks on workers without Petiole, and check their pages."""
     system.wait_for_workers()
     session = requests.Session()
     session.headers.update(PERSON)

@@ -1,4 +1,4 @@
-"""Faults of the web processes: killed, and everybody comes back at once."""
+"""Faults of the web processes: they are killed, and all browsers return at once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.support.waiting import wait_until
 MANY = 200
 RETURNING = 120
 BACK_WITHIN = 5.0
-# They are all one person's.
+# All belong to one user.
 MANY_PAGES = {"PETIOLE_CONNECTIONS_PER_OWNER": "1000"}
-# Over how long a process that is told to end spreads its browsers.
+# The period over which a stopping process spreads its browsers.
 SPREAD = Settings().reconnect_spread
 
 
@@ -35,7 +35,7 @@ def kill_webs(system: System, _random: random.Random) -> str:
 
 
 def restart_webs(system: System, _random: random.Random) -> str:
-    """Kill a web process, then restart the other as an operator does; browsers go wherever they are let in."""
+    """Kill a web process, then restart the other as an operator does; browsers go to whichever process accepts them."""
     feeds = list(system.browsers[0].views.items())
     many = 400 if system.full else RETURNING
     urls = [system.url(0), system.url(1)]
@@ -69,7 +69,7 @@ def _lost(system: System) -> list[LightBrowser]:
 
 
 def ways_back(lost_at: list[float], answered_at: list[float], *, since: float) -> list[float]:
-    """Return how long it took from each lost connection to the next answer; what is lost again before that is one way."""
+    """Return the time from each lost connection to the next answer; a connection that is lost again before that counts once."""
     found = []
     lost: float | None = None
     for at, is_back in sorted([*((at, False) for at in lost_at), *((at, True) for at in answered_at)]):
@@ -144,7 +144,7 @@ def move_elsewhere(system: System, rng: random.Random) -> str:
         wait_until(partial(_moved, browser, f"http://127.0.0.1:{second}"), what="a move", timeout=30)
     moved = time.monotonic() - killed
     if backbone.bus_is_apart:
-        # Where the journal lives on, they move while nothing rings.
+        # If the journal lives on, they move while the bus is down.
         backbone.start_bus()
     system.start_web(first)
     return f"the bus and a web process killed at once, {len(movers)} browsers moved within {moved:.1f} s"

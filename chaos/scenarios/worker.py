@@ -1,4 +1,4 @@
-"""Faults of workers and their pools: killed, frozen, too slow to be heard, killed by their own task."""
+"""Faults of workers and their pools: killed, frozen, too slow for their leases, killed by their own task."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def kill_worker(system: System, _random: random.Random) -> str:
 
 
 def spoil_feeds_and_kill_a_worker(system: System, random: random.Random) -> str:
-    """Leave feeds of which nothing can be read to the reaper, each spoiled in another way, and kill a worker."""
+    """Leave unreadable feeds to the reaper, each corrupted in another way, and kill a worker."""
     journal = system.backbone.open_journal()
     spoilings = system.backbone.spoilings
     for number, spoil in enumerate(spoilings):
@@ -103,7 +103,7 @@ def freeze_worker(system: System, _random: random.Random) -> str:
             what="another worker has taken over",
             timeout=90,
         )
-        time.sleep(1)  # so that there is something for an old run to be mixed with
+        time.sleep(1)  # so that events of the old run could be mixed with these
     finally:
         system.thaw_worker(number)
     system.noted["frozen"] = time.monotonic() - frozen
@@ -156,7 +156,7 @@ def given_up(system: System) -> list[str]:
 
 
 def slow_worker(system: System, _random: random.Random) -> str:
-    """Delay every journal call of the workers, then let none through for longer than their leases."""
+    """Delay every journal call of the workers, then block all of them for longer than their leases."""
     side = system.worker_side
     side.faults.delay = 0.3
     time.sleep(4)
