@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import any_redis_binary
+from tests.support.demo import DATABASE
 from tests.support.redis import RedisServer
 from tests.support.system import System, running
 
@@ -41,3 +43,22 @@ def own_system(tmp_path: Path) -> Iterator[System]:
     with running(tmp_path) as system:
         yield system
         print("\n".join(system.log[-200:]))
+
+
+@pytest.fixture(scope="session")
+def demo_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's database, built once."""
+    from petiole.demo.data import build_database
+
+    path = tmp_path_factory.mktemp("database") / DATABASE
+    build_database(path)
+    return path
+
+
+@pytest.fixture
+def demo_directory(demo_database: Path, tmp_path: Path) -> Path:
+    """A directory for `petiole demo` that has the database already."""
+    directory = tmp_path / "demo"
+    directory.mkdir()
+    os.link(demo_database, directory / DATABASE)
+    return directory

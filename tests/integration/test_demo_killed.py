@@ -22,8 +22,7 @@ from petiole.servers.processes import Processes
 from petiole.servers.redis import free_port
 from petiole.servers.secret import kept_secret
 from tests.conftest import postgres_binaries
-from tests.integration.test_demo import (
-    DATABASE,
+from tests.support.demo import (
     MARK,
     Demo,
     command,
@@ -35,24 +34,6 @@ from tests.integration.test_demo import (
 )
 from tests.support.rabbitmq import new_directory
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's database."""
-    from petiole.demo.data import build_database
-
-    path = tmp_path_factory.mktemp("built") / DATABASE
-    build_database(path)
-    return path
-
-
-@pytest.fixture
-def directory(built: Path, tmp_path: Path) -> Path:
-    directory = tmp_path / "demo"
-    directory.mkdir()
-    os.link(built, directory / DATABASE)
-    return directory
 
 
 def pipes_of(pid: int) -> set[str]:
@@ -77,20 +58,20 @@ def guardians(parent: int) -> set[int]:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
 def test_a_demo_that_is_killed_leaves_nothing_and_can_be_started_again_at_once(
-    directory: Path, number: signal.Signals
+    demo_directory: Path, number: signal.Signals
 ) -> None:
-    with running("--port", 0, "--directory", directory) as demo:
+    with running("--port", 0, "--directory", demo_directory) as demo:
         assert len(demo.family) >= 6
         os.kill(demo.popen.pid, number)
         assert demo.wait_ended() == -number
-        with running("--port", 0, "--directory", directory) as again:
+        with running("--port", 0, "--directory", demo_directory) as again:
             demo.assert_no_child_is_left()
             assert again.url
 
 
 @pytest.mark.parametrize("line", ["redis │", "web │", "worker │"])
-def test_a_demo_that_is_killed_while_it_starts_leaves_nothing(directory: Path, line: str) -> None:
-    with running("--port", 0, "--directory", directory, ready=False) as demo:
+def test_a_demo_that_is_killed_while_it_starts_leaves_nothing(demo_directory: Path, line: str) -> None:
+    with running("--port", 0, "--directory", demo_directory, ready=False) as demo:
         demo.wait_for(line)
         demo.family = demo.descendants()
         demo.popen.kill()
@@ -98,11 +79,11 @@ def test_a_demo_that_is_killed_while_it_starts_leaves_nothing(directory: Path, l
         demo.assert_no_child_is_left()
 
 
-def test_a_demo_whose_terminal_is_closed_ends_with_all_of_its_processes(directory: Path) -> None:
-    mark = directory.as_posix()
+def test_a_demo_whose_terminal_is_closed_ends_with_all_of_its_processes(demo_directory: Path) -> None:
+    mark = demo_directory.as_posix()
     terminal, side = pty.openpty()
     takes_terminal = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
-    python, option, script, *options = command("--port", 0, "--directory", directory)
+    python, option, script, *options = command("--port", 0, "--directory", demo_directory)
     demo = subprocess.Popen(
         [python, option, f"{takes_terminal}\n{script}", *options],
         env=environment(**{MARK: mark}),
@@ -121,8 +102,8 @@ def test_a_demo_whose_terminal_is_closed_ends_with_all_of_its_processes(director
     wait_until(lambda: not marked(mark), what="every process has ended", timeout=10)
 
 
-def test_a_server_that_outlives_its_demo_keeps_others_out_and_is_named(directory: Path) -> None:
-    with running("--port", 0, "--directory", directory) as demo:
+def test_a_server_that_outlives_its_demo_keeps_others_out_and_is_named(demo_directory: Path) -> None:
+    with running("--port", 0, "--directory", demo_directory) as demo:
         server = demo.child("redis-server")
         [guardian] = guardians(demo.popen.pid)
         # Together, as by a kill by name that both have and the server hasn't.
@@ -134,23 +115,25 @@ def test_a_server_that_outlives_its_demo_keeps_others_out_and_is_named(directory
                 if child.pid != server.pid:
                     with suppress(ProcessLookupError):
                         os.kill(child.pid, signal.SIGKILL)
-            said = refused("--port", 0, "--directory", directory)
-            assert said.startswith(f"redis (process {server.pid}) of an earlier petiole demo still runs in {directory}")
+            said = refused("--port", 0, "--directory", demo_directory)
+            assert said.startswith(
+                f"redis (process {server.pid}) of an earlier petiole demo still runs in {demo_directory}"
+            )
             assert said.endswith("End it, or choose another directory with --directory.")
         finally:
             os.kill(server.pid, signal.SIGTERM)
-    with running("--port", 0, "--directory", directory) as again:
+    with running("--port", 0, "--directory", demo_directory) as again:
         assert again.url
 
 
-def test_of_two_demos_that_start_together_one_is_refused(directory: Path) -> None:
-    demos = [Demo("--port", 0, "--directory", directory) for _ in range(2)]
+def test_of_two_demos_that_start_together_one_is_refused(demo_directory: Path) -> None:
+    demos = [Demo("--port", 0, "--directory", demo_directory) for _ in range(2)]
     try:
         wait_until(lambda: any(demo.popen.poll() is not None for demo in demos), what="one is refused", timeout=30)
         [loser] = [demo for demo in demos if demo.popen.poll() is not None]
         [winner] = [demo for demo in demos if demo is not loser]
         loser.wait_ended()
-        assert f"Error: Another petiole demo runs in {directory}. Stop it" in loser.text
+        assert f"Error: Another petiole demo runs in {demo_directory}. Stop it" in loser.text
         winner.wait_ready()
         assert len([each for each in winner.family if "redis-server" in each.command]) == 1
     finally:
@@ -158,13 +141,13 @@ def test_of_two_demos_that_start_together_one_is_refused(directory: Path) -> Non
             demo.close()
 
 
-def test_what_a_power_cut_leaves_is_no_lock_and_no_secret(directory: Path) -> None:
+def test_what_a_power_cut_leaves_is_no_lock_and_no_secret(demo_directory: Path) -> None:
     for name in ("lock", "servers"):
-        (directory / name).write_text(f"redis {os.getpid()}\n")
-    (directory / "secret").touch()
-    with running("--port", 0, "--directory", directory) as demo:
+        (demo_directory / name).write_text(f"redis {os.getpid()}\n")
+    (demo_directory / "secret").touch()
+    with running("--port", 0, "--directory", demo_directory) as demo:
         assert demo.url
-    assert len((directory / "secret").read_text()) == 64
+    assert len((demo_directory / "secret").read_text()) == 64
 
 
 def test_a_secret_stays_what_it_was(tmp_path: Path) -> None:

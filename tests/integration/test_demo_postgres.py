@@ -10,7 +10,7 @@ import requests
 from petiole.demo.data import TABLES
 from petiole.demo.once import export_once
 from petiole.exports.database import Database
-from tests.integration.test_demo import browser, export, refused, running
+from tests.support.demo import browser, export, refused, running
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import wait_until
 

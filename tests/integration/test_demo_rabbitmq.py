@@ -16,7 +16,7 @@ from petiole.servers import rabbitmq as rabbitmq_server
 from petiole.servers.postgres import find_postgres
 from petiole.servers.rabbitmq import find_rabbitmq
 from tests.conftest import postgres_binaries, rabbitmq_scripts
-from tests.integration.test_demo import browser, command, environment, export, finish, refused, running
+from tests.support.demo import browser, command, environment, export, finish, refused, running
 from tests.support.waiting import wait_until
 
 # Two servers and the demo itself start several times.
