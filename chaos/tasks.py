@@ -21,7 +21,7 @@ from chaos.without import journal_class, switch_off
 from petiole import init_celery, progress
 from petiole.exports.task import export_selection
 from petiole.journal.answers import Appended, Duplicate, Stored
-from petiole.journal.contract import Begun
+from petiole.journal.contract import PendingAppend
 from petiole.protocol.events import Draft
 from petiole.worker.run import current_run
 
@@ -39,21 +39,22 @@ if not os.environ.get("CHAOS_PLAIN"):
 class Recorded:
     """An append that was sent; the thread that gets its answer records it."""
 
-    begun: Begun
+    begun: PendingAppend
     note: Callable[[Appended], Appended]
 
     def __call__(self) -> Appended:
         return self.note(self.begun())
 
-    def heard(self) -> Appended | None:
-        reply = self.begun.heard()
+    def poll(self) -> Appended | None:
+        reply = self.begun.poll()
         return None if reply is None else self.note(reply)
 
 
 def _record_acknowledgements() -> None:
     """Record every fact of the tasks once the journal has acknowledged it."""
     kind = journal_class()
-    append, begin_append = kind.append, kind.begin_append
+    append = kind.append
+    append_async: Any = getattr(kind, "append_async", None)
 
     def note(reply: Appended, feed: str, draft: Draft, run: int) -> Appended:
         is_ours = draft.kind == "custom" and draft.data["name"] == "said"
@@ -64,11 +65,13 @@ def _record_acknowledgements() -> None:
     def recorded(self: Any, feed: str, draft: Draft, *, run: int = 0, **numbers: Any) -> Appended:
         return note(append(self, feed, draft, run=run, **numbers), feed, draft, run)
 
-    def recorded_later(self: Any, feed: str, draft: Draft, *, run: int = 0, **numbers: Any) -> Begun | None:
-        begun = begin_append(self, feed, draft, run=run, **numbers)
+    def recorded_later(self: Any, feed: str, draft: Draft, *, run: int = 0, **numbers: Any) -> PendingAppend | None:
+        begun = append_async(self, feed, draft, run=run, **numbers)
         return None if begun is None else Recorded(begun, lambda reply: note(reply, feed, draft, run))
 
-    kind.append, kind.begin_append = recorded, recorded_later
+    kind.append = recorded
+    if append_async is not None:
+        kind.append_async = recorded_later
 
 
 def _said(data: Any) -> Any:

@@ -338,7 +338,7 @@ class TestOneFeedAlone:
             def __getattr__(self, name):
                 return getattr(redis_journal, name)
 
-            def begin_append(self, *_event, **_numbers):
+            def append_async(self, *_event, **_numbers):
                 return None
 
             def append(self, feed, draft, **numbers):

@@ -132,22 +132,6 @@ class MemoryJournal:
                 kept.lease_ends = None if lease is None else self._clock() + lease
             return kept.cursor
 
-    def begin_open(
-        self,
-        feed: str,
-        *,
-        owner: str,
-        draft: Draft,
-        epoch: str,
-        lease: float | None = None,
-        message: str = "",
-        publication: str = "",
-    ) -> Callable[[], Cursor]:
-        cursor = self.open(
-            feed, owner=owner, draft=draft, lease=lease, epoch=epoch, message=message, publication=publication
-        )
-        return lambda: cursor
-
     def confirm(self, feed: str, *, run: int = 0, wait: bool = True, lease: float | None = None) -> None:
         with self._lock:
             kept = self._feeds.get(feed)
@@ -180,10 +164,6 @@ class MemoryJournal:
             if rules.prolongs(kept, run, left=self._left(kept), lease=self._settings.lease):
                 kept.lease_ends = self._clock() + self._settings.lease
             return replace(self._write(feed, kept, draft, run=run), stalled=answer.was_stalled)
-
-    def begin_append(self, *_event: object, **_numbers: object) -> None:
-        # Here nothing waits, so nothing has to be begun.
-        return None
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
         with self._lock:

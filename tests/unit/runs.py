@@ -11,7 +11,7 @@ from typing import Any
 
 from petiole.errors import Unavailable
 from petiole.journal.answers import Appended, Claimed
-from petiole.journal.contract import Begun, Journal
+from petiole.journal.contract import Journal, PendingAppend, SupportsAsync
 from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import Document, Draft, Event, task_feed
 from petiole.settings import Settings
@@ -59,13 +59,18 @@ class Faults:
         self._fail_if(self.lose_reply.popleft() if self.lose_reply else False)
         return answer
 
-    def begin_append(
+    def open_async(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("a run opens no feed")
+
+    def append_async(
         self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
-    ) -> Begun | None:
+    ) -> PendingAppend | None:
         self._fail_if(self.away)
         numbers = {"run": run, "fact": fact, "counter": counter, "delivery": delivery}
         lost = bool(self.lose_request and self.lose_request[0])
-        begun = None if lost else self.target.begin_append(feed, draft, **numbers)
+        begun = None
+        if not lost and isinstance(self.target, SupportsAsync):
+            begun = self.target.append_async(feed, draft, **numbers)
         if begun is None and self.begins and not lost:
             begun = Answered(self.target.append(feed, draft, **numbers), late=self.late)
         if begun is None and not (lost and (self.begins or isinstance(self.target, RedisJournal))):
@@ -106,7 +111,7 @@ class Answered:
     def __call__(self) -> Appended:
         return self.reply
 
-    def heard(self) -> Appended | None:
+    def poll(self) -> Appended | None:
         return None if self.late else self.reply
 
 
@@ -114,14 +119,14 @@ class Answered:
 class Lost:
     """An append whose answer doesn't come."""
 
-    begun: Begun | None
+    begun: PendingAppend | None
 
     def __call__(self) -> Appended:
         if self.begun is not None:
             self.begun()
         raise Unavailable("The connection was cut. Try again.")
 
-    def heard(self) -> Appended | None:
+    def poll(self) -> Appended | None:
         return None
 
 

@@ -758,7 +758,7 @@ def test_the_faults_of_these_tests_do_break(memory):
 
 def answered(outbox):
     """Wait until the answer to what was begun last has come; nobody has taken it yet."""
-    wait_until(lambda: outbox._queue[0].begun.heard() is not None, what="it is answered")
+    wait_until(lambda: outbox._queue[0].begun.poll() is not None, what="it is answered")
 
 
 class TestBegun:
@@ -807,8 +807,8 @@ class TestBegun:
 
     @pytest.mark.parametrize("answer", [Closed("succeeded"), IsFenced(2), Conflict(1), Missing()], ids=str)
     def test_another_answer_is_left_to_the_sending_thread(self, answer, memory, make_settings, monkeypatch):
+        monkeypatch.setattr(memory, "append_async", lambda *_, **__: Answered(answer, late=False))
         outbox = Outbox(memory, begin(memory), make_settings(), newest=Counted())
-        monkeypatch.setattr(memory, "begin_append", lambda *_, **__: Answered(answer, late=False))
         taken = []
         monkeypatch.setattr(outbox._writer, "take", lambda _draft, reply: bool(taken.append(reply)))
         outbox.put(line("0"))

@@ -20,6 +20,7 @@ from petiole.dispatch.outcome import is_since, outcome
 from petiole.dispatch.publisher import Lazy, NothingPublished, TaskPublisher, as_it_is
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.journal import Journal, open_journal
+from petiole.journal.contract import SupportsAsync
 from petiole.logs import logger
 from petiole.protocol.events import Cursor, Document, Draft, feed_id, mint_epoch, mint_publication, task_feed
 from petiole.protocol.states import QUEUED
@@ -93,19 +94,8 @@ class Tracking:
             document["retry_of"] = retry_of
         options = {} if queue is None else {"queue": queue}
         # Celery prepares the message while the journal opens the feed, and sends it once that is done.
-        opened = Lazy(
-            self.journal.begin_open(
-                feed,
-                owner=owner,
-                draft=Draft("state", document),
-                lease=self.settings.dispatch_lease,
-                epoch=header.epoch,
-                message=message_text(
-                    {"task": name, "args": list(args), "kwargs": dict(kwargs or {}), "options": options}
-                ),
-                publication=header.publication,
-            )
-        )
+        message = {"task": name, "args": list(args), "kwargs": dict(kwargs or {}), "options": options}
+        opened = Lazy(self._open(header, Draft("state", document), message_text(message)))
         if known is not None and self.publisher.is_eager:
             return self._run_here(known, args, kwargs, header, Handle(task_id, feed, opened(), document))
         try:
@@ -135,6 +125,30 @@ class Tracking:
             raise
         self.confirm(feed)
         return Handle(task_id, feed, cursor, document)
+
+    def _open(self, header: Header, draft: Draft, message: str) -> Callable[[], Cursor]:
+        """Open a task's feed, and return what waits for its cursor if the journal can take the step without being waited for."""
+        lease = self.settings.dispatch_lease
+        if isinstance(self.journal, SupportsAsync):
+            return self.journal.open_async(
+                header.feed,
+                owner=header.owner,
+                draft=draft,
+                lease=lease,
+                epoch=header.epoch,
+                message=message,
+                publication=header.publication,
+            )
+        cursor = self.journal.open(
+            header.feed,
+            owner=header.owner,
+            draft=draft,
+            lease=lease,
+            epoch=header.epoch,
+            message=message,
+            publication=header.publication,
+        )
+        return lambda: cursor
 
     def _run_here(
         self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any] | None, header: Header, handle: Handle

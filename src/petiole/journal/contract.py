@@ -1,9 +1,12 @@
-"""The contract of a journal: what each verb promises. `tests/contract` holds every backend to it."""
+"""The contract of a journal: what each verb promises. `tests/contract` holds every backend to it.
+
+`Journal` is five small protocols: `Feeds`, `Runs`, `Inboxes`, `Notes` and `Admin`. A caller names the smallest that it needs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from petiole.journal.answers import (
     Appended,
@@ -24,25 +27,8 @@ from petiole.protocol.events import Cursor, Document, Draft
 from petiole.protocol.reader import Reading
 
 
-class Begun(Protocol):
-    """An append that was sent. It has to be called, once, unless `heard` has given the answer."""
-
-    def __call__(self) -> Appended:
-        """Wait for the answer; raises what `append` raises."""
-        ...
-
-    def heard(self) -> Appended | None:
-        """Return the answer without waiting; `None` while there is none, and where a call would raise."""
-        ...
-
-
-class Journal(Protocol):
-    """Keeps feeds: ordered, numbered, atomic.
-
-    Every verb is one atomic step of one feed, or of one note: a text by a name, kept beside the feeds. It either took place as
-    a whole or raises `Unavailable`; after that the caller can't know and sends the same event again, which the journal
-    recognises. Instants and leases are the journal server's. All verbs are thread-safe.
-    """
+class Feeds(Protocol):
+    """Opens, writes, reads, lists and deletes feeds."""
 
     def open(
         self,
@@ -58,39 +44,14 @@ class Journal(Protocol):
     ) -> Cursor:
         """Create a feed with `draft` as its first fact and return its cursor; an open feed is left as it is.
 
-        An ended feed begins again, in a new epoch, for a `publication` that it doesn't know: a task's id is used again. One
-        that it knows is a late message of what has ended. `replayed`: the broker says that this isn't a redelivery; then
-        the ended publication itself begins again, if its task ran and has failed or was lost. Run numbers go on.
+        An ended feed begins again, in a new epoch, for a `publication` that it doesn't know: a task's id is used again. A
+        publication that it knows belongs to a late message of the ended task. `replayed`: the broker says that this isn't a
+        redelivery; then the ended publication itself begins again, if its task ran and has failed or was lost. Run numbers
+        go on.
 
-        `message` is kept outside the document, for who starts the task again. `lease` (seconds): somebody must `confirm` or
-        `claim` it by then, or it is `expired`. `epoch` is for a caller that learns a lost reply's epoch by choosing it; else
-        it is random.
-        """
-        ...
-
-    def begin_open(
-        self,
-        feed: str,
-        *,
-        owner: str,
-        draft: Draft,
-        epoch: str,
-        lease: float | None = None,
-        message: str = "",
-        publication: str = "",
-    ) -> Callable[[], Cursor]:
-        """As `open`, and the caller has something to do until the answer is there.
-
-        What is returned waits for it, and raises what `open` raises. It has to be called, once.
-        """
-        ...
-
-    def confirm(self, feed: str, *, run: int = 0, wait: bool = True, lease: float | None = None) -> None:
-        """End the lease of a feed whose message the broker has: no worker has claimed it, or `run` is to be run again.
-
-        `lease` (seconds): it waits for a worker, and is `expired` after so long; only a feed that is queued, or that `run`
-        has left to be retried.
-        Without `wait` it may take place after the return, and a failure may be no more than a line in the log.
+        `message` is kept outside the document, so that the task can be sent again. `lease` (seconds): somebody must
+        `confirm` or `claim` the feed by then, or it is `expired`. `epoch` is for a caller that learns a lost reply's epoch by
+        choosing it; else it is random.
         """
         ...
 
@@ -102,26 +63,66 @@ class Journal(Protocol):
         A run numbers its facts 1, 2, 3, …; a counter carries the last fact's number and its own since then. Older than the
         run's last pair: `Duplicate`; a skipped fact: `Conflict`; a later run, or the same number claimed under another
         `delivery` (numbers begin again after a loss of all data): `Fenced`. Web and reaper have no run (`run=0`)
-        and are guarded by state alone. What a run says is a sign of its life, and prolongs its lease. A draft with a
-        `successor` ends the feed's present publication: what is delivered of that afterwards is late. Order within a run is
-        the order of the numbers; a fact that is `Stored` is lost only with the journal's own data, which the writer learns
-        from the next `Conflict` or `Missing`.
+        and are guarded by state alone. An event of a run is a sign of life, and prolongs its lease. A draft with a
+        `successor` ends the feed's present publication: what is delivered of that one afterwards is late. Order within a run
+        is the order of the numbers; a fact that is `Stored` is lost only with the journal's own data, which the writer
+        learns from the next `Conflict` or `Missing`.
         """
-        ...
-
-    def begin_append(
-        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
-    ) -> Begun | None:
-        """As `append`, for who can't wait: sent at once, or nothing is sent and `None` returned."""
         ...
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
         """Return the document and up to `limit` facts after `cursor`, of one instant; `None` for an unknown feed.
 
-        An inbox is never unknown: one that nothing has come into is empty, stands at `INBOX_START` and takes no room.
+        An inbox is never unknown: one that has had no notice is empty, stands at `INBOX_START` and takes no room.
 
         Not recovered: the cursor's epoch, numbers or chain aren't this feed's, or the facts after it were trimmed. Without a
-        cursor the first facts may have been: then the reading has its `start`, and the facts that are kept.
+        cursor the first facts may have been trimmed: then the reading has its `start`, and the facts that are kept.
+        """
+        ...
+
+    def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
+        """Return the heads of many feeds in one round trip; unknown feeds are left out."""
+        ...
+
+    def changed_heads(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
+        """Return where those feeds stand that no longer stand at the known cursor, in one round trip.
+
+        `Gone` for a feed that isn't there: somebody has removed it, or the journal doesn't know it (any more).
+        """
+        ...
+
+    def snapshot(self, feed: str) -> Snapshot | None:
+        """Return a feed's document, cursor and owner of one instant; `None` for an unknown feed."""
+        ...
+
+    def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
+        """Return an owner's tasks, newest first, and the mark to go on `before`, `None` at the end.
+
+        The index behind it is a hint: a feed that is gone is left out, and taken out of the index.
+        """
+        ...
+
+    def forget(self, feed: str) -> None:
+        """Delete a feed with all its facts."""
+        ...
+
+    def remove(self, feed: str) -> None:
+        """Delete a feed as `forget` does, and leave a tombstone: a late message of its task is `Closed`, a run not valid.
+
+        For readers it is unknown; its head has no owner.
+        """
+        ...
+
+
+class Runs(Protocol):
+    """Has one run at a time execute a task: leases, claims, verdicts, cancelling."""
+
+    def confirm(self, feed: str, *, run: int = 0, wait: bool = True, lease: float | None = None) -> None:
+        """End the lease of a feed whose message the broker has: no worker has claimed it, or `run` is to be run again.
+
+        `lease` (seconds): it waits for a worker, and is `expired` after so long; only a feed that is queued, or that `run`
+        has left to be retried.
+        Without `wait` it may take place after the return, and a failure may be no more than a line in the log.
         """
         ...
 
@@ -141,7 +142,7 @@ class Journal(Protocol):
     ) -> Claimed | Busy | Closed | Missing:
         """Begin a run, with `draft` (state `running`) as its first fact.
 
-        A run that begins while the one before is still live, without a retry, means that the one before ended without a word;
+        A run that begins while the one before is still live, without a retry, means that the one before ended silently;
         after `MAX_SILENT_ENDS` of those `failed` is written instead, and the claim is `Closed`.
 
         `publication` names the message's publication, which it keeps through every redelivery. One that has ended is
@@ -150,27 +151,27 @@ class Journal(Protocol):
 
         `delivery` is minted per execution: the same one again is answered as before. A live run is `Busy`, unless
         `retries` is higher than the one it was claimed with: then it is superseded. When cancelling was asked for, the
-        run is claimed without `draft`, so that the caller can say `cancelled`. `message` takes the place of the one that is
-        kept outside the document, so that who finds the run dead can send it again; empty, it leaves that one.
+        run is claimed without `draft`, so that the caller can say `cancelled`. `message` replaces the one that is
+        kept outside the document, so that the reaper can send it again when the run dies; empty, it leaves that one.
         """
         ...
 
     def renew(self, worker: str, feeds: Sequence[str], *, lease: float) -> dict[str, Held]:
         """Prolong the leases of those feeds that `worker` has claimed; says of each whether it is still held.
 
-        What can't be prolonged alone among others, because its keys are spoiled, is left out.
+        A feed whose keys are spoiled, so that it can't be prolonged, is left out.
         """
         ...
 
     def check(self, feed: str, run: int, *, delivery: str = "", lease: float | None = None) -> Held:
-        """Say how a run stands. With `lease` (seconds) who asks is that run, and its lease is prolonged while it is valid."""
+        """Say how a run stands. `lease` (seconds): the run itself asks, and its lease is prolonged while it is valid."""
         ...
 
     def message(self, feed: str) -> str:
         """Return the message that `open` or the last claim left, empty if none."""
         ...
 
-    def expired(self, *, limit: int) -> list[Expired]:
+    def expired(self, *, limit: int) -> Sequence[Expired]:
         """List feeds whose lease has ended, at most `limit` a partition.
 
         A lease that ends later than any can was given before the server's clock was set back: it is cut to that of a run.
@@ -202,7 +203,7 @@ class Journal(Protocol):
     ) -> Cursor | Fenced | Closed:
         """Open a feed again, in a new epoch, after the journal has lost it: the writer's document, at its numbers.
 
-        `message` takes the place of the one that is kept outside the document, as in `claim`.
+        `message` replaces the one that is kept outside the document, as in `claim`.
 
         `Fenced`: somebody else has begun meanwhile, by a later run or by the same number under another `delivery`.
         """
@@ -216,38 +217,9 @@ class Journal(Protocol):
         """
         ...
 
-    def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
-        """Return the heads of many feeds in one round trip; unknown feeds are left out."""
-        ...
 
-    def changed_heads(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
-        """Return where those of many feeds stand that don't stand at the known cursor, in one round trip.
-
-        `Gone` for a feed that isn't there: somebody has removed it, or the journal doesn't know it (any more).
-        """
-        ...
-
-    def snapshot(self, feed: str) -> Snapshot | None:
-        """Return a feed's document, cursor and owner of one instant; `None` for an unknown feed."""
-        ...
-
-    def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
-        """Return an owner's tasks, newest first, and the mark to go on `before`, `None` at the end.
-
-        The index behind it is a hint: a feed that is gone is left out, and taken out of the index.
-        """
-        ...
-
-    def forget(self, feed: str) -> None:
-        """Delete a feed with all its facts."""
-        ...
-
-    def remove(self, feed: str) -> None:
-        """Delete a feed as `forget` does, and keep that it was there: a late message of its task is `Closed`, a run not valid.
-
-        To who reads it is unknown; its head has no owner.
-        """
-        ...
+class Inboxes(Protocol):
+    """Delivers one notice for each finished task, and keeps an owner's notices until they are acknowledged."""
 
     def pending(self, *, limit: int) -> Sequence[str]:
         """List finished tasks whose notice isn't delivered yet, oldest first, at most `limit` a partition."""
@@ -262,7 +234,7 @@ class Journal(Protocol):
 
         The inbox's document has the newest `INBOX_SHOWN` unread notices by their keys, how many are `unread`, and how many
         of those are `earlier` than the shown ones. It remembers `INBOX_KEPT` keys. The first one makes the inbox, in the
-        epoch of `INBOX_START`: who has read it while it was empty goes on from there.
+        epoch of `INBOX_START`: a reader that has read it while it was empty goes on from there.
 
         Raises:
             InvalidEvent: the notice isn't JSON, or is over `MAX_NOTICE_BYTES`.
@@ -272,21 +244,29 @@ class Journal(Protocol):
     def acknowledge(self, owner: str, keys: Sequence[str] | None) -> Stored | Duplicate:
         """Take notices out of an owner's inbox, as the fact `acknowledged`; `None`: all of them.
 
-        A key that hasn't come yet never will: it leaves a tombstone. Nothing to take out: `Duplicate`, and no fact.
+        A key that hasn't come yet leaves a tombstone, so that it never will. Nothing to take out: `Duplicate`, and no fact.
         """
         ...
 
-    def note(self, name: str, text: str, *, instead_of: str, lasts: float) -> str:
-        """Write a note where there is `instead_of` (empty: none), and return what was there: that is it, if it was written.
 
-        An empty `text` takes the note away. It goes by itself after `lasts` seconds. Who asks again after a lost reply finds
-        its own `text`.
+class Notes(Protocol):
+    """Keeps notes: short texts by a name, beside the feeds."""
+
+    def note(self, name: str, text: str, *, instead_of: str, lasts: float) -> str:
+        """Write a note over `instead_of` (empty: none) and return what was there; if that is `instead_of`, it was written.
+
+        An empty `text` takes the note away. A note goes by itself after `lasts` seconds. A caller that asks again after a
+        lost reply finds its own `text`.
         """
         ...
 
     def notes(self, names: Sequence[str]) -> dict[str, str]:
         """Return the notes of these names in one round trip; names without one are left out."""
         ...
+
+
+class Admin(Protocol):
+    """Says how the journal itself is, and closes it."""
 
     def ping(self) -> None:
         """Raise `Unavailable` unless the journal answers."""
@@ -298,4 +278,53 @@ class Journal(Protocol):
 
     def close(self) -> None:
         """Give back connections."""
+        ...
+
+
+class Journal(Feeds, Runs, Inboxes, Notes, Admin, Protocol):
+    """Keeps feeds: ordered, numbered, atomic.
+
+    Every verb is one atomic step of one feed, or of one note. It either took place as a whole or raises `Unavailable`; after
+    that the caller can't know and sends the same event again, which the journal recognises. Instants and leases are the
+    journal server's. All verbs are thread-safe.
+    """
+
+
+class PendingAppend(Protocol):
+    """An append that was sent. Call it once, unless `poll` has returned the answer."""
+
+    def __call__(self) -> Appended:
+        """Wait for the answer; raises what `append` raises."""
+        ...
+
+    def poll(self) -> Appended | None:
+        """Return the answer without waiting; `None` while there is none, and where a call would raise."""
+        ...
+
+
+@runtime_checkable
+class SupportsAsync(Protocol):
+    """What a journal offers beside `Journal` if it can send a step and take the answer later."""
+
+    def open_async(
+        self,
+        feed: str,
+        *,
+        owner: str,
+        draft: Draft,
+        epoch: str,
+        lease: float | None = None,
+        message: str = "",
+        publication: str = "",
+    ) -> Callable[[], Cursor]:
+        """Send an `open`, for callers that have something to do meanwhile.
+
+        The returned function waits for the answer, and raises what `open` raises. Call it once.
+        """
+        ...
+
+    def append_async(
+        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+    ) -> PendingAppend | None:
+        """Send an `append`, for callers that must not block; `None`: it would have blocked, and nothing was sent."""
         ...

@@ -21,7 +21,7 @@ from typing import Final
 
 from petiole.errors import InvalidEvent, PetioleError
 from petiole.journal.answers import Closed, Duplicate, Stored
-from petiole.journal.contract import Begun, Journal
+from petiole.journal.contract import Journal, PendingAppend
 from petiole.logs import logger
 from petiole.protocol.events import COUNTER, Cursor, Document, Draft
 from petiole.protocol.states import is_terminal
@@ -55,7 +55,7 @@ class _Fact:
     otherwise: Draft | None = None
     # Where the task's thread has sent it, or may have: under which number, and what is to be heard of it.
     number: int = 0
-    begun: Begun | None = None
+    begun: PendingAppend | None = None
     # Locked until the sending thread is done with it, where the task's thread waits for that.
     handed: threading.Lock | None = None
 
@@ -227,7 +227,7 @@ class Outbox:
     def _hear_begun(self) -> None:
         """Take the answer to what was begun last, if it has come, so that the sending thread needn't be woken for it."""
         fact = self._queue[0] if self._queue and self._sending is None else None
-        reply = fact.begun.heard() if fact is not None and fact.begun is not None else None
+        reply = fact.begun.poll() if fact is not None and fact.begun is not None else None
         # A run that is called stalled has more to say, for which its task mustn't wait.
         if fact is not None and isinstance(reply, Stored) and not reply.stalled:
             self._writer.take(fact.draft, reply)

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from petiole.errors import PetioleError, Unavailable
 from petiole.journal.answers import Appended, Closed, Conflict, Duplicate, Fenced, Missing, Stored
-from petiole.journal.contract import Begun, Journal
+from petiole.journal.contract import Journal, PendingAppend, SupportsAsync
 from petiole.logs import logger
 from petiole.protocol.events import Cursor, Draft, fold_draft
 from petiole.protocol.states import RUNNING, is_terminal
@@ -46,6 +46,7 @@ class RunWriter:
         # Where the feed stood after this run's newest event.
         self.cursor = start.cursor
         self._journal = journal
+        self._append_async = journal.append_async if isinstance(journal, SupportsAsync) else None
         self._start = start
         self._lease = settings.lease
         self._on_cancel = on_cancel
@@ -69,9 +70,11 @@ class RunWriter:
         """Whether the journal has this run's last fact, and that has ended the task."""
         return is_terminal(self._document.get("state")) and bool(self._acknowledged)
 
-    def begin(self, draft: Draft, number: int) -> Begun | None:
+    def begin(self, draft: Draft, number: int) -> PendingAppend | None:
         """Send a fact without waiting for the reply; `None`: nothing was sent, because that would take time."""
-        return self._send(self._journal.begin_append, draft, fact=number, counter=0)
+        if self._append_async is None:
+            return None
+        return self._send(self._append_async, draft, fact=number, counter=0)
 
     def append(self, draft: Draft, number: int) -> Appended:
         """Send a fact under its number."""

@@ -26,11 +26,11 @@ from petiole.journal.answers import (
     Snapshot,
     Stored,
 )
-from petiole.journal.contract import Begun
+from petiole.journal.contract import PendingAppend
 from petiole.journal.redis import descriptions as scripts
 from petiole.journal.redis.descriptions import A, Step
 from petiole.journal.redis.inspection import inspect
-from petiole.journal.redis.replies import BegunAppend, appended_of, cursor_of, document_of, held_of
+from petiole.journal.redis.replies import RedisAppend, appended_of, cursor_of, document_of, held_of
 from petiole.journal.redis.scripts import Limits, Scripts
 from petiole.journal.rules import encode_notice, head_of, read_unknown
 from petiole.logs import logger
@@ -88,13 +88,13 @@ class RedisJournal:
     ) -> Cursor:
         step = self._to_open(feed, owner, draft, lease, epoch or mint_epoch(), message, publication, replayed=replayed)
         if epoch is not None:
-            return self._begin_open(step, owner, feed)()
+            return self._open_async(step, owner, feed)()
         reply = self._run(*step)
         if reply[0] == b"opened":
             self._index(owner, feed)
         return cursor_of(reply[1:])
 
-    def begin_open(
+    def open_async(
         self,
         feed: str,
         *,
@@ -106,9 +106,9 @@ class RedisJournal:
         publication: str = "",
     ) -> Callable[[], Cursor]:
         step = self._to_open(feed, owner, draft, lease, epoch, message, publication, replayed=False)
-        return self._begin_open(step, owner, feed)
+        return self._open_async(step, owner, feed)
 
-    def _begin_open(self, step: Step, owner: str, feed: str) -> Callable[[], Cursor]:
+    def _open_async(self, step: Step, owner: str, feed: str) -> Callable[[], Cursor]:
         steps = [step]
         if feed.startswith("task:"):
             # At once: a caller that chose the epoch has minted the feed, or asks again after a lost reply.
@@ -147,15 +147,15 @@ class RedisJournal:
     ) -> Appended:
         return appended_of(self._run(*self._to_append(feed, draft, run, fact, counter, delivery)))
 
-    def begin_append(
+    def append_async(
         self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
-    ) -> Begun | None:
+    ) -> PendingAppend | None:
         step = self._to_append(feed, draft, run, fact, counter, delivery)
         try:
             replies = self._call.begin_now(self._command("EVALSHA", *step))
         except (RedisError, OSError) as error:
             raise translated(error, self._settings.journal_url) from error
-        return None if replies is None else BegunAppend(replies, functools.partial(self._answer, replies, step))
+        return None if replies is None else RedisAppend(replies, functools.partial(self._answer, replies, step))
 
     def _to_append(self, feed: str, draft: Draft, run: int, fact: int, counter: int, delivery: str) -> Step:
         arguments = scripts.Append(str(fact), str(counter), delivery, draft.successor)

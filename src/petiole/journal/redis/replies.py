@@ -12,8 +12,8 @@ from petiole.protocol.events import Cursor, Document
 from petiole.redis.connections import Awaited
 
 
-class BegunAppend:
-    """The reply to an append that was sent, and `answer`, which waits for it."""
+class RedisAppend:
+    """`PendingAppend`: the replies to an append that was sent, and `answer`, which waits for them."""
 
     def __init__(self, replies: Awaited, answer: Callable[[], Sequence[Any]]) -> None:
         self._replies = replies
@@ -22,7 +22,7 @@ class BegunAppend:
     def __call__(self) -> Appended:
         return appended_of(self._answer()[0])
 
-    def heard(self) -> Appended | None:
+    def poll(self) -> Appended | None:
         replies = self._replies.heard()
         return None if replies is None else appended_of(replies[0])
 

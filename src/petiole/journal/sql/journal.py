@@ -97,22 +97,6 @@ class SqlJournal:
 
         return self._write(step)
 
-    def begin_open(
-        self,
-        feed: str,
-        *,
-        owner: str,
-        draft: Draft,
-        epoch: str,
-        lease: float | None = None,
-        message: str = "",
-        publication: str = "",
-    ) -> Callable[[], Cursor]:
-        cursor = self.open(
-            feed, owner=owner, draft=draft, lease=lease, epoch=epoch, message=message, publication=publication
-        )
-        return lambda: cursor
-
     def confirm(self, feed: str, *, run: int = 0, wait: bool = True, lease: float | None = None) -> None:  # noqa: ARG002
         if lease is None:
             named = update(feeds).where(self._named(feed), feeds.c.run == run).values(lease_ends=None)
@@ -146,10 +130,6 @@ class SqlJournal:
             return replace(step.write(kept, draft, run=run), stalled=answer.was_stalled)
 
         return self._write(step)
-
-    def begin_append(self, *_event: object, **_numbers: object) -> None:
-        # It can't be sent without waiting.
-        return None
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
         def instant(connection: Connection) -> tuple[Feed, Sequence[tuple[str, str]]] | None:
