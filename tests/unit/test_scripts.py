@@ -7,7 +7,8 @@ from importlib.resources import files
 
 import pytest
 
-from petiole.journal.redis.descriptions import SCRIPTS, meanings
+from petiole.journal.redis.calls import SCRIPTS
+from petiole.journal.redis.description import meanings
 from petiole.journal.redis.scripts import Limits, Scripts, read_lua
 from petiole.journal.redis.tables import TABLES
 

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final, NamedTuple
 
-from petiole.journal.redis.descriptions import SCRIPTS
+from petiole.journal.redis.calls import SCRIPTS
 from petiole.journal.redis.tables import TABLES
 
 # What scripts share; Redis has no include, so the loader puts it in front.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from petiole.journal import rules
-from petiole.journal.redis.descriptions import EventArguments
+from petiole.journal.redis.calls import EventArguments
 from petiole.protocol import states
 from petiole.protocol.events import ZERO_CHAIN
 

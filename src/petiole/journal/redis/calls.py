@@ -1,23 +1,15 @@
-"""What each script of the Redis journal takes and answers, once: its call, its header and its names in Lua come from here.
+"""What each script of the Redis journal takes and answers, once.
 
 A script is `lua/<name>.lua`. The loader binds its keys and arguments to these names, so that no position stands in Lua.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from textwrap import wrap
-from typing import Annotated, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, get_type_hints
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
+from petiole.journal.redis.description import Description
 from petiole.redis.keys import FEED_KEYS
-
-A = TypeVar("A", bound=tuple[str, ...])
-
-_WIDTH: Final = 122
-
-# A script's name, its keys, its arguments.
-Step: TypeAlias = tuple[str, Sequence[str], Sequence[str]]
 
 FEED: Final = (*FEED_KEYS, "leases", "pending")
 INBOX: Final = (*FEED, "seen", "unread")
@@ -33,65 +25,6 @@ Milliseconds: TypeAlias = Annotated[str, "in ms"]
 MillisecondsOrNone: TypeAlias = Annotated[str, "in ms, or ''"]
 TextOrNone: TypeAlias = Annotated[str, "or ''"]
 Flag: TypeAlias = Annotated[str, "'1' or '0'"]
-
-
-@dataclass(frozen=True, slots=True)
-class Description(Generic[A]):
-    """One script. `each_key` are the keys, and `rest` the arguments, that follow the named ones, any number of times.
-
-    `replies` has what follows the first word of an answer; without such a word its key is empty.
-    """
-
-    name: str
-    arguments: type[A]
-    keys: tuple[str, ...] = FEED
-    each_key: tuple[str, ...] = ()
-    rest: str = ""
-    replies: Mapping[str, str] = field(default_factory=dict)
-
-    def step(self, keys: Sequence[str], arguments: A, rest: Sequence[str] = ()) -> Step:
-        """Return a call of this script."""
-        return self.name, keys, [*arguments, *rest] if rest else arguments
-
-    def header(self) -> str:
-        """Return the comment that the script begins with."""
-        keys = list(self.keys)
-        if self.each_key:
-            keys.append(f"from EACH_KEY on {', '.join(self.each_key)} of each")
-        arguments = [f"{name} ({meaning})" if meaning else name for name, meaning in meanings(self.arguments).items()]
-        if self.rest:
-            arguments.append(f"from REST on {self.rest}")
-        paragraphs = [(" ".join((self.arguments.__doc__ or "").split()), ""), ("KEYS: " + ", ".join(keys), " " * 6)]
-        if arguments:
-            paragraphs.append(("ARGV: " + ", ".join(arguments), " " * 6))
-        for number, (word, rest) in enumerate(self.replies.items()):
-            paragraphs.append((("     | " if number else "Reply: ") + _answer(word, rest), " " * 7))
-        lines = [line for text, indent in paragraphs for line in wrap(text, _WIDTH, subsequent_indent=indent)]
-        return "".join(f"-- {line}\n" for line in lines)
-
-    def names(self) -> str:
-        """Return the Lua that binds keys and arguments to their names."""
-        fields = meanings(self.arguments)
-        keys = ", ".join(f"{name} = KEYS[{at}]" for at, name in enumerate(self.keys, 1))
-        lines = [f"local keys = {{ {keys} }}"] if keys else []
-        if self.each_key:
-            lines.append(f"local EACH_KEY = {len(self.keys) + 1}")
-        if fields:
-            values = ", ".join(f"ARGV[{at}]" for at in range(1, len(fields) + 1))
-            lines.append(f"local {', '.join(fields)} = {values}")
-        if self.rest:
-            lines.append(f"local REST = {len(fields) + 1}")
-        return "\n".join(lines)
-
-
-def _answer(word: str, rest: str) -> str:
-    return "{" + ", ".join(part for part in (word, rest) if part) + "}" if word else rest
-
-
-def meanings(arguments: type[tuple[str, ...]]) -> dict[str, str]:
-    """Return the names of a script's arguments, and what is to say about each."""
-    hints = get_type_hints(arguments, include_extras=True)
-    return {name: ", ".join(reversed(getattr(hint, "__metadata__", ()))) for name, hint in hints.items()}
 
 
 class EventArguments(NamedTuple):
@@ -120,7 +53,11 @@ class Open(NamedTuple):
 
 
 OPEN: Final = Description(
-    "open", Open, rest="the event", replies={"opened": _PLACE, "exists": f"{_PLACE} (the feed that is left as it is)"}
+    "open",
+    Open,
+    keys=FEED,
+    rest="the event",
+    replies={"opened": _PLACE, "exists": f"{_PLACE} (the feed that is left as it is)"},
 )
 
 
@@ -147,6 +84,7 @@ class Append(NamedTuple):
 APPEND: Final = Description(
     "append",
     Append,
+    keys=FEED,
     rest="the event",
     replies={**_STORED, **_DUPLICATE, "conflict": "last", **_FENCED, **_CLOSED, **_MISSING},
 )
@@ -189,6 +127,7 @@ class Claim(NamedTuple):
 CLAIM: Final = Description(
     "claim",
     Claim,
+    keys=FEED,
     rest="the event (its run is set here), then, if there is one, the event to write when too many runs ended silently",
     replies={
         "claimed": f"{_PLACE}, run, facts written, document…",
@@ -252,7 +191,9 @@ class Conclude(NamedTuple):
     lease: MillisecondsOrNone
 
 
-CONCLUDE: Final = Description("conclude", Conclude, rest="the event", replies={"stored": _PLACE, **_CLOSED, **_MISSING})
+CONCLUDE: Final = Description(
+    "conclude", Conclude, keys=FEED, rest="the event", replies={"stored": _PLACE, **_CLOSED, **_MISSING}
+)
 
 
 class Rebase(NamedTuple):
@@ -279,6 +220,7 @@ class Rebase(NamedTuple):
 REBASE: Final = Description(
     "rebase",
     Rebase,
+    keys=FEED,
     rest="the document as field, JSON text, …",
     replies={"opened": _PLACE, **_FENCED, **_CLOSED},
 )
@@ -294,6 +236,7 @@ class Cancel(NamedTuple):
 CANCEL: Final = Description(
     "cancel",
     Cancel,
+    keys=FEED,
     rest="the event `cancelling`, then the event `cancelled`",
     replies={"stored": _PLACE, **_DUPLICATE, **_CLOSED, **_MISSING},
 )
@@ -350,7 +293,7 @@ class Forget(NamedTuple):
     feed: str
 
 
-FORGET: Final = Description("forget", Forget, replies={"": "1 if it had a lease"})
+FORGET: Final = Description("forget", Forget, keys=FEED, replies={"": "1 if it had a lease"})
 
 
 class Remove(NamedTuple):
@@ -360,7 +303,7 @@ class Remove(NamedTuple):
     lifetime: Milliseconds
 
 
-REMOVE: Final = Description("remove", Remove, replies={"": "1 if there was one"})
+REMOVE: Final = Description("remove", Remove, keys=FEED, replies={"": "1 if there was one"})
 
 
 class Index(NamedTuple):

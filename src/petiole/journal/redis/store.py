@@ -1,0 +1,113 @@
+"""What every part of the Redis journal stands on: connections, keys, and scripts that run in one round trip."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+from redis.exceptions import NoScriptError, RedisError
+
+from petiole.journal.redis import calls
+from petiole.journal.redis.description import A, Description, Step
+from petiole.journal.redis.scripts import Limits, Scripts
+from petiole.protocol.events import (
+    Draft,
+    partition,
+)
+from petiole.redis.client import connect
+from petiole.redis.cluster import Cluster
+from petiole.redis.connections import Calls, Command, Replies
+from petiole.redis.errors import translate_errors, translated
+from petiole.redis.keys import Keys
+from petiole.settings import Settings
+
+
+class RedisStore:
+    """The Redis behind a journal: its keys, its connections, and how a script is run there."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = connect(settings)
+        self._call = Calls(self._client)
+        self._cluster = isinstance(self._client, Cluster)
+        self._names = Keys(settings.key_prefix, self._client)
+        live, kept, lease = (
+            round(seconds * 1000) for seconds in (settings.live_kept_for, settings.kept_for, settings.lease)
+        )
+        limits = Limits(settings.facts_kept, settings.bytes_kept, live, kept, lease)
+        self._script = Scripts(limits, cluster=self._cluster).get
+
+    def close(self) -> None:
+        self._call.close()
+        self._client.close()
+
+    def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Any:
+        return self._together((name, keys, arguments))[0]
+
+    def _together(self, *steps: Step) -> Sequence[Any]:
+        """Run scripts in one round trip and in their order; each is a step of its own, and may be run twice."""
+        commands = [self._command("EVALSHA", *step) for step in steps]
+        return self._answer(functools.partial(self._call, *commands), *steps)
+
+    def _answer(self, replies: Replies, *steps: Step) -> Sequence[Any]:
+        """Wait for the replies to these steps; a server that doesn't know the scripts is given them."""
+        try:
+            return replies()
+        except NoScriptError:
+            with translate_errors(self._settings.journal_url):
+                return self._call(*(self._command("EVAL", *step) for step in steps))
+        except (RedisError, OSError) as error:
+            raise translated(error, self._settings.journal_url) from error
+
+    def _command(self, word: str, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Command:
+        found = self._script(name)
+        return (word, found.digest if word == "EVALSHA" else found.source, str(len(keys)), *keys, *arguments)
+
+    def _members(self, script: Description[A], keys: Sequence[str], arguments: A) -> list[str]:
+        """Return what a script finds in the keys of all partitions, in one step where one server has them all."""
+        groups = [[key] for key in keys] if self._cluster else [keys]
+        answers = self._together(*(script.step(group, arguments) for group in groups))
+        return [member.decode() for answer in answers for members in answer for member in members]
+
+    def _index(self, owner: str, feed: str) -> None:
+        if feed.startswith("task:"):
+            self._run(*self._to_index(owner, feed))
+
+    def _to_index(self, owner: str, feed: str) -> Step:
+        # In the owner's partition, so in a step of its own: the index is a hint. It lists tasks.
+        arguments = calls.Index(feed, ms(self._settings.live_kept_for))
+        return calls.INDEX.step([self._names.owner(owner)], arguments)
+
+    def _event(self, feed: str, draft: Draft, *, run: int) -> list[str]:
+        encoded = draft.encode()
+        patch = [text for pair in encoded.patch.items() for text in pair]
+        event = calls.EventArguments(
+            channel=self._names.channel(feed),
+            feed=feed,
+            run=str(run),
+            id=encoded.id,
+            fact="01"[encoded.is_fact],
+            body=encoded.body,
+            progress=encoded.progress,
+            state=draft.state or "",
+            size=str(len(patch)),
+        )
+        return [*event, *patch]
+
+
+def by_partition(feeds: Iterable[str]) -> Iterable[tuple[int, list[str]]]:
+    """Yield the feeds of each partition, whose keys are on one node of a cluster."""
+    for index, group in groupby(sorted(feeds, key=partition), key=partition):
+        yield index, list(group)
+
+
+def ms(seconds: float) -> str:
+    """Return milliseconds as scripts take them."""
+    return str(round(seconds * 1000))
+
+
+def ms_or_none(seconds: float | None) -> str:
+    """Return milliseconds as scripts take them, and '' for none."""
+    return "" if seconds is None else ms(seconds)
