@@ -30,7 +30,7 @@ from petiole.web.background.reaper import Conclusion, Reaper
 from petiole.web.engineio.guard import Guard
 from petiole.web.engineio.send_limit import SendLimit
 from petiole.web.http import tasks as monitor
-from petiole.web.relay.relay import Relay
+from petiole.web.relay.heads import HeadCheck
 from petiole.worker.deaths import DeathWatch
 from petiole.worker.lifecycle import Lifecycle
 from petiole.worker.outbox import Outbox
@@ -58,10 +58,10 @@ def _rule() -> None:
 def _head_check() -> None:
     """The relay never compares with the journal."""
 
-    def look_away(self: Relay, due: Any) -> bool:  # noqa: ARG001
+    def look_away(self: HeadCheck) -> bool:  # noqa: ARG001
         return True
 
-    _put(Relay, "_check_heads", look_away)
+    _put(HeadCheck, "compare", look_away)
 
 
 def _resend() -> None:

@@ -21,7 +21,7 @@ from petiole.errors import Unavailable
 from petiole.protocol.events import Cursor, task_feed
 from petiole.protocol.states import is_terminal
 from petiole.settings import Settings
-from petiole.web.relay.relay import counter_at
+from petiole.web.relay.followed import counter_at
 from tests.support.relay import (
     HEAD_CHECK,
     HEALED,

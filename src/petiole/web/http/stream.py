@@ -13,7 +13,7 @@ from petiole.journal import Journal
 from petiole.protocol.events import Cursor
 from petiole.protocol.reader import Reading
 from petiole.protocol.states import is_terminal
-from petiole.web.relay.relay import counter_at
+from petiole.web.relay.followed import counter_at
 
 MEDIA_TYPE: Final = "text/event-stream"
 LOOK: Final = 1.0

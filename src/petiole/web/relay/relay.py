@@ -10,8 +10,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeAlias
 
 from petiole.bus import Bus
@@ -20,10 +19,11 @@ from petiole.journal import Journal
 from petiole.journal.answers import Gone, Snapshot
 from petiole.logs import logger
 from petiole.loop import Loop
-from petiole.protocol.events import COUNTER, Cursor, Draft, Event, EventHeader, partition
+from petiole.protocol.events import Cursor, Event, EventHeader
 from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
 from petiole.settings import Settings
-from petiole.web.relay.idle import IdleTracker
+from petiole.web.relay.followed import Followed, counter_at
+from petiole.web.relay.heads import HeadCheck
 from petiole.web.relay.reads import SharedReads
 
 log = logger(__name__)
@@ -32,13 +32,6 @@ TICK: Final = 1.0
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
 PROBE_TIMEOUT: Final = 2.0
-# Heads are compared so many at a time, with a pause in which events go on: a thousand in one go would hold them up.
-HEADS_AT_ONCE: Final = 100
-BETWEEN_HEADS: Final = 0.02
-# A feed that the journal doesn't know any more is opened again by its writer, which asks each heartbeat. After so many of them
-# nobody has.
-UNKNOWN_FOR: Final = 1.5
-
 
 # Given a feed, the event that says where it stands.
 Position: TypeAlias = Callable[[str], dict[str, Any] | None]
@@ -48,15 +41,6 @@ class Emit(Protocol):
     """Sends a message, its payload as JSON text, to every connection of this process that watches `feed`; must not block."""
 
     def __call__(self, name: str, text: str, *, feed: str) -> None: ...
-
-
-@dataclass(slots=True)
-class _Followed:
-    reader: Reader
-    watchers: int = 0
-    healing: bool = False
-    # Held while the reader decides and emits, so that events leave in its order; never while the journal is read.
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Relay:
@@ -85,15 +69,10 @@ class Relay:
         self._emit = emit
         self._spawn = spawn
         self._catch_up = catch_up
-        self._gone = gone
         self._begun_again = begun_again
         self._clock = clock
-        self._feeds: dict[str, _Followed] = {}
+        self._feeds: dict[str, Followed] = {}
         self._tick = min(TICK, settings.head_check)
-        # What was heard of within `head_check` needs no comparison with the journal.
-        self._idle = IdleTracker(math.ceil(settings.head_check / self._tick))
-        # Feeds that are to be compared next.
-        self._due: set[str] = set()
         # Feeds that nobody watches any more, and since when.
         self._left: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -102,8 +81,16 @@ class Relay:
         self._check_now = threading.Event()
         self._reads = SharedReads()
         self._deaf = 0
-        self._away = False
-        self._unknown_since: dict[str, float] = {}
+        self._heads = HeadCheck(
+            journal,
+            settings,
+            self._feeds,
+            tick=self._tick,
+            act=self._act,
+            gone=lambda feed, why: self._spawn(gone, feed, why),
+            closed=self._closed,
+            clock=clock,
+        )
         # Both wait within their turns.
         self.loops = (
             Loop("listening to the bus", self._listen, hangs_after=math.inf, longest=LONGEST_PAUSE),
@@ -128,8 +115,8 @@ class Relay:
         with self._lock:
             followed = self._feeds.get(feed)
             if followed is None:
-                followed = self._feeds[feed] = _Followed(Reader(feed, keep_document=False))
-                self._idle.hear(feed)
+                followed = self._feeds[feed] = Followed(Reader(feed, keep_document=False))
+                self._heads.hear(feed)
             followed.watchers += 1
             self._left.pop(feed, None)
         try:
@@ -192,7 +179,7 @@ class Relay:
         self.loops[0].close()
         return 0.0
 
-    def _begin(self, followed: _Followed, reading: Reading) -> None:
+    def _begin(self, followed: Followed, reading: Reading) -> None:
         """Put the relay's own reader at the feed's head."""
         feed = reading.feed
         cursor = reading.cursor
@@ -205,7 +192,7 @@ class Relay:
             if followed.reader.cursor is None:
                 actions = followed.reader.answer(Reading(feed, {}, (), cursor, recovered=False))
                 # The reset is only the reader's beginning: every watcher reads for itself.
-                self._act(followed, [action for action in actions if not isinstance(action, Reset)], reading=None)
+                self._act(followed, [action for action in actions if not isinstance(action, Reset)])
 
     def _ring(self, feed: str, text: str | bytes) -> None:
         followed = self._feeds.get(feed)
@@ -218,13 +205,13 @@ class Relay:
                 if numbers is not None and followed.reader.step(numbers):
                     # What nearly every ring is: the next event. It goes on as the journal wrote it.
                     self._emit("event", said, feed=feed)
-                    self._idle.hear(feed)
+                    self._heads.hear(feed)
                 else:
-                    self._act(followed, followed.reader.offer(Event.from_text(said)), reading=None)
+                    self._act(followed, followed.reader.offer(Event.from_text(said)))
         except (InvalidEvent, UnicodeDecodeError) as error:
             log.error("event_set_aside", extra={"feed": feed, "error": str(error)})
 
-    def _act(self, followed: _Followed, actions: list[Action], *, reading: Reading | None) -> None:
+    def _act(self, followed: Followed, actions: list[Action], reading: Reading | None = None) -> None:
         feed = followed.reader.feed
         for action in actions:
             match action:
@@ -237,7 +224,7 @@ class Relay:
                     followed.healing = True
                     self._spawn(self._heal, followed)
 
-    def _heal(self, followed: _Followed) -> None:
+    def _heal(self, followed: Followed) -> None:
         """Read from the journal until the feed's reader follows again."""
         pause = FIRST_PAUSE
         feed = followed.reader.feed
@@ -267,7 +254,7 @@ class Relay:
                 pause = min(2 * pause, LONGEST_PAUSE)
         followed.healing = False
 
-    def _heal_with(self, followed: _Followed, reading: Reading, asked: Cursor | None) -> None:
+    def _heal_with(self, followed: Followed, reading: Reading, asked: Cursor | None) -> None:
         feed = reading.feed
         log.info("gap_healed", extra={"feed": feed, "facts": len(reading.events)})
         actions = followed.reader.answer(reading)
@@ -279,7 +266,7 @@ class Relay:
             at = len(reading.events)
             run = int(reading.document.get("run") or 0)
             actions.insert(at, Show(counter_at(feed, reading.cursor, run=run, progress=progress)))
-        self._act(followed, actions, reading=reading)
+        self._act(followed, actions, reading)
 
     def _look_after(self) -> float:
         """Compare watched feeds with the journal, probe the bus, and let go of feeds that nobody watches."""
@@ -289,21 +276,20 @@ class Relay:
         now = self._clock()
         self._let_go(now)
         if now >= self._next_turn:
-            self._due |= self._idle.turn()
+            self._heads.turn()
             self._next_turn = now + self._tick
         with self._lock:
             if self._check_now.is_set():
                 # Before they are compared: the bus may return once more meanwhile.
                 self._check_now.clear()
-                self._due.update(self._feeds)
-            self._due &= self._feeds.keys()
+                self._heads.include(self._feeds)
             probes = now >= self._next_probe and bool(self._feeds)
-            if probes and not self._due:
+            if not self._heads.has_work() and probes:
                 # Only a bus that is silent while the journal answers is deaf, so the journal is asked in any case.
-                self._due.add(next(iter(self._feeds)))
+                self._heads.include([next(iter(self._feeds))])
         if probes:
             self._next_probe = now + self._settings.head_check
-        if self._check_heads(sorted(self._due, key=partition)) and probes:
+        if self._heads.compare() and probes:
             self._deaf = 0 if self._bus.probe(timeout=PROBE_TIMEOUT) else self._deaf + 1
             if self._deaf and self._deaf % 2 == 0:
                 reason = self._bus.trouble or "What was sent to itself has not come back."
@@ -324,84 +310,10 @@ class Relay:
         run = int(snapshot.document.get("run") or 0)
         return counter_at(feed, snapshot.cursor, run=run, progress=snapshot.document.get("progress")).to_wire()
 
-    def _check_heads(self, feeds: list[str]) -> bool:
-        """Heal every one of these feeds that isn't where the journal is; says whether the journal answered."""
-        for at in range(0, len(feeds), HEADS_AT_ONCE):
-            if at and self._closed.wait(BETWEEN_HEADS):
-                return False
-            watched = {feed: self._feeds[feed] for feed in feeds[at : at + HEADS_AT_ONCE]}
-            if not self._compare(watched):
-                return False
-        return True
-
-    def _compare(self, watched: dict[str, _Followed]) -> bool:
-        # One that reads already is asked for whether it stands elsewhere or not.
-        known = {
-            feed: None if followed.reader.reading else followed.reader.cursor for feed, followed in watched.items()
-        }
-        try:
-            changed = self._journal.changed_heads(known)
-        except Unavailable as error:
-            if not self._away:
-                log.warning("heads_unavailable", extra={"error": str(error)})
-            self._away = True
-            return False
-        except PetioleError:
-            log.exception("heads_refused")
-            changed = {}
-        self._away = False
-        for feed in watched:
-            self._idle.ask(feed)
-        self._due.difference_update(watched)
-        self._say_unknown({feed for feed in watched if changed.get(feed) is Gone.UNKNOWN}, among=watched)
-        for feed, head in changed.items():
-            followed = watched[feed]
-            asked = known[feed]
-            if head is Gone.REMOVED:
-                self._spawn(self._gone, feed, head)
-            if isinstance(head, Gone):
-                continue
-            with followed.lock:
-                if followed.reader.reading:
-                    self._act(followed, [Read(followed.reader.cursor)], reading=None)
-                elif asked is not None:
-                    self._act(followed, followed.reader.head(head, asked=asked), reading=None)
-        return True
-
-    def _say_unknown(self, unknown: set[str], *, among: Collection[str]) -> None:
-        """Tell who watches a feed that the journal has lost, unless its writer opens it again soon."""
-        now = self._clock()
-        for feed in among:
-            if feed not in unknown:
-                self._unknown_since.pop(feed, None)
-            elif now - self._unknown_since.setdefault(feed, now) >= UNKNOWN_FOR * self._settings.heartbeat:
-                del self._unknown_since[feed]
-                if self._feeds[feed].watchers > 0:
-                    self._spawn(self._gone, feed, Gone.UNKNOWN)
-            else:
-                self._due.add(feed)  # looked at again with the next turn
-
     def _let_go(self, now: float) -> None:
         with self._lock:
             left = [feed for feed, at in self._left.items() if now - at >= self._settings.linger]
             for feed in left:
                 del self._left[feed], self._feeds[feed]
-                self._unknown_since.pop(feed, None)
+                self._heads.forget(feed)
                 self._bus.unfollow(feed)
-
-
-def counter_at(feed: str, cursor: Cursor, *, run: int, progress: dict[str, Any] | None) -> Event:
-    """Return a counter that says where a feed stands: the newest one isn't kept, and the document has it."""
-    return Event(
-        id=Draft(COUNTER).id,
-        feed=feed,
-        epoch=cursor.epoch,
-        seq=cursor.seq,
-        run=run,
-        facts=cursor.facts,
-        chain=cursor.chain,
-        at=int(time.time() * 1000),
-        kind=COUNTER,
-        patch={},
-        progress=progress,
-    )
