@@ -311,8 +311,14 @@ def test_a_connection_that_is_alive_and_deaf_is_made_anew(
     wait_until(lambda: bus.did["restarted"] == 1, what="the relay has given the deaf connection up")
     wait_until(lambda: server.subscribers(writer.feed) == 1, what="the feed is followed over a new connection")
     rung = bus.did["passed"]
+
+    def rings() -> bool:
+        # The server may still count the deaf connection's subscription, so the first of these may be lost.
+        writer.fact()
+        return bus.did["passed"] > rung
+
+    wait_until(rings, what="rings come through again")
     writer.end()
-    wait_until(lambda: bus.did["passed"] == rung + 1, what="rings come through again")
     browser.wait()
     assert_saw_everything(browser)
     proxy.close()
