@@ -1,4 +1,4 @@
-"""Celery's connections in the words of Petiole's URLs: its broker and result backend, and the TLS that they speak."""
+"""Celery's broker and result backend as URLs of Petiole's, with their TLS options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOCKET_SCHEMES: Final = ("redis+socket", "socket")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CeleryUrls:
-    """Where a Celery application's broker and result backend are, as its configuration says."""
+    """A Celery application's broker and result backend, from its configuration."""
 
     broker_url: str | None = None
     broker_options: Mapping[str, Any] | None = None
@@ -39,11 +39,11 @@ class CeleryUrls:
 
     @property
     def broker(self) -> str | None:
-        """The broker as a URL of Petiole's, with what `broker_use_ssl` says; one that Petiole doesn't know as it is."""
+        """The broker as a URL of Petiole's, with the options of `broker_use_ssl`; an unknown broker is returned unchanged."""
         return of_broker(self.broker_url, self.broker_options, self.broker_use_ssl)
 
     def secured(self, url: str) -> str:
-        """Return a URL of a setting with the TLS that Celery speaks to the same server, where it says nothing of its own."""
+        """Return a setting's URL with Celery's TLS options for the same server, unless it has its own."""
         parts = urlsplit(url)
         if parts.scheme not in ("rediss", "valkeys") or has_tls_options(dict(parse_qsl(parts.query))):
             return url
@@ -62,18 +62,17 @@ class CeleryUrls:
 
 
 def is_sentinel_broker(broker_url: str) -> bool:
-    """Say whether Celery's broker is a Sentinel's, in kombu's words."""
+    """Say whether Celery's broker is a Sentinel, by kombu's scheme."""
     return broker_url.startswith("sentinel://")
 
 
 def of_broker(broker_url: str | None, options: Mapping[str, Any] | None = None, use_ssl: object = None) -> str | None:
-    """Return Celery's broker as a URL of Petiole's: `options`, `use_ssl`: its `broker_transport_options`, `broker_use_ssl`.
+    """Return Celery's broker as a URL of Petiole's; `options`: `broker_transport_options`; `use_ssl`: `broker_use_ssl`.
 
-    What the URL itself says of TLS goes before `use_ssl`, as with kombu. Any broker that Petiole doesn't know is returned
-    as it is.
+    TLS options of the URL itself take precedence over `use_ssl`, as with kombu. An unknown broker is returned unchanged.
 
     Raises:
-        SetupError: `use_ssl` has what can't stand in a URL.
+        SetupError: `use_ssl` has an option that no URL can carry.
     """
     if not broker_url:
         return broker_url
@@ -85,7 +84,7 @@ def of_broker(broker_url: str | None, options: Mapping[str, Any] | None = None, 
     if scheme in AMQP_SCHEMES:
         return ";".join(_of_rabbitmq(part, use_ssl) for part in broker_url.split(";") if part)
     if scheme in REDIS_SCHEMES and kind_of(broker_url) is Kind.SERVER and scheme != "unix":
-        # kombu speaks TLS to a redis:// that has options of it, or a `broker_use_ssl` with some.
+        # kombu uses TLS for a redis:// with TLS options, or with a `broker_use_ssl`.
         own = has_tls_options(dict(parse_qsl(urlsplit(broker_url).query)))
         more = {} if own else options_of(use_ssl, key="broker_use_ssl")
         secure = {"redis": "rediss", "valkey": "valkeys"}.get(scheme, scheme) if own or more else scheme
@@ -105,7 +104,7 @@ def _of_rabbitmq(url: str, use_ssl: object) -> str:
 def _of_sentinels(broker_url: str, options: Mapping[str, Any], use_ssl: object) -> str:
     """Return `sentinel://host:26379;sentinel://host:26379` as one URL, where the transport options name the master.
 
-    They have a Sentinel's own password too.
+    They may have a Sentinel's own password too.
     """
     master = options.get("master_name")
     if not master:

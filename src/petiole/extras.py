@@ -1,4 +1,4 @@
-"""The parts of Petiole that need more than a worker does: each asks for its packages before it imports them."""
+"""Optional parts of Petiole: each checks for its packages before it imports them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from petiole.errors import SetupError
 
 
 class MissingExtra(SetupError, ImportError):
-    """A part of Petiole is imported whose packages aren't installed."""
+    """An optional part of Petiole is imported, and its packages aren't installed."""
 
 
 def require(part: str, extra: str, *packages: str) -> None:
-    """Look whether the packages of a part are there; nothing is imported.
+    """Check that the packages of a part are installed; nothing is imported.
 
     Raises:
         MissingExtra: one isn't.

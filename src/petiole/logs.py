@@ -1,6 +1,6 @@
-"""Lines of the log: a constant name to search for, its fields in `extra=`, and the same fields in the text.
+"""Log lines: a constant name to search for, its fields in `extra=`, and the same fields in the text.
 
-The formats of Celery and gunicorn show the text alone, so what a line is about and its reason have to stand there.
+The formats of Celery and gunicorn show the text alone, so a line's subject and reason must be part of it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-# The fields that say why, in sentences. They come last, because they are long.
+# The fields with the reason, in sentences. They come last, because they are long.
 _REASONS = ("reason", "error")
 
 
 class Event(str):
-    """The name of a line. With fields as its argument its text has them: `claim_waits (feed=task:1): Redis … doesn't answer.`
+    """The name of a line. Formatted with fields, it includes them: `claim_waits (feed=task:1): Redis … doesn't answer.`
 
-    A record's `msg` is the name all the same, by which lines are searched and grouped.
+    A record's `msg` stays the name, by which lines are searched and grouped.
     """
 
     __slots__ = ()
@@ -41,7 +41,7 @@ class Log(logging.LoggerAdapter[logging.Logger]):
         fields = options.get("extra")
         if fields and not args:
             msg, args = Event(msg), (fields,)
-        # The line is the caller's, two frames above.
+        # The caller is two frames above.
         self.logger.log(level, msg, *args, stacklevel=2, **options)
 
 

@@ -1,4 +1,4 @@
-"""Work in the background that can't die: one supervised loop for all of it, and what of it doesn't run."""
+"""Background work that can't die: one supervised loop for all of it, which says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ log = logger(__name__)
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
-# A turn that takes longer hangs.
+# A turn that takes longer counts as hanging.
 HANGS_AFTER: Final = 60.0
-# What failed is tried again after this time, and after twice as long each time.
+# The first pause before a retry; it doubles each time.
 FIRST_DELAY: Final = 1.0
 LONGEST_DELAY: Final = 30.0
 DELAYS_KEPT: Final = 10_000
 
 
 class Loop:
-    """Takes one turn after the other until `close`; whatever a turn raises is logged, and the loop goes on after a pause.
+    """Runs one turn after another until `close`. An exception of a turn is logged, and the loop goes on after a pause.
 
-    `turn` returns how many seconds to wait before the next one. `away`: how long to wait while the journal is away.
-    `longest`: how long at most after a failure. `hangs_after`: how long a turn may take. `jitter`: by which share a wait is
-    shorter or longer, so that processes don't all ask at once.
+    `turn` returns the pause before the next one, in seconds as all of these. `away`: the pause while the journal is away.
+    `longest`: the longest pause after failures. `hangs_after`: how long a turn may take. `jitter`: the share by which a pause
+    varies, so that processes don't all ask at once.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Loop:
         self._waits = False
 
     def run(self) -> None:
-        """Take turns until `close`; blocks."""
+        """Run turns until `close`; blocks."""
         self._runs = self._has_run = True
         try:
             while not self.closed.is_set():
@@ -69,11 +69,11 @@ class Loop:
             self._runs = False
 
     def close(self) -> None:
-        """End `run` after what it is doing."""
+        """End `run` after the current turn."""
         self.closed.set()
 
     def trouble(self) -> str | None:
-        """Say in a sentence what is wrong with it; `None`: nothing, or it hasn't been started or was closed."""
+        """Return what is wrong with it, in a sentence; `None`: nothing, or it wasn't started, or it was closed."""
         began = self._began
         if not self._has_run or self.closed.is_set():
             return None
@@ -107,23 +107,23 @@ class Loop:
 
 
 def is_outage(error: Exception) -> bool:
-    """Say whether an error concerns everything that is asked of the journal, and not only what was asked."""
+    """Say whether an error concerns every call of the journal, and not only this one."""
     return isinstance(error, Unavailable) and not isinstance(error, Refusal)
 
 
 class Delays:
-    """Names that have failed, each with the time since when, and until it is tried again. One thread at a time."""
+    """Back-off by name: since when each has failed, and when it is due again. One thread at a time."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # By name: since when, when it is tried again, and how long it was put off for.
+        # By name: when it first failed, when it is due again, and the present pause.
         self._failed: dict[str, tuple[float, float, float]] = {}
 
     def __len__(self) -> int:
         return len(self._failed)
 
     def put_off(self, name: str) -> float:
-        """Put off a name that has failed once more; returns how many seconds ago that began."""
+        """Put off a name that has failed; returns how many seconds ago it first failed."""
         now = self._clock()
         since, _, delay = self._failed.pop(name, (now, now, FIRST_DELAY / 2))
         delay = min(2 * delay, LONGEST_DELAY)
@@ -133,13 +133,13 @@ class Delays:
         return now - since
 
     def waits(self, name: str) -> bool:
-        """Say whether a name's time hasn't come."""
+        """Say whether a name isn't due yet."""
         return name in self._failed and self._clock() < self._failed[name][1]
 
     def lasts(self, name: str) -> float:
-        """Return how many seconds ago a name has failed first; 0 if it hasn't."""
+        """Return how many seconds ago a name first failed; 0 if it hasn't."""
         return self._clock() - self._failed[name][0] if name in self._failed else 0.0
 
     def clear(self, name: str) -> None:
-        """Take note that a name is well."""
+        """Forget a name that has succeeded."""
         self._failed.pop(name, None)

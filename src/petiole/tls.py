@@ -1,7 +1,6 @@
-"""Options of TLS, in whichever of their spellings they come: redis-py's, kombu's and Celery's are not the same.
+"""TLS options, in any spelling: redis-py's, kombu's and Celery's differ.
 
-In a URL of Petiole's they are named as redis-py names them (`ssl_ca_certs`), and `ssl_cert_reqs` is `required`, `optional` or
-`none`.
+Petiole's URLs use redis-py's names (`ssl_ca_certs`), and `ssl_cert_reqs` is `required`, `optional` or `none`.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ _SPELLINGS: Final = {
     **{f"cert_{word}": word for word in CERT_REQS},
     **{str(int(mode)): word for word, mode in CERT_REQS.items()},
 }
-# What a context is made of in Python, and no text can say.
+# An object of Python's, which no URL can carry.
 _UNWRITTEN: Final = "ssl_context"
-# What says the same as a URL does: that it is TLS, and of which host.
+# What the URL says already: that it is TLS, and the host.
 _SAID_ALREADY: Final = ("ssl_server_hostname", "ssl_version", "ssl_do_handshake_on_connect", "ssl_server_side")
 
 
@@ -43,7 +42,7 @@ def cert_reqs_word(value: str, *, key: str) -> str:
 
 
 def has_tls_options(options: Mapping[str, str]) -> bool:
-    """Say whether one of a URL's options is of TLS."""
+    """Say whether a URL has a TLS option."""
     return any(name.startswith(PREFIX) for name in options)
 
 
@@ -51,7 +50,7 @@ def options_of(use_ssl: object, *, key: str) -> dict[str, str]:
     """Return Celery's `broker_use_ssl` (or `redis_backend_use_ssl`) as options of a URL; `key` is its name.
 
     Raises:
-        SetupError: it has what can't stand in a URL.
+        SetupError: it has an option that no URL can carry.
     """
     if not isinstance(use_ssl, Mapping):
         return {}
@@ -67,19 +66,19 @@ def options_of(use_ssl: object, *, key: str) -> dict[str, str]:
             options[full] = text
         elif value is not None:
             raise SetupError(
-                f"{key} has {name}, which Petiole can't take from there. Set PETIOLE_JOURNAL_URL, or beside a database "
+                f"{key} has {name}, which Petiole can't read from there. Set PETIOLE_JOURNAL_URL, or beside a database "
                 "PETIOLE_BUS_URL, with its ssl_ options."
             )
     return options
 
 
 def _text(value: Any) -> str | None:
-    """Return a value as a URL has it, or `None` where it can't be text."""
+    """Return a value as a URL carries it; `None`: it can't be text."""
     match value:
         case bool():
             return str(value).lower()
         case int():
-            return str(int(value))  # of ssl's enumerations the number
+            return str(int(value))  # the number of an enumeration of ssl's
         case str():
             return value
         case PathLike():
@@ -89,10 +88,10 @@ def _text(value: Any) -> str | None:
 
 
 def check_files(options: Mapping[str, Any], *, key: str) -> None:
-    """Read the certificates and keys that a connection's options name: at start, and not when it first connects.
+    """Read the certificates and keys that a connection's options name, at start and not at the first connect.
 
     Raises:
-        SetupError: a file isn't there, may not be read, or isn't what it should be.
+        SetupError: a file is missing, unreadable or invalid.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     ca_file, ca_path, ca_data = (options.get(f"ssl_{name}") for name in ("ca_certs", "ca_path", "ca_data"))
@@ -115,7 +114,7 @@ def check_files(options: Mapping[str, Any], *, key: str) -> None:
 
 
 def distrust(error: BaseException | None) -> ssl.SSLError | None:
-    """Return the fault of TLS that has led to an error, if one has: another try won't mend it."""
+    """Return the TLS fault that caused an error, if one did: it is permanent."""
     while error is not None:
         if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return error
@@ -124,6 +123,6 @@ def distrust(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def reason_of(error: ssl.SSLError) -> str:
-    """Return in OpenSSL's words what went wrong."""
+    """Return the reason in OpenSSL's words."""
     verify = getattr(error, "verify_message", "")
     return str(verify or error.reason or error)

@@ -27,17 +27,17 @@ except ModuleNotFoundError:
 
 __all__ = ["tqdm", "trange"]
 
-# What tqdm's users call what they count: what nobody has said is no word for a page.
+# tqdm's default unit isn't shown on a page.
 UNITS: Final = {"it": None, "B": "bytes"}
 _SIGNATURE: Final = inspect.signature(std.tqdm.__init__)
 
 
 class tqdm(std.tqdm):  # type: ignore[misc]
-    """tqdm's bar, or the progress of the task that it is made in; `async for`, `gather` and `as_completed` too."""
+    """tqdm's bar; within a tracked task, the task's progress. `async for`, `gather` and `as_completed` work too."""
 
     n: Any
     total: Any
-    # tqdm's own class for these asks for an iterator as soon as it is made, which for a query is to run it.
+    # tqdm's own class for these calls `iter` in its constructor, which runs a query.
     as_completed: Any = classmethod(tqdm_asyncio.as_completed.__func__)
     gather: Any = classmethod(tqdm_asyncio.gather.__func__)
 
@@ -47,11 +47,8 @@ class tqdm(std.tqdm):  # type: ignore[misc]
                 nobody.hear()
             drawn: tqdm = super().__new__(cls)
             return drawn
-        # Not by tqdm's own: that begins a thread which looks after what is drawn.
         asked: Any = cls
-        bar: tqdm = object.__new__(asked if issubclass(asked, _Live) else _live(asked))
-        with cls.get_lock():
-            cls._instances.add(bar)
+        bar: tqdm = super().__new__(asked if issubclass(asked, _Live) else _live(asked))
         return bar
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -68,7 +65,7 @@ class tqdm(std.tqdm):  # type: ignore[misc]
 
 
 class _Asynchronous(AsyncIterator[Any]):
-    """The items of a bar by `async for`, which has its end as soon as that is left."""
+    """The items of a bar by `async for`; the bar ends as soon as the loop is left."""
 
     def __init__(self, bar: tqdm) -> None:
         self._bar = bar
@@ -100,6 +97,9 @@ class _Asynchronous(AsyncIterator[Any]):
 class _Live(tqdm):
     """A bar that speaks for a run. Its calls may raise `Cancelled` or `Fenced`, as those of `progress`."""
 
+    # No thread that redraws bars: these aren't drawn.
+    monitor_interval = 0
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._loop: Loop | None = None
         self._told = ""
@@ -109,8 +109,8 @@ class _Live(tqdm):
         total = options.get("total")
         if total is None:
             total = length_of(options.get("iterable"))
-        # `disable=None` is for who looks at no terminal; a page is looked at. An infinite total is unknown: tqdm asks for no
-        # length then, which may raise anything.
+        # `disable=None` disables a bar without a terminal; a page has none and is watched. With an infinite total (unknown)
+        # tqdm doesn't ask for the length, which may raise anything.
         options |= {
             "file": io.StringIO(),
             "disable": bool(options.get("disable")),
@@ -120,9 +120,9 @@ class _Live(tqdm):
         run = current_run.get()
         if self.disable or run is None:
             return
-        # Only bars that are drawn have to know of each other.
+        # tqdm keeps the bars that share a terminal. Where it no longer calls the set so, this one stays in it.
         with self.get_lock():
-            self._instances.discard(self)
+            getattr(self, "_instances", set()).discard(self)
         run.stop_if_ended()
         self._run, self._signals = run, run.outbox.signals
         self._told = words = self._words()
@@ -136,7 +136,7 @@ class _Live(tqdm):
         )
 
     def scope(self) -> None:
-        """Hold the word until Python itself ends the bar, and take it if nobody has it."""
+        """Speak until Python itself ends the bar, if no other loop speaks."""
         if self._loop is not None:
             self._loop.scoped = True
             self._loop.claim()
@@ -171,7 +171,7 @@ class _Live(tqdm):
             self.close()
 
     def __len__(self) -> int:
-        # `list` asks for it, and takes a TypeError for "unknown", but nothing else.
+        # `list` calls this, and accepts a TypeError for "unknown", but no other error.
         length = self.total if self.iterable is None else length_of(self.iterable)
         if length is None:
             raise TypeError("The length of what this bar counts isn't known.")
@@ -190,7 +190,7 @@ class _Live(tqdm):
             loop.tell()
 
     def reset(self, total: float | None = None) -> None:
-        """Begin again from zero, with another total if one is given."""
+        """Restart from zero, with another total if one is given."""
         loop, self._loop = self._loop, None
         super().reset(total)
         self._loop = loop
@@ -200,7 +200,7 @@ class _Live(tqdm):
             loop.claim()
 
     def display(self, *_: Any, **__: Any) -> bool:
-        """Tell the page what tqdm would draw: every `refresh`, and what changes the words, comes here."""
+        """Tell the page what tqdm would draw: `refresh` and each change of the words call this."""
         loop = self._loop
         if loop is not None:
             self._run.counts.move_loop(loop, self.n, self.total)
@@ -215,7 +215,7 @@ class _Live(tqdm):
         """Do nothing: nothing is drawn."""
 
     def close(self) -> None:
-        """Say where it stands; the next bar speaks for the run."""
+        """Tell the final count; the next bar speaks for the run."""
         if getattr(self, "disable", True):
             return
         self.disable = True
@@ -229,7 +229,7 @@ class _Live(tqdm):
             loop.end()
 
     def _words(self) -> str:
-        """Return what tqdm would write before and behind the bar."""
+        """Return the text that tqdm would write before and after the bar."""
         described = text_of(getattr(self, "desc", None) or "").removesuffix(": ")
         behind = text_of(getattr(self, "postfix", None) or "")
         return ", ".join(part for part in (described, behind) if part)
@@ -242,5 +242,5 @@ def trange(*args: Any, **kwargs: Any) -> tqdm:
 
 @functools.cache
 def _live(cls: Any) -> Any:
-    """Return a class whose bars speak for a run, and that keeps what a class of the application's own adds to tqdm."""
+    """Return a class whose bars speak for a run, with what an application's own subclass adds to tqdm."""
     return _Live if cls is tqdm else type(cls.__name__, (cls, _Live), {})

@@ -51,7 +51,7 @@ MISSING = [
     ("~* &* +@all -evalsha -eval", "Redis doesn't let Petiole's user run evalsha."),
     ("~* &* +@all -time", "Redis doesn't let Petiole's user run time."),
     ("~* &* +@all -ping", "Redis doesn't let Petiole's user run ping."),
-    ("~other* &* +@all", "Redis doesn't let Petiole's user touch its keys."),
+    ("~other* &* +@all", "Redis doesn't let Petiole's user use its keys."),
     ("~* &* +@all -@write", "Redis doesn't let Petiole's user run a command that its scripts need."),
 ]
 

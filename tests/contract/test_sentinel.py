@@ -162,8 +162,8 @@ class TestWrongSetUps:
             made.start()
             right = f"redis+sentinel://:x@{made.hosts}/{MASTER}?sentinel_password=sesame"
             for url, said in (
-                (right.replace("sesame", "swordfish"), "a Sentinel wants sentinel_password in the URL"),
-                (right.partition("?")[0], "a Sentinel wants sentinel_password in the URL"),
+                (right.replace("sesame", "swordfish"), "a Sentinel requires sentinel_password in the URL"),
+                (right.partition("?")[0], "a Sentinel requires sentinel_password in the URL"),
                 (right, "AUTH.*Correct user and password in PETIOLE_JOURNAL_URL"),
             ):
                 with pytest.raises(Unavailable, match=said) as refused:

@@ -192,7 +192,7 @@ def test_tls_that_can_not_be_is_said_at_start(secured, certificates, make_settin
             (f"127.0.0.1:{tls}/0", "certificate of Redis .* isn't trusted .*Set ssl_ca_certs in PETIOLE_JOURNAL_URL"),
             (f"localhost:{tls}/0?{ca}", "certificate of Redis .* isn't trusted .*ssl_check_hostname=false"),
             (f"127.0.0.1:{plain}/0", "doesn't speak TLS there. Set the port of its TLS, or redis://"),
-            (f"127.0.0.1:{strict_port}/0?{ca}", "wants a certificate of ours .*Set ssl_certfile and ssl_keyfile"),
+            (f"127.0.0.1:{strict_port}/0?{ca}", "requires a client certificate .*Set ssl_certfile and ssl_keyfile"),
         ):
             with pytest.raises(SetupError, match=said) as refused:
                 open_journal(make_settings(f"rediss://ann:{ENCODED}@{url}"))

@@ -97,7 +97,7 @@ def test_tls_as_celerys_documentation_writes_it(url, use_ssl, expected):
 
 def test_what_can_not_stand_in_a_url_is_refused():
     for url, use_ssl in (("amqp://h", {"context": {"purpose": 1}}), ("rediss://h", {"ssl_ca_data": b"x"})):
-        with pytest.raises(SetupError, match=r"^broker_use_ssl has .* can't take from there. Set PETIOLE_JOURNAL_URL"):
+        with pytest.raises(SetupError, match=r"^broker_use_ssl has .* can't read from there. Set PETIOLE_JOURNAL_URL"):
             of_broker(url, None, use_ssl)
     with pytest.raises(SetupError, match=r"^broker_use_ssl has ssl_cert_reqs=maybe"):
         of_broker("rediss://h", None, {"ssl_cert_reqs": "maybe"})

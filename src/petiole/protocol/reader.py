@@ -58,8 +58,8 @@ class Reading:
     """The journal's answer to a read, all of one instant.
 
     `events` are the facts after the cursor, folded into `document` already. Not `recovered`: no events, and the document
-    is a snapshot. `more`: read again from `cursor` at once. `start`: who asked without a cursor isn't recovered either, because
-    the facts up to there aren't kept any more, and gets those that are: `events` follow from it.
+    is a snapshot. `more`: read again from `cursor` at once. `start`: a reader without a cursor isn't recovered
+    either, because the facts before `start` are no longer kept; `events` follow from there.
     """
 
     feed: str
@@ -72,7 +72,7 @@ class Reading:
     _text: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def to_text(self) -> str:
-        """Return the JSON text that goes to a browser, made once however many ask for it; of facts it is the journal's own."""
+        """Return the JSON text that goes to a browser. It is made once, and of facts it is the journal's own text."""
         if self._text is None:
             events = ",".join(event.to_text() for event in self.events)
             before = _dump({"feed": self.feed, "document": self.document}).removesuffix("}")
@@ -194,16 +194,16 @@ class Reader:
             case Verdict.APPLY:
                 return [self._apply(event)]
             case Verdict.READ:
-                # Not buffered: it was rung after it was kept, so the read that is asked for now has it.
+                # Not buffered: the journal kept it before it rang, so the read that follows has it.
                 self.reading = True
                 return [Read(self.cursor)]
             case _:
                 return []
 
     def step(self, event: Numbered) -> bool:
-        """Move on past an event that follows at once. False, and nothing is changed, where it doesn't: then `offer` it.
+        """Advance past an event that follows directly. False, and nothing changes, if it doesn't: then `offer` it.
 
-        For a reader that keeps no document; what it steps past is to be shown.
+        For a reader that keeps no document; an event that it steps past is to be shown.
         """
         if self.reading or self.cursor is None or self._keep_document:
             return False
@@ -241,13 +241,13 @@ class Reader:
         for event in buffered:
             actions.extend(self.offer(event))
             if self.reading:
-                break  # what is left was rung before this next read is asked for
+                break  # the rest rang before this next read was sent
         return actions
 
     def reset(self, reading: Reading) -> list[Action]:
         """Take a reset that the relay sent.
 
-        It is about where the relay stood: a reader that may go on from its own place asks for a read from there.
+        It describes where the relay stood: a reader that can go on from its own cursor reads from there.
         """
         if self.cursor is None or not reading.cursor.is_behind(self.cursor):
             return self.start()
@@ -278,13 +278,13 @@ class Reader:
         return not reading.cursor.is_behind(held) and _lead(held, reading)
 
     def _start_of(self, reading: Reading) -> Cursor | None:
-        """Where a reader without a cursor begins whose first facts aren't kept any more, if this reading says it."""
+        """Return where a reader without a cursor begins if the first facts are no longer kept, as the reading says."""
         start = reading.start if self.cursor is None and not reading.recovered else None
         return start if start is not None and _lead(start, reading) else None
 
 
 def _lead(start: Cursor, reading: Reading) -> bool:
-    """Say whether a reading's facts lead from one place to its cursor."""
+    """Say whether a reading's facts lead from `start` to its cursor."""
     if not follow(start, reading.events):
         return False
     last = reading.events[-1] if reading.events else None

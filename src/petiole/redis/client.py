@@ -1,7 +1,7 @@
 """Redis clients as Petiole needs them, shared by journal and bus.
 
-redis-py retries a failed command with back-off by default, which turns a timeout of 2 s into 25 s; here a call fails
-once, within its timeout, and the caller decides.
+By default redis-py retries a failed command with back-off, which turns a timeout of 2 s into 25 s. Here a call fails once,
+within its timeout, and the caller decides.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ def connect(settings: Settings, *, url: str | None = None) -> Client:
             case Kind.SERVER:
                 client = redis.Redis.from_url(parsed.urls[0], **options)
         pool = client.connection_pool
-        # redis-py looks at the options when it first connects; whoever has misspelt one should hear it at start.
+        # redis-py checks the options when it first connects; a misspelt one is refused at start.
         pool.connection_class(**pool.connection_kwargs)
         if issubclass(pool.connection_class, redis.SSLConnection):
             if "ssl_min_version" in pool.connection_kwargs:
-                # Up to version 7 redis-py leaves it a text.
+                # Up to version 7 redis-py keeps it as text.
                 pool.connection_kwargs["ssl_min_version"] = ssl.TLSVersion(
                     int(pool.connection_kwargs["ssl_min_version"])
                 )
             check_files(pool.connection_kwargs, key=key)
     except ValueError as error:
-        # What stands in a port's place may be the rest of a password in which a / wasn't written %2F.
+        # The text in the port's place may be the rest of a password with an unescaped /.
         reason = "its port isn't a number" if "port" in str(error).lower() else error
         raise SetupError(f"{key} isn't a Redis URL ({reason}). Set it to redis://host:6379/0.") from None
     except TypeError as error:
@@ -90,7 +90,7 @@ def connect_cluster(settings: Settings, *, url: str) -> Cluster:
 
 
 def look_at(settings: Settings, *, url: str | None = None) -> None:
-    """Connect once, where the URL is of TLS: what is wrong with that is said at start, for it doesn't pass by itself.
+    """Connect once if the URL uses TLS: a TLS fault is permanent, so it is refused at start.
 
     Raises:
         SetupError: the server's certificate isn't trusted, or TLS fails otherwise.
@@ -102,7 +102,7 @@ def look_at(settings: Settings, *, url: str | None = None) -> None:
     try:
         client.ping()
     except (RedisError, OSError) as error:
-        # Anything else may pass, and whoever needs it until then is told.
+        # Any other error may be temporary; callers are told until then.
         place, fault = f"Redis at {address(given)}", distrust(error)
         if fault is None and kind_of(given) is Kind.SERVER:
             fault = _alert(client)
@@ -118,7 +118,7 @@ def look_at(settings: Settings, *, url: str | None = None) -> None:
 
 
 def _alert(client: Client) -> ssl.SSLError | None:
-    """Return what a server says when it ends TLS that has just begun, which is lost where something was sent meanwhile."""
+    """Return the TLS alert that a server sends right after the handshake; it would be lost if a command was sent."""
     pool = client.connection_pool
     listening = {**pool.connection_kwargs, "redis_connect_func": lambda connection: connection.read_response()}
     connection = pool.connection_class(**listening)
@@ -132,7 +132,7 @@ def _alert(client: Client) -> ssl.SSLError | None:
 
 
 def _speaks_plainly(options: Mapping[str, Any], *, timeout: float) -> bool:
-    """Say whether a Redis answers without TLS, which waits in silence for the end of a line when it is spoken to in TLS."""
+    """Say whether a Redis answers without TLS; spoken to in TLS, such a server waits silently for the end of a line."""
     try:
         where = (options.get("host", "localhost"), options.get("port", REDIS_PORT))
         with socket.create_connection(where, timeout=timeout) as connected:

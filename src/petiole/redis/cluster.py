@@ -29,14 +29,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which node is the master of which slots: ranges in their order, each with its first slot, its last, and its nodes."""
+    """Which node is the master of which slots: ranges in order, each with its first slot, its last, and its nodes."""
 
     firsts: tuple[int, ...]
     ranges: tuple[tuple[int, int, tuple[Node, ...]], ...]
 
     @classmethod
     def of_reply(cls, reply: Iterable[Any], *, asked: Node) -> Layout:
-        """Read what `CLUSTER SLOTS` has answered; a node that doesn't know its own address is the one that was asked."""
+        """Read the reply of `CLUSTER SLOTS`; a node without an address is the one that was asked."""
         ranges = sorted((row[0], row[1], tuple(_node(each, asked) for each in row[2:])) for row in reply)
         return cls(tuple(first for first, _, _ in ranges), tuple(ranges))
 
@@ -57,10 +57,9 @@ class Layout:
 
 
 class Cluster:
-    """Sends commands by key. Thread-safe, and holds no lock, so a forked process may go on with it.
+    """Sends commands by key. Thread-safe and lock-free, so a forked process may go on with it.
 
-    What one call finds out about the layout holds for all. A node that failed is asked again only after the layout was
-    read from another one.
+    All calls share the layout. A node that failed is asked again only after the layout was read from another one.
     """
 
     def __init__(self, url: RedisUrl, options: Mapping[str, Any], *, timeout: float) -> None:
@@ -77,7 +76,7 @@ class Cluster:
         """Send a command that has a key, and follow where the cluster sends it.
 
         Raises:
-            redis.RedisError: as redis-py raises it; `TryAgainError` where the cluster sends from node to node.
+            redis.RedisError: as redis-py raises it; `TryAgainError` after too many redirects.
         """
         node = self.owner(_key_of(args))
         asking = False
@@ -101,7 +100,7 @@ class Cluster:
             except ReadOnlyError:
                 self.leave(node)
                 raise
-        raise TryAgainError("The nodes of the cluster send us from one to the other.")
+        raise TryAgainError("The cluster's nodes redirect a command to each other.")
 
     def pipeline(self, *, transaction: Literal[False]) -> ClusterPipeline:
         """Return a pipeline of commands that may go to different nodes; each node's go in one round trip."""
@@ -124,11 +123,11 @@ class Cluster:
         return self._ask_one(works)
 
     def masters(self) -> Sequence[Node]:
-        """Return the masters, as the cluster has them at this moment."""
+        """Return the current masters."""
         return self.look().masters
 
     def owner(self, key: str | bytes) -> Node:
-        """Return the node that holds a key, as far as is known.
+        """Return the node that holds a key, by the known layout.
 
         Raises:
             redis.RedisError: the layout had to be read, and no node answered.
@@ -142,7 +141,7 @@ class Cluster:
         return node
 
     def known_owner(self, key: str | bytes) -> Node | None:
-        """Return the node that held a key when the layout was read; asks nobody."""
+        """Return the node that held a key when the layout was last read; sends nothing."""
         layout = self._layout
         return layout.master(key_slot(key.encode() if isinstance(key, str) else key)) if layout else None
 
@@ -152,18 +151,18 @@ class Cluster:
         return found or self._clients.setdefault(node, self._connect(node, self._timeout))
 
     def suspect(self, node: Node) -> None:
-        """Have the layout read from another node before this one is asked again."""
+        """Mark a node as failed: the layout is read from another one before it is asked again."""
         self._failed |= {node}
 
     def leave(self, node: Node) -> None:
-        """Close the connections to a node that has become a replica: it would refuse on them for ever."""
+        """Close the connections to a node that has become a replica: it would refuse every write on them."""
         self.suspect(node)
         self.client(node).connection_pool.disconnect(inuse_connections=False)
 
     def look(self, *, first: Node | None = None) -> Layout:
-        """Read the layout: from `first`, then from the nodes that are known, last from those that failed.
+        """Read the layout: from `first`, then from the known nodes, last from those that failed.
 
-        Takes half of a call's time at most, and leaves the other half for the call itself.
+        Takes at most half of a call's time, so that the call itself has the other half.
 
         Raises:
             redis.RedisError: no node answered.
@@ -180,7 +179,7 @@ class Cluster:
         return layout
 
     def _ask_one(self, question: Callable[[Node, Any], T], *, first: Node | None = None) -> T:
-        """Put a question to the nodes in turn until one answers it, on a connection of its own and for a share of the time."""
+        """Ask the nodes in turn until one answers, each on a new connection and for a share of the time."""
         known = [*(self._layout.nodes if self._layout else ()), *self._seeds]
         random.shuffle(known)
         known.sort(key=lambda node: node in self._failed)
@@ -199,15 +198,15 @@ class Cluster:
 
     @property
     def connection_pool(self) -> redis.ConnectionPool:
-        """The connections to one of the nodes, for their options."""
+        """The pool of one of the nodes, for its options."""
         return self.client(self._seeds[0]).connection_pool
 
     def get_connection_kwargs(self) -> dict[str, Any]:
-        """Return the options of each connection, as `redis.Redis` does."""
+        """Return the connections' options, as `redis.Redis` does."""
         return self._options
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the idle connections."""
         for client in list(self._clients.values()):
             client.close()
 
@@ -224,7 +223,7 @@ class Cluster:
 
 
 class ClusterPipeline:
-    """Commands that are sent at once, grouped by node; their replies come back in the order of the commands."""
+    """Commands that are sent together, grouped by node; the replies have the order of the commands."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -239,7 +238,7 @@ class ClusterPipeline:
         """Send the commands, and return their replies.
 
         Raises:
-            redis.RedisError: the first error; what other commands did stays done.
+            redis.RedisError: the first error; the other commands have taken effect.
         """
         waiting, self._waiting = self._waiting, []
         by_node: dict[Node, list[int]] = {}
@@ -259,7 +258,7 @@ class ClusterPipeline:
             for at, answer in zip(places, answers, strict=True):
                 replies[at] = answer
         for at, answer in enumerate(replies):
-            if isinstance(answer, AskError):  # moved, or about to be: one by one, by the same rule as a single command
+            if isinstance(answer, AskError):  # moved or moving: each by the rule of a single command
                 args, options = waiting[at]
                 replies[at] = self._cluster.execute_command(*args, **options)
             elif isinstance(answer, Exception):

@@ -1,8 +1,7 @@
 """Commands over connections that are kept from one call to the next.
 
-redis-py takes a connection out of its pool for each command, gives it back, and counts all that for its metrics
-(`python -m benchmarks worker` shows what an append costs). What connects, logs in, follows a Sentinel and parses is redis-py
-all the same.
+redis-py takes a connection out of its pool for each command, returns it, and counts both for its metrics
+(`python -m benchmarks worker` measures an append). redis-py still connects, logs in, follows Sentinels and parses.
 """
 
 from __future__ import annotations
@@ -24,31 +23,31 @@ from petiole.redis.cluster import Cluster
 
 log = logger(__name__)
 
-# A connection that has answered within so many seconds is used without a look at it: no server restarts as fast.
+# A connection that answered within so many seconds is used unchecked: no server restarts as fast.
 TRUSTED_FOR: Final = 0.002
-# And within so many, where who sends can't wait: what is lost with the connection is sent again.
+# The same for callers that must not block: what is lost with the connection is sent again.
 TRUSTED_NOW: Final = 1.0
 
-# What an idle connection's buffer has room for, in bytes: half of what Linux gives a new one (`net.ipv4.tcp_wmem`, 16 KiB).
+# The room in an idle connection's send buffer, in bytes: half of what Linux gives a new one (`net.ipv4.tcp_wmem`, 16 KiB).
 SENT_AT_ONCE: Final = 8192
 
-# Texts only: of a number hiredis asks for its `repr`, and if a signal raises there (a soft time limit) it ends the process.
+# Texts only: hiredis calls `repr` on a number, and if a signal handler raises there (a soft time limit) the process aborts.
 Command: TypeAlias = tuple[str, ...]
 # A connection, the instant of its last reply, and how many replies are owed on it.
 _Kept: TypeAlias = tuple[Any, float, int]
-# Waits for the replies to commands that were sent.
+# Waits for the replies of commands.
 Replies: TypeAlias = Callable[[], list[Any]]
 _pack: Callable[[Command], bytes] = cast(Any, hiredis.pack_command)
 
 
 class Awaited:
-    """Replies to commands that were sent, on a connection from which `read` reads them. A call waits for them."""
+    """The replies to commands that were sent; `read` reads them from the connection. Calling this waits for them."""
 
     def __init__(self, connection: Any, read: Replies) -> None:
         self._connection = connection
         self._read: Replies | None = read
-        # What a reading leaves that a signal breaks off: the connection may be another call's by then.
-        self._replies: list[Any] | RedisError = redis.ConnectionError("The reading of the replies was broken off.")
+        # The result if a signal interrupts the reading: another call may have the connection by then.
+        self._replies: list[Any] | RedisError = redis.ConnectionError("The reading of the replies was interrupted.")
 
     def __call__(self) -> list[Any]:
         read, self._read = self._read, None
@@ -62,7 +61,7 @@ class Awaited:
         return self._replies
 
     def heard(self) -> list[Any] | None:
-        """Return the replies if they have come; `None` too where one is an error, which a call raises."""
+        """Return the replies if they have arrived; also `None` if one is an error, which a call raises."""
         with suppress(RedisError, OSError):
             if self._read is None or self._connection.can_read():
                 return self()
@@ -70,12 +69,12 @@ class Awaited:
 
 
 class Calls:
-    """Sends commands to where their keys are. Thread-safe; each call that is under way has a connection of its own."""
+    """Sends commands to the node of their keys. Thread-safe: each pending call has a connection of its own."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._process = os.getpid()
-        # The connections that no call has just now.
+        # The idle connections.
         self._kept: list[_Kept] = []
 
     def __call__(self, *commands: Command) -> list[Any]:
@@ -87,7 +86,7 @@ class Calls:
         return self.begin(*commands)()
 
     def begin(self, *commands: Command) -> Replies:
-        """Send the commands, and return what waits for their replies; it has to be called, once.
+        """Send the commands, and return the function that waits for their replies; call it exactly once.
 
         Raises:
             redis.RedisError: there is no connection.
@@ -99,7 +98,7 @@ class Calls:
         return functools.partial(self._read, connection, len(commands))
 
     def begin_now(self, *commands: Command) -> Awaited | None:
-        """As `begin`, for who can't wait: `None` where no connection is open, or this may be too much for its buffer."""
+        """As `begin`, for callers that must not block: `None` if no connection is idle, or the send buffer may be too small."""
         packed = b"".join(map(_pack, commands))
         if isinstance(self._client, Cluster) or len(packed) > SENT_AT_ONCE:
             return None
@@ -110,7 +109,7 @@ class Calls:
         return Awaited(connection, functools.partial(self._read, connection, len(commands)))
 
     def tell(self, *commands: Command) -> None:
-        """Send the commands without waiting for their replies; an error among these is a line in the log.
+        """Send the commands without waiting for their replies; an error reply is logged.
 
         Raises:
             redis.RedisError: there is no connection.
@@ -139,14 +138,14 @@ class Calls:
                 except ResponseError as error:
                     refused = refused or error
         except BaseException:
-            # Replies may be owed on it, which the next call would take for its own.
+            # Pending replies on it would be taken for those of the next call.
             self._drop(connection)
             raise
         if refused is None or isinstance(refused, NoScriptError):
             self._kept.append((connection, time.monotonic(), 0))
         else:
-            # A new one may lead elsewhere: to the new master where this server has become a replica, to a user with other
-            # rights. On this one the server would say the same for ever.
+            # A new connection may lead elsewhere: to the new master where this server has become a replica, or to a user with
+            # other rights. On this one the reply would stay the same.
             self._drop(connection)
             if "READONLY" in str(refused) or isinstance(refused, ReadOnlyError):
                 self._drop_kept()
@@ -159,25 +158,25 @@ class Calls:
         self._client.connection_pool.release(connection)
 
     def _drop_kept(self) -> None:
-        """Close what is kept: it leads to the same server."""
+        """Close the idle connections: they lead to the same server."""
         kept, self._kept = self._kept, []
         for connection, *_ in kept:
             self._drop(connection)
 
     def close(self) -> None:
-        """Give the connections back to the client."""
+        """Return the connections to the client's pool."""
         kept, self._kept = self._kept, []
         if self._process == os.getpid():
             for connection, _, owed in kept:
                 if owed:
-                    # The next one to have it would take those replies for its own.
+                    # Its pending replies would be taken for those of the next call.
                     connection.disconnect()
                 self._client.connection_pool.release(connection)
 
     def _take(self, *, wait: bool = True) -> Any:
-        """Return a connection that is open, or `None`; without `wait`, one on which nothing is owed."""
+        """Return an open idle connection, or `None`; without `wait`, one without pending replies."""
         if self._process != os.getpid():
-            # Forked: they are the parent's, and redis-py closes them here without a word to the server.
+            # After a fork they are the parent's; redis-py closes its copies without telling the server.
             self._kept, self._process = [], os.getpid()
         try:
             kept = self._kept.pop()
@@ -195,7 +194,7 @@ class Calls:
 
 
 def _answered(connection: Any, owed: int) -> bool:
-    """Read replies that nobody has waited for; says whether they all came, and none was an error."""
+    """Read the pending replies; says whether all arrived and none was an error."""
     answered = True
     for _ in range(owed):
         try:
@@ -209,7 +208,7 @@ def _answered(connection: Any, owed: int) -> bool:
 
 
 def _stands(connection: Any) -> bool:
-    """Say whether a connection is open, and nothing has come on it that nobody asked for."""
+    """Say whether a connection is open and has no unexpected input."""
     with suppress(RedisError, OSError):
         return not connection.can_read()
     return False

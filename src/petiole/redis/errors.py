@@ -15,10 +15,10 @@ from petiole.redis.sentinel import UnknownMaster
 from petiole.redis.url import address, hosts
 from petiole.tls import distrust, reason_of
 
-# What the journal's own scripts say of a feed in another layout (`_fact.lua`).
+# The journal's scripts raise this for a feed in another layout (`_fact.lua`).
 _OTHER_LAYOUT: Final = re.compile(r"\bLAYOUT (newer|older)\b")
 
-# The user's rights by the categories that Petiole's commands are of; in a cluster it also asks for the layout.
+# The user's rights by the categories of Petiole's commands; `cluster` reads a cluster's layout.
 RIGHTS: Final = "~petiole:* &petiole* +@read +@write +@scripting +@pubsub +@connection +time +info +cluster"
 _COMMAND: Final = re.compile(r"(?:run|execute) the '([\w|]+)' command")
 _OF_SCRIPTS: Final = ("user executing the script", "ACL failure in script")
@@ -34,16 +34,16 @@ def translate_errors(url: str) -> Iterator[None]:
 
 
 def translated(error: Exception, url: str) -> PetioleError:
-    """Return what redis-py has raised as `Unavailable`, with what to do about it.
+    """Return an error of redis-py's as `Unavailable`, with the remedy.
 
-    A `Refusal` where the server has answered; another `PetioleError` only where the journal's own check has refused a feed.
+    It is a `Refusal` where the server has answered; another `PetioleError` only where the journal's own check refused a feed.
     """
     place = f"Redis at {address(url)}"
     match error:
         case MovedError():
             return Refusal(f"{place} is a node of a cluster. Set PETIOLE_JOURNAL_URL to redis+cluster://{hosts(url)}.")
         case AuthenticationError():
-            return Refusal(f"{place} refused us ({error}). Correct user and password in PETIOLE_JOURNAL_URL.")
+            return Refusal(f"{place} refused the login ({error}). Correct user and password in PETIOLE_JOURNAL_URL.")
         case UnknownMaster():
             return Refusal(str(error))
         case ResponseError():
@@ -56,7 +56,7 @@ def translated(error: Exception, url: str) -> PetioleError:
 
 def _translated_reply(error: ResponseError, place: str) -> PetioleError:
     said = str(error)
-    # Past redis-py's own reading the code stands in the text.
+    # hiredis's own errors carry the code in the text.
     if isinstance(error, NoPermissionError) or said.startswith("NOPERM") or any(words in said for words in _OF_SCRIPTS):
         return MissingRight(
             f"{place} doesn't let its user do what Petiole needs ({said}). Grant it: ACL SETUSER <user> {RIGHTS}; with "
@@ -74,31 +74,29 @@ def _translated_reply(error: ResponseError, place: str) -> PetioleError:
 
 
 def _missing_right(said: str) -> str:
-    """Return in a sentence what a user may not, by what Redis or Valkey says; it holds no names of the server's."""
+    """Return in a sentence which right a user lacks, by Redis's or Valkey's text; it names no keys or channels."""
     command = _COMMAND.search(said)
     if command is not None:
         return f"Redis doesn't let Petiole's user run {command[1]}."
     if "channel" in said:
         return "Redis doesn't let Petiole's user use its channels."
     if "key" in said:
-        return "Redis doesn't let Petiole's user touch its keys."
+        return "Redis doesn't let Petiole's user use its keys."
     return "Redis doesn't let Petiole's user run a command that its scripts need."
 
 
 def tls_refused(fault: ssl.SSLError, place: str) -> str:
-    """Return the sentence about a server with which TLS fails, by what OpenSSL says."""
+    """Return the sentence about a TLS fault, with OpenSSL's reason."""
     reason = reason_of(fault)
     if isinstance(fault, ssl.SSLCertVerificationError):
         return (
             f"The certificate of {place} isn't trusted ({reason}). Set ssl_ca_certs in PETIOLE_JOURNAL_URL to the file of "
-            "who has signed it; ssl_check_hostname=false or ssl_cert_reqs=none trust more than that."
+            "the authority that signed it; ssl_check_hostname=false or ssl_cert_reqs=none trust more than that."
         )
     if fault.reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"):
         return no_tls(place)
     if "CERTIFICATE" in reason:
-        return (
-            f"{place} wants a certificate of ours ({reason}). Set ssl_certfile and ssl_keyfile in PETIOLE_JOURNAL_URL."
-        )
+        return f"{place} requires a client certificate ({reason}). Set ssl_certfile and ssl_keyfile in PETIOLE_JOURNAL_URL."
     return f"{place} refuses TLS ({reason}). Correct the ssl_ options in PETIOLE_JOURNAL_URL."
 
 

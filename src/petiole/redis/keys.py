@@ -8,10 +8,10 @@ from typing import Final
 from petiole.protocol.events import partition
 from petiole.redis.client import Client
 
-# Of so many feeds a process keeps the names of their keys; it speaks of the same ones again and again.
+# For how many feeds a process caches the key names.
 NAMES_KEPT: Final = 8192
-# A feed's own keys. The message that starts its task is apart from its numbers: Redis keeps a hash in the
-# least memory while all of its values are short (`hash-max-listpack-value`).
+# A feed's own keys. The message that starts its task is separate from its numbers: Redis stores a hash compactly only while
+# all of its values are short (`hash-max-listpack-value`).
 FEED_KEYS: Final = ("meta", "document", "facts", "message")
 
 
@@ -23,7 +23,7 @@ class Keys:
         self.feed = lru_cache(NAMES_KEPT)(self._feed)
         self.channel = lru_cache(NAMES_KEPT)(self._channel)
         options = client.get_connection_kwargs()
-        # Logical databases don't separate pub/sub: the channel has to name its own.
+        # Logical databases don't separate pub/sub, so the channel names its database.
         self._channels = f"{prefix}/{options.get('db') or 0}"
 
     def _feed(self, feed: str) -> tuple[str, ...]:
@@ -33,12 +33,12 @@ class Keys:
         return (*own, f"{tag}:leases", f"{tag}:pending")
 
     def inbox(self, feed: str) -> list[str]:
-        """Return the keys of an inbox: those of its feed, then the keys that it has seen, and those that are unread."""
+        """Return the keys of an inbox: those of its feed, then its seen and its unread notices."""
         tag = self._tag(feed)
         return [*self.feed(feed), f"{tag}:{feed}:seen", f"{tag}:{feed}:unread"]
 
     def pending(self, index: int) -> str:
-        """Return the key of a partition's finished tasks whose notice isn't delivered yet."""
+        """Return the key of a partition's finished tasks with an undelivered notice."""
         return f"{self._prefix}:{{{index:02}}}:pending"
 
     def leases(self, index: int) -> str:

@@ -1,4 +1,4 @@
-"""A client of the master that Sentinels name, through redis-py: every new connection asks them who that is."""
+"""A client of the master that Sentinels name: every new connection of redis-py's asks them for it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from petiole.tls import distrust
 
 
 class UnknownMaster(MasterNotFoundError):
-    """All Sentinels answered, and none knows the master; or what answered isn't a Sentinel. Waiting doesn't help."""
+    """All Sentinels answered, and none knows the master; or a server that answered is no Sentinel. Both are permanent."""
 
 
 class _Sentinels(Sentinel):
-    """Says why it found no master, which redis-py leaves out."""
+    """Says why there is no master, which redis-py doesn't."""
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
         known: set[str] = set()
@@ -28,7 +28,7 @@ class _Sentinels(Sentinel):
             try:
                 masters: Any = sentinel.sentinel_masters()
             except AuthenticationError as error:
-                raise AuthenticationError(f"a Sentinel wants sentinel_password in the URL: {error}") from error
+                raise AuthenticationError(f"a Sentinel requires sentinel_password in the URL: {error}") from error
             except ResponseError as error:
                 if "unknown command" not in str(error):
                     raise
@@ -44,7 +44,7 @@ class _Sentinels(Sentinel):
             if state is None:
                 known |= set(masters)
             elif self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
-                # Asked first from here on: one that is dead shouldn't cost each new connection its share of the time.
+                # First from here on: a dead Sentinel before it would cost each new connection its share of the time.
                 self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
                 return state["ip"], state["port"]
             else:
@@ -67,7 +67,7 @@ def _name(sentinel: redis.Redis) -> str:
 def connect_by_sentinel(url: RedisUrl, options: dict[str, Any], *, timeout: float) -> redis.Redis:
     """Return a client of the master; nothing is sent until its first command.
 
-    Each Sentinel has its share of `timeout`, so that dead ones don't take the time of the master's answer.
+    Each Sentinel has a share of `timeout`, so that dead ones leave time for the master's answer.
 
     Raises:
         ValueError: an option of the URL isn't of its type.

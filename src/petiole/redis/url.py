@@ -5,8 +5,8 @@
     redis+cluster://[user:password@]host[:6379][,host[:6379]…]
 
 User and password are those of the Redis servers; a Sentinel's own are the options `sentinel_username` and
-`sentinel_password`. Any other option is one of redis-py's connection, as `ssl_ca_certs`, or Celery's word for one. What
-Petiole decides itself (timeouts, retries, health checks, decoding) is passed over.
+`sentinel_password`. Any other option is one of redis-py's connection, such as `ssl_ca_certs`, or Celery's name for one. Those
+that Petiole decides itself (timeouts, retries, health checks, decoding) are ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys")
 REDIS_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 
-# Options that are Petiole's own to decide; PETIOLE_JOURNAL_TIMEOUT is the timeout.
+# Options that Petiole decides; PETIOLE_JOURNAL_TIMEOUT is the timeout.
 _DECIDED: Final = frozenset(
     (
         *("health_check_interval", "socket_timeout", "socket_connect_timeout", "timeout"),
@@ -38,7 +38,7 @@ _HOST: Final = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]+)(:(?P<port>\d{1,5}))?\
 
 
 class Kind(Enum):
-    """What stands behind a URL."""
+    """What a URL of Redis leads to."""
 
     SERVER = ""
     SENTINEL = "sentinel"
@@ -50,7 +50,7 @@ REDIS_SCHEMES: Final = (*SCHEMES, "unix", *(f"{name}+{kind.value}" for name in S
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """A URL of Redis, taken apart. `urls` has one for each host, as redis-py takes them; `names` the hosts for messages."""
+    """A parsed URL of Redis. `urls` has one for each host, in redis-py's form; `names` has the hosts for messages."""
 
     kind: Kind
     urls: tuple[str, ...]
@@ -61,10 +61,10 @@ class RedisUrl:
 
     @classmethod
     def parse(cls, url: str, *, key: str) -> RedisUrl:
-        """Take a URL apart; `key` is the setting that it comes from.
+        """Parse a URL; `key` is the setting that it comes from.
 
         Raises:
-            SetupError: it isn't of Redis, or of a form that has no meaning.
+            SetupError: it isn't a valid URL of Redis.
         """
         scheme, _, rest = url.partition("://")
         if scheme not in REDIS_SCHEMES:
@@ -78,7 +78,7 @@ class RedisUrl:
 
 
 def _options(query: str, *, secure: bool, key: str) -> dict[str, str]:
-    """Return a URL's options as redis-py takes them, without those that Petiole decides."""
+    """Return a URL's options in redis-py's form, without those that Petiole decides."""
     options = {name: value for name, value in parse_qsl(query) if name not in _DECIDED}
     if "credential_provider" in options:
         raise SetupError(f"{key} has credential_provider, which Petiole can't use. Set user and password in it.")
@@ -89,7 +89,7 @@ def _options(query: str, *, secure: bool, key: str) -> dict[str, str]:
     if "ssl_cert_reqs" in options:
         options["ssl_cert_reqs"] = cert_reqs_word(options["ssl_cert_reqs"], key=key)
     if "virtual_host" in options:
-        # kombu's and Celery's word for the database.
+        # kombu's and Celery's name for the database.
         options.setdefault("db", options.pop("virtual_host").strip("/") or "0")
     if not options.get("db", "0").isdecimal():
         raise SetupError(
@@ -102,7 +102,7 @@ def _one_server(base: str, rest: str, options: Mapping[str, str], *, key: str) -
     if re.search(r";\w[\w+]*://", rest):
         raise SetupError(f"{key} names several servers, and a journal is one. Name it, its Sentinels or its cluster.")
     path = rest.partition("/")[2]
-    # With an @ in it a password has been cut off here, and redis-py finds the fault without a word of it.
+    # With an @ in it, it is part of a password; redis-py refuses that without repeating it.
     if base != "unix" and "@" not in path and not (path.strip("/") or "0").isdecimal():
         raise SetupError(f"{key} has {path!r} in the place of a database's number. Set it to redis://host:6379/0.")
     return f"{base}://{rest}" + (f"?{urlencode(options)}" if options else "")
@@ -121,10 +121,9 @@ def _parse_many(
     for text in hosts.split(","):
         found = _HOST.match(text.strip())
         if found is None or int(found["port"] or 1) > 65535 or "@" in path:
-            # Not repeated here: what stands there may be the rest of a password.
+            # Not repeated here: it may be the rest of a password.
             raise SetupError(
-                f"{key} has something else where its hosts stand; in a password / @ and ? are written %2F %40 and %3F. "
-                f"Set it to {form}."
+                f"{key} has no valid hosts; in a password / @ and ? are written %2F %40 and %3F. Set it to {form}."
             )
         names.append(f"{found['host']}:{found['port'] or (SENTINEL_PORT if kind is Kind.SENTINEL else REDIS_PORT)}")
     parts = [unquote(part) for part in path.strip("/").split("/")] if path.strip("/") else []
@@ -145,7 +144,7 @@ def _parse_many(
 
 
 def kind_of(url: str) -> Kind:
-    """Return what stands behind a URL of Redis."""
+    """Return what a URL of Redis leads to."""
     return Kind(urlsplit(url).scheme.partition("+")[2])
 
 
@@ -160,5 +159,5 @@ def address(url: str) -> str:
 
 
 def hosts(url: str) -> str:
-    """Return the hosts that a URL names, for messages that say how it should read."""
+    """Return a URL's hosts, for messages that suggest another URL."""
     return address(url).partition("/")[0]

@@ -1,4 +1,4 @@
-"""The bus over RabbitMQ: a topic exchange, a queue of each web process's own, a binding for each followed feed."""
+"""The bus over RabbitMQ: a topic exchange, a queue for each web process, a binding for each followed feed."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ REFUSED: Final = "RabbitMQ refuses the bus; the log says why."
 
 
 class AmqpBus:
-    """`Bus` on one connection, which the listening thread alone reads and writes: py-amqp isn't thread-safe.
+    """`Bus` on one connection, which only the listening thread reads and writes: py-amqp isn't thread-safe.
 
-    Other threads say what they want followed and wake it. Probes are published on another connection, because a broker
-    that is short of memory stops reading from those that publish.
+    Other threads queue what is to be followed and wake it. Probes are published on another connection, because a broker
+    that is short of memory stops reading from publishers.
     """
 
     def __init__(self, settings: Settings, *, url: str | None = None) -> None:
@@ -40,12 +40,12 @@ class AmqpBus:
         self._exchange = exchange_of(settings)
         self._prober = RingPublisher(settings, url=given)
         self._probing = threading.Lock()
-        # Not the name of a feed, so nobody can follow it.
+        # Not the name of a feed, so no reader can follow it.
         self._probe_key = f"probe.{mint_id()}"
         self._probes: dict[bytes, threading.Event] = {}
         self._lock = threading.Lock()
         self._followed: dict[str, threading.Event] = {}
-        # Feeds whose binding may not be as it should.
+        # Feeds whose bindings have to be checked.
         self._changed: dict[str, None] = {}
         self._link: Link | None = None
         self._closed = threading.Event()
@@ -68,7 +68,7 @@ class AmqpBus:
             except PetioleError as error:
                 turn += 1
                 if not self._closed.is_set():
-                    # What doesn't pass by itself is for whoever reads the log.
+                    # A permanent reason is an error in the log.
                     level = logging.INFO if isinstance(error, Unavailable) else logging.ERROR
                     self.trouble = None if isinstance(error, Unavailable) else REFUSED
                     log.log(level, "bus_lost", extra={"error": str(error), "pause": pause})
@@ -133,7 +133,7 @@ class AmqpBus:
             link.end()
 
     def _keep_up(self, link: Link) -> None:
-        """Bind and unbind what has changed: what somebody waits for first, and of the rest one at a time."""
+        """Bind and unbind what has changed: all new bindings first, because readers wait for them, then one unbinding."""
         if not self._changed:
             return
         with self._lock:
@@ -150,7 +150,7 @@ class AmqpBus:
             link.unbind(feed)
 
     def _take(self, link: Link, ring: Ring) -> None:
-        """Handle what has arrived, or wait a moment for it."""
+        """Handle the rings that have arrived, or wait a moment for some."""
         for feed, text in link.receive(0.0 if self._changed else TICK):
             if feed == self._probe_key:
                 arrived = self._probes.get(text)

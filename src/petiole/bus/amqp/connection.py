@@ -1,7 +1,6 @@
-"""AMQP connections as bus and ringer need them: bounded in time, and failing with a sentence.
+"""AMQP connections as bus and ringer need them: bounded in time, with errors in sentences.
 
-py-amqp waits for ever for an answer by default. Here every wait ends with the socket's own timeout, and whoever called
-decides what comes next.
+By default py-amqp waits for an answer for ever. Here every wait ends with the socket's timeout, and the caller decides.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from petiole.tls import CERT_REQS, cert_reqs_word
 KEY: Final = "PETIOLE_BUS_URL"
 EXAMPLE: Final = "amqp://user:password@host:5672/vhost"
 
-# What py-amqp raises where a connection is lost, or is given up by another thread while it is being read.
+# What py-amqp raises where a connection is lost, or is shut down by another thread during a read.
 LOST: Final = (AMQPError, OSError, AttributeError, KeyError, TypeError, ValueError, struct.error)
 HEARTBEAT_FRAME: Final = 8
-# How many rings the broker keeps for a web process that doesn't read them; the oldest are dropped then.
+# How many rings the broker keeps for a web process that doesn't read them; past that it drops the oldest.
 QUEUED: Final = 10_000
 
 _TLS_OPTIONS: Final = ("ca_certs", "certfile", "keyfile", "cert_reqs", "check_hostname")
@@ -44,7 +43,7 @@ class Broker:
     virtual_host: str
     user: str
     password: str = field(repr=False)
-    # What `ssl` is for py-amqp; `None` without TLS.
+    # py-amqp's `ssl` argument; `None`: no TLS.
     tls: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
@@ -84,7 +83,7 @@ def _read_one(url: str) -> Broker:
 
 
 def _read_tls(host: str, query: str) -> dict[str, Any]:
-    # The same words as in a rediss:// URL. What doesn't begin with ssl_ is Celery's own and means nothing here.
+    # The options of a rediss:// URL. Others are Celery's and are ignored here.
     options: dict[str, Any] = {"server_hostname": host, "cert_reqs": ssl.CERT_REQUIRED}
     for key, value in parse_qsl(query):
         name = key.removeprefix("ssl_")
@@ -92,7 +91,7 @@ def _read_tls(host: str, query: str) -> dict[str, Any]:
             continue
         if name not in _TLS_OPTIONS:
             known = ", ".join(f"ssl_{option}" for option in _TLS_OPTIONS)
-            raise SetupError(f"{KEY} has {key}={value}, which isn't known. Use {known} (required, optional or none).")
+            raise SetupError(f"{KEY} has {key}={value}, which is unknown. Use {known} (required, optional or none).")
         options[name] = CERT_REQS[cert_reqs_word(value, key=KEY)] if name == "cert_reqs" else value
     if options.pop("check_hostname", "true").lower() == "false" or options["cert_reqs"] == ssl.CERT_NONE:
         del options["server_hostname"]
@@ -101,7 +100,7 @@ def _read_tls(host: str, query: str) -> dict[str, Any]:
 
 @contextmanager
 def translate_errors(broker: Broker) -> Iterator[None]:
-    """Turn what py-amqp raises into `Unavailable` where it passes, and into a `SetupError` where it doesn't."""
+    """Raise what py-amqp raises as `Unavailable` if it is temporary, and as a `SetupError` if it is permanent."""
     try:
         yield
     except PetioleError:
@@ -129,9 +128,9 @@ def connect(
     on_blocked: Callable[[], None] = lambda: None,
     on_unblocked: Callable[[], None] = lambda: None,
 ) -> amqp.Connection:
-    """Return a connection on which every step of connecting ended within `timeout` seconds.
+    """Return a connection. Each step of connecting is bounded by `timeout` seconds.
 
-    `wait`: how long it waits for an answer after that, as `timeout` if it isn't given.
+    `wait`: the longest wait for an answer after that; `timeout` by default.
 
     Raises:
         SetupError: the broker refuses the login or the virtual host, or TLS fails.
@@ -152,7 +151,7 @@ def connect(
     )
     try:
         connection.connect()
-        # Once and for all: py-amqp would set and take back a timeout around each read, in the face of other threads.
+        # Once: py-amqp would set and reset a timeout around each read, while other threads use the socket.
         connection.sock.settimeout(wait or timeout)
     except BaseException as error:
         connection.collect()
@@ -166,8 +165,8 @@ def _refused(broker: Broker, error: BaseException) -> BaseException:
             return SetupError(f"RabbitMQ at {broker} refuses the login. Correct user and password in {KEY}.")
         case NotAllowed() | NotFound():
             return SetupError(
-                f"RabbitMQ at {broker} has no such virtual host, or not for {broker.user} ({error.reply_text}). Create it, "
-                f"or correct the path of {KEY}."
+                f"RabbitMQ at {broker} has no such virtual host, or {broker.user} may not use it ({error.reply_text}). Create "
+                f"it, or correct the path of {KEY}."
             )
         case ssl.SSLCertVerificationError():
             return SetupError(
@@ -200,14 +199,14 @@ def exchange_of(settings: Settings) -> str:
 
 
 def declare(channel: Any, exchange: str) -> None:
-    """Declare the exchange. It stays when nobody follows: publishing to one that is gone would end the channel."""
+    """Declare the exchange. It is kept without bindings: publishing to a missing one would close the channel."""
     channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
 
 
 def make_queue(channel: Any) -> str:
-    """Make a queue that goes with its connection, and return the name that the broker has given it.
+    """Make a queue that ends with its connection, and return its name, which the broker has chosen.
 
-    Exclusive: of those that aren't durable, the one kind that every RabbitMQ takes.
+    Exclusive: the one kind of transient queue that every RabbitMQ allows.
     """
     arguments = {"x-max-length": QUEUED}
     queue: str = channel.queue_declare("", exclusive=True, auto_delete=True, arguments=arguments).queue
@@ -215,7 +214,7 @@ def make_queue(channel: Any) -> str:
 
 
 def read_once(connection: amqp.Connection) -> None:
-    """Read one message, or one heartbeat: py-amqp's own `drain_events` would go on waiting after that."""
+    """Read one message or one heartbeat: after a heartbeat py-amqp's `drain_events` would go on waiting."""
     while True:
         frame = connection.transport.read_frame()
         if connection.on_inbound_frame(frame) or frame[0] == HEARTBEAT_FRAME:
@@ -223,16 +222,16 @@ def read_once(connection: amqp.Connection) -> None:
 
 
 def has_read(connection: amqp.Connection) -> bool:
-    """Say whether bytes wait in the TLS layer, where no selector sees them."""
+    """Say whether bytes are buffered in the TLS layer, where no selector sees them."""
     pending = getattr(connection.sock, "pending", None)
     return bool(pending and pending())
 
 
 def look_at(settings: Settings, url: str, *, listens: bool) -> None:
-    """Connect once and look whether rings could be published there; `listens`: and heard.
+    """Connect once and check that rings can be published; `listens`: and received.
 
     Raises:
-        SetupError: they could not.
+        SetupError: they can't.
         Unavailable: no broker answers.
     """
     away: Unavailable | None = None

@@ -1,4 +1,4 @@
-"""The listening connection of one web process: its queue, its bindings, and what arrives."""
+"""The listening connection of one web process: its queue, its bindings, and the rings that arrive."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from petiole.bus.amqp.connection import (
     translate_errors,
 )
 
-# RabbitMQ advises 5 to 20 s; after two of them without a byte a connection counts as lost.
+# RabbitMQ recommends 5 to 20 s; after two intervals without a byte a connection counts as lost.
 HEARTBEAT: Final = 5
-# How many are under way to it at most, and after how many it says that it has them.
+# How many messages may be unacknowledged, and after how many it acknowledges.
 PREFETCHED: Final = 1000
 ACKNOWLEDGED: Final = 250
 BINDINGS_PER_CONFIRMATION: Final = 1000
 
 
 class Link:
-    """One connection with an exclusive queue, which ends with it. Its verbs are the listening thread's alone.
+    """One connection with an exclusive queue, which ends with it. Only the listening thread calls it.
 
-    `wake` and `give_up` are for others. Nothing is published here, so a broker that is short of memory goes on reading.
+    Other threads may call `wake` and `give_up`. Nothing is published here, so a broker that is short of memory goes on reading.
 
     Raises:
-        Unavailable: from each verb, the connection is lost or was given up, or the queue was deleted.
+        Unavailable: each call; the connection is lost or was shut down, or the queue was deleted.
     """
 
     def __init__(self, broker: Broker, *, timeout: float, exchange: str) -> None:
@@ -62,14 +62,14 @@ class Link:
         with translate_errors(self._broker):
             for at in range(0, len(feeds), BINDINGS_PER_CONFIRMATION):
                 part = feeds[at : at + BINDINGS_PER_CONFIRMATION]
-                # A channel's commands are executed in order, so the last one's confirmation is that of all of them.
+                # A channel executes commands in order, so the last confirmation confirms all.
                 for feed in part[:-1]:
                     self._channel.queue_bind(self._queue, self._exchange, feed, nowait=True)
                 self._channel.queue_bind(self._queue, self._exchange, part[-1])
                 self.bound.update(part)
 
     def unbind(self, feed: str) -> None:
-        """Take a binding away."""
+        """Remove a binding."""
         with translate_errors(self._broker):
             self._channel.queue_unbind(self._queue, self._exchange, feed)
             self.bound.discard(feed)
@@ -85,19 +85,19 @@ class Link:
         return [(message.delivery_info["routing_key"], message.body) for message in received]
 
     def wake(self) -> None:
-        """Let `receive` return."""
-        # Full: it is about to wake anyhow. Closed: the connection has just ended.
+        """Make `receive` return."""
+        # Full: it wakes anyway. Closed: the connection has just ended.
         with suppress(OSError):
             self._waker.send(b"\0")
 
     def give_up(self) -> None:
-        """End the connection; the listening thread is told at once, whatever it waits for."""
+        """Shut the connection down; a wait of the listening thread ends at once."""
         with suppress(OSError, ValueError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self.wake()
 
     def end(self) -> None:
-        """Give back everything."""
+        """Close everything."""
         # First: gevent must not watch what is closed.
         self._selector.close()
         with suppress(*LOST):
@@ -109,7 +109,7 @@ class Link:
         declare(self._channel, self._exchange)
         queue = make_queue(self._channel)
         self._channel.basic_qos(0, PREFETCHED, False)
-        # Acknowledged, though nothing is ever redelivered: without that a broker sends what nobody reads without a bound.
+        # With acknowledgements, although nothing is ever redelivered: they bound what the broker sends ahead.
         # When the queue is deleted, py-amqp raises `ConsumerCancelled`.
         self._channel.basic_consume(queue, callback=self._received_one)
         return queue

@@ -28,22 +28,22 @@ from petiole.errors import Unavailable
 from petiole.settings import Settings
 
 TRANSIENT: Final = 1
-# Rings aren't answered, so a connection that takes everything and passes nothing on would look whole for ever. While
-# something is published the broker is asked for a word so often, and a connection on which none comes in time is lost. Both in
-# seconds, as long as two heartbeats of the listening connection.
+# Rings have no replies, so a connection that accepts everything and delivers nothing would look healthy for ever. While
+# something is published the broker is asked a question every ASK_EVERY seconds, and a connection without an answer within
+# ANSWER_WITHIN seconds is lost; that is two heartbeats of the listening connection.
 ASK_EVERY: Final = 5.0
 ANSWER_WITHIN: Final = 10.0
 
 
 class Full(Unavailable):
-    """The broker has said that it takes nothing just now. Its connection is whole, and will say when that is over."""
+    """The broker has blocked publishing. The connection is healthy, and the broker will say when that is over."""
 
 
 class RingPublisher:
-    """One connection that only publishes: a broker that is short of memory stops reading from those, and from no other.
+    """One connection that only publishes: a broker that is short of memory stops reading from publishers only.
 
-    Used by one thread at a time. A forked process makes a connection of its own. Rings aren't confirmed: a lost one
-    costs latency, never data.
+    One thread at a time. A forked process makes a connection of its own. Rings aren't confirmed: a lost one costs
+    latency, never data.
     """
 
     def __init__(self, settings: Settings, *, url: str) -> None:
@@ -53,15 +53,15 @@ class RingPublisher:
         self._turn = 0
         self._line: _Line | None = None
         self._closed = False
-        # Of the process that this one was forked from; kept, so that nothing here ends what is theirs.
+        # The parent's connections after a fork: kept, because collecting them would close the parent's.
         self._inherited: list[_Line] = []
 
     def publish(self, rings: Sequence[tuple[str, str | bytes]]) -> None:
         """Publish rings in their order.
 
         Raises:
-            Unavailable: the broker is away, or takes nothing just now. Some of them may have been published.
-            SetupError: it refuses.
+            Unavailable: the broker is away, or blocks publishing. Some of them may have been published.
+            SetupError: it refuses them.
         """
         line = self._line
         if line is not None and line.process != os.getpid():
@@ -72,7 +72,7 @@ class RingPublisher:
                 line.send(rings)
                 return
             except LOST:
-                # It may have died long ago, while nothing was published: once more, on a new one.
+                # It may have died long ago, while nothing was published: retry once, on a new one.
                 self._drop(line)
         line = self._connect()
         try:
@@ -85,7 +85,7 @@ class RingPublisher:
             raise
 
     def close(self) -> None:
-        """Give the connection up, also while another thread publishes on it, and make no other."""
+        """Shut the connection down, even while another thread publishes on it, and make no other."""
         self._closed = True
         line = self._line
         if line is not None:
@@ -138,14 +138,14 @@ class _Line:
         self._connection.client_properties["capabilities"]["connection.blocked"] = False
 
     def send(self, rings: Sequence[tuple[str, str | bytes]]) -> None:
-        # What the broker has said meanwhile: that it takes nothing, that it does again, or good-bye.
+        # What the broker has sent meanwhile: blocked, unblocked, or close.
         while has_read(self._connection) or self._selector.select(0):
             read_once(self._connection)
             self._asked_at = None
         if self.blocked:
-            raise Full(f"RabbitMQ at {self.broker} takes no message just now: it is short of memory or disk.")
+            raise Full(f"RabbitMQ at {self.broker} blocks publishing: it is short of memory or disk.")
         if self._asked_at is not None and time.monotonic() - self._asked_at > ANSWER_WITHIN:
-            raise TimeoutError(f"no word for {ANSWER_WITHIN:.0f} s")
+            raise TimeoutError(f"no answer for {ANSWER_WITHIN:.0f} s")
         for feed, text in rings:
             body = text.encode() if isinstance(text, str) else text
             message = amqp.Message(body, content_type="application/json", delivery_mode=TRANSIENT)
@@ -153,7 +153,7 @@ class _Line:
         self._ask()
 
     def give_up(self) -> None:
-        """End the connection from another thread; who waits on it is told."""
+        """Shut the connection down from another thread; a wait on it ends."""
         with suppress(OSError, ValueError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -164,10 +164,10 @@ class _Line:
             self._connection.collect()
 
     def _ask(self) -> None:
-        """Ask whether the exchange is there, and wait for nothing: whatever is read next is a sign of life."""
+        """Ask whether the exchange exists, without waiting: whatever is read next is a sign of life."""
         now = time.monotonic()
         if self._asked_at is None and now >= self._ask_at:
-            # Passive; not durable, not deleted, not internal, and to be answered: of these nothing is looked at.
+            # Passive, so of the flags after it only `nowait` counts: false.
             question: tuple[Any, ...] = (0, self._exchange, "topic", True, False, False, False, False, {})
             self._channel.send_method(spec.Exchange.Declare, "BssbbbbbF", question)
             self._asked_at, self._ask_at = now, now + ASK_EVERY
