@@ -122,7 +122,7 @@ def test_a_broker_that_takes_nothing_is_a_503_too(url_of, made, caplog):
     assert app.test_client().post("/start").status_code == 503
     said = [record.getMessage() for record in caplog.records if record.msg == "call_refused"]
     assert len(said) == 1
-    assert "The broker didn't take the task" in said[0]
+    assert "The broker didn't accept the task" in said[0]
     assert "'lpush'" in said[0]
 
 

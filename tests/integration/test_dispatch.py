@@ -191,7 +191,7 @@ def test_an_eager_task_whose_code_is_not_here_is_refused(redis_url: str) -> None
     app = make_celery(redis_url, "absent")
     app.conf.task_always_eager = True
     tracking = init_celery(app)
-    with pytest.raises(PetioleError, match="its code isn't here"):
+    with pytest.raises(PetioleError, match="its code isn't imported"):
         tracking.start("absent.work", owner="me")
     assert tracking.journal.list("me-absent", limit=5) == ([], None)
 

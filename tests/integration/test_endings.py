@@ -48,7 +48,7 @@ def test_an_unserialisable_result_that_is_ignored_is_a_success(system: System) -
 def test_a_task_that_the_worker_does_not_know_fails_with_a_sentence(system: System) -> None:
     document = system.client("ann").start("/start/not_deployed", {}).wait(timeout=15)
     assert document["state"] == "failed"
-    assert document["reason"] == "No worker knows this kind of task. It has to be deployed to the worker."
+    assert document["reason"] == "The worker doesn't know this task. Deploy its code to the worker."
     assert document["error"]["reference"]
 
 

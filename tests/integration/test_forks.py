@@ -12,7 +12,7 @@ from tests.apps.forking_tasks import CHILDREN, SAID_BY_EACH, WAYS
 from tests.support.system import System, running
 from tests.support.waiting import wait_until
 
-REFUSED = "and is told to nobody"
+REFUSED = "so its counts are lost"
 
 
 @pytest.fixture(scope="module")

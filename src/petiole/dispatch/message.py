@@ -1,4 +1,4 @@
-"""What a message says: Petiole's header in it, and its text, by which it can be sent again."""
+"""A task's message: Petiole's header in it, and its JSON text, from which it can be sent again."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ NOBODY: Final = "nobody"
 MESSAGE_LIMIT: Final = 64 * 1024
 # 200 characters of any kind.
 TITLE_BYTES: Final = 1200
-# What says in a body of protocol 1 that something follows the task.
+# The fields of a body of protocol 1 that name what follows the task.
 _FOLLOWING: Final = ("callbacks", "errbacks", "chord")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a message says about its feed, so that a worker can open it again after the journal has forgotten it.
+    """A message's feed, so that a worker can open it again after the journal has lost it.
 
-    `publication` is minted for each publish call, and stays through every redelivery. `copied`: Petiole itself has published
-    the same message once more.
+    `publication` is minted for each publish call and kept through every redelivery. `copied`: Petiole itself has published the
+    same message again.
     """
 
     feed: str
@@ -58,9 +58,9 @@ class Header:
 
     @classmethod
     def from_message(cls, headers: object, task_id: object) -> Header | None:
-        """Read it from a message's headers, wherever in them it was moved to.
+        """Read it from a message's headers, at any depth to which instrumentations have moved it.
 
-        `None` where Petiole didn't start the task, where a newer version did, or where the header is another task's.
+        `None`: Petiole didn't start the task, a newer version did, or the header is another task's.
         """
         header = _found(headers, DEEPEST)
         if header is None:
@@ -71,7 +71,7 @@ class Header:
                 extra={
                     "version": header.get("v"),
                     "known": VERSION,
-                    "reason": "A newer Petiole has sent the message. Upgrade.",
+                    "reason": "A newer Petiole sent the message. Upgrade this one.",
                 },
             )
             return None
@@ -82,7 +82,7 @@ class Header:
 
     @classmethod
     def from_request(cls, request: Any) -> Header | None:
-        """Read it from Celery's request, which has a message's headers as attributes and in `headers`, or only one of these."""
+        """Read it from Celery's request, which has the message's headers as attributes, in `headers`, or both."""
         given = {HEADER: getattr(request, HEADER, None), INNER: getattr(request, INNER, None)}
         return cls.from_message(given, getattr(request, "id", None))
 
@@ -98,7 +98,7 @@ def _found(headers: object, deepest: int) -> Mapping[str, Any] | None:
 
 
 def message_text(message: Mapping[str, Any], *, level: int = logging.INFO) -> str:
-    """Return a message as JSON text; empty, and a line in the log, if it isn't JSON or too long."""
+    """Return a message as JSON text; empty, with a log line, if it isn't JSON or is too long."""
     try:
         text: str = serialization.dumps(message, serializer="json")[2]  # type: ignore[no-untyped-call]
     except EncodeError as error:
@@ -111,9 +111,9 @@ def message_text(message: Mapping[str, Any], *, level: int = logging.INFO) -> st
 
 
 def message_in(name: str, body: object) -> str:
-    """Return what a message that is being published would be started by again; empty if it can't be kept."""
-    # Celery's protocol 2: arguments, keyword arguments, and what follows the task. A task that has something to follow it
-    # is one step of a workflow, and repeated alone it would be something else.
+    """Return the JSON text from which a message that is being published could be started again; empty if it can't be kept."""
+    # Celery's protocol 2: arguments, keyword arguments, and what follows the task. A task with a successor is a step of a
+    # workflow, which repeated alone would be something else.
     match body:
         case [[*args], {**kwargs}, {**after}] if not any(after.values()):
             return message_text({"task": name, "args": args, "kwargs": kwargs, "options": {}})
@@ -123,8 +123,8 @@ def message_in(name: str, body: object) -> str:
             return ""
 
 
-def said_in(body: object) -> dict[str, Any]:
-    """Return what a message of Celery's protocol 1 says of itself in its body, which is among the headers since protocol 2."""
+def fields_in(body: object) -> dict[str, Any]:
+    """Return the fields that Celery's protocol 1 has in the body, and protocol 2 among the headers."""
     if not isinstance(body, dict) or "task" not in body:
         return {}
     return {name: body.get(name) for name in ("id", "retries", "eta")}
@@ -138,15 +138,15 @@ def read_message(text: str) -> tuple[str, list[Any], dict[str, Any], str | None]
 
 
 def title_of(given: object, name: str) -> str:
-    """Return what a task is called on its page: what was given, of any kind, or else the words of its name."""
+    """Return a task's title on its page: the given one, of any kind, or else the words of its name."""
     return ("" if given is None else words(given, size=TITLE_BYTES).strip()) or readable(name)
 
 
 def queued_document(title: str, name: str) -> Document:
-    """Return the document of a task that has just been asked for."""
+    """Return the document of a task that has just been requested."""
     return {"state": QUEUED, "title": words(title, size=TITLE_BYTES), "task": name, "retries": 0, "queued_at": now_ms()}
 
 
 def now_ms() -> int:
-    """Return this machine's time in milliseconds since 1970, as documents have it."""
+    """Return this machine's time in milliseconds since 1970, the unit of documents."""
     return int(time.time() * 1000)

@@ -1,4 +1,4 @@
-"""How a Celery task ended, in Petiole's words. Pure."""
+"""How a Celery task ended, as patches of its document. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ REASON_BYTES: Final = 2000
 def outcome(celery_state: str | None, value: Any, *, task_id: str, now: int) -> Document | None:
     """Return the patch for a task that Celery left in `celery_state` with `value` (result or exception).
 
-    `None`: nothing is to be said: of a retry that was said when it was published, and of a task of which Celery doesn't know
-    how it ended, so that its lease will tell. `now` in milliseconds since 1970.
+    `None`: nothing is to be written. A retry was written when it was published; where Celery doesn't know how a task ended, the
+    end of its lease tells. `now` in milliseconds since 1970.
     """
     match celery_state:
         case "SUCCESS":
@@ -49,14 +49,14 @@ def succeeded(result: Any, *, now: int) -> Document:
     try:
         carried = plain(result)
     except InvalidEvent:
-        return patch  # Celery's own backend carries a large one
+        return patch  # a large one is left to Celery's own backend
     if carried not in (None, mark(result)) and len(to_json(carried).encode()) <= RESULT_LIMIT:
         patch["result"] = carried
     return patch
 
 
 def failed(error: Any, *, task_id: str, now: int) -> Document:
-    """Return the patch of a failure: a sentence that may be shown, and a reference that the worker's log has as well."""
+    """Return the patch of a failure: a sentence that may be shown, and a reference that is also in the worker's log."""
     reference = task_id[:REFERENCE_DIGITS]
     reason = sentence(error)
     return {
@@ -68,14 +68,14 @@ def failed(error: Any, *, task_id: str, now: int) -> Document:
 
 
 def worn_out(*, task_id: str, now: int) -> Document:
-    """Return the patch of a task whose runs have ended too often without a word."""
+    """Return the patch of a task of which too many runs have ended silently."""
     patch = failed(None, task_id=task_id, now=now)
     reason = "The task's worker died each time that it ran it."
     return {**patch, "reason": reason, "error": {**patch["error"], "message": reason, "type": "WorkerLost"}}
 
 
 def sentence(error: Any) -> str:
-    """Say why, without an exception's own text unless its author meant it to be shown."""
+    """Return the reason; an exception's own text only if its author meant it to be shown."""
     match error:
         case TaskFailure():
             said = words(error, characters=REASON_LIMIT, size=REASON_BYTES)
@@ -92,7 +92,7 @@ def sentence(error: Any) -> str:
 
 
 def is_since(done: object, since: int) -> bool:
-    """Say whether a result's `date_done` (ISO 8601 or a datetime; others say nothing) isn't before an instant in ms."""
+    """Say whether a result's `date_done` (ISO 8601 or a datetime) isn't before an instant in ms; true if it is neither."""
     if isinstance(done, str):
         try:
             done = datetime.fromisoformat(done)
@@ -107,7 +107,7 @@ def going_on(name: str) -> Document:
 
 
 def retrying(cause: BaseException | None, *, eta: str | None) -> Document:
-    """Return the patch of a run that has asked to be run again, at `eta` (ISO 8601; `None`: at once)."""
+    """Return the patch of a run that asked for a retry, at `eta` (ISO 8601; `None`: at once)."""
     reason = "The task asked to be run again." if cause is None else sentence(cause)
     retry_at = None
     if eta is not None:

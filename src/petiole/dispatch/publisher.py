@@ -1,4 +1,4 @@
-"""Publishing a task, so that it is known whether the broker has it."""
+"""Publishes tasks, and knows whether the broker has accepted them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kombu.pools import producers
 
 T = TypeVar("T")
 
-# A dead broker is said within two seconds.
+# A dead broker is reported within two seconds.
 BROKER_TIMEOUT: Final = 1.5
 # The default of `broker_connection_timeout`.
 CELERYS_TIMEOUT: Final = 4.0
@@ -35,7 +35,7 @@ class TaskPublisher:
         return bool(self._celery_app.conf.task_always_eager)
 
     def known(self, task: Task | str) -> Task | None:
-        """Return a task whose code is here; `None` for a name alone."""
+        """Return a task whose code is imported; `None` for a name alone."""
         return self._celery_app.tasks.get(task) if isinstance(task, str) else task
 
     def run_here(
@@ -67,7 +67,7 @@ class TaskPublisher:
         Raises:
             NothingPublished: the task's class has published nothing.
         """
-        # A task that is known here is published with its own options (queue, priority, …); a name alone has none.
+        # An imported task is published with its own options (queue, priority, …); a name alone has none.
         known = self.known(task)
         chosen = {name: value for name, value in (("queue", queue), ("countdown", countdown)) if value is not None}
         send = functools.partial(self._celery_app.send_task, task) if known is None else known.apply_async
@@ -75,7 +75,7 @@ class TaskPublisher:
         with (
             self.confirming() as confirming,
             self._celery_app.producer_or_acquire(confirming.pop("producer", None)) as producer,
-            as_it_is(),
+            keeping_header(),
             _unawaited(self._celery_app.backend, task_id),
         ):
             following = _Following(producer, after, task_id)
@@ -86,10 +86,10 @@ class TaskPublisher:
 
     @contextmanager
     def confirming(self) -> Iterator[dict[str, Any]]:
-        """Yield options by which a publish returns within some seconds, and when the broker has the message.
+        """Yield options with which a publish is bounded in time and returns once the broker has the message.
 
-        RabbitMQ says nothing of a message unless it is asked to, and the task would be queued for ever if it was lost. Nothing
-        is yielded for brokers other than RabbitMQ and Redis, which Celery speaks to by itself.
+        Without publisher confirms RabbitMQ doesn't report a lost message, and the task would stay queued for ever. For brokers
+        other than RabbitMQ and Redis there are no options.
         """
         bounded = self._bounded
         if bounded is None or self._celery_app.conf.task_always_eager:
@@ -101,7 +101,7 @@ class TaskPublisher:
             try:
                 yield {"producer": producer, **options}
             except BaseException:
-                # A connection on which an answer is owed is not to be used again: the next would take it for its own.
+                # The next caller would take a pending answer on this connection for its own.
                 producer.connection.collect()
                 raise
 
@@ -113,19 +113,19 @@ class TaskPublisher:
 
     @property
     def _timeout(self) -> float:
-        """How long one step of a publish may take: to connect, to hear an answer.
+        """The longest time of one step of a publish: to connect, to hear an answer.
 
-        A broker that is slower is told to Celery, whose own default is more than somebody waits who has clicked.
+        For a slower broker set Celery's `broker_connection_timeout`. Its default isn't used: too long a wait after a click.
         """
         given = float(self._celery_app.conf.broker_connection_timeout or BROKER_TIMEOUT)
         return BROKER_TIMEOUT if given == CELERYS_TIMEOUT else given
 
     @functools.cached_property
     def _bounded(self) -> Connection | None:
-        """Where each step ends in time, and RabbitMQ confirms; it stands for a pool of such connections."""
+        """A connection with bounded steps, and publisher confirms on RabbitMQ; kombu keeps a pool for it."""
         given = self._celery_app.conf.broker_transport_options or {}
         timeout = self._timeout
-        # kombu connects again after 2 s and after 4 more. At once, it is for a connection that has ended meanwhile.
+        # kombu's retries wait 2 s and 4 s. Here they are immediate: for a connection that has ended meanwhile.
         urls = self._celery_app.connection_for_write().alt
         options: dict[str, Any] = {"max_retries": max(1, len(urls)), "interval_start": 0, "interval_step": 0}
         if self.broker == "amqp":
@@ -152,15 +152,15 @@ class TaskPublisher:
 
 @contextmanager
 def _unawaited(backend: Any, task_id: str) -> Iterator[None]:
-    """Have Redis as Celery's result backend not listen for a task's result: nobody waits for that by a handle.
+    """Keep Celery's Redis result backend from subscribing to a task's result: a handle doesn't wait for it.
 
-    Away, it would hold up the start for 20 s. Who asks for the result later, as by `AsyncResult.get`, has it listen then.
+    With that Redis away, the subscription would block the start for 20 s. `AsyncResult.get` subscribes when it is called.
     """
     listened = getattr(getattr(backend, "result_consumer", None), "subscribed_to", None)
     if not isinstance(listened, set):
         yield
         return
-    # Celery doesn't listen again for what it listens for already.
+    # Celery doesn't subscribe to what it is subscribed to.
     key = backend.get_key_for_task(task_id)
     known = key in listened
     listened.add(key)
@@ -172,33 +172,33 @@ def _unawaited(backend: Any, task_id: str) -> Iterator[None]:
 
 
 class NothingPublished(Exception):
-    """A task's class has published nothing, and may have named a task that is there already by its id (empty: none)."""
+    """A task's class published nothing, and may have named an existing task instead, by its id (empty: none)."""
 
     def __init__(self, task: Task | None, instead: str) -> None:
         super().__init__(f"{getattr(task, 'name', task)} published nothing.")
         self.instead = instead
 
 
-_as_it_is: ContextVar[bool] = ContextVar("petiole_as_it_is", default=False)
+_keeping_header: ContextVar[bool] = ContextVar("petiole_keeping_header", default=False)
 
 
 @contextmanager
-def as_it_is() -> Iterator[None]:
-    """Have what is published in this context keep its header: it is minted here, or it is the same publication once more."""
-    token = _as_it_is.set(True)
+def keeping_header() -> Iterator[None]:
+    """Have messages published in this context keep their header: it was minted here, or it is the same publication again."""
+    token = _keeping_header.set(True)
     try:
         yield
     finally:
-        _as_it_is.reset(token)
+        _keeping_header.reset(token)
 
 
 def keeps_header() -> bool:
-    """Say whether this is within `as_it_is`."""
-    return _as_it_is.get()
+    """Say whether this context is within `keeping_header`."""
+    return _keeping_header.get()
 
 
 class Lazy(Generic[T]):
-    """Calls a function once, and tells everybody who asks what came of it."""
+    """Calls a function at most once, and returns or raises its outcome on every call."""
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._function: Callable[[], T] | None = function
@@ -218,7 +218,7 @@ class Lazy(Generic[T]):
 
 
 class _Following:
-    """A producer that publishes one task once something else is done."""
+    """A producer that publishes one task after something else is done."""
 
     def __init__(self, producer: Producer, after: Callable[[], object], task_id: str) -> None:
         self._producer = producer

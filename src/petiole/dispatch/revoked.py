@@ -1,4 +1,4 @@
-"""Celery's record of a task that was cancelled, so that status routes that know nothing of that can be polled on."""
+"""Celery's record of a cancelled task, in a form that existing status routes can return."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from celery.exceptions import TaskRevokedError
 
 
 class TaskCancelled(TaskRevokedError):  # type: ignore[misc]
-    """What `AsyncResult.result` (`info`) is of such a task, in every process that has Petiole; `get()` raises it.
+    """The `AsyncResult.result` (`info`) of a cancelled task, in every process with Petiole; `get()` raises it.
 
-    Status routes read progress from it as from a dictionary, or return it as JSON: to them it is an empty one, and Flask
-    writes it as its text.
+    Status routes read progress from it as from a dictionary, or return it as JSON: it acts as an empty dictionary, and Flask
+    renders it as its text.
     """
 
     def get(self, _name: object, default: Any = None) -> Any:
@@ -28,7 +28,7 @@ class TaskCancelled(TaskRevokedError):  # type: ignore[misc]
 
 
 def store_cancelled(task: Task, request: Any, reason: str) -> TaskCancelled:
-    """Have Celery's result backend say that a task was revoked, and return the error that it keeps."""
+    """Store in Celery's result backend that a task was revoked, and return the stored error."""
     error = TaskCancelled(reason)
     ignored = getattr(request, "ignore_result", None)
     if not (task.ignore_result if ignored is None else ignored):

@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from celery import Celery, Signature, Task
-from celery.backends.base import DisabledBackend
 from kombu import serialization
 from kombu.exceptions import EncodeError, OperationalError
 from redis.exceptions import RedisError
 
 from petiole.celery_urls import CeleryUrls
-from petiole.dispatch.message import Header, message_in, message_text, now_ms, queued_document, title_of
-from petiole.dispatch.outcome import is_since, outcome
-from petiole.dispatch.publisher import Lazy, NothingPublished, TaskPublisher, as_it_is
+from petiole.dispatch.message import Header, message_in, message_text, queued_document, title_of
+from petiole.dispatch.publisher import Lazy, NothingPublished, TaskPublisher, keeping_header
+from petiole.dispatch.results import is_of_backend, recorded_outcome
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.journal import Journal, open_journal
 from petiole.journal.contract import SupportsAsync
@@ -31,7 +30,7 @@ log = logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """A task that was started: its id, and the cursor of before its dispatch, so that no event falls between."""
+    """A started task: its id, and a cursor that predates its dispatch, so that a watch from there misses no event."""
 
     id: str
     feed: str
@@ -47,13 +46,13 @@ class Tracking:
         self.settings = settings
         self.journal: Journal = open_journal(settings)
         self.publisher = TaskPublisher(celery_app)
-        # Whether the worker's side listens to this application's signals: once, however often it is asked for.
+        # Whether the worker's side receives this application's signals; it connects once.
         self.connected = False
-        # Who is asking in this context, as owners are written in the journal; the web side knows.
+        # Returns the owner on whose behalf this context runs; the web side sets it.
         self.asking: Callable[[], str | None] = lambda: None
 
     def warm_up(self) -> None:
-        """Import what the first publish needs, so that it isn't the one that waits; nothing is sent."""
+        """Import what a publish needs, so that the first one doesn't wait for it; nothing is sent."""
         self.celery_app.finalize(auto=True)
         _ = self.celery_app.amqp.send_task_message, self.celery_app.backend
         connection = self.celery_app.connection_for_write()
@@ -73,19 +72,21 @@ class Tracking:
         task_id: str | None = None,
         retry_of: str | None = None,
     ) -> Handle:
-        """Open a feed for a task and publish it; by name, the task's code need not be here.
+        """Open a feed for a task and publish it; by name, the task's code need not be importable.
 
-        `task_id`: minted by the caller, who must know it before. `retry_of`: the id of the task that this one repeats.
+        `task_id`: for a caller that must know it before. `retry_of`: the id of the task that this one repeats.
 
         Raises:
             Unavailable: journal or broker didn't answer; nothing was started.
-            PetioleError: the arguments can't be sent by the serializer, or it is no task.
+            PetioleError: the serializer can't carry the arguments, or `task` is no task.
         """
         _refuse_what_is_no_task(task)
         name = task if isinstance(task, str) else cast(str, task.name)
         known = self.publisher.known(task)
         if self.publisher.is_eager and known is None:
-            raise PetioleError(f"{name} can't run eagerly, because its code isn't here. Import it, or turn eager off.")
+            raise PetioleError(
+                f"{name} can't run eagerly, because its code isn't imported. Import it, or turn eager off."
+            )
         task_id = task_id or str(uuid.uuid4())
         feed = task_feed(task_id)
         header = Header(feed, mint_epoch(), owner, title_of(title, name), mint_publication())
@@ -93,7 +94,7 @@ class Tracking:
         if retry_of is not None:
             document["retry_of"] = retry_of
         options = {} if queue is None else {"queue": queue}
-        # Celery prepares the message while the journal opens the feed, and sends it once that is done.
+        # Celery prepares the message while the journal opens the feed, and sends it after that.
         message = {"task": name, "args": list(args), "kwargs": dict(kwargs or {}), "options": options}
         opened = Lazy(self._open(header, Draft("state", document), message_text(message)))
         if known is not None and self.publisher.is_eager:
@@ -104,21 +105,23 @@ class Tracking:
             finally:
                 cursor = opened()
         except (OperationalError, RedisError, OSError) as error:
-            # A broker that is silent may have the message all the same: removed, it is passed over.
+            # A silent broker may have the message: with the feed removed, a worker ignores it.
             self._take_back(feed, self.journal.remove)
-            raise Unavailable(f"The broker didn't take the task ({error}). Nothing was started; try again.") from error
+            raise Unavailable(
+                f"The broker didn't accept the task ({error}). Nothing was started; try again."
+            ) from error
         except (EncodeError, TypeError, ValueError) as error:
             self._take_back(feed, self.journal.forget)
             raise _not_sendable(name, error) from error
         except Unavailable:
-            raise  # the journal: it hasn't opened the feed, or its lease ends by itself
+            raise  # the journal's: the feed isn't open, or its lease ends by itself
         except NothingPublished as nothing:
             self._take_back(feed, self.journal.forget)
             return self._instead(nothing, name, owner)
         except BaseException as error:
-            # The result backend is told before the broker, and a task's class publishes as it likes.
+            # Celery calls the result backend before the broker, and a task's class may raise anything.
             self._take_back(feed, self.journal.remove)
-            if _is_of_the_backend(error, self.celery_app.backend):
+            if is_of_backend(error, self.celery_app.backend):
                 raise Unavailable(
                     f"The result backend didn't answer ({error}). Nothing was started; try again."
                 ) from error
@@ -153,7 +156,7 @@ class Tracking:
     def _run_here(
         self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any] | None, header: Header, handle: Handle
     ) -> Handle:
-        """Run an eager task, and return its handle; what it raises is its own, and has been said on its page."""
+        """Run an eager task, and return its handle. Its own exception is raised; its page shows the failure already."""
         try:
             self.publisher.run_here(task, args, kwargs, handle.id, header.to_message())
         except BaseException as error:
@@ -172,17 +175,17 @@ class Tracking:
         return head is not None and head.state != QUEUED
 
     def _instead(self, nothing: NothingPublished, name: str, owner: str) -> Handle:
-        """Return the handle of the task that a task's class has named in place of a new one, if that has the same owner."""
+        """Return the handle of the task that a task's class named instead of a new one, if it has the same owner."""
         found = self.journal.snapshot(task_feed(nothing.instead)) if nothing.instead else None
         if found is None or found.owner != owner:
             raise _nothing_started(name)
         return Handle(nothing.instead, found.feed, found.cursor, found.document)
 
     def adopt(self, header: Header, name: str, *, body: object = None) -> bool:
-        """Open the feed of a message that is about to be published by `.delay()`; says whether there was none.
+        """Open the feed of a message that `.delay()` is about to publish; says whether it was opened.
 
-        `body` has its arguments. `take_back` it if that fails. With the journal away the feed is opened by the
-        worker, from the header.
+        `body` has the arguments. If the publish fails, `take_back` it. With the journal away the worker opens the feed, from
+        the header.
         """
         try:
             cursor = self.journal.open(
@@ -199,24 +202,24 @@ class Tracking:
             return False
         if cursor.epoch != header.epoch:
             return False
-        # Before it is published: who publishes with `.delay()` isn't kept waiting once the broker has it.
+        # Before the publish: a caller of `.delay()` doesn't wait for the journal once the broker has the message.
         self.confirm(header.feed)
         return True
 
     def message_of(self, task: Task, header: Header, request: Any = None) -> str:
         """Return the message that a task is executing as JSON text, to be sent again; empty if it can't be kept.
 
-        `request`: the task's, for a caller in another thread than the one that executes it.
+        `request`: the task's, for a caller in another thread.
         """
         try:
             return message_text(dict(self.copy_of(task, header, request=request or task.request)), level=logging.ERROR)
         except Exception:
-            # A task's class may have made a signature of its own; without it the task is as one that isn't sent again.
+            # A task's class may have a signature of its own; such a task isn't sent again.
             log.exception("message_not_kept", extra={"task": task.name})
             return ""
 
     def copy_of(self, task: Task, header: Header, *, request: Any, **options: Any) -> Signature:
-        """Return what publishes the message that a task is executing once more, as the same publication."""
+        """Return a signature that publishes the message of an executing task again, as the same publication."""
         signature: Signature = task.signature_from_request(request, retries=request.retries, **options)
         given = signature.options.get("headers")
         copied = replace(header, copied=True).to_message()
@@ -232,72 +235,35 @@ class Tracking:
         kept = serialization.loads(message, "application/json", "utf-8")  # type: ignore[no-untyped-call]
         signature: Signature = self.celery_app.signature(kept)
         try:
-            with self.publisher.confirming() as confirming, as_it_is():
+            with self.publisher.confirming() as confirming, keeping_header():
                 signature.apply_async(retry=False, **confirming)
         except (OperationalError, OSError) as error:
-            raise Unavailable(f"The broker didn't take a task that is to run again ({error}).") from error
+            raise Unavailable(f"The broker didn't accept a task that is to run again ({error}).") from error
 
     def result_of(self, feed: str, *, since: int = 0) -> Document | None:
-        """Return how a task ended by Celery's own record, as a patch; `None` if that doesn't know, or keeps no results.
-
-        What it has from before `since` (in milliseconds since 1970) is of an earlier use of the id.
-
-        Raises:
-            Unavailable: the result backend doesn't answer.
-        """
-        backend = self.celery_app.backend
-        # What isn't persistent (rpc://) has an answer for its caller only.
-        if isinstance(backend, DisabledBackend) or not getattr(backend, "persistent", True):
-            return None
-        task_id = feed_id(feed)
-        try:
-            meta = backend.get_task_meta(task_id)
-        except Exception as error:
-            # `update_state("FAILURE", meta=…)` leaves a record that its own reader can't read; that it failed stands there.
-            bare = _bare_record(backend, task_id)
-            if bare is None:
-                raise Unavailable(
-                    f"Celery's result backend doesn't answer ({error!r}). Start it, or unset it."
-                ) from error
-            meta = {**bare, "result": None}
-        if not is_since(meta.get("date_done"), since):
-            return None
-        return outcome(meta.get("status"), meta.get("result"), task_id=task_id, now=now_ms())
+        """Return how a task ended by Celery's own record; see `recorded_outcome`."""
+        return recorded_outcome(self.celery_app.backend, feed_id(feed), since=since)
 
     def take_back(self, feed: str, error: BaseException) -> None:
-        """Have a feed go whose task wasn't published."""
-        # A broker that is silent may have the message all the same: removed, it is passed over.
+        """Delete the feed of a task that wasn't published."""
+        # A silent broker may have the message: with the feed removed, a worker ignores it.
         doubtful = isinstance(error, OperationalError | OSError)
         self._take_back(feed, self.journal.remove if doubtful else self.journal.forget)
 
     def confirm(self, feed: str, *, run: int = 0) -> None:
-        """Say that the broker has a feed's message, or that of the run after `run`."""
+        """Record that the broker has a feed's message, or that of the run after `run`."""
         try:
             self.journal.confirm(feed, run=run, wait=False, lease=self.settings.unheard_after)
         except Unavailable as error:
-            # The message is out; a worker that claims it ends this lease as well.
+            # The message is published; a worker's claim ends this lease too.
             log.warning("dispatch_not_confirmed", extra={"feed": feed, "error": str(error)})
 
     def _take_back(self, feed: str, how: Callable[[str], None]) -> None:
         try:
             how(feed)
         except Unavailable as error:
-            # Its lease ends by itself, and then it is concluded.
+            # Its lease ends by itself, and then the reaper concludes it.
             log.warning("feed_not_forgotten", extra={"feed": feed, "error": str(error)})
-
-
-def _is_of_the_backend(error: BaseException, backend: Any) -> bool:
-    """Say whether a publish has failed at the result backend; where Celery gives up reaching it, it says so in words only."""
-    gave_up = isinstance(error, RuntimeError) and "result store" in str(error)
-    return gave_up or isinstance(error, getattr(backend, "connection_errors", ()))
-
-
-def _bare_record(backend: Any, task_id: str) -> dict[str, Any] | None:
-    """Return a record whose result can't be read as it is kept, if the backend keeps results under keys."""
-    try:
-        return dict(backend.decode(backend.get(backend.get_key_for_task(task_id))))
-    except Exception:  # noqa: BLE001 (asked after another error, which is the one that is told)
-        return None
 
 
 def _refuse_what_is_no_task(task: object) -> None:
@@ -334,8 +300,8 @@ def track_app(celery_app: Celery, settings: Settings | None = None) -> Tracking:
         for name in ("journal_url", "bus_url", "key_prefix", "adopt_update_state"):
             if settings is not None and getattr(settings, name) != getattr(known.settings, name):
                 raise SetupError(
-                    f"PETIOLE_{name.upper()} is set differently for Flask and for Celery, so they would never meet. "
-                    "Set it in the environment, or alike in both configurations."
+                    f"PETIOLE_{name.upper()} is set differently for Flask and for Celery, so web and worker would never meet. "
+                    "Set it in the environment, or equally in both configurations."
                 )
         return known
     _look_at_broker(celery_app)
@@ -350,7 +316,7 @@ def track_app(celery_app: Celery, settings: Settings | None = None) -> Tracking:
 
 
 def _look_at_broker(celery_app: Celery) -> None:
-    """Have kombu read the broker's URL, which it does when something is first published; nothing is sent."""
+    """Have kombu parse the broker's URL, which it otherwise does at the first publish; nothing is sent."""
     try:
         celery_app.connection_for_write().release()
     except ImportError as error:
@@ -359,5 +325,5 @@ def _look_at_broker(celery_app: Celery) -> None:
         ) from error
     except (TypeError, ValueError, KeyError) as error:
         raise SetupError(
-            f"Celery can't use its broker_url ({error}). Correct it: what isn't of TLS goes into broker_transport_options."
+            f"Celery can't use its broker_url ({error}). Correct it: options other than TLS go into broker_transport_options."
         ) from error

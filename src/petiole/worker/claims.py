@@ -11,7 +11,7 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from petiole.dispatch.message import Header, now_ms, queued_document
 from petiole.dispatch.outcome import worn_out
-from petiole.dispatch.publisher import as_it_is
+from petiole.dispatch.publisher import keeping_header
 from petiole.dispatch.revoked import store_cancelled
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Unavailable
@@ -26,9 +26,9 @@ log = logger(__name__)
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 BUSY_COUNTDOWN: Final = 5.0
-COPIED: Final = "Another delivery of it is alive. A copy of the message looks again in some seconds."
+COPIED: Final = "Another delivery of it is alive. A copy of the message checks again in some seconds."
 CANCELLED: Final = "The task was cancelled."
-# Of these brokers a message says whether it comes again.
+# Messages of these brokers say whether they are redelivered.
 MARKS_REDELIVERIES: Final = ("amqp", "redis")
 
 
@@ -41,17 +41,17 @@ class Claims:
         self.worker = worker
 
     def claim(self, task: Task, header: Header, *, delivery: str, retries: int, forcible: bool) -> Claimed:
-        """Get the task's one execution, or end this delivery.
+        """Claim the task's only execution, or end this delivery.
 
-        Waits while the journal is away, or while another execution is alive and the broker takes no copy of the message.
+        Waits while the journal is away, or while another execution is alive and the broker accepts no copy of the message.
 
         Raises:
-            Ignore: the publication has ended, or another execution is alive; then a copy of the message was published.
-            Reject: a time limit has ended that wait; the broker has the message still, where it is acknowledged late.
+            Ignore: the publication has ended, or another execution is alive and a copy of the message was published.
+            Reject: a time limit has ended that wait; with late acknowledgement the broker still has the message.
         """
         request = task.request
         message = self._tracking.message_of(task, header) if getattr(task, "rerun_on_loss", False) else ""
-        # The reason stays: of a later run it says why the task runs again.
+        # `reason` is kept: on a later run it says why the task runs again.
         patch = {
             "state": states.RUNNING,
             "acknowledged": "late" if task.acks_late else "early",
@@ -96,7 +96,7 @@ class Claims:
                         case Busy(run):
                             self._end_second(task, header, run)
                 except Unavailable as error:
-                    # Without the journal nobody can say whether the task runs elsewhere, so it waits.
+                    # Only the journal knows whether the task runs elsewhere, so it waits.
                     log.warning("claim_waits", extra={"feed": header.feed, "error": str(error)})
                     if patience.is_over(error):
                         patience.begin_anew(header.feed, error)
@@ -105,7 +105,7 @@ class Claims:
         except SoftTimeLimitExceeded:
             if not isinstance(reply, Busy):
                 raise
-            # As a failure it would be written over the record of the execution that is alive.
+            # A failure would overwrite Celery's record of the execution that is alive.
             raise Reject("The task runs already.", requeue=True) from None
 
     def _end_late(self, task: Task, header: Header, state: str) -> NoReturn:
@@ -117,7 +117,7 @@ class Claims:
         raise Ignore()
 
     def _end_second(self, task: Task, header: Header, run: int) -> NoReturn:
-        """End a delivery beside an execution that is alive; a copy of its message looks again."""
+        """End a delivery while another execution is alive; a copy of its message checks again."""
         self._publish_copy(task, header)
         log.warning("task_runs_already", extra={"feed": header.feed, "run": run, "reason": COPIED})
         raise Ignore()
@@ -132,25 +132,25 @@ class Claims:
         )
 
     def _is_replayed(self, request: Any, header: Header) -> bool:
-        """Say whether a message that comes again does so because somebody has put it back, byte for byte."""
+        """Say whether a repeated message was put back into the queue by hand, byte for byte."""
         delivered = request.delivery_info or {}
         if request.is_eager or header.copied or delivered.get("redelivered"):
             return False
         return self._tracking.publisher.broker in MARKS_REDELIVERIES
 
     def _publish_copy(self, task: Task, header: Header) -> None:
-        """Have the message come again in a while.
+        """Publish a copy of the message with a countdown.
 
         Raises:
-            Unavailable: the broker doesn't take it.
+            Unavailable: the broker doesn't accept it.
         """
         # A copy and an acknowledgement, never a requeue: quorum queues drop a message after 20 redeliveries.
         try:
             copy = self._tracking.copy_of(task, header, request=task.request, countdown=BUSY_COUNTDOWN)
-            with self._tracking.publisher.confirming() as confirming, as_it_is():
+            with self._tracking.publisher.confirming() as confirming, keeping_header():
                 copy.apply_async(**confirming)
         except SoftTimeLimitExceeded:
             raise
         except Exception as error:
-            # A broker and a task's class raise what they like, and this delivery is no failure of the task that runs.
-            raise Unavailable(f"The broker didn't take a copy of a task that runs already ({error!r}).") from error
+            # A broker and a task's class may raise anything, and the running task mustn't fail because of this delivery.
+            raise Unavailable(f"The broker didn't accept a copy of a task that is running ({error!r}).") from error

@@ -1,4 +1,4 @@
-"""What a run has done: its present stage, how much of it, and which of its loops counts for it."""
+"""A run's counts: its current stage, how much of it is done, and which loop counts for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from petiole.worker.run_state import ProgressCounter
 
 
 class Begun(Enum):
-    """What a loop is that has begun: nothing that counts, a part of the present stage or the same again, or a new stage."""
+    """What a loop that begins is: not counted, counted within the current stage, or a new stage."""
 
     SILENT = 0
     COUNTED = 1
@@ -24,7 +24,7 @@ class Begun(Enum):
 class Counts:
     """The progress of one run. Thread-safe; `counter` is written without a lock.
 
-    `count_in` has the outbox look at a loop's own counter. `set_aside` says of a value that it is none: name and value.
+    `count_in` gives the outbox the counter of the loop that counts. `set_aside(name, value)` reports an invalid value.
     """
 
     def __init__(
@@ -40,26 +40,26 @@ class Counts:
         self._count_in = count_in
         self._set_aside = set_aside
         self._clock = clock
-        # The loop that speaks, until another one does or a stage begins.
+        # The loop that counts, until another one does or a stage begins.
         self._loop: Loop | None = None
-        # Whether the task itself has named the present stage, so that loops count for it, and given its total.
+        # Whether the task itself named the current stage, so that loops count for it, and whether it gave the total.
         self._named = False
         self._has_own_total = False
         self._total: float | None = None
         self._unit: str | None = None
         self._description: str | None = None
-        # Of the whole task: where the present stage began, or its newest loop, and where it ends; whether that is used up.
+        # Shares of the whole task: where the current stage, or its newest loop, begins and ends; whether that is used up.
         self._from = 0.0
         self._until = 1.0
         self._used_up = False
-        # What the stage had counted before its newest loop.
+        # The stage's count before its newest loop.
         self._counted_before: float = 0
         self._estimator = Estimator(now=clock())
         self._lock = threading.RLock()
 
     @property
     def completed(self) -> float:
-        """What is done of the present stage: by calls of `advance` and `update`, and by its loops."""
+        """The current stage's count: of `advance`, `update`, and its loops."""
         loop = self._loop
         return self._counter.completed + (0 if loop is None else loop.counter.completed - loop.counted)
 
@@ -76,7 +76,7 @@ class Counts:
                 self._description = words(description)
 
     def begin_stage(self, name: object, total: object, unit: object, until: object) -> str:
-        """Begin a stage that the task names, from zero, and return its name; no loop that is open counts any more."""
+        """Begin a stage that the task names, from zero, and return its name; open loops stop counting."""
         with self._lock:
             if self._loop is not None:
                 self._loop.end()
@@ -85,14 +85,14 @@ class Counts:
             return words(name)
 
     def begin_loop(self, loop: Loop, *, again: bool) -> Begun:
-        """Have a loop speak, unless it is within another one; `again`: it has begun before, and has moved.
+        """Let a loop count, unless it is within another one; `again`: it has begun before, and has moved.
 
-        In a stage that the task has named it counts for that, unless it has a description of its own; else it is a stage. A
-        loop that is begun again and again is one stage.
+        In a stage that the task named it counts for that stage, unless it has a description; otherwise it is a stage itself. A
+        loop that begins repeatedly is one stage.
         """
         with self._lock:
             other = None if self._loop is loop else self._loop
-            if other is not None and (not other.is_over if again else other.keeps_word(loop)):
+            if other is not None and (not other.is_over if again else other.contains(loop)):
                 return Begun.SILENT
             total = loop.total = self._total_of(loop.total)
             begun = Begun.COUNTED
@@ -112,7 +112,7 @@ class Counts:
             return begun
 
     def move_loop(self, loop: Loop, completed: object, total: object) -> None:
-        """Set what a loop has done, and what it has in all; of one that doesn't speak nobody hears."""
+        """Set a loop's count and total; nothing is shown of a loop that doesn't count."""
         with self._lock:
             loop.counter.completed = self.number("completed", completed, loop.counter.completed) or 0
             if finite(total) != loop.total:
@@ -121,24 +121,24 @@ class Counts:
                     self._count_up_to(loop, known)
 
     def reset_loop(self, loop: Loop) -> None:
-        """Have a loop stand at zero, before it begins again; what it has counted stays counted."""
+        """Reset a loop to zero before it restarts; what it has counted for its stage stays."""
         with self._lock:
             self._leave_loop()
             loop.counter.completed = loop.counted = 0
 
     def correct_total(self, loop: Loop) -> None:
-        """Take what a loop has counted for its total, where it has come to its end before."""
+        """Lower the total to what a loop has counted, where it ended early."""
         with self._lock:
             if self._loop is loop and not self._has_own_total and self._total is not None:
                 self._total = min(self._total, self.completed)
 
     def finish(self) -> None:
-        """Say that the whole task is done."""
+        """Mark the whole task as done."""
         with self._lock:
             self._from, self._until, self._used_up = 1.0, 1.0, False
 
     def disown(self) -> None:
-        """Go on in a forked process, where the lock may be held for ever."""
+        """Go on in a forked process, where the copied lock may be held for ever."""
         self._lock = threading.RLock()
 
     def progress(self) -> Document:
@@ -158,7 +158,7 @@ class Counts:
             }
 
     def number(self, name: str, value: object, otherwise: float | None) -> float | None:
-        """Return a value as a number of 0 or more; what is none is set aside, and that is said."""
+        """Return a value as a number of 0 or more; an invalid one is set aside and reported."""
         number = None if isinstance(value, bool) else finite(value)
         if number is None or number < 0:
             self._set_aside(name, value)
@@ -170,7 +170,7 @@ class Counts:
 
     def _begin_stage(self, name: str, total: float | None, unit: str | None, until: object) -> None:
         self._leave_loop()
-        # A stage that was to end with the whole task is followed by another: then nobody knows the whole any more.
+        # A stage that should have ended with the whole task is followed by another: the whole is unknown from then on.
         self._used_up = self.stage is not None and self._until >= 1.0
         self._from = self._until if self.stage is not None else 0.0
         self._until = min(max(self.number("until", until, 1.0) or 0.0, self._from), 1.0)
@@ -188,7 +188,7 @@ class Counts:
         return round(self._from + (self._until - self._from) * min(max(completed - begun, 0) / (total - begun), 1.0), 4)
 
     def _share_with(self, loop: Loop) -> None:
-        """Leave to a further loop of the present stage what is left of that, so that the whole never goes back."""
+        """Give a further loop of the current stage the rest of its share, so that the fraction never decreases."""
         self._leave_loop()
         if not self._has_own_total and self.completed > loop.counted:
             self._from = self._fraction(self.completed) or self._from
@@ -196,7 +196,7 @@ class Counts:
             self._counted_before = self.completed
 
     def _leave_loop(self) -> None:
-        """Keep what a loop has counted, and have it count no more."""
+        """Keep what the loop has counted, and stop counting it."""
         loop, self._loop = self._loop, None
         if loop is not None:
             self._counter.completed += loop.counter.completed - loop.counted
@@ -204,6 +204,6 @@ class Counts:
             self._count_in(None)
 
     def _count_up_to(self, loop: Loop, total: float | None) -> None:
-        """Have the total be what the stage has counted without a loop and what that has, unless it is the task's own."""
+        """Set the total to the stage's own count plus a loop's total, unless the task gave the total."""
         if not self._has_own_total:
             self._total = None if total is None else self._counter.completed - loop.counted + total

@@ -1,4 +1,4 @@
-"""What is said of tasks whose own process can't speak: it died, was ended, or never began."""
+"""Writes the end of tasks whose own process can't: it died, was killed, or never began the task."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ log = logger(__name__)
 
 
 class DeathWatch:
-    """Receives Celery's signals of such tasks, and has their ends written.
+    """Receives Celery's signals of such tasks, and concludes them.
 
-    `conclude` writes one; in a process that may not speak for others it does nothing. `runs_here`: whether a feed's task runs
-    in this very process, and says itself how it ends.
+    `conclude` writes an end, in the worker's main process only. `runs_here`: whether a feed's task runs in this process, and
+    reports its end itself.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class DeathWatch:
         self._runs_here = runs_here
 
     def connect(self) -> None:
-        """Receive the signals. They are the process's, so each receiver looks whose task it is."""
+        """Connect to the signals. They are global to the process, so each receiver checks whose task it is."""
         for signal, receiver in (
             (signals.task_failure, self._on_failure),
             (signals.task_revoked, self._on_revoked),
@@ -44,10 +44,10 @@ class DeathWatch:
             signal.connect(receiver, weak=False)
 
     def _on_failure(self, sender: Task, task_id: str, exception: BaseException, **_: Any) -> None:
-        """Speak for a pool child that died: then Celery raises the failure in the worker's main process."""
+        """Conclude the task of a pool child that died: Celery signals the failure in the worker's main process."""
         feed = feed_of(task_id)
         if feed is not None and sender.app is self._celery_app and not self._runs_here(feed):
-            # A task that isn't tracked has no feed, so nothing is written about it.
+            # An untracked task has no feed, so nothing is written.
             self._conclude(feed, Draft("state", failed(exception, task_id=task_id, now=now_ms())))
 
     def _on_revoked(self, sender: Task, request: Any, expired: bool, **_: Any) -> None:
@@ -59,14 +59,14 @@ class DeathWatch:
             reason = "The task expired in the queue."
             draft = Draft("state", {"state": states.FAILED, "finished_at": now_ms(), "reason": reason})
         if Header.from_request(request) is not None:
-            # In place of what Celery has just written, which no status route can return.
+            # Replaces Celery's record, which no status route can return.
             store_cancelled(sender, request, reason)
         self._conclude(feed, draft)
 
     def _on_shut_down_task(self, sender: Task, request: Any, reason: Any = None, **_: Any) -> None:
-        """Speak for a task that a cold shutdown ends: Celery calls that a retry, and publishes none.
+        """Conclude a task that a cold shutdown ends: Celery signals a retry, and publishes none.
 
-        Only of those that were acknowledged early; the broker returns the others. A retry of the task's own has a reason.
+        Only tasks that were acknowledged early: the broker redelivers the others. A task's own retry has a reason.
         """
         feed = feed_of(request.id)
         if feed is None or sender.app is not self._celery_app or reason is not None:
@@ -79,7 +79,7 @@ class DeathWatch:
         header = Header.from_message(getattr(message, "headers", None), id)
         if header is None or sender.app is not self._celery_app:
             return
-        reason = "No worker knows this kind of task. It has to be deployed to the worker."
+        reason = "The worker doesn't know this task. Deploy its code to the worker."
         log.error("task_unknown", extra={"feed": header.feed, "task": name, "reason": reason})
         patch = failed(None, task_id=id, now=now_ms())
         patch |= {"reason": reason, "error": {**patch["error"], "message": reason, "type": "NotRegistered"}}
@@ -87,7 +87,7 @@ class DeathWatch:
 
 
 def say_not_begun(journal: Journal, feed: str, error: PetioleError) -> None:
-    """Say of a task that it has failed before it began; if the journal doesn't take that either, it is a line in the log."""
+    """Record that a task failed before it began; if the journal refuses that too, it is logged."""
     try:
         journal.append(feed, Draft("state", failed(error, task_id=feed_id(feed), now=now_ms())))
     except PetioleError as refused:

@@ -1,4 +1,4 @@
-"""What an outbox could not hold: counted by its cause, and said."""
+"""Events that an outbox had no room for: counted by cause, and reported."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Final
 
 from petiole.protocol.events import Document, Draft
 
-# A line for each event that is dropped would drop others.
+# A line for each dropped event would displace others.
 SAID_EVERY: Final = 1.0
 
 
 class Dropped:
-    """Counts what is dropped until it is said, once a second at most. Instants are seconds of any monotonic clock."""
+    """Counts dropped events until they are reported, at most once a second. Instants are seconds of any monotonic clock."""
 
     def __init__(self) -> None:
         self._while_away = 0
@@ -29,7 +29,7 @@ class Dropped:
             self._too_fast += 1
 
     def say(self, now: float) -> Draft:
-        """Return the fact that says all of them, and count anew."""
+        """Return the fact that reports all of them, and reset the counts."""
         away, fast = self._while_away, self._too_fast
         self._while_away = self._too_fast = 0
         self.due = now + SAID_EVERY
@@ -42,7 +42,7 @@ class Dropped:
 
 
 def stand_in(draft: Draft, reason: str) -> Draft:
-    """Return the fact that takes the place of one that was set aside: a state stays what it is, and the rest is counted."""
+    """Return the fact that replaces one that was set aside: its state is kept, and the loss is counted."""
     kept: Document = {name: draft.patch[name] for name in ("state", "finished_at", "retry_at") if name in draft.patch}
     message = f"1 event was set aside. {reason}"
     return Draft("state" if kept else "log", kept, data={"level": "warning", "message": message, "dropped": 1})

@@ -1,7 +1,7 @@
-"""Looks, some seconds after a run's end, whether the journal still has it.
+"""Checks, some seconds after a run's end, that the journal still has it.
 
-Redis writes its append-only file to disk each second: what it acknowledged right before it died can be gone when it is back. A
-task that runs on notices by the numbers; one that has just ended has nobody left but this.
+Redis syncs its append-only file once a second, so events that it acknowledged right before a crash can be lost. A running task
+notices by the numbers; for a task that has just ended this check does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AT_ONCE: Final = 100
 
 
 class DurabilityCheck:
-    """Keeps ended outboxes until their last fact is on disk; a thread of its own, from the first one on. `clock` in seconds."""
+    """Keeps ended outboxes until their last fact is on disk, in a thread that starts with the first one. `clock` in seconds."""
 
     def __init__(self, journal: Journal, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._journal = journal
@@ -37,7 +37,7 @@ class DurabilityCheck:
         self._thread: threading.Thread | None = None
 
     def add(self, outbox: Outbox) -> None:
-        """Look after an outbox that has sent its last fact."""
+        """Check an outbox that has sent its last fact."""
         with self._changed:
             self._waiting.append((self._clock() + SYNCED_WITHIN, outbox))
             if self._thread is None:
@@ -64,7 +64,7 @@ class DurabilityCheck:
         return 0.0
 
     def _unsettled(self, due: list[Outbox]) -> list[Outbox]:
-        """Have what the journal has lost sent again; returns those that couldn't be told yet."""
+        """Resend what the journal has lost; returns the outboxes that have to be checked again."""
         try:
             heads = self._journal.heads([outbox.feed for outbox in due])
         except Unavailable:
@@ -78,6 +78,6 @@ class DurabilityCheck:
                 except Unavailable:
                     left.append(outbox)
                 except Exception:
-                    # One that can't be sent mustn't keep the others.
+                    # One failure mustn't stop the others.
                     log.exception("end_not_sent_again", extra={"feed": outbox.feed})
         return left

@@ -1,4 +1,4 @@
-"""Rate and time left, computed once beside the counters so that every tab agrees. Pure: the clock is a parameter.
+"""Rate and time left, computed once, with the counters, so that every tab agrees. Pure: the clock is a parameter.
 
 The rule: an exponential mean of the rate, its time constant 10 % of the elapsed time, between 5 and 30 s; nothing before
 3 s, 5 samples and 1 %; the estimate may fall freely but rises only when it has been more than 20 % higher for 3 s.
@@ -17,7 +17,7 @@ RISE_FOR: Final = 3.0
 
 
 class Estimate(NamedTuple):
-    """`rate` in units per second and `time_left` in seconds; `None` until they mean something."""
+    """`rate` in units per second and `time_left` in seconds; `None` until there is enough data."""
 
     rate: float | None
     time_left: float | None
@@ -44,7 +44,7 @@ class Estimator:
             constant = min(max(0.1 * (now - self._began), 5.0), 30.0)
             weight = 1 - math.exp(-interval / constant)
             mean = (completed - self._first) / (now - self._began)
-            # The first samples follow the plain mean: an exponential mean would hold on to its first value.
+            # The first samples use the plain mean: an exponential mean would stick to its first value.
             self._rate = (
                 mean
                 if self._rate is None or now - self._began < constant

@@ -1,4 +1,4 @@
-"""The worker's sign of life: its main process renews the leases of the tasks that it runs."""
+"""The worker's heartbeat: its main process renews the leases of the tasks that it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from petiole.settings import Settings
 
 log = logger(__name__)
 
-# So many conclusions wait while the journal is away; then the oldest are left to the reaper.
+# How many conclusions wait while the journal is away; the reaper writes the older ones.
 WAITING: Final = 1000
 
 
@@ -56,12 +56,12 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after what it is doing."""
+        """End the thread after its current turn."""
         self._conclusions.put(None)
         self._thread.join(self._settings.journal_timeout * 2)
 
     def conclude(self, feed: str, draft: Draft) -> None:
-        """Have a conclusion written over a task whose own process can't speak any more."""
+        """Write the end of a task whose own process can't write it any more."""
         self._conclusions.put((feed, draft))
 
     def _beat(self) -> float:
@@ -93,26 +93,26 @@ class Heartbeat:
         for feed, lease in held.items():
             try:
                 if lease.valid and lease.stalled and feed in before:
-                    # The reaper was early: this worker was slow, or the journal was away. The run says so itself, unless its
-                    # process computes and lets nobody else speak.
+                    # The reaper was early: this worker was slow, or the journal was away. The run corrects that itself, unless
+                    # its process computes and holds the GIL.
                     self._journal.append(feed, Draft("state", {"state": states.RUNNING, "reason": None}))
                 if lease.valid and lease.force:
                     self._end_process(feed)
             except Exception:
-                # Each task's own affair: the leases of the others are renewed all the same.
+                # One task's failure mustn't stop the others' leases from being renewed.
                 log.exception("task_not_looked_after", extra={"feed": feed})
 
     def _runs_elsewhere(self, feed: str) -> bool:
-        """Say whether another worker runs the task: then what has ended here was a second delivery, waiting for that one."""
+        """Say whether another worker runs the task: then a second delivery of it has ended here."""
         head = self._journal.heads([feed]).get(feed)
-        # What waits has a lease too, until somebody claims it.
+        # A queued task has a lease too, until a worker claims it.
         if head is None or head.state in states.WAITING or head.lease_left is None or head.lease_left <= 0:
             return False
         held = self._journal.renew(self._worker, [feed], lease=self._settings.lease).get(feed)
         return held is not None and not held.valid
 
     def _write(self, feed: str, draft: Draft) -> bool:
-        """Write a conclusion; says whether it is settled."""
+        """Write a conclusion; false: try again."""
         try:
             if self._runs_elsewhere(feed):
                 log.warning("second_delivery_ended", extra={"feed": feed, "reason": "The task runs elsewhere."})
@@ -121,6 +121,6 @@ class Heartbeat:
         except Unavailable:
             return False
         except Exception:
-            # Nothing that lasts: the reaper speaks for whom nobody speaks.
+            # The reaper concludes the task in the end.
             log.exception("conclusion_refused", extra={"feed": feed})
         return True

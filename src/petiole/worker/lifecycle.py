@@ -1,8 +1,8 @@
 """A tracked task's life in the worker: claim before its call, the terminal fact after it.
 
-The claim wraps the task's `run`, because an exception in a `task_prerun` receiver is logged and swallowed by Celery: a signal
-can't stop a task. How it ended is taken from `task_postrun`, which knows what the wrapper can't: whether Celery could store
-the result. Messages without Petiole's header are never touched.
+The claim wraps the task's `run`: Celery logs and swallows an exception in a `task_prerun` receiver, so a signal can't stop a
+task. The outcome comes from `task_postrun`, which knows what the wrapper can't: whether Celery could store the result.
+Messages without Petiole's header are never touched.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class Lifecycle:
         self._settings = tracking.settings
         self._claims = Claims(tracking, worker=f"eager/{uuid.uuid4().hex[:8]}")
         self._hostname = ""
-        # The worker's main process; a task in another one can be ended by ending that.
+        # The id of the worker's main process. A task in another process can be ended by killing that.
         self._main: int | None = None
         self._heartbeat: Heartbeat | None = None
         self._durability_check = DurabilityCheck(tracking.journal)
         self._runs: set[Run] = set()
         self._unsent: set[Run] = set()
-        # Ended from without, in a process that goes on: whoever did it says so, unless the process ends first.
+        # Ended from outside, in a process that goes on: whoever ended them reports it, unless the process ends first.
         self._broken_off: deque[Run] = deque(maxlen=BROKEN_OFF_KEPT)
         self._lock = threading.Lock()
         self._publishing = Publishing(tracking, is_ours=lambda run: run in self._runs)
@@ -76,7 +76,7 @@ class Lifecycle:
         self._death_watch = DeathWatch(tracking.celery_app, conclude=self._conclude, runs_here=self._runs_here)
 
     def connect(self) -> None:
-        """Receive Celery's signals. They are the process's, so each receiver looks whose task it is."""
+        """Connect to Celery's signals. They are global to the process, so each receiver checks whose task it is."""
         for signal, receiver in (
             (signals.worker_init, self._on_worker_init),
             (signals.worker_shutdown, self._on_shutdown),
@@ -95,7 +95,7 @@ class Lifecycle:
     def _on_worker_init(self, sender: Any, **_: Any) -> None:
         if sender.app is not self._tracking.celery_app:
             return
-        # A worker that starts again under the same name is another worker: it doesn't hold the old one's leases.
+        # A restarted worker of the same name is another worker: it doesn't hold the old one's leases.
         self._claims = Claims(self._tracking, worker=f"{sender.hostname}/{uuid.uuid4().hex[:8]}")
         self._hostname, self._main = sender.hostname, os.getpid()
         self._stop_heartbeat()
@@ -103,12 +103,12 @@ class Lifecycle:
 
     def _on_worker_start(self, sender: Any) -> None:
         if self._heartbeat is not None:
-            return  # the connection to the broker has been lost and is back
+            return  # the connection to the broker was lost and is back
         self._heartbeat = self._make_heartbeat(_running_feeds, self._end_process)
         self._heartbeat.start()
         if sender.hub is not None and hasattr(sender.pool, "maintain_pool"):
-            # Celery looks after a dead pool child when its pipe closes, which may be before the kernel lets it be waited for;
-            # the next look would be 5 s later.
+            # Celery reaps a dead pool child when its pipe closes, which may be before the kernel reports the exit; the next
+            # check would be 5 s later.
             sender.hub.call_repeatedly(POOL_CHECK, sender.pool.maintain_pool)
         atexit.register(self._on_exit)
         for sentence in self._tracking.journal.inspect():
@@ -120,12 +120,12 @@ class Lifecycle:
         )
 
     def _on_process_init(self, **_: Any) -> None:
-        # What a reload has registered came after the worker began.
+        # A reload registers tasks after the worker has started.
         self._wrapping.wrap_all()
 
     def _on_fork(self) -> None:
-        """Begin anew in a process that was forked: a pool's child, or what a task has made."""
-        # It inherits what belongs to the process before it, but not its threads, and its locks as they were.
+        """Start afresh in a forked process: a pool's child, or a child of a task."""
+        # It inherits the parent's state without its threads, and its locks as they were.
         self._lock = threading.Lock()
         nobody.fork()
         self._heartbeat = None
@@ -141,9 +141,9 @@ class Lifecycle:
             unsent = self._unsent | self._runs
         for run in unsent:
             if not run.outbox.flush(max(deadline - time.monotonic(), 0.0)):
-                reason = "The journal hasn't taken them, and the process ends."
+                reason = "The journal hasn't accepted them, and the process ends."
                 log.error("events_unsent", extra={"feed": run.feed, "reason": reason})
-        # A threads pool that can't end its tasks runs them to their end before the process exits: they are alive.
+        # A threads pool that can't end its tasks completes them before the process exits: they are alive.
         if not self._runs:
             self._stop_heartbeat()
 
@@ -153,7 +153,7 @@ class Lifecycle:
             self._heartbeat = None
 
     def _on_exit(self) -> None:
-        """Speak for tasks that run in this very process and that end with it."""
+        """Report the end of tasks that run in this process and end with it."""
         with self._lock:
             ended = [] if self._main != os.getpid() else [*self._broken_off, *self._runs]
         for run in ended:
@@ -164,7 +164,7 @@ class Lifecycle:
                     log.warning("end_not_said", extra={"feed": run.feed, "error": str(error)})
 
     def _enter(self, task: Task, header: Header, call: Callable[[], Any], *, begins: bool) -> Any:
-        """Run a task's own code within the run of its present message; `begins`: its call follows."""
+        """Run a task's own code within the run of its current message; `begins`: the task's call follows."""
         run = getattr(task.request, "petiole_run", None) or self._begin(task, header)
         if run.inside or run.disowned:
             return call()  # the task calls itself
@@ -180,17 +180,17 @@ class Lifecycle:
             raise
         finally:
             run.inside = False
-            # A hook that follows mustn't raise what ends a run: Celery takes it for the end of the process.
+            # A later hook mustn't raise `RunEnded`: Celery would take it for the end of the process.
             run.quiet = run.quiet or not begins
 
     def _begin(self, task: Task, header: Header) -> Run:
-        """Claim a task, and make its run current until Celery is done with the task.
+        """Claim a task, and make its run current until Celery has finished the task.
 
         Raises:
             Ignore: this delivery is not to run.
         """
         if self._main is None and self._heartbeat is None:
-            # No worker is around this task: it is eager.
+            # No worker runs this task: it is eager.
             self._heartbeat = self._make_heartbeat(self._feeds_here, lambda _feed: None)
             self._heartbeat.start()
         request = task.request
@@ -199,7 +199,7 @@ class Lifecycle:
         try:
             claim = self._claims.claim(task, header, delivery=delivery, retries=retries, forcible=self._is_forcible())
         except PetioleError as error:
-            # Celery will call it a failure, so its page has to as well.
+            # Celery records a failure, so the page has to show one.
             say_not_begun(self._tracking.journal, header.feed, error)
             raise
         start = RunStart(
@@ -223,7 +223,7 @@ class Lifecycle:
         with self._lock:
             self._runs.add(run)
             nobody.begin()
-        # With the request, not under the task's id: in one process a retry's next run may begin before this one has returned.
+        # On the request, not by the task's id: in one process a retry's next run may begin before this one has returned.
         request.petiole_run = run
         run.enter()
         return run
@@ -234,12 +234,12 @@ class Lifecycle:
     def _on_prerun(self, task: Task, **_: Any) -> None:
         if task.app is not self._tracking.celery_app or not self._wrapping.wrap(task):
             return
-        # Registered after the worker began: this call goes past the wrapper, and what begins here can't be stopped.
+        # Registered after the worker started: this call bypasses the wrapper, so the run can't be stopped.
         request = task.request
         header = None if request.called_directly else Header.from_request(request)
         if header is None:
             return
-        late = "It was registered after the worker began."
+        late = "It was registered after the worker started."
         log.warning("task_wrapped_late", extra={"feed": header.feed, "task": task.name, "reason": late})
         try:
             self._begin(task, header).quiet = True
@@ -258,9 +258,9 @@ class Lifecycle:
             task.backend.on_chord_part_return(request, celery_states.REVOKED, error)
 
     def _end_process(self, feed: str) -> None:
-        log.warning("process_ended_by_force", extra={"feed": feed, "reason": "Somebody has stopped the task by force."})
+        log.warning("process_ended_by_force", extra={"feed": feed, "reason": "A user has stopped the task by force."})
         try:
-            # Celery's own way, so that it tells the pool, the broker and the result backend; the next beat asks again.
+            # By Celery, which tells the pool, the broker and the result backend; the next heartbeat repeats it.
             self._tracking.celery_app.control.revoke(
                 feed_id(feed), terminate=True, signal="SIGKILL", destination=[self._hostname]
             )
@@ -272,11 +272,11 @@ class Lifecycle:
         if run is None or run not in self._runs:
             return
         run.leave()
-        # `update_state(state="FAILURE")` and then `raise Ignore` is how a task keeps its own words in Celery's record.
+        # With `update_state(state="FAILURE")` and `raise Ignore` a task keeps its own text in Celery's record.
         said_failed = state == celery_states.IGNORED and run.celery_state == celery_states.FAILURE
         ended = celery_states.FAILURE if said_failed else state
         if state is None and run.raised is not None:
-            ended, retval = celery_states.FAILURE, run.raised  # Celery lets an eager task's exception through
+            ended, retval = celery_states.FAILURE, run.raised  # Celery re-raises an eager task's exception
         patch = outcome(ended, None if said_failed else retval, task_id=task_id, now=now_ms())
         if run.stranded and patch is not None and patch["state"] == states.FAILED:
             patch["reason"] = patch.get("error", {})["message"] = NOT_HANDED_OVER
@@ -285,7 +285,7 @@ class Lifecycle:
             nobody.end()
             self._unsent.add(run)
         if patch is not None and not run.handed_over:
-            # A run that has ended already (cancelled, retrying) takes no more, so that whatever Celery calls it adds nothing.
+            # A run that has ended already (cancelled, retrying) accepts no more, so Celery's outcome adds nothing.
             run.finish(patch, otherwise=cancelled())
         else:
             run.outbox.close()
@@ -296,7 +296,7 @@ class Lifecycle:
             self._unsent = {unsent for unsent in self._unsent if not unsent.outbox.flush(0)}
 
     def _conclude(self, feed: str, draft: Draft) -> None:
-        # Only the worker's main process has a heartbeat, and speaks for the tasks of others.
+        # Only the worker's main process has a heartbeat, and concludes other processes' tasks.
         if self._heartbeat is not None:
             self._heartbeat.conclude(feed, draft)
 
@@ -313,7 +313,7 @@ class Lifecycle:
 
 
 def _beginning(begin: Callable[[Any], None]) -> type[bootsteps.StartStopStep]:
-    """Return a part of a worker that calls `begin` with it once its pool is there: of one embedded in a test, too."""
+    """Return a step of a worker's consumer that calls `begin` with the worker once its pool has started."""
 
     class Beginning(bootsteps.StartStopStep):  # type: ignore[misc]
         requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -334,7 +334,7 @@ def _running_feeds() -> Sequence[str]:
 
 
 def init_celery(celery_app: Celery, settings: Settings | None = None) -> Tracking:
-    """Make a Celery application's tasks live: call it once, where the application is made, in web and worker alike.
+    """Make a Celery application's tasks live: call it once, where the application is made, in web and worker.
 
     Settings come from `settings`, else from the environment and the application's configuration (`PETIOLE_…`).
 

@@ -1,4 +1,4 @@
-"""Counted loops of a run: which of them speaks for it, and what their lengths are worth."""
+"""Counted loops of a run: which of them counts, and how long they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from petiole.worker.run_state import ProgressCounter
 
 
 class Speaker(Protocol):
-    """The run that loops speak for."""
+    """The run that loops count for."""
 
     def begin_loop(self, loop: Loop, *, again: bool = False) -> bool: ...
 
@@ -24,7 +24,7 @@ class Speaker(Protocol):
 
 
 class Loop:
-    """A loop or a bar that counts. Of those that are open at once the outermost `speaks`; the others count for nobody.
+    """A counted loop or bar. Of those that are open at once the outermost `speaks`; the others aren't shown.
 
     `counter.completed` is what it has counted; a step that finds `counter` not dirty calls `tell`. `scoped`: Python itself
     ends it, because it is iterated or entered by `with`. A bar that is moved by hand may never be closed: it stops speaking
@@ -66,7 +66,7 @@ class Loop:
         self.total: object = total
         self.scoped = scoped
         self.ended = False
-        # How much of its counter the stage has counted as its own already.
+        # How much of its counter is part of the stage's own count already.
         self.counted = counted
         self._run = run
         self._inner: Loop | None = None
@@ -75,7 +75,7 @@ class Loop:
         self.speaks = run.begin_loop(self)
 
     def tell(self) -> None:
-        """Have the page hear of a step.
+        """Notify the page of a step.
 
         Raises:
             Cancelled, Fenced: the run must end.
@@ -86,31 +86,31 @@ class Loop:
         self._run.stop_if_ended()
         if not self.ended:
             self.claim()
-            # Others have come and gone, and it does move: they were within it.
+            # It moves after others came and went: they were within it.
             self._nests = self._nests or (self.speaks and self._passed_over)
 
     def claim(self) -> None:
-        """Take the word, if nobody has it."""
+        """Speak, if no other loop does."""
         self.speaks = self.speaks or self._run.begin_loop(self, again=True)
 
     def run_out(self) -> None:
-        """Say that there is no next item: then what was counted is the total, whatever a length has promised."""
+        """Report that there is no next item: the count is the total, whatever the length was."""
         if self.speaks:
             self._run.run_out(self)
 
     def end(self) -> None:
-        """Let the next loop speak. Takes no lock: Python calls it where it likes."""
+        """Let the next loop speak. Takes no lock: Python may call it anywhere (a generator's end)."""
         self.ended = True
 
     @property
     def is_over(self) -> bool:
-        """Whether it has nothing more to say, as far as can be known."""
+        """Whether it has ended, as far as can be known."""
         return self.ended or (
             not self.scoped and isinstance(self.total, int | float) and self.counter.completed >= self.total
         )
 
-    def keeps_word(self, newcomer: Loop) -> bool:
-        """Say whether a loop that begins now is within this one."""
+    def contains(self, newcomer: Loop) -> bool:
+        """Say whether a loop that begins at this moment is within this one."""
         if self.is_over:
             return False
         here, inner = self.counter.completed, self._inner
@@ -123,12 +123,12 @@ class Loop:
 
 
 def length_of(iterable: object) -> int | None:
-    """Return how many items there are, if that is known: a length may be of any kind, and raise what it likes."""
+    """Return the number of items; `None`: unknown, or `len` raises, which may be any exception."""
     if not isinstance(iterable, Sized):
         return None
     try:
         return len(iterable)
     except SoftTimeLimitExceeded:
         raise
-    except Exception:  # noqa: BLE001 (a class of the application's own, or of a database: without a length it is counted)
+    except Exception:  # noqa: BLE001 (a class of the application's or a database's: it is counted without a total)
         return None

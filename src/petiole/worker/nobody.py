@@ -1,6 +1,6 @@
-"""Where `progress` is called and no task is current: said once, where somebody meant a task.
+"""Reports, once, a `progress` call without a current task, where a task was probably meant.
 
-A context is a thread's own, and a process's own: what a task starts has none, unless it is handed over.
+Each thread and each process has a context of its own: what a task starts has no current task, unless it is handed over.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from petiole.worker.run_state import ProgressCounter
 log = logger(__name__)
 
 THREAD: Final = (
-    "Petiole: progress was called in a thread that belongs to no task, and is told to nobody. Hand it over where the thread "
+    "Petiole: progress was called in a thread that belongs to no task, so its counts are lost. Hand it over where the thread "
     "is started: pool.submit(progress.wrap(work), row)."
 )
 PROCESS: Final = (
-    "Petiole: progress was called in a process that a task has started, and is told to nobody. Count where the results "
+    "Petiole: progress was called in a process that a task has started, so its counts are lost. Count where the results "
     "arrive, in the task's own process: for row in track(executor.map(work, rows))."
 )
-# Set where a task runs, and inherited by what it starts: the number of the task's process. Not a setting.
+# Set where a task runs, and inherited by child processes: the id of the task's process. Not a setting.
 TASK_PROCESS: Final = "_PETIOLE_TASK_PROCESS"
 
 
 class Nobody:
-    """Hears calls of `progress` that have no run, while tasks run in this process, or in the one that has started it.
+    """Receives `progress` calls without a run, while tasks run in this process or in the one that started it.
 
     `counter` is that of callers without a run. While `listens` it isn't dirty, so that a loop's step comes here too.
     """
@@ -40,19 +40,19 @@ class Nobody:
         self._listen()
 
     def begin(self) -> None:
-        """A task begins to run in this process."""
+        """Take note that a task begins in this process."""
         self._runs += 1
         if os.environ.get(TASK_PROCESS) != (here := str(os.getpid())):
             os.environ[TASK_PROCESS] = here
         self._listen()
 
     def end(self) -> None:
-        """A task has ended in this process."""
+        """Take note that a task has ended in this process."""
         self._runs -= 1
         self._listen()
 
     def fork(self) -> None:
-        """Begin anew in a process that was forked."""
+        """Start afresh in a forked process."""
         self._runs = 0
         self._listen()
 
@@ -61,9 +61,9 @@ class Nobody:
         return not self.counter.dirty
 
     def hear(self) -> None:
-        """Say that somebody speaks for no task; once in each process."""
+        """Log that progress is called without a task; once in each process."""
         if current_task:
-            return  # a task that isn't tracked speaks to nobody, and that is right
+            return  # an untracked task: there is nothing to report
         self._said = True
         self._listen()
         log.error(THREAD if self._runs else PROCESS)

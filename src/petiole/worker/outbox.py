@@ -1,11 +1,11 @@
-"""The outbox between a task and the journal: no call of the task ever waits for it.
+"""The outbox between a task and the journal: no call of the task ever waits for the journal.
 
-Facts go out in order, each under its run's number, until the journal has said that it has them. Where nothing is under way
-the task's thread sends a fact itself; it hears the answer with its next fact, unless the sending thread has heard it before.
+Facts go out in order, each under its run's number, until the journal has acknowledged them. While nothing is pending, the
+task's thread sends a fact itself; it reads the reply with its next fact, unless the sending thread has read it before.
 Counters are coalesced: the first goes out at once, then at most so many a second, and the last always. While the journal is
-away the outbox keeps what fits; what it must drop (oldest log lines first) it counts and says in a fact, before a number is
-given. What the journal refuses it sends again, as if the journal were away: only an event that Petiole's own checks refuse, or
-one that alone is refused for a minute, is set aside, and a fact under its number says so.
+away the outbox keeps what fits; it drops the oldest log lines first, counts what it drops, and says so in a fact, before a
+number is given. What the journal refuses is sent again, as if the journal were away: only an event that Petiole's own checks
+refuse, or one that alone is refused for a minute, is set aside, and a fact under its number says so.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ log = logger(__name__)
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 0.8
-# How long a task that computes lets the sending thread go first with a fact, in seconds; and from which share of its time on
-# it is one that computes. On a busy machine it is given only a part of the time that passes.
+# How long a task that computes waits for the sending thread to take a fact, in seconds; and the share of CPU time from which on
+# a task computes. On a busy machine it gets only a part of the time that passes.
 HANDOVER: Final = 0.001
 COMPUTES: Final = 0.2
-# Of facts that the task's thread sends within OFTEN seconds of each other, the sending thread isn't woken for each: it would
-# run beside the very processes that bring the fact to its browser. It looks for the answers by itself every LOOK seconds.
+# For facts that the task's thread sends within OFTEN seconds of each other, the sending thread isn't woken each time: it would
+# compete with the processes that bring the fact to its browser. It polls for the replies every LOOK seconds.
 OFTEN: Final = 0.25
 LOOK: Final = 0.1
 FORKED: Final = (
-    "Petiole: progress was called in a process that the task has forked, and is told to nobody. Count where the results "
+    "Petiole: progress was called in a process that the task has forked, so its counts are lost. Count where the results "
     "arrive, in the task's own process: for row in track(executor.map(work, rows))."
 )
 _DROPPED_FIRST: Final = ("log", "custom", "stage", "artifact")
@@ -53,10 +53,10 @@ _DROPPED_FIRST: Final = ("log", "custom", "stage", "artifact")
 class _Fact:
     draft: Draft
     otherwise: Draft | None = None
-    # Where the task's thread has sent it, or may have: under which number, and what is to be heard of it.
+    # If the task's thread has sent it, or may have: its number, and its pending reply.
     number: int = 0
     begun: PendingAppend | None = None
-    # Locked until the sending thread is done with it, where the task's thread waits for that.
+    # If the task's thread waits for the sending thread: locked until that is done.
     handed: threading.Lock | None = None
 
 
@@ -82,7 +82,7 @@ class Outbox:
         )
         self.signals = self._writer.signals
         self.counter = ProgressCounter()
-        # That of the loop that speaks for the run; without one the same. Both are dirty, or neither is.
+        # The counter of the loop that speaks; without one the same. Both are dirty, or neither is.
         self._loop_counter = self.counter
         self._settings = settings
         self._newest = newest
@@ -95,18 +95,18 @@ class Outbox:
         self._given_up = False
         self._closed = False
         self._stopped = False
-        # Whether a forked process has yet to say that nothing is said here.
+        # Whether a forked process has yet to log that its progress is lost.
         self._disowned = False
         self._next_counter = 0.0
         self._next_ask = clock() + settings.heartbeat
-        # When a fact was last begun, whether that is often, and whether the sending thread looks by itself.
+        # When a fact was last begun, whether that is often, and whether the sending thread polls.
         self._begun_at = 0.0
         self._often = False
         self._looks = False
-        # Which thread said the last fact that it left to the sending thread, when, and how long it had computed until then.
+        # The last fact that was left to the sending thread: by which thread, when, and its CPU time until then.
         self._spoke = (0, 0.0, 0.0)
-        # Taken by itself, and not as the condition: a time limit that is raised while Python code takes or gives back a lock
-        # would leave it taken.
+        # Locked directly, not through the condition: a time limit that is raised in the condition's Python code would leave
+        # it locked.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
@@ -117,19 +117,19 @@ class Outbox:
         self._thread.start()
 
     def put(self, draft: Draft, *, otherwise: Draft | None = None) -> None:
-        """Queue a fact. `otherwise` is sent in its place if the feed's state doesn't admit it."""
+        """Queue a fact. `otherwise` is sent instead if the feed's state doesn't admit it."""
         with self._lock:
             if self._stopped or self._closed:
                 if self._disowned:
                     self._disowned = False
                     log.error(FORKED)
                 return
-            self._hear_begun()
+            self._poll_begun()
             if len(self._queue) >= self._settings.outbox_limit:
                 self._drop_one()
             fact = _Fact(draft, otherwise)
             is_idle, is_next = self._is_idle(), self._only_begun()
-            # Before it is sent: if a time limit breaks this off, the sending thread sends it again, under the same number.
+            # Before it is sent: if a time limit interrupts this, the sending thread sends it again, under the same number.
             self._queue.append(fact)
             if is_idle:
                 self._begin(fact)
@@ -139,41 +139,41 @@ class Outbox:
                 fact.handed = threading.Lock()
                 fact.handed.acquire()
         if fact.handed is not None:
-            # Else the task would keep the interpreter from the sending thread for many times this long.
+            # Otherwise the task would keep the GIL from the sending thread for many times this long.
             fact.handed.acquire(timeout=HANDOVER)
 
     def touch(self) -> None:
-        """Say that the progress has moved; its newest value goes out when it is due."""
+        """Note that the progress has changed; its newest value goes out when it is due."""
         with self._lock:
             self._mark(dirty=True)
             self._changed.notify_all()
 
     def clean(self) -> None:
-        """Have the next step tell: what is put next carries the progress as of now."""
+        """Have the next step notify: the next fact carries the current progress."""
         self._mark(dirty=False)
 
     def count_in(self, counter: ProgressCounter | None) -> None:
-        """Have a loop's own counter tell what is dirty, in place of the counter of the loop before it."""
+        """Use a loop's own counter, instead of that of the loop before it."""
         with self._lock:
             before, self._loop_counter = self._loop_counter, counter or self.counter
             if before is not self.counter:
                 before.dirty = False
-            self._loop_counter.dirty = False  # its first step tells, whatever is known already
+            self._loop_counter.dirty = False  # its first step notifies in any case
 
     def close(self) -> None:
-        """Take no more; the thread ends once everything has been kept."""
+        """Accept no more; the thread ends once the journal has everything."""
         with self._lock:
             self._closed = True
             self._changed.notify_all()
 
     def disown(self) -> None:
-        """Take no more, in a forked process: a copy of the parent's locks may be held for ever, and its numbers are taken."""
+        """Accept no more, in a forked process: the copied locks may be held for ever, and the numbers are the parent's."""
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._disowned = self._stopped = True
         self._queue.clear()
         self._sending, self._dropped = None, Dropped()
-        # Loops tell nothing.
+        # Loops notify nobody.
         self._mark(dirty=True)
 
     def flush(self, timeout: float) -> bool:
@@ -205,17 +205,17 @@ class Outbox:
         return not self.signals.fenced and self._writer.has_ended
 
     def _computes(self) -> bool:
-        """Say whether the calling thread has computed since it last left a fact to the sending thread, rather than waited."""
+        """Say whether the calling thread has mostly computed, not waited, since it last left a fact to the sending thread."""
         here = (threading.get_ident(), time.monotonic(), time.thread_time())
         before, self._spoke = self._spoke, here
         return here[0] == before[0] and here[2] - before[2] > COMPUTES * (here[1] - before[1])
 
     def _begin(self, fact: _Fact) -> None:
-        """Send a fact from here if that takes no time: the sending thread would have to be woken first."""
+        """Send a fact from this thread if that doesn't block: the sending thread would have to be woken first."""
         if self.signals.away:
             return
         fact.number = self._writer.next_number
-        # On an error the sending thread finds the same, and knows what to do about it.
+        # The sending thread meets the same error, and handles it.
         with suppress(PetioleError):
             fact.begun = self._writer.begin(fact.draft, fact.number)
         if fact.begun is None:
@@ -224,16 +224,16 @@ class Outbox:
         now = self._clock()
         self._often, self._begun_at = now - self._begun_at < OFTEN, now
 
-    def _hear_begun(self) -> None:
-        """Take the answer to what was begun last, if it has come, so that the sending thread needn't be woken for it."""
+    def _poll_begun(self) -> None:
+        """Read the reply to the fact that was begun last, if it has come, so that the sending thread isn't woken for it."""
         fact = self._queue[0] if self._queue and self._sending is None else None
         reply = fact.begun.poll() if fact is not None and fact.begun is not None else None
-        # A run that is called stalled has more to say, for which its task mustn't wait.
+        # A stalled run has to say that it is alive, for which its task mustn't wait.
         if fact is not None and isinstance(reply, Stored) and not reply.stalled:
             self._writer.take(fact.draft, reply)
             self._writer.keep(fact.number, fact.draft)
             self._note_sent(self._clock())
-            # Last: if a time limit breaks this off, the sending thread does the same once more.
+            # Last: if a time limit interrupts this, the sending thread does the same again.
             self._queue.popleft()
 
     def _mark(self, *, dirty: bool) -> None:
@@ -243,7 +243,7 @@ class Outbox:
         return not self._queue and self._sending is None and not self._dropped
 
     def _only_begun(self) -> bool:
-        """Whether nothing is under way but what has been begun: that the sending thread has only to hear of."""
+        """Whether only begun facts are pending, of which the sending thread has but to read the replies."""
         sending = self._sending
         is_begun = sending is None or (isinstance(sending, _Fact) and sending.begun is not None)
         return is_begun and all(fact.begun for fact in self._queue)
@@ -267,7 +267,7 @@ class Outbox:
                 else:
                     self._count(draft)
             except Exception:
-                # The top of the thread: whatever it is, the rest goes on.
+                # The top of the thread: the other events go on.
                 log.exception("event_lost", extra={"feed": self.feed})
                 if isinstance(draft, _Fact):
                     with self._lock:
@@ -285,7 +285,7 @@ class Outbox:
             self._on_end(self)
 
     def _next(self) -> _Fact | Draft | None:
-        """Wait for what is to be sent next; `None` when the thread is to end."""
+        """Wait for the next event to send; `None`: the thread is to end."""
         while True:
             with self._lock:
                 now = self._clock()
@@ -310,22 +310,22 @@ class Outbox:
             if not self.counter.dirty and not self._queue and (now := self._clock()) >= self._next_ask:
                 self._next_ask = now + self._settings.heartbeat
                 if not self._writer.is_valid():
-                    # Fenced, or forgotten by the journal: what it answers to a counter says which.
+                    # Fenced, or lost by the journal: the reply to a counter says which.
                     self.touch()
 
     def _says_dropped(self, now: float) -> bool:
-        """Whether it is time to say what was dropped: before the next number is given, and before the last in any case."""
+        """Whether to report dropped events now: before the next number is given, and before the last fact in any case."""
         if not self._dropped or (self._queue and self._queue[0].number):
             return False
         return now >= self._dropped.due or (self._closed and len(self._queue) <= 1)
 
     def _count(self, draft: Draft) -> None:
         """Send a counter once: if the journal is away, the next one says more."""
-        # Read without the lock: the task's thread may hold its own lock while it puts a fact.
+        # Without the lock: the task's thread may hold its own lock while it puts a fact.
         draft = replace(draft, progress=self._newest())
         with self._lock:
             if self._queue:
-                # Queued since this counter was chosen, with the progress of before: it goes first, or progress would go back.
+                # A fact was queued since, with older progress: it goes first, or the progress would go back.
                 self._mark(dirty=True)
                 return
         try:
@@ -333,7 +333,7 @@ class Outbox:
                 self.touch()
         except InvalidEvent:
             log.exception("counter_set_aside", extra={"feed": self.feed})
-        except Exception as error:  # noqa: BLE001 (the top of the thread: what isn't known to last may pass)
+        except Exception as error:  # noqa: BLE001 (the top of the thread: an unknown error may be temporary)
             self._writer.note_away(error)
             with self._lock:
                 self._mark(dirty=True)
@@ -344,7 +344,7 @@ class Outbox:
                 self._give_up(error)
 
     def _deliver(self, fact: _Fact) -> None:
-        """Send a fact until the journal has it, or has said that it never will."""
+        """Send a fact until the journal has it, or has refused it for good."""
         pause = FIRST_PAUSE
         draft, otherwise, begun = fact.draft, fact.otherwise, fact.begun
         number = fact.number or self._writer.next_number
@@ -363,13 +363,13 @@ class Outbox:
                 log.exception("event_set_aside", extra={"feed": self.feed})
                 draft, set_aside = stand_in(draft, str(error)), True
                 continue
-            except Exception as error:  # noqa: BLE001 (the top of the thread: what isn't known to last may pass)
+            except Exception as error:  # noqa: BLE001 (the top of the thread: an unknown error may be temporary)
                 self._writer.note_away(error)
                 if not self._writer.patience.is_over(error):
                     time.sleep(pause * random.uniform(0.5, 1.0))
                     pause = min(2 * pause, LONGEST_PAUSE)
                 elif not set_aside:
-                    # Either this event is what the journal can't take, or its feed is.
+                    # Either this event is refused, or its feed is.
                     reason = "The journal refused it for a minute; the worker's log says why."
                     draft, set_aside = stand_in(draft, reason), True
                 elif self._writer.heal(error):
@@ -386,7 +386,7 @@ class Outbox:
         self._next_counter, self._next_ask = now + self._interval, now + self._settings.heartbeat
 
     def _give_up(self, error: Exception) -> None:
-        """End the feed here, and not the task: nobody can write what the journal takes from nobody."""
+        """Stop writing the feed, and let the task go on: the journal refuses this feed for good."""
         log.error("feed_given_up", extra={"feed": self.feed, "error": str(error), "events": len(self._queue)})
         self._given_up = True
         self._stop()
@@ -394,6 +394,6 @@ class Outbox:
     def _stop(self) -> None:
         with self._lock:
             self._stopped = True
-            self._mark(dirty=False)  # loops look at the signals when nothing of theirs waits to be sent
+            self._mark(dirty=False)  # loops check the signals when they aren't dirty
             self._queue.clear()
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""How long one feed may be refused while the journal works for others."""
+"""How long one feed may be refused while the journal serves others."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from petiole.logs import logger
 
 log = logger(__name__)
 
-# An outage of a provider, a rotation of rights and a fail-over are over by then.
+# Longer than a provider's outage, a rotation of credentials or a failover.
 REFUSED_FOR: Final = 60.0
 
 
 class Patience:
-    """Counts how long the calls for one feed have been refused. One thread at a time; `clock` in seconds."""
+    """Measures how long the calls for one feed have been refused. One thread at a time; `clock` in seconds."""
 
     def __init__(self, journal: Journal, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._journal = journal
@@ -27,9 +27,9 @@ class Patience:
         self._others_work = self._begun_anew = False
 
     def is_over(self, error: Exception) -> bool:
-        """Take note of a failed call; true if this feed alone has been refused for a minute.
+        """Note a failed call; true if this feed alone has been refused for a minute.
 
-        Whether others are served is tried out, and what is tried next decides: an outage may have ended in between.
+        A trial write shows whether others are served, and the next call decides: an outage may have ended in between.
         """
         if isinstance(error, Unavailable) and not isinstance(error, Refusal):
             self.reset()
@@ -49,14 +49,14 @@ class Patience:
         return False
 
     def begin_anew(self, feed: str, error: Exception) -> None:
-        """Have a feed forgotten that alone is refused, because somebody has spoiled its keys; its readers are told (`reset`).
+        """Delete a feed that alone is refused, because something has damaged its keys; its readers get a `reset`.
 
         Raises:
-            PetioleError: it was forgotten before, or can't be: nobody can write what the journal takes from nobody.
+            PetioleError: it was deleted before, or can't be: the journal refuses this feed for good.
         """
         if self._begun_anew:
             raise PetioleError(
-                f"The journal serves others and refuses {feed} ({error}). Look for what else writes its keys, or forbids them."
+                f"The journal serves others and refuses {feed} ({error}). Look for what else writes its keys, or denies access."
             ) from error
         log.error("feed_begun_anew", extra={"feed": feed, "error": str(error)})
         self._begun_anew = True
@@ -65,9 +65,9 @@ class Patience:
         except Unavailable as away:
             if isinstance(away, Refusal):
                 raise
-            self._begun_anew = False  # an outage, at this very moment
+            self._begun_anew = False  # an outage at this moment
             self.reset()
 
     def reset(self) -> None:
-        """Take note of a call that was answered, or of an outage."""
+        """Note a call that was answered, or an outage."""
         self._since, self._others_work = None, False

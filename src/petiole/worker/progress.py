@@ -1,8 +1,8 @@
 """The ambient `progress`: what a task says about itself, from anywhere below its call.
 
-Inside a tracked task it speaks for the run that is current in this context, as `flask.current_app` does for an
-application. Outside one (a test that calls the task as a function, a script) every call does nothing and loses nothing;
-`track` then draws a bar on a terminal if rich is installed.
+Inside a tracked task it stands for the run that is current in this context, as `flask.current_app` does for an application.
+Outside one (a test that calls the task as a function, a script) every call does nothing; `track` then draws a bar on a terminal
+if rich is installed.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ R = TypeVar("R")
 
 _current: Final = current_run.get
 _current_counter: Final = current_counter.get
-# What nearly every call of `advance` says; told from other numbers by identity, which costs nothing.
+# The amount of nearly every `advance`, recognised by identity, which costs nothing.
 ONE: Final = 1
 
 
 class Progress:
     """The calls of a task. Each may raise `Cancelled` or `Fenced` where the run must end.
 
-    None waits for the journal; in a task that computes a fact takes up to 1 ms to be handed to the thread that sends it.
+    None waits for the journal. In a task that computes, handing a fact to the sending thread takes up to 1 ms.
     """
 
     def stage(self, name: str, *, total: float | None = None, unit: str | None = None, until: float = 1.0) -> None:
@@ -47,7 +47,7 @@ class Progress:
 
     @staticmethod
     def advance(amount: float = 1) -> None:
-        """Count `amount` more as done. It only counts, unless there is something to tell."""
+        """Count `amount` more as done. It only counts, unless the page has to be notified."""
         if amount is ONE:
             counter = _current_counter()
             counter.completed += 1
@@ -62,12 +62,12 @@ class Progress:
     def update(
         self, *, completed: float | None = None, total: float | None = None, description: str | None = None
     ) -> None:
-        """Set what is done, what there is in all, or a few words on what is being done; with none it only hears of a cancel."""
+        """Set the completed count, the total or a short description; without any it only checks for a cancel."""
         if (run := _live()) is not None:
             run.update(completed, total, description)
 
     def log(self, message: str, *, level: str = "info") -> None:
-        """Keep a line for the page's log. It never raises, so that cleaning up after a cancel can use it."""
+        """Add a line to the page's log. It never raises, so that clean-up after a cancel can use it."""
         if (run := _speaker()) is not None:
             run.log(message, level)
 
@@ -75,7 +75,7 @@ class Progress:
         """Send an event of the application's own: delivered in order, once, as every fact.
 
         `data` becomes JSON that every reader understands alike, by the rules of `petiole.protocol.values.plain`. An event
-        that is too large is set aside, and a line of the log says so.
+        that is too large is set aside, and a log line says so.
 
         Raises:
             InvalidEvent: outside a task, where `data` is too large.
@@ -96,9 +96,9 @@ class Progress:
         media_type: str | None = None,
         expires_at: int | datetime | None = None,
     ) -> None:
-        """Say that something can be had now: a file, a report.
+        """Announce something that can be fetched: a file, a report.
 
-        `size` in bytes, `expires_at` in milliseconds since 1970, or a datetime. Say it after the thing is there, not before.
+        `size` in bytes, `expires_at` in milliseconds since 1970, or a datetime. Call it once the thing exists, not before.
         """
         if (run := _live()) is not None:
             artifact: Document = {
@@ -113,12 +113,12 @@ class Progress:
             run.artifact(artifact)
 
     def confirm(self, *, timeout: float = 10.0) -> bool:
-        """Ask the journal whether this run may still publish what it has made; call it right before it does.
+        """Ask the journal whether this run may still publish its result; call it right before publishing.
 
-        True: it may. False: the journal didn't answer within `timeout` seconds, so nobody can say.
+        True: it may. False: unknown, because the journal didn't answer within `timeout` seconds.
 
         Raises:
-            Cancelled: somebody asked the task to stop.
+            Cancelled: the task was asked to stop.
             Fenced: a later run of the task has begun.
         """
         run = _live()
@@ -126,15 +126,15 @@ class Progress:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked the task to stop; for a loop that would rather end by itself than be ended."""
+        """Whether the task was asked to stop; for a loop that ends by itself instead of by `Cancelled`."""
         run = _speaker()
         return run is not None and run.cancelled
 
     @staticmethod
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
-        """Return `function` so that it speaks for the task that is current here, in whatever thread or callback it is called.
+        """Return `function` bound to the current task, for use in any thread or callback.
 
-        In another process it can't.
+        It doesn't work in another process.
         """
         run = _current()
         if run is None:
@@ -149,8 +149,7 @@ class Progress:
 
 
 progress = Progress()
-# Called at each step of a loop: what an object has itself is found faster than a method is bound to it, which Python does anew
-# at each call of an object that was imported.
+# Called at each step of a loop: an instance attribute is found faster than a method is bound, which Python does at each call.
 vars(progress)["advance"] = Progress.advance
 
 
@@ -159,14 +158,14 @@ def track(
 ) -> Iterator[T]:
     """Yield the items and count each as done when the next one is asked for.
 
-    `total` is the length where the iterable has one, else unknown. Inside a `progress.stage` without a description of its
-    own it counts for that stage; else it is a stage by itself. Of loops within each other the outermost counts.
+    `total` is the length where the iterable has one, else unknown. Inside a `progress.stage` and without a description it
+    counts for that stage; otherwise it is a stage itself. Of nested loops the outermost counts.
     """
     return _Tracked(iterable, total, unit, description)
 
 
 class _Tracked(Iterator[T]):
-    """The items, by a `for` statement or one by one; a loop that was left goes on where it was."""
+    """The items, by a `for` statement or by `next`; a loop that was left resumes where it was."""
 
     def __init__(self, iterable: Iterable[T], total: float | None, unit: str | None, description: str | None) -> None:
         self._iterable, self._total, self._unit, self._description = iterable, total, unit, description
@@ -176,7 +175,7 @@ class _Tracked(Iterator[T]):
         self._is_through = False
 
     def __iter__(self) -> Iterator[T]:
-        # A new iterator, which nobody but the `for` statement holds: it ends as soon as that is left.
+        # A new iterator, which only the `for` statement holds: it ends as soon as the loop is left.
         return self._step_through(by_hand=False) if self._by_hand is None else self._by_hand
 
     def __next__(self) -> T:
@@ -217,7 +216,7 @@ class _Tracked(Iterator[T]):
             loop.end()
 
     def _begin(self, run: Run, *, by_hand: bool) -> Loop:
-        # What an earlier `for` statement has counted, its stage has already.
+        # The count of an earlier `for` statement is part of its stage already.
         done = 0 if self._loop is None else self._loop.counter.completed
         self._loop = Loop(
             run,
@@ -250,7 +249,7 @@ def _drawn(iterable: Iterable[T], total: object, description: str | None) -> Ite
         from rich.console import Console
         from rich.progress import track as draw
 
-        # Without a length of its own, because rich would ask for it, whatever that raises.
+        # A generator: rich would call `len`, which may raise anything.
         items = (item for item in iterable)
         return draw(items, words(description or "Working"), total=finite(total), console=Console(stderr=True))
     return iterable

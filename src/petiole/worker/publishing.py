@@ -1,7 +1,7 @@
-"""What a task or its caller publishes: messages that are to be followed, and a run that hands its task over.
+"""Intercepts published messages: opens feeds of tasks that are to be tracked, and ends a run that hands its task over.
 
-Each publish call mints a publication, which the message keeps through every redelivery: by it a redelivery is told from the
-same id used again.
+Each publish call mints a publication, which the message keeps through every redelivery: it distinguishes a redelivery from a
+reuse of the id.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from celery import Celery, current_task
 
-from petiole.dispatch.message import NOBODY, Header, said_in, title_of
+from petiole.dispatch.message import NOBODY, Header, fields_in, title_of
 from petiole.dispatch.outcome import going_on, retrying
 from petiole.dispatch.publisher import keeps_header
 from petiole.dispatch.tracking import Tracking
@@ -25,12 +25,12 @@ from petiole.worker.run import Run, current_run
 log = logger(__name__)
 
 CELERYS_OWN: Final = "celery."
-UNFIT: Final = "Its id can't be part of an address. Use 1 to 128 letters, digits and . _ ~ @ -"
+UNFIT: Final = "Its id can't be part of a URL. Use 1 to 128 letters, digits and . _ ~ @ -"
 NOT_HANDED_OVER: Final = "The task couldn't be published again."
 
 
 class Publishing:
-    """Stands before the sender of messages of a Celery application. `is_ours`: whether a run is of this one."""
+    """Replaces a Celery application's `send_task_message`. `is_ours`: whether a run belongs to this application."""
 
     def __init__(self, tracking: Tracking, *, is_ours: Callable[[Run], bool]) -> None:
         self._tracking = tracking
@@ -40,9 +40,9 @@ class Publishing:
         self._send: Callable[..., Any] | None = None
 
     def connect(self, celery_app: Celery) -> None:
-        """Take the sender's place. Celery's signals don't say which of a process's applications publishes."""
+        """Replace the sender. Celery's signals don't say which of a process's applications publishes."""
         self._amqp = amqp = celery_app.amqp
-        # What Celery has made already, or somebody else has put there. Else it is made with the first message: it reads
+        # What Celery has made already, or another library has put there. Otherwise it is made with the first message: it reads
         # the configuration, which isn't complete yet.
         self._send = vars(amqp).get("send_task_message")
         amqp.send_task_message = self._publish
@@ -53,7 +53,7 @@ class Publishing:
         given = options.get("headers")
         if not isinstance(message.headers, dict) or not isinstance(given, Mapping | None):
             return self._send(producer, name, message, *args, **options)
-        headers = {**said_in(message.body), **message.headers, **(given or {})}
+        headers = {**fields_in(message.body), **message.headers, **(given or {})}
         header, opens = self._header_of(name, headers)
         if header is not None:
             options["headers"] = {**(given or {}), **header.to_message()}
@@ -74,7 +74,7 @@ class Publishing:
         return sent
 
     def _header_of(self, name: str, headers: Mapping[str, Any]) -> tuple[Header | None, bool]:
-        """Return the header of a message that is to be followed, and whether its feed is to be opened."""
+        """Return the header for a message, if its task is to be tracked, and whether to open its feed."""
         task_id = headers.get("id")
         if task_id is None:
             return None, False
@@ -100,7 +100,7 @@ class Publishing:
         return Header(feed, mint_epoch(), owner, title_of(None, name), mint_publication()), True
 
     def _follower(self, name: str) -> str | None:
-        """Return whose a task is that is published, if it says that it is to be followed, or if all are adopted."""
+        """Return the owner of a task that is published, if it is declared with `progress=True` or all tasks are adopted."""
         if name.startswith(CELERYS_OWN):
             return None
         declared = getattr(self._tracking.celery_app.tasks.get(name), "progress", None)
@@ -115,16 +115,16 @@ class Publishing:
         return run if run is not None and (run.disowned or self._is_ours(run)) else None
 
     def _handing_over(self, headers: Mapping[str, Any]) -> Run | None:
-        """Return the run that publishes what goes on under its task's id: its own retry, or the task that replaces it."""
+        """Return the run whose task this message continues: its own retry, or the task that replaces it."""
         run = self._run()
         if run is None or run.disowned or run.handed_over or keeps_header():
             return None
-        # Any other message under the task's id is one more publication of it: its own time comes once this one has ended.
+        # Any other message with the task's id is a further publication: it runs once this one has ended.
         goes_on = run.replacing or int(headers.get("retries") or 0) > run.retries
         return run if goes_on and f"task:{headers.get('id')}" == run.feed else None
 
     def _hand_over(self, run: Run, name: str, headers: Mapping[str, Any], header: Header) -> None:
-        # Here, not when the task has returned: the next run may begin before that.
+        # Not only when the task has returned: the next run may begin before that.
         if int(headers.get("retries") or 0) > run.retries:
             patch = retrying(run.retry_cause, eta=headers.get("eta"))
         else:
@@ -132,20 +132,20 @@ class Publishing:
         self._leave(run, patch, header.publication)
 
     def hand_over_to(self, run: Run, name: str) -> None:
-        """End a run that is about to publish a canvas, of which another task publishes what has the run's id."""
+        """End a run that is about to publish a canvas in which another task publishes the part with the run's id."""
         self._leave(run, going_on(name), mint_publication())
         self._tracking.confirm(run.feed, run=run.number)
 
     def _leave(self, run: Run, patch: Document, successor: str) -> None:
         run.hand_over(patch, successor=successor, otherwise=cancelled())
         if not run.outbox.flush(self._settings.flush_timeout):
-            reason = "The journal hasn't taken what the run has said, and the next is published."
+            reason = "The journal hasn't accepted all events of the run, and the next run is published."
             log.warning("retry_before_events", extra={"feed": run.feed, "reason": reason})
         if run.outbox.signals.fenced:
             raise Fenced("Another run of this task has begun, or it has ended. This one publishes no other.")
 
 
 def _returned_run() -> Run | None:
-    """Return the run of a task that has returned, and whose next link of a chain, or callback, Celery publishes."""
+    """Return the run of a task that has returned, while Celery publishes its chain or callbacks."""
     run = getattr(current_task.request, "petiole_run", None) if current_task else None
     return run if isinstance(run, Run) else None

@@ -32,12 +32,12 @@ NAME_BYTES: Final = 1020
 CONFIRM_PAUSE: Final = 0.1
 
 current_run: ContextVar[Run | None] = ContextVar("petiole_current_run", default=None)
-# The same run's counter, for the one call that a loop makes at each step. Where there is no run it is nobody's.
+# The current run's counter, for the call that a loop makes at each step. Without a run it is nobody's.
 current_counter: ContextVar[ProgressCounter] = ContextVar("petiole_current_counter", default=nobody.counter)
 
 
 class Run:
-    """What one run says: its counts and its facts. Thread-safe: threads that the task starts may share it.
+    """One run's counts and facts. Thread-safe: threads that the task starts may share it.
 
     `clock` gives seconds of a monotonic clock.
     """
@@ -57,23 +57,23 @@ class Run:
         self.owner = start.owner
         self.retries = start.retries
         self.retry_cause: BaseException | None = None
-        # Whether the task runs again if its worker ends: its message is returned, or sent again.
+        # Whether the task runs again if its worker ends: its message is redelivered, or sent again.
         self.returns = False
-        # What the task has last told Celery of itself by `update_state`, where that is listened to.
+        # The state that the task last gave to `update_state`, where that is adopted.
         self.celery_state: object = None
-        # What the task's message says of it, where it was a message that started it.
+        # The header of the task's message, if a message started it.
         self.header: Header | None = None
-        # Whether the task's call is under way: what calls the task again from within goes on in this run.
+        # Whether the task's call is running: a call of the task from within belongs to this run.
         self.inside = False
-        # What the task's call has raised, which Celery doesn't tell where it lets that through.
+        # What the task's call raised; Celery doesn't tell where it re-raises that.
         self.raised: Exception | None = None
-        # Whether the task is replacing itself; whether it goes on by another message; whether that couldn't be published.
+        # Whether the task is replacing itself; whether another message continues it; whether that couldn't be published.
         self.replacing = False
         self.handed_over = False
         self.stranded = False
-        # Whether its calls don't end it any more: the task's call has returned, or what calls isn't ready for that.
+        # Whether progress calls no longer raise: the task's call has returned, or its caller can't handle that.
         self.quiet = False
-        # Whether this is a copy of the run in a process that was forked while it went on.
+        # Whether this is a copy of the run in a process that was forked during it.
         self.disowned = False
         self.outbox = Outbox(journal, start, settings, newest=self.progress, on_end=on_end, clock=clock)
         self.counter = self.outbox.counter
@@ -86,20 +86,20 @@ class Run:
         self._before: tuple[Run | None, ProgressCounter] = None, nobody.counter
 
     def enter(self) -> None:
-        """Have the calls of `progress` speak for this run from now on, until `leave` in the same context."""
+        """Make this run the current one, until `leave` in the same context."""
         self._before = current_run.get(), current_counter.get()
         current_run.set(self)
         current_counter.set(self.counter)
 
     def leave(self) -> None:
-        """Give the context back to whom `enter` took it from."""
+        """Restore the run that was current before `enter`."""
         run, counter = self._before
         current_run.set(run)
         current_counter.set(counter)
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Have the calls of `progress` in this context speak for this run."""
+        """Make this run the current one within the block."""
         run, counter = current_run.set(self), current_counter.set(self.counter)
         try:
             yield
@@ -108,7 +108,7 @@ class Run:
             current_run.reset(run)
 
     def advance(self, amount: float) -> None:
-        """Count on by a number of any kind; what isn't one is set aside, and that is said."""
+        """Count a number of any kind; an invalid value is set aside and reported."""
         if type(amount) not in (int, float) or not -MAX_NUMBER <= amount <= MAX_NUMBER:
             number = finite(amount)
             if number is None:
@@ -120,7 +120,7 @@ class Run:
             self.tell()
 
     def tell(self) -> None:
-        """Have the outbox look at the counter, after a step that found it not dirty.
+        """Notify the outbox, after a step that found the counter not dirty.
 
         Raises:
             Cancelled, Fenced: as `stop_if_ended`.
@@ -129,7 +129,7 @@ class Run:
         self.outbox.touch()
 
     def update(self, completed: float | None, total: float | None, description: str | None) -> None:
-        """Set what is given; with nothing given there is nothing to say."""
+        """Set the given values; without any there is nothing to send."""
         if completed is None and total is None and description is None:
             return
         self.counts.update(completed, total, description)
@@ -140,7 +140,7 @@ class Run:
         self.say("stage", data={"name": self.counts.begin_stage(name, total, unit, until)})
 
     def begin_loop(self, loop: Loop, *, again: bool = False) -> bool:
-        """Have a loop speak for this run, and say whether it does; `again`: it has begun before, and has moved."""
+        """Let a loop speak for this run, and say whether it does; `again`: it has begun before, and has moved."""
         begun = self.counts.begin_loop(loop, again=again)
         if begun is Begun.STAGE:
             self.say("stage", data={"name": self.counts.stage})
@@ -149,7 +149,7 @@ class Run:
         return begun is not Begun.SILENT
 
     def run_out(self, loop: Loop) -> None:
-        """Say that a loop has come to its end."""
+        """Take note that a loop has reached its end."""
         self.counts.correct_total(loop)
         self.outbox.touch()
 
@@ -162,8 +162,8 @@ class Run:
         otherwise: Draft | None = None,
         successor: str = "",
     ) -> bool:
-        """Queue a fact; a value that can't be JSON is set aside, and that is said in its place. Says whether it was taken."""
-        # A fact carries the progress as of now, so a counter that waits has nothing left to say.
+        """Queue a fact; one that can't be JSON is replaced by a log line that says so. Says whether it was queued as it is."""
+        # A fact carries the current progress, so a pending counter is obsolete.
         self.outbox.clean()
         progress = self.progress()
         taken = True
@@ -174,32 +174,32 @@ class Run:
             draft, otherwise = Draft("log", {}, progress, _set_aside(error)), None
         self.outbox.put(draft, otherwise=otherwise)
         if self.counts.completed != progress["completed"]:
-            self.outbox.touch()  # another thread has counted on meanwhile
+            self.outbox.touch()  # another thread has counted meanwhile
         return taken
 
     def hand_over(self, patch: Document, *, successor: str, otherwise: Draft) -> None:
-        """Say that the task goes on by another publication. What this run says until that begins is kept."""
+        """Record that another publication continues the task. Facts of this run are kept until that begins."""
         self.handed_over = self.quiet = True
         self.say("state", patch=patch, otherwise=replace(otherwise, successor=successor), successor=successor)
 
     def take_over(self, reason: str) -> None:
-        """Say that this run goes on after all: the message by which the task was to go on couldn't be published."""
+        """Record that this run goes on: the message that was to continue the task couldn't be published."""
         self.handed_over, self.stranded = False, True
         self.say("state", patch={"state": RUNNING, "reason": reason, "retry_at": None})
 
     def disown(self) -> None:
-        """Say nothing any more, in a forked process: numbers, locks and connections are the parent's."""
+        """Send nothing any more, in a forked process: numbers, locks and connections are the parent's."""
         self.disowned = self.quiet = True
         self._lock = threading.RLock()
         self.counts.disown()
         self.outbox.disown()
 
     def finish(self, patch: Document, *, otherwise: Draft | None = None) -> None:
-        """Queue the run's last fact and take no more. After a success the whole task is done."""
+        """Queue the run's last fact and accept no more. After a success the whole task is done."""
         if patch["state"] == SUCCEEDED:
             self.counts.finish()
         if not self.say("state", patch=patch, otherwise=otherwise):
-            # The state itself is never set aside: without it the task would run for ever.
+            # The state itself is never set aside: without it the task would never end.
             bare: Document = {name: patch[name] for name in ("state", "finished_at", "retry_at") if name in patch}
             self.say("state", patch={**bare, "reason": words(patch.get("reason") or "") or None}, otherwise=otherwise)
         self.outbox.close()
@@ -209,7 +209,7 @@ class Run:
         self.say("log", data={"level": words(level), "message": words(message, characters=LOG_LIMIT, size=LOG_BYTES)})
 
     def emit(self, name: str, data: object) -> None:
-        """Queue an event of the application's own; what JSON can't carry becomes the nearest truth, or a mark."""
+        """Queue an event of the application's own; values that JSON can't carry become the closest JSON, or a mark."""
         try:
             carried = plain(data)
         except InvalidEvent as error:
@@ -218,7 +218,7 @@ class Run:
         self.say("custom", data={"name": words(name), "data": carried})
 
     def artifact(self, given: Document) -> None:
-        """Add something that the task has made, and that can be had now; a field that is no number is set aside, and said."""
+        """Add an artifact; an invalid number among its fields is set aside and reported."""
         name = text_of(given["name"])
         artifact: Document = {"name": words(name, characters=NAME_LIMIT, size=NAME_BYTES)}
         for field, text in (("url", address), ("sha256", words), ("media_type", words)):
@@ -240,7 +240,7 @@ class Run:
         return int(number) if number is not None and number == int(number) else number
 
     def progress(self) -> Document:
-        """Return the progress as of now."""
+        """Return the current progress."""
         return self.counts.progress()
 
     def _say_set_aside(self, name: str, value: object) -> None:
@@ -253,14 +253,14 @@ class Run:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked the task to stop."""
+        """Whether the task was asked to stop."""
         return self.outbox.signals.cancel
 
     def stop_if_ended(self) -> None:
         """Raise if this run must not go on.
 
         Raises:
-            Cancelled: somebody asked the task to stop.
+            Cancelled: the task was asked to stop.
             Fenced: a later run has begun, or the task was concluded without this run.
         """
         if self.quiet:
@@ -277,7 +277,7 @@ class Run:
         """Ask the journal whether this run may still publish; false if it didn't answer within `timeout` seconds.
 
         Raises:
-            Cancelled: somebody asked the task to stop.
+            Cancelled: the task was asked to stop.
             Fenced: a later run has begun.
         """
         deadline = self._clock() + timeout
@@ -295,7 +295,7 @@ class Run:
             self.stop_if_ended()
             if held.valid:
                 return True
-            # Fenced, or forgotten by a journal that has lost its data: then the outbox opens the feed again.
+            # Fenced, or lost by the journal: then the outbox opens the feed again.
             self.outbox.touch()
             if not self.outbox.flush(max(deadline - self._clock(), 0.0)):
                 return False
@@ -303,6 +303,6 @@ class Run:
 
 
 def _set_aside(error: InvalidEvent) -> Document:
-    """Return the log line that takes the place of an event."""
+    """Return the log line that replaces an event."""
     message = words(f"An event was set aside. {error}", characters=LOG_LIMIT, size=LOG_BYTES)
     return {"level": "warning", "message": message}

@@ -1,4 +1,4 @@
-"""What a run and its outbox share: where the run began, how far it has come, and what the journal has told it."""
+"""What the parts of a run share: how it began, its progress counter, and the signals of the journal's replies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from petiole.protocol.events import Cursor, Document
 class RunStart:
     """Where a run begins: what `claim` answered.
 
-    `message` returns what the task is started by again, as the journal keeps it; empty if that can't be kept.
+    `message` returns the message from which the task can be started again; empty if it can't be kept.
     """
 
     feed: str
@@ -30,7 +30,7 @@ class RunStart:
 
 @dataclass(slots=True)
 class Signals:
-    """What the journal's replies have told this run; read by the task's thread."""
+    """What the journal's replies have told a run; read by the task's thread."""
 
     cancel: bool = False
     fenced: bool = False
@@ -38,9 +38,9 @@ class Signals:
 
 
 class ProgressCounter:
-    """How far a run has come: written at each step of its loops, and read by its outbox without a lock.
+    """How much of a run is done: written at each step of its loops, and read by its outbox without a lock.
 
-    `completed` is what is done. `dirty`: the outbox knows that there is news; a step that finds it false has to tell.
+    `dirty`: the outbox knows of a change; a step that finds it false has to notify the outbox.
     """
 
     __slots__ = ("completed", "dirty")

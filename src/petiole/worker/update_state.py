@@ -1,8 +1,8 @@
-"""What tasks say by Celery's own `update_state`, understood as progress.
+"""Reads progress out of Celery's own `update_state`.
 
-Celery gives a state's `meta` no form. These are read: `current`, `done` or `completed` with or without `total`; `percent`;
-`progress`, of `total` where that is given, else a share if it is a fraction of at most 1, else a percentage; and a text in
-`description`, `status` or `message`. Anything else is passed over.
+Celery defines no form for a state's `meta`. These fields are read: `current`, `done` or `completed` with or without `total`;
+`percent`; `progress`, of `total` where that is given, else a share if it is a fraction of at most 1, else a percentage; and a
+text in `description`, `status` or `message`. Anything else is ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from petiole.protocol.events import feed_id
 from petiole.protocol.values import finite
 from petiole.worker.run import Run, current_run
 
-# Given a feed, the run of it that is under way in this process, if one is.
+# Returns the feed's run in this process, if there is one.
 FindRun: TypeAlias = Callable[[str], Run | None]
 
 COUNTS: Final = ("current", "done", "completed")
@@ -30,7 +30,7 @@ _PARAMETERS: Final = ("task_id", "state", "meta")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What could be understood of a `meta`; `None`: nothing was said about it."""
+    """The progress in a `meta`; `None`: the field is absent."""
 
     completed: float | None = None
     total: float | None = None
@@ -72,10 +72,10 @@ def adopt_update_state(task: Task, find: FindRun) -> None:
         current = current_run.get()
         task_id = given.get("task_id") or task.request.id
         if task_id is None and current is not None:
-            # A thread has no request of Celery's, but may have been handed the task by `progress.wrap`.
+            # A thread has no Celery request, but may have the task by `progress.wrap`.
             given["task_id"] = task_id = feed_id(current.feed)
             args, kwargs = (), given
-        # An id may be of any characters; what isn't a feed's name is the name of no run.
+        # An id may have any characters; if this isn't a feed's name, no run is found.
         feed = f"task:{task_id}"
         run = current if current is not None and current.feed == feed else find(feed)
         if run is not None:

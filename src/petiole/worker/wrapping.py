@@ -1,7 +1,7 @@
-"""Where a Celery task calls its author's code, and what it goes through there to be tracked.
+"""Wraps a Celery task's own code, so that its calls are tracked.
 
-The call itself (`run`, and a `__call__` or a `before_start` of the task's own) is entered by way of `Entering`, because an
-exception in a `task_prerun` receiver is logged and swallowed by Celery: a signal can't stop a task.
+`run`, and a task's own `__call__` and `before_start`, are called through `Entering`: Celery logs and swallows an exception in
+a `task_prerun` receiver, so a signal can't stop a task.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from petiole.worker.update_state import FindRun, adopt_update_state
 MARK: Final = "__petiole__"
 
 
-# Given a run, and as what its task goes on.
+# Called with a run, and with what its task continues as.
 HandOver: TypeAlias = Callable[[Run, str], None]
 
 
 class Entering(Protocol):
-    """Runs `call`, which is a task's own code, as a part of the run that the task's present message has."""
+    """Runs `call`, a task's own code, within the run of the task's current message."""
 
     def __call__(self, task: Task, header: Header, call: Callable[[], Any], *, begins: bool) -> Any: ...
 
 
 class Wrapping:
-    """Wraps the tasks of one Celery application, those that come later too. `adopts`: by it `update_state` finds the run."""
+    """Wraps the tasks of one Celery application, also those registered later. `adopts`: finds the run for `update_state`."""
 
     def __init__(self, celery_app: Celery, enter: Entering, *, hand_over: HandOver, adopts: FindRun | None) -> None:
         self._celery_app = celery_app
@@ -48,7 +48,7 @@ class Wrapping:
             self.wrap(task)
 
     def wrap(self, task: Task) -> bool:
-        """Wrap a task, unless it is; says whether a call that Celery has prepared already goes past it."""
+        """Wrap a task, once; says whether a call that Celery has prepared already bypasses the wrapper."""
         if MARK in getattr(task.run, "__dict__", {}):
             return False
         task.run = self._entered(task, task.run)
@@ -62,7 +62,7 @@ class Wrapping:
             adopt_update_state(task, self._adopts)
         if task.__trace__ is None:
             return False
-        # Celery has made what calls it, with the call that it had.
+        # Celery's tracer, already built, holds the unwrapped call.
         task.__trace__ = build_tracer(task.name, task, self._celery_app.loader, app=self._celery_app)
         return True
 
@@ -79,7 +79,7 @@ class Wrapping:
         return call
 
     def _wrap_class(self, kind: Any) -> None:
-        # Python looks for `__call__` in the class only.
+        # Python looks `__call__` up on the class only.
         original = kind.__call__
         if MARK in getattr(original, "__dict__", {}):
             return
@@ -93,7 +93,7 @@ class Wrapping:
 
 
 def _has_own_call(kind: type) -> bool:
-    # `task_has_custom` finds Celery's own protection against this as well.
+    # `task_has_custom` would also find Celery's own protective wrapper.
     return any("__call__" in vars(base) for base in kind.__mro__[: kind.__mro__.index(Task)])
 
 
@@ -114,7 +114,7 @@ def _replacing(task: Task, on_replace: Callable[..., Any], hand_over: HandOver) 
         run = current_run.get()
         if run is None or run.header is None or run.disowned or task.request.is_eager:
             return on_replace(signature)
-        # The last link of a chain, or a chord's body, has the task's id, and is published by another task.
+        # The last task of a chain, or a chord's body, has the task's id, and another task publishes it.
         parts = list(_with_id(signature, run.feed.removeprefix("task:")))
         for last in parts:
             last.options["headers"] = {**(last.options.get("headers") or {}), **run.header.to_message()}
@@ -136,7 +136,7 @@ def _replacing(task: Task, on_replace: Callable[..., Any], hand_over: HandOver) 
 
 
 def _with_id(signature: Any, task_id: str) -> Iterable[Signature]:
-    """Find the parts of a frozen canvas that are published under a task's id."""
+    """Yield the parts of a frozen canvas that have a task's id."""
     for part in getattr(signature, "tasks", None) or ():
         yield from _with_id(part, task_id)
     body = getattr(signature, "body", None)

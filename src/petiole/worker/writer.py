@@ -1,4 +1,4 @@
-"""One run's side of the journal: its numbers, what it sends again, and what it does where the journal has lost the feed."""
+"""Writes one run's events into the journal: numbers them, resends what was lost, and reopens a lost feed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class RunWriter:
         return is_terminal(self._document.get("state")) and bool(self._acknowledged)
 
     def begin(self, draft: Draft, number: int) -> PendingAppend | None:
-        """Send a fact without waiting for the reply; `None`: nothing was sent, because that would take time."""
+        """Send a fact without waiting for the reply; `None`: nothing was sent, because that would block."""
         if self._append_async is None:
             return None
         return self._send(self._append_async, draft, fact=number, counter=0)
@@ -89,12 +89,12 @@ class RunWriter:
         return self._send(self._journal.append, draft, fact=self._fact_number, counter=self._counter_number)
 
     def keep(self, number: int, draft: Draft) -> None:
-        """Take note of a fact that the journal has: it may lose it, and is then sent it again."""
+        """Remember an acknowledged fact: if the journal loses it, it is sent again."""
         self._fact_number, self._counter_number = number, 0
         self._acknowledged.append((number, draft))
 
     def take(self, draft: Draft, reply: Appended) -> bool:
-        """Act on a reply; true when the journal has the event, or it is settled that it won't."""
+        """Act on a reply; true if the journal has the event, or has refused it for good."""
         self.patience.reset()
         if self.signals.away:
             log.info("journal_returned", extra={"feed": self.feed})
@@ -123,21 +123,21 @@ class RunWriter:
                 return True
 
     def _say_alive(self) -> None:
-        """Take back what a reaper has said of this run: its worker's main process doesn't renew, and it goes on."""
+        """Correct a reaper's mark on this run: it goes on, although its worker's main process doesn't renew."""
         try:
             self._journal.append(self.feed, Draft("state", {"state": RUNNING, "reason": None}))
         except PetioleError as error:
-            log.warning("life_not_said", extra={"feed": self.feed, "error": str(error)})  # with the next word
+            log.warning("life_not_said", extra={"feed": self.feed, "error": str(error)})  # again with the next event
 
     def is_valid(self) -> bool:
-        """Ask whether the run may go on, and hear of a cancel; true too where the journal doesn't answer."""
+        """Ask whether the run may go on, and whether it is cancelled; true too if the journal doesn't answer."""
         start = self._start
         try:
             held = self._journal.check(start.feed, start.run, delivery=start.delivery, lease=self._lease)
         except Unavailable:
             return True
         except Exception:
-            # Asked by a thread that mustn't end: the next question may be answered.
+            # The calling thread mustn't end: the next question may be answered.
             log.exception("run_not_checked", extra={"feed": start.feed})
             return True
         self._hear(held.cancel)
@@ -158,13 +158,13 @@ class RunWriter:
         log.error("end_not_kept", extra={"feed": self.feed, "reason": "The journal loses it each time."})
 
     def note_away(self, error: Exception) -> None:
-        """Take note that the journal doesn't answer, or refuses."""
+        """Note that the journal doesn't answer, or refuses."""
         if not self.signals.away:
             log.warning("journal_away", extra={"feed": self.feed, "error": str(error)})
         self.signals.away = True
 
     def heal(self, error: Exception) -> bool:
-        """Write over a feed that alone is refused, with this writer's document; once in a run. Says whether that was taken."""
+        """Overwrite a feed that alone is refused with this run's document, once in a run. Says whether that succeeded."""
         try:
             self.patience.begin_anew(self.feed, error)
             self._rebase()
@@ -183,7 +183,7 @@ class RunWriter:
             self._on_cancel()
 
     def _send_again(self, last: int) -> None:
-        """The journal has lost the run's facts after `last` (a restart took what was not synced): send them again."""
+        """Resend the facts after `last`, which the journal has lost (a restart loses what wasn't synced)."""
         missing = [(number, draft) for number, draft in self._acknowledged if number > last]
         if not missing or missing[0][0] != last + 1:
             self._rebase()
@@ -195,7 +195,7 @@ class RunWriter:
         self._counter_number = 0
 
     def _rebase(self) -> None:
-        """The journal doesn't know the feed any more: open it again with this writer's document."""
+        """Open a feed again that the journal has lost, with this run's document."""
         reply = self._journal.rebase(
             self._start.feed,
             owner=self._start.owner,

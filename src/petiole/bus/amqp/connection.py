@@ -91,7 +91,7 @@ def _read_tls(host: str, query: str) -> dict[str, Any]:
             continue
         if name not in _TLS_OPTIONS:
             known = ", ".join(f"ssl_{option}" for option in _TLS_OPTIONS)
-            raise SetupError(f"{KEY} has {key}={value}, which is unknown. Use {known} (required, optional or none).")
+            raise SetupError(f"{KEY} has {key}={value}, which isn't known. Use {known} (required, optional or none).")
         options[name] = CERT_REQS[cert_reqs_word(value, key=KEY)] if name == "cert_reqs" else value
     if options.pop("check_hostname", "true").lower() == "false" or options["cert_reqs"] == ssl.CERT_NONE:
         del options["server_hostname"]
