@@ -31,7 +31,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 
-# As many as the first page of the list has.
+# As many as the list's first page has.
 SHOWN = 50
 
 
@@ -49,7 +49,7 @@ def create_app() -> Flask:
     petiole.init_app(app, socketio)
     exports = ExportSettings.load(app.config)
     app.register_blueprint(
-        # A database that somebody has given may have more, which is not for everybody who sees the demo.
+        # A given database may have more tables, which not every visitor of the demo may see.
         exports_blueprint(
             petiole,
             database=exports.database,
@@ -66,7 +66,7 @@ def create_app() -> Flask:
         try:
             found, _ = petiole.journal.list(user, limit=SHOWN)
         except Unavailable:
-            return []  # the page is shown all the same, and says by itself that nothing can be read
+            return []  # the page works without them, and shows the outage itself
         return [petiole.to_wire(snapshot) for snapshot in found]
 
     @app.get("/")

@@ -1,4 +1,4 @@
-"""What the demo stands on: Redis alone, or RabbitMQ for Celery and the bus with PostgreSQL for the journal."""
+"""The demo's backbone: Redis alone, or RabbitMQ for Celery and the bus with PostgreSQL for the journal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Backbone(Protocol):
     """Broker, journal and bus."""
 
     def check(self) -> None:
-        """Look whether it can be had, before anything else is done.
+        """Check that it is available, before anything is started.
 
         Raises:
             SetupError: it can't.
@@ -36,7 +36,7 @@ class Backbone(Protocol):
         ...
 
     def start(self, processes: Processes, directory: Path, started: list[str]) -> dict[str, str]:
-        """Start what isn't there yet, say so in `started`, and return what worker and web need in their environment.
+        """Start the servers, list them in `started`, and return the environment of worker and web.
 
         Raises:
             SetupError: something died, or wasn't ready in time.
@@ -58,7 +58,7 @@ def choose_backbone(name: str, *, redis_url: str | None) -> Backbone:
 
 
 class RedisBackbone:
-    """All three in one Redis: a given one, or one that is started here."""
+    """All three in one Redis, given or started here."""
 
     def __init__(self, url: str | None) -> None:
         self._url = url
@@ -87,7 +87,7 @@ class RabbitBackbone:
         broker_url = _start_rabbitmq(processes, directory / "rabbitmq", started)
         return {
             "CELERY_BROKER_URL": broker_url,
-            # The journal has every result; RabbitMQ would keep one for a single reader only.
+            # The journal has every result; RabbitMQ would keep a result for one reader only.
             "CELERY_RESULT_BACKEND": "disabled",
             "PETIOLE_JOURNAL_URL": journal_url,
             "PETIOLE_BUS_URL": broker_url,
@@ -128,7 +128,7 @@ def _pings(url: str) -> bool:
 
 
 def _need_sql() -> None:
-    import petiole.journal.sql  # noqa: F401 (only whether it can be)
+    import petiole.journal.sql  # noqa: F401 (only to check that it can be imported)
 
 
 def _start_postgres(processes: Processes, directory: Path, started: list[str]) -> str:

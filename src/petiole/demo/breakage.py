@@ -1,4 +1,4 @@
-"""What the page may break, so that people see what it says then: the worker, or the processes in which it runs tasks.
+"""Lets the page kill the worker or its pool processes, to show what happens then.
 
 The web process only leaves a note. The demo, which has started the worker, takes it and kills what is its own.
 """
@@ -19,7 +19,7 @@ from petiole.web.problems import Problem
 PROCESS: Final = "process"
 WORKER: Final = "worker"
 BREAKABLE: Final = (PROCESS, WORKER)
-# Long enough to read what the page says of a worker that is silent.
+# Long enough to read the page's message about a silent worker.
 AGAIN_AFTER: Final = 5.0
 
 _NOTE: Final = "kill"
@@ -43,14 +43,14 @@ def breakage_blueprint(directory: Path) -> Blueprint:
 
 
 def ask(directory: Path, what: str) -> None:
-    """Leave a note that this is to be killed; a second one before the first was taken replaces it."""
+    """Leave a note of what to kill; it replaces a note that wasn't taken yet."""
     draft = directory / f"{_NOTE}.{os.getpid()}"
     draft.write_text(what, encoding="ascii")
     draft.replace(directory / _NOTE)
 
 
 def asked(directory: Path) -> str | None:
-    """Take the note, if there is one, and return what is to be killed."""
+    """Take the note, if there is one, and return what to kill."""
     note = directory / _NOTE
     with suppress(FileNotFoundError):
         what = note.read_text(encoding="ascii")

@@ -1,4 +1,4 @@
-"""The demo's Celery application, for worker and web alike. The broker comes from `CELERY_BROKER_URL`, as everywhere."""
+"""The demo's Celery application, for worker and web. The broker is `CELERY_BROKER_URL`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ celery_app = Celery("petiole-demo", include=["petiole.exports.task"])
 celery_app.conf.update(
     broker_connection_retry_on_startup=True,
     result_backend=os.environ.get("CELERY_RESULT_BACKEND", os.environ.get("CELERY_BROKER_URL")),
-    # RabbitMQ keeps what waits there on disk then, and counts how often it was delivered; Redis has no such types.
+    # A quorum queue persists messages and counts deliveries; Redis has no queue types.
     task_default_queue_type="quorum" if is_amqp(os.environ.get("CELERY_BROKER_URL", "")) else "classic",
     task_track_started=False,
     worker_prefetch_multiplier=1,

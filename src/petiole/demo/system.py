@@ -1,4 +1,4 @@
-"""The demo as a whole: its backbone, worker and web in processes of their own, on one address."""
+"""The whole demo: its backbone, worker and web server, each in its own process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TASKS_PER_WORKER: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What `petiole demo` was asked for."""
+    """The options of `petiole demo`."""
 
     host: str
     port: int
@@ -59,12 +59,12 @@ class System:
 
 @contextmanager
 def running(options: Options, say: Say) -> Iterator[System]:
-    """Start everything, and stop it at the end, whatever the end is.
+    """Start everything, and stop it at the end of the block, however that ends.
 
     Raises:
         SetupError: something is missing, in use or not allowed; or a process died.
     """
-    # What can be refused at once is, before the database is built and every process says it in its own way.
+    # Refused here, before the database is built and every process reports the same error.
     Settings.load(celery=CeleryUrls(broker_url="redis://"))
     ExportSettings.load()
     port = _claim_port(options.host, options.port)
@@ -80,7 +80,7 @@ def running(options: Options, say: Say) -> Iterator[System]:
 
 
 def watch_over(system: System) -> None:
-    """Wait until one of the processes dies, and do meanwhile what the page asks for.
+    """Wait until one of the processes dies, and serve the page's requests to kill workers meanwhile.
 
     Raises:
         SetupError: it did.
@@ -128,7 +128,7 @@ def _start(options: Options, backbone: Backbone, processes: Processes, database:
 
 @contextmanager
 def _prepared(directory: Path, given: Database | None) -> Iterator[tuple[Database, int]]:
-    """Make the directory with its secret and the database, and keep other demos out; yields also the servers' lock."""
+    """Prepare the directory, its secret and the database, and lock it against other demos; yields the servers' lock too."""
     with ExitStack() as stack:
         path = directory / "nycflights13.sqlite"
         try:
@@ -155,7 +155,7 @@ def _read_database_url(url: str | None) -> Database | None:
             "--database-url isn't a URL of PostgreSQL. Give it as postgresql://user:password@host:5432/name."
         )
     database = Database.parse(url, name="--database-url")
-    # Refused here if the driver isn't there, and not by a worker later.
+    # Refused here if the driver isn't installed, not later by a worker.
     open_source(database)
     return database
 
@@ -182,7 +182,7 @@ def _claim_port(host: str, port: int) -> int:
             probe.bind((host, port))
         except OSError as error:
             reasons = {errno.EADDRINUSE: "is in use", errno.EACCES: "needs more rights than this user has"}
-            reason = reasons.get(error.errno or 0, f"can't be had ({error})")
+            reason = reasons.get(error.errno or 0, f"can't be used ({error})")
             raise SetupError(
                 f"{host}:{port} {reason}. Choose another with --port (0: any free one) or --host."
             ) from None
@@ -192,7 +192,7 @@ def _claim_port(host: str, port: int) -> int:
 def _answers(url: str) -> bool:
     try:
         with requests.Session() as session:
-            session.trust_env = False  # a proxy has no business here
+            session.trust_env = False  # never by a proxy
             return session.get(url, timeout=2).ok
     except requests.RequestException:
         return False

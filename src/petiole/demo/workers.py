@@ -1,4 +1,4 @@
-"""The demo's workers: killed when the page asks for it, and started again."""
+"""The demo's workers: killed when the page asks for it, and restarted."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from petiole.servers.processes import Process, Processes
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """A worker that was killed, and when it comes back."""
+    """A worker that was killed, and when it is restarted."""
 
     start: Callable[[], Process]
     at: float
 
 
 class Workers:
-    """Starts workers and keeps what is needed to start them again. Used by one thread."""
+    """Starts and restarts workers. One thread only."""
 
     def __init__(self, processes: Processes, directory: Path, starts: Sequence[Callable[[], Process]]) -> None:
         self._processes = processes
         self._directory = directory
-        asked(directory)  # a note that an earlier demo left is not meant for this one
+        asked(directory)  # an earlier demo's note isn't meant for this one
         self._running = [(start(), start) for start in starts]
         self._away: list[Away] = []
 
@@ -38,7 +38,7 @@ class Workers:
         return [process for process, _ in self._running]
 
     def attend(self) -> None:
-        """Kill what the page has asked for, and start again what has been away for long enough."""
+        """Kill what the page asked for, and restart what has been away for long enough."""
         what = asked(self._directory)
         if what == PROCESS:
             for worker in self.running:
@@ -56,7 +56,7 @@ class Workers:
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the ids of the processes that this one has started."""
+    """Return the ids of a process's children."""
     listed = Path(f"/proc/{pid}/task/{pid}/children")
     if listed.exists():
         return [int(child) for child in listed.read_text().split()]

@@ -1,6 +1,6 @@
 """Data export: a click, a 202, a worker that reads a real database and writes a real file, a download.
 
-The names are loaded when they are first used: a worker has no need of Flask, a web process none of the task.
+Names are imported when they are first used: a worker needs no Flask, and a web process doesn't need the task.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def quote(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column, the kind of value that it is declared to hold, and the name of that type in its database."""
+    """A column: its declared kind of value, and the name of that type in its database."""
 
     name: str
     kind: Kind
@@ -44,7 +44,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The tables of a database. Views, foreign and virtual tables and the database's own tables are not among them."""
+    """The tables of a database. Views, foreign and virtual tables and system tables aren't included."""
 
     tables: tuple[Table, ...]
 

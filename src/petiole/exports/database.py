@@ -24,10 +24,10 @@ class Database:
 
     @classmethod
     def parse(cls, value: object, *, name: str = "PETIOLE_EXPORTS_DATABASE") -> Database:
-        """Read a path, `sqlite:///path` (four slashes: from the root) or `postgresql://…`; `name` is what was set.
+        """Read a path, `sqlite:///path` (four slashes: from the root) or `postgresql://…`; `name` is the setting's.
 
         Raises:
-            SetupError: it is neither. The message doesn't repeat it, for it may hold a password.
+            SetupError: it is neither. The message doesn't repeat it, because it may hold a password.
         """
         if isinstance(value, Database):
             return value

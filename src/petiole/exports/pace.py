@@ -1,4 +1,4 @@
-"""A limit on the rate of reading, so that an export leaves room for others."""
+"""Limits the rate of reading, so that an export leaves capacity for others."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Pace:
         return max(1, min(most, int(self._per_second / _SLICES_PER_SECOND)))
 
     def wait(self, rows: int) -> None:
-        """Sleep for as long as these rows were too early; the time that they took themselves counts."""
+        """Sleep until these rows are due; the time that they took themselves counts."""
         if not self._per_second:
             return
         now = self._clock()

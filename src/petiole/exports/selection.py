@@ -1,4 +1,4 @@
-"""What a person asked to have exported, checked against the catalog. Never SQL from outside."""
+"""The selection that a user asked for, checked against the catalog. Never SQL from outside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from petiole.errors import PetioleError
 from petiole.exports.catalog import Catalog, Column, Kind, Table
 
-# The Celery name of the task that carries a selection out.
+# The Celery name of the task that exports a selection.
 TASK_NAME: Final = "petiole.exports.export"
 
 COMPARISONS: Final = ("=", "!=", "<", "<=", ">", ">=")
@@ -27,7 +27,7 @@ _NAMES_SHOWN: Final = 30
 
 
 class InvalidSelection(PetioleError):
-    """A selection that cannot be exported as it is. `field` is where, `sentence` what is wrong and what is allowed."""
+    """A selection that can't be exported. `field` says where, `sentence` what is wrong and what is allowed."""
 
     def __init__(self, field: str, sentence: str) -> None:
         super().__init__(f"{field}: {sentence}" if field else sentence)
@@ -46,7 +46,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A table, some of its columns in the order asked for, and conditions that a row meets all of."""
+    """A table, some of its columns in the requested order, and conditions that all have to hold."""
 
     table: Table
     columns: tuple[Column, ...]

@@ -1,4 +1,4 @@
-"""The export itself: a plain function, and the Celery task around it. Needs no Flask."""
+"""The export: a plain function, and the Celery task that calls it. Needs no Flask."""
 
 from __future__ import annotations
 
@@ -39,18 +39,17 @@ def export_selection(
 ) -> dict[str, Any]:
     """Write the selected rows to a CSV file under `key` in `directory` and return `{"rows", "size", "sha256"}`.
 
-    The rows are those of one instant. The file is there, whole, before anybody is told of it, and it is not there if
-    this function raises. `kept_for` in seconds; `rows_per_second` of `None` or 0 is no limit; `url` is where the file
-    can be downloaded, if that is known here.
+    The rows are of one instant. The complete file exists before it is announced, and doesn't if this function raises.
+    `kept_for` in seconds; `rows_per_second` of `None` or 0: no limit; `url`: the file's download address, if known.
 
     Raises:
-        TaskFailure: the database or the disk is not as it should be; the message is for the person who asked.
+        TaskFailure: the database or the disk has a fault; the message is for the user.
         RunEnded: the task was cancelled, or a later run of it has begun.
     """
     with _explained():
         storage = LocalStorage(directory)
         storage.sweep()
-        # Counting a large table takes minutes, and so may the first row: a cancel is heard meanwhile.
+        # Counting a large table takes minutes, and so may the first row: `check` notices a cancel meanwhile.
         with open_source(Database.parse(database), check=progress.update) as source:
             progress.stage("Counting rows", until=0.01)
             selection = parse_selection(source.catalog, payload)
@@ -83,7 +82,7 @@ def export_selection(
             expires_at=manifest.expires_at,
         )
     except BaseException:
-        # A file exists exactly if its task succeeded; but what a later run has published is not ours to remove.
+        # A file exists exactly if its task succeeded; but a later run's file isn't ours to remove.
         storage.remove(key, only=manifest)
         raise
     return {"rows": manifest.rows, "size": manifest.size, "sha256": manifest.sha256}
@@ -126,11 +125,11 @@ def confirm_run(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Return when the journal says that this run may publish; while it doesn't answer, ask again for `within` seconds.
+    """Return once the journal confirms that this run may publish; retries for `within` seconds.
 
     Raises:
         RunEnded: the run must not go on.
-        TaskFailure: the journal didn't answer. Unasked, a run that was superseded could put its file over the other's.
+        TaskFailure: the journal didn't answer. Without the check a superseded run could replace the other run's file.
     """
     deadline = clock() + within
     while not progress.confirm():

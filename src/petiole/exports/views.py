@@ -1,4 +1,4 @@
-"""The HTTP side of exports: what can be exported, start one, download its file."""
+"""The HTTP routes of exports: list the tables, start an export, download its file."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def exports_blueprint(
     """Return the blueprint that exports from `database` and serves the files in `directory`.
 
     `database` is the path of a SQLite file, or a `sqlite:///` or `postgresql://` URL. `tables`: the names that can be
-    exported; `None`: every table of the database, for everybody who can reach the blueprint. The worker reads database
-    and directory from its own settings.
+    exported; `None`: every table of the database, for everybody who can reach the blueprint. The worker reads database and
+    directory from its `ExportSettings`.
 
     Raises:
         SetupError: the database is of another kind, or its driver isn't installed.
@@ -108,13 +108,13 @@ def exports_blueprint(
 
 
 def filename_of(selection: Selection) -> str:
-    """Return a name for the file that every file system takes."""
+    """Return a file name that is valid on every file system."""
     stem = re.sub(r"[^\w.-]+", "_", selection.table.name).strip("._")[:80]
     return f"{stem or 'export'}.csv"
 
 
 def title_of(selection: Selection) -> str:
-    """Return what the task is called on a page, such as "flights, 19 columns"."""
+    """Return the task's title on a page, such as "flights, 19 columns"."""
     name = selection.table.name
     shown = name if len(name) <= 80 else f"{name[:79]}…"
     parts = [shown, _plural(len(selection.columns), "column")]

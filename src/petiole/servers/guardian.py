@@ -1,11 +1,11 @@
-"""Ends the processes of a parent that was killed: a program of its own, on the standard library alone.
+"""Ends the processes of a killed parent: a program of its own, with the standard library alone.
 
-Linux could send a signal to each child when its parent dies (PR_SET_PDEATHSIG). macOS can't, that signal ends with the thread
-that started the child, isn't kept by who changes its user, as PostgreSQL's does here, and reaches no grandchild. A pipe ends
-with its last writer on every system, however that came to its end.
+Linux can signal each child when its parent dies (PR_SET_PDEATHSIG), but macOS can't, and that signal is tied to the thread that
+started the child, is cleared when the child changes its user (PostgreSQL's does here), and reaches no grandchild. A pipe closes
+with its last writer on every system, however that ended.
 
-It is read from standard input: a line `<pid> base` or `<pid> other` for each process, written by the process itself before it
-becomes what it is to be, and `-<pid>` once it has ended. Each is the leader of a group.
+Standard input has a line `<pid> base` or `<pid> other` for each process, written by the process itself before it executes its
+command, and `-<pid>` once it has ended. Each process leads its own group.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-# How long servers may take to put their data in order.
+# How long servers may take to save their data.
 STOP_TIMEOUT = 5.0
 POLL = 0.05
 
 
 def main() -> None:
-    """Wait until nobody writes any more, and end what is left. It is nobody's child: who waits for it reads its output."""
+    """Wait until the pipe closes, and end what is left. It is detached: a parent that waits for it reads its output."""
     if os.fork():
         os._exit(0)
     os.setsid()
     os.chdir("/")
-    # The parent's error output may be a pipe that somebody reads to its end.
+    # The parent's stderr may be a pipe that is read until it closes.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        # Sent to everything that belongs together. The end comes by the pipe.
+        # Sent to the whole group. This process ends by the pipe.
         signal.signal(number, signal.SIG_IGN)
     end(left_of(sys.stdin))
 
 
 def left_of(lines: Iterable[str]) -> dict[int, bool]:
-    """Return the processes that have come and not gone, and whether others need them."""
+    """Return the processes that haven't ended, and whether others need them."""
     left: dict[int, bool] = {}
     for line in lines:
         pid, _, kind = line.strip().partition(" ")
@@ -49,7 +49,7 @@ def left_of(lines: Iterable[str]) -> dict[int, bool]:
 
 
 def end(left: dict[int, bool]) -> None:
-    """End all with their groups: those that others need last, and politely first."""
+    """End all with their groups: those that others need last, by SIGTERM first."""
     for pid, is_base in left.items():
         if not is_base:
             _send(os.killpg, pid, signal.SIGKILL)

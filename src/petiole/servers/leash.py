@@ -14,21 +14,21 @@ from typing import Final
 from petiole.errors import SetupError
 
 _GUARDIAN: Final = Path(__file__).with_name("guardian.py")
-# A process writes itself down, and becomes the command after that: the pipe doesn't end before it has.
-_WRITTEN_DOWN: Final = ("/bin/sh", "-c", 'echo "$$ $0" >&0 && exec "$@" </dev/null')
+# A process registers itself before it executes its command, so the pipe can't close in between.
+_REGISTERED: Final = ("/bin/sh", "-c", 'echo "$$ $0" >&0 && exec "$@" </dev/null')
 _FOR_PYTHON: Final = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 STARTS_WITHIN: Final = 30.0
 ENDS_WITHIN: Final = 10.0
 
 
 class Leash:
-    """Starts the guardian and tells it who has ended. Thread-safe, but for `close`."""
+    """Starts the guardian and tells it which processes have ended. Thread-safe, except `close`."""
 
     def __init__(self) -> None:
         ended, says = os.pipe()
         reads, self._writes = os.pipe()
         try:
-            # Without this process's environment and packages: it needs only what Python itself is found by.
+            # Without this process's environment and packages: it needs only Python.
             environment = {name: os.environ[name] for name in _FOR_PYTHON if name in os.environ}
             command = [sys.executable, "-I", "-S", str(_GUARDIAN)]
             subprocess.run(command, stdin=reads, stdout=says, env=environment, check=True, timeout=STARTS_WITHIN)
@@ -39,21 +39,21 @@ class Leash:
 
     @property
     def descriptor(self) -> int:
-        """What a command of `written_down` has to have as its standard input."""
+        """The standard input for a command of `registered`."""
         return self._writes
 
     @staticmethod
-    def written_down(command: Sequence[str], *, is_base: bool) -> list[str]:
-        """Return the command of a process that writes itself down first, under the id that it keeps."""
-        return [*_WRITTEN_DOWN, "base" if is_base else "other", *command]
+    def registered(command: Sequence[str], *, is_base: bool) -> list[str]:
+        """Return the command of a process that registers itself first, under the id that it keeps."""
+        return [*_REGISTERED, "base" if is_base else "other", *command]
 
     def forget(self, pid: int) -> None:
-        """Say that a process has ended, and its group: its id may be another's next."""
-        with suppress(BrokenPipeError):  # `check` says so
+        """Report that a process and its group have ended: its id may be reused."""
+        with suppress(BrokenPipeError):  # `check` reports it
             os.write(self._writes, b"-%d\n" % pid)
 
     def check(self) -> None:
-        """Look whether the guardian is there.
+        """Check that the guardian is alive.
 
         Raises:
             SetupError: it isn't.
@@ -64,7 +64,7 @@ class Leash:
             )
 
     def close(self) -> None:
-        """End the guardian, and with it whoever it has not been told of."""
+        """End the guardian, and with it the processes that weren't reported as ended."""
         os.close(self._writes)
         select.select([self._ended], [], [], ENDS_WITHIN)
         os.close(self._ended)

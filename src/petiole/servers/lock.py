@@ -1,4 +1,4 @@
-"""One demo at a time in a directory, and no server of an earlier one: two servers on the same data would spoil it."""
+"""Allows one demo at a time in a directory, and no server of an earlier one: two servers would corrupt the same data."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import IO, Final
 
 from petiole.errors import SetupError
 
-# Servers of a demo that was killed are given this long to end: its guardian is at it.
+# How long the servers of a killed demo may take to end: its guardian is ending them.
 SERVERS_END_WITHIN: Final = 10.0
 POLL: Final = 0.05
 
 
 @contextmanager
 def locked(directory: Path, *, servers_end_within: float = SERVERS_END_WITHIN) -> Iterator[int]:
-    """Keep other demos out, and yield the descriptor of the list of servers: one that has it open does so too, while it lives.
+    """Lock out other demos, and yield the descriptor of the list of servers: a server that inherits it holds the lock too.
 
-    Both locks are the kernel's, of open files: they end with who holds them, so none is left by a power cut.
+    Both are the kernel's locks of open files: they end with their holders, so a crash leaves none.
 
     Raises:
-        SetupError: another demo has the directory, or a server of one.
+        SetupError: another demo has the directory, or a server of an earlier one.
         OSError: the directory can't be used.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def locked(directory: Path, *, servers_end_within: float = SERVERS_END_WITHIN) -
         while not _take(servers):
             if time.monotonic() > deadline:
                 raise SetupError(
-                    f"{_listed(servers)} of an earlier petiole demo still runs in {directory}, and a second one would spoil "
+                    f"{_listed(servers)} of an earlier petiole demo still runs in {directory}, and a second one would corrupt "
                     "its data. End it, or choose another directory with --directory."
                 )
             time.sleep(POLL)
@@ -46,7 +46,7 @@ def locked(directory: Path, *, servers_end_within: float = SERVERS_END_WITHIN) -
 
 
 def _listed(servers: IO[str]) -> str:
-    """Return which servers of a list are alive."""
+    """Return the servers of a list that are alive."""
     servers.seek(0)
     alive = []
     for line in servers:

@@ -43,10 +43,10 @@ def find_postgres() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class PostgresCluster:
-    """One server on loopback: its port, and a directory that has all that it writes.
+    """One server on loopback: its port, and a directory with all its data.
 
     PostgreSQL refuses to run as root; there it runs as `postgres`, who must be able to enter the directory. Without a
-    password it lets in whoever is on this machine.
+    password every local user may connect.
     """
 
     binaries: Path
@@ -92,9 +92,9 @@ class PostgresCluster:
             ) from error
 
     def forget_dead(self) -> None:
-        """Take away what a server left that was cut off: where another process has its id by now, PostgreSQL takes that for it.
+        """Remove a crashed server's pid file: if another process has that id, PostgreSQL takes it for the server.
 
-        For a caller that knows that no server of its own is at this data.
+        For a caller that knows that no server uses this data.
         """
         note = self._data / "postmaster.pid"
         with suppress(FileNotFoundError):
@@ -134,10 +134,10 @@ class PostgresCluster:
             )
 
     def _make(self) -> None:
-        # Data that was cut short while it was made looks whole to PostgreSQL: it gets its name at the end.
+        # Interrupted initdb data looks complete to PostgreSQL, so it is renamed at the end.
         for cut_short in self.directory.glob("data.draft-*"):
             shutil.rmtree(cut_short, ignore_errors=True)
-        # A name of its own: an initdb whose parent was killed goes on for a moment, and takes away what it has made.
+        # A unique name: an initdb whose parent was killed goes on for a moment, and removes what it has made.
         draft = self.directory / f"data.draft-{secrets.token_hex(4)}"
         command = [
             *(*_unprivileged(), str(self.binaries / "initdb"), "--pgdata", str(draft), "--username", self.user),
@@ -172,7 +172,7 @@ def command_of(pid: int) -> str:
 
 
 def _servant() -> pwd.struct_passwd:
-    """Return who runs PostgreSQL where this runs as root."""
+    """Return the user that runs PostgreSQL where this runs as root."""
     try:
         return pwd.getpwnam("postgres")
     except KeyError:
@@ -180,7 +180,7 @@ def _servant() -> pwd.struct_passwd:
 
 
 def _unprivileged() -> list[str]:
-    """Return what stands before a command of PostgreSQL's."""
+    """Return the prefix of PostgreSQL's commands, which drops root's privileges."""
     if os.geteuid() != 0:
         return []
     servant = _servant()

@@ -27,7 +27,7 @@ Say = Callable[[str, str], None]
 
 @dataclass(slots=True)
 class Process:
-    """One child process. Its lines are said under its name, and the last of them kept for a word on its death."""
+    """One child process. Its lines are printed under its name, and the last ones kept for the error when it dies."""
 
     name: str
     command: Sequence[str]
@@ -77,7 +77,7 @@ class Processes:
             with self._lock:
                 leash = self._leash = self._leash or Leash()
             popen = subprocess.Popen(
-                leash.written_down(command, is_base=is_base),
+                leash.registered(command, is_base=is_base),
                 env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
                 cwd=directory,
                 stdin=leash.descriptor,
@@ -99,7 +99,7 @@ class Processes:
         return process
 
     def wait_ready(self, process: Process, *, timeout: float, condition: Callable[[], bool] | None = None) -> None:
-        """Wait until the process has said its ready line, or `condition` holds.
+        """Wait until the process has printed its ready line, or `condition` holds.
 
         Raises:
             SetupError: it died, or wasn't ready in time.
@@ -112,18 +112,18 @@ class Processes:
             time.sleep(POLL)
 
     def forget(self, process: Process) -> None:
-        """Leave a process out that has ended as it should."""
+        """Forget a process that ended as intended."""
         self._children.remove(process)
         if self._leash is not None:
             self._leash.forget(process.popen.pid)
 
     def kill(self, process: Process) -> None:
-        """End a process for good, with all that it has started, and leave it out: that it ends is no accident."""
+        """Kill a process and its children, and forget it: its end is intended."""
         _end_group(process)
         self.forget(process)
 
     def check(self) -> None:
-        """Look whether all are alive.
+        """Check that all are alive.
 
         Raises:
             SetupError: one has died.
@@ -142,7 +142,7 @@ class Processes:
             self._leash.check()
 
     def stop(self) -> None:
-        """Stop all, those that others need last (or the one that was started first): politely, then for good.
+        """Stop all by SIGTERM, then by SIGKILL; those that others need last (or the one that was started first).
 
         Interrupted meanwhile: all for good, at once.
         """
@@ -179,13 +179,13 @@ class Processes:
                 process.ready.set()
             try:
                 self._say(process.name, text)
-            except Exception as error:  # noqa: BLE001 (whatever it is: the next `check` raises it)
+            except Exception as error:  # noqa: BLE001 (any error: the next `check` raises it)
                 self._unsaid = error
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Hold interrupts back for a moment: one between a child's start and its entry would leave it behind."""
+    """Defer interrupts for a moment: one between a child's start and its registration would leave it behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -204,7 +204,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _end_group(process: Process) -> None:
-    # A pool's children and a server's workers are in it, and outlive a leader that was killed.
+    # The group includes a pool's children and a server's workers, which outlive a killed leader.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.popen.pid, signal.SIGKILL)
     process.popen.wait(KILL_TIMEOUT)

@@ -14,10 +14,10 @@ import amqp
 
 from petiole.errors import SetupError
 
-# Debian's command on the PATH would change to the user rabbitmq; behind it are RabbitMQ's own scripts.
+# Debian's command on the PATH switches to the user rabbitmq; these are RabbitMQ's own scripts.
 _OWN_SCRIPTS: Final = Path("/usr/lib/rabbitmq/bin")
 _OFF_THE_PATH: Final = ("/usr/local/sbin", "/opt/homebrew/sbin", "/usr/sbin")
-# Erlang's schedulers look for work in a loop before they sleep, which costs whoever shares the machine.
+# Erlang's schedulers busy-wait before they sleep, which takes CPU from other processes.
 _SLEEPY: Final = "+sbwt none +sbwtdcpu none +sbwtdio none"
 _LOOPBACK: Final = "-kernel inet_dist_use_interface {127,0,0,1}"
 
@@ -42,7 +42,7 @@ def find_rabbitmq() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class RabbitNode:
-    """One node on loopback: its ports, and a directory that has all that it writes.
+    """One node on loopback: its ports, and a directory with all its data.
 
     Two processes make it: `name_server_command` first, because a node that finds no Erlang name server starts one that
     outlives it; then `command`. Both with `environment`.
@@ -53,7 +53,7 @@ class RabbitNode:
     port: int
     name_server_port: int
     distribution_port: int
-    # Lines for its rabbitmq.conf.
+    # Lines of its rabbitmq.conf.
     configuration: str = ""
     # Its data is kept under it.
     name: str = "petiole"
@@ -63,7 +63,7 @@ class RabbitNode:
         return self.virtual_host("/")
 
     def virtual_host(self, name: str, *, user: str = "guest", password: str = "guest") -> str:
-        """Return the URL of one of its virtual hosts; `/` is there from the beginning, and so is the user."""
+        """Return the URL of one of its virtual hosts; `/` and the user exist from the start."""
         return f"amqp://{user}:{password}@127.0.0.1:{self.port}/{'' if name == '/' else name}"
 
     @property
@@ -78,7 +78,7 @@ class RabbitNode:
     def environment(self) -> dict[str, str]:
         home = self.directory
         return {
-            # Erlang keeps a secret there, by which a node and its `rabbitmqctl` know each other.
+            # Erlang keeps the cookie there that a node shares with its `rabbitmqctl`.
             "HOME": str(home),
             "ERL_EPMD_PORT": str(self.name_server_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
@@ -115,7 +115,7 @@ class RabbitNode:
             ) from error
 
     def answers(self) -> bool:
-        """Say whether it lets a connection in."""
+        """Say whether it accepts a connection."""
         connection = amqp.Connection(f"127.0.0.1:{self.port}", connect_timeout=2)
         try:
             connection.connect()

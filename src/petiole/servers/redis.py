@@ -14,7 +14,7 @@ from typing import Final
 
 from petiole.errors import SetupError
 
-# Below those that the kernel gives to outgoing connections: one of them could have the port before the server does.
+# Below the ephemeral ports: an outgoing connection could take one of those before the server does.
 _PORTS: Final = range(20_000, 32_768)
 _TRIES: Final = 200
 
@@ -35,7 +35,7 @@ def find_redis_server() -> str:
 
 
 def system_redis_server(names: Sequence[str] = ("redis-server", "valkey-server")) -> str | None:
-    """Return the first of these commands on the PATH, leaving out those that a virtual environment has put there."""
+    """Return the first of these commands on the PATH, except those of virtual environments."""
     for folder in os.get_exec_path():
         if (Path(folder).parent / "pyvenv.cfg").exists():
             continue
@@ -62,7 +62,7 @@ def server_in_wheel(package: str, pattern: str) -> str | None:
 
 
 def redis_command(binary: str, *, port: int, directory: Path) -> list[str]:
-    """Return the command of a server on loopback that keeps what it is told (AOF, synced every second).
+    """Return the command of a persistent server on loopback (AOF, synced every second).
 
     Raises:
         SetupError: the directory can't be made.
@@ -94,4 +94,6 @@ def free_port(host: str = "127.0.0.1") -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind((host, port))
             return port
-    raise SetupError(f"No free port was found on {host} from {_PORTS[0]} to {_PORTS[-1]}. End what has them.")
+    raise SetupError(
+        f"No free port was found on {host} from {_PORTS[0]} to {_PORTS[-1]}. End the programs that use them."
+    )

@@ -1,4 +1,4 @@
-"""A secret that is made once and kept in a file."""
+"""A secret that is generated once and kept in a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def kept_secret(path: Path) -> str:
-    """Return the secret in a file, made if there is none. It is there whole, or not at all, whenever this is cut short.
+    """Return the secret in a file, generated if there is none. The file is written atomically.
 
     Raises:
         OSError: the file can't be read or written.

@@ -1,1 +1,1 @@
-"""Where exported files are kept. The rest of `petiole.exports` imports it."""
+"""The storage of exported files. Task and views import it."""

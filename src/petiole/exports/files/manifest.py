@@ -1,4 +1,4 @@
-"""What is known about an exported file, and where its bytes are."""
+"""An exported file's description, and the name of the file with its bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 
 
 def check_key(key: object) -> str:
-    """Return `key` if it is one: it then has no path separator and no dot in front.
+    """Return `key` if it is valid: without a path separator and a leading dot.
 
     Raises:
         InvalidName: it isn't.
@@ -29,7 +29,7 @@ def check_key(key: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One published file. `size` in bytes; instants in milliseconds since 1970, of the clock of whoever wrote it."""
+    """One published file. `size` in bytes; instants in milliseconds since 1970, by the writer's clock."""
 
     key: str
     filename: str
@@ -42,7 +42,7 @@ class Manifest:
 
     @property
     def data_name(self) -> str:
-        """The name of the file with the bytes. It is another name for other bytes: a name never changes its content."""
+        """The name of the file with the bytes. Other bytes have another name, so a file never changes its content."""
         return f"{self.key}.{self.sha256}.data"
 
     @classmethod

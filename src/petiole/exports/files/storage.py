@@ -27,15 +27,15 @@ _TEMPORARY: Final = ".tmp-"
 
 
 class FileMissing(PetioleError):
-    """There is no file under this key, or not any more."""
+    """There is no file under this key."""
 
 
 class FileExpired(PetioleError):
-    """The file under this key is past its time."""
+    """The file under this key has expired."""
 
 
 class UnpublishedFile:
-    """A file while it is being written. Give it its bytes, then `publish` it, once; left unpublished it is removed."""
+    """A file while it is being written. Write its bytes, then `publish` it once; unpublished it is removed."""
 
     def __init__(self, storage: LocalStorage, key: str, file: TemporaryFile) -> None:
         self._storage = storage
@@ -43,7 +43,7 @@ class UnpublishedFile:
         self._file = file
 
     def write(self, data: bytes) -> None:
-        """Append bytes, or anything that offers them as a buffer.
+        """Append bytes, or any object with a buffer of them.
 
         Raises:
             OSError: the disk is full, or can't be written.
@@ -59,10 +59,10 @@ class UnpublishedFile:
         kept_for: float,
         still_valid: Callable[[], object] = lambda: None,
     ) -> Manifest:
-        """Make the file exist, for `kept_for` seconds from here.
+        """Make the file available, for `kept_for` seconds.
 
-        `still_valid` is called when all bytes are on the disk and before any of them can be found; it raises where
-        this file must not be published. Whatever is raised, here or there, no part of the file stays.
+        `still_valid` is called when all bytes are on disk and before the file is visible; it raises if the file must not be
+        published. After any exception no part of the file is left.
 
         Raises:
             OSError: the disk is full, or can't be written.
@@ -100,7 +100,7 @@ class LocalStorage:
 
     @contextmanager
     def create(self, key: str) -> Iterator[UnpublishedFile]:
-        """Give a file to write, which is gone at the end of the block unless it was published.
+        """Yield a file to write; at the end of the block it is removed unless it was published.
 
         Raises:
             InvalidName: the key isn't one.
@@ -112,7 +112,7 @@ class LocalStorage:
             yield UnpublishedFile(self, key, file)
 
     def adopt(self, file: TemporaryFile, manifest: Manifest) -> None:
-        """Put a finished temporary file in place of what this key had.
+        """Replace the key's file by a finished temporary file.
 
         Raises:
             OSError: the directory can't be written.
@@ -134,7 +134,7 @@ class LocalStorage:
                 (self._directory / manifest.data_name).unlink(missing_ok=True)
             raise
         if previous is not None and superseded:
-            # The new file is there; what can't be removed here is left to the sweep.
+            # The new file exists; the sweep removes what can't be removed here.
             with suppress(OSError):
                 (self._directory / previous.data_name).unlink(missing_ok=True)
 
@@ -170,7 +170,7 @@ class LocalStorage:
             (self._directory / manifest.data_name).unlink(missing_ok=True)
 
     def sweep(self) -> int:
-        """Remove what has expired, and what a killed process left behind more than a day ago; return how many files.
+        """Remove expired files, and those that a killed process left over a day ago; return how many.
 
         Raises:
             OSError: the directory can't be read or written.

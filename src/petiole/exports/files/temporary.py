@@ -1,4 +1,4 @@
-"""A file that is written under a temporary name and is either renamed, once it is safe on the disk, or gone."""
+"""A file that is written under a temporary name, and either renamed once it is synced, or removed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Self
 class TemporaryFile:
     """A new file in `directory`, readable by its owner only; removed at the end of the block unless it was renamed.
 
-    It is hashed while it is written, so that the checksum is of what was meant and costs no second read.
+    It is hashed while it is written: the checksum covers the intended bytes and needs no second read.
     """
 
     def __init__(self, directory: Path, *, prefix: str) -> None:
@@ -57,10 +57,10 @@ class TemporaryFile:
             rest = rest[os.write(self._descriptor, rest) :]
 
     def finish(self) -> None:
-        """Put the bytes on the disk and close the file.
+        """Sync the bytes to disk and close the file.
 
         Raises:
-            OSError: they didn't get there; a full disk may say so only here.
+            OSError: they weren't written; a full disk may be reported only here.
         """
         if self._descriptor is None:
             raise ValueError("The file is finished already. Publish it once.")
@@ -68,7 +68,7 @@ class TemporaryFile:
         self._close()
 
     def rename(self, path: Path) -> None:
-        """Give the finished file its name, in place of what had it; it is no longer temporary.
+        """Rename the finished file, replacing any file of that name; it is no longer temporary.
 
         Raises:
             OSError: the directory can't be written.
@@ -83,7 +83,7 @@ class TemporaryFile:
 
 
 def sync_directory(directory: Path) -> None:
-    """Put the directory's names on the disk, so that a rename outlives a power cut.
+    """Sync the directory, so that a rename survives a power cut.
 
     Raises:
         OSError: they didn't get there.

@@ -1,4 +1,4 @@
-"""CSV from Arrow batches, with cells that no spreadsheet takes for a formula."""
+"""CSV from Arrow batches, with cells that no spreadsheet interprets as a formula."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pyarrow import compute, csv
 
 from petiole.exports.sources.columns import EXACT, MIXED, to_array
 
-# OWASP's list (= + - @ tab CR LF), its full-width forms, and what a spreadsheet or an import dialogue may strip before
-# it looks: blanks of any script, NUL, the byte order mark and zero-width characters.
+# OWASP's list (= + - @ tab CR LF), its full-width forms, and what a spreadsheet or an import dialogue may strip
+# first: blanks of any script, NUL, the byte order mark and zero-width characters.
 # Source: https://owasp.org/www-community/attacks/CSV_Injection
 _STRIPPED: Final = r"[\s\v\x00\pZ\x{0085}\x{200B}-\x{200D}\x{2060}\x{FEFF}]"
 _FORMULA: Final = rf"^(?:[\t\r\n]|{_STRIPPED}*[=+\-@\x{{FF1D}}\x{{FF0B}}\x{{FF0D}}\x{{FF20}}])"
 
 
 class Sink(Protocol):
-    """Where a writer puts its bytes."""
+    """Takes a writer's bytes."""
 
     def write(self, data: bytes | pa.Buffer, /) -> object:
         """Take all of `data`, or raise `OSError`."""
@@ -26,7 +26,7 @@ class Sink(Protocol):
 
 
 class Writer(Protocol):
-    """A format of a file. Built on a sink and the names of the columns; given batches in order; closed once.
+    """A file format. Made with a sink and the column names; takes batches in order; closed once.
 
     The type of a column may change from batch to batch (see `petiole.exports.sources.columns`), its name and place may not.
     What isn't closed isn't a whole file.
@@ -35,11 +35,11 @@ class Writer(Protocol):
     media_type: str
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Put the rows of one batch into the sink."""
+        """Write the rows of one batch to the sink."""
         ...
 
     def close(self) -> None:
-        """Put what ends the file into the sink, which stays open."""
+        """Write the end of the file to the sink, which stays open."""
         ...
 
 
@@ -59,7 +59,7 @@ class CsvWriter:
         self._put(header, csv.WriteOptions(include_header=True))
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Put the rows of one batch into the sink.
+        """Write the rows of one batch to the sink.
 
         Raises:
             OSError: the sink can't take them.
@@ -80,7 +80,7 @@ class CsvWriter:
 
 
 def guard(texts: pa.Array) -> pa.Array:
-    """Return the texts, those that could be formulas with an apostrophe in front."""
+    """Return the texts, with a leading apostrophe on those that could be formulas."""
     if compute.any(compute.match_substring_regex(texts, _FORMULA)).as_py():
         return compute.replace_substring_regex(texts, _FORMULA, "'\\0")
     return texts
@@ -96,7 +96,7 @@ def _cells(column: pa.Array) -> pa.Array:
 
 
 def _lines(batch: pa.RecordBatch) -> bytes:
-    """Return the rows as the same CSV, put together here: Arrow's writer quotes every text, and digits are one."""
+    """Return the rows as the same CSV. Not by Arrow's writer: it quotes every text, and exact numbers are texts here."""
     lines = compute.binary_join_element_wise(
         *(_cell_texts(column) for column in batch.columns),
         pa.scalar(",", pa.large_string()),

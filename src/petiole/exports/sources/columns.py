@@ -1,4 +1,4 @@
-"""Values as Arrow columns, whatever a dynamically typed database really holds.
+"""Values as Arrow columns, even where a dynamically typed database mixes types.
 
 Where every value of a batch fits the declared kind, the column is int64, float64 or large_string. Otherwise it is
 `MIXED`: a struct that keeps each value as what it is, so that a writer still knows a number from a text. A blob becomes
@@ -21,10 +21,10 @@ import pyarrow as pa
 from petiole.exports.catalog import Column, Kind
 
 MIXED: Final = pa.struct([("integer", pa.int64()), ("real", pa.float64()), ("text", pa.large_string())])
-# A number as its digits: no float64 has all those of a decimal, and Arrow's own decimals have one scale for all rows.
+# A number as its digits: float64 can't hold all digits of a decimal, and Arrow's decimals have one scale for all rows.
 EXACT: Final = pa.struct([("decimal", pa.large_string())])
 
-_EXACT_INTEGER: Final = 2**53  # every integer up to here is a float64 of its own
+_EXACT_INTEGER: Final = 2**53  # float64 represents every integer up to here
 
 
 def to_batch(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:

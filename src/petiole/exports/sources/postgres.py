@@ -23,7 +23,7 @@ from petiole.exports.sources.query_watch import QueryWatch
 from petiole.exports.sources.source import SourceUnavailable, escape_like
 
 _CANCEL_TIMEOUT: Final = 2.0
-# What a URL may set otherwise. Half a minute after the last sign of a server that is gone, an export hears of it.
+# Defaults that a URL may override. An export notices a vanished server within half a minute.
 _CONNECTION: Final = {
     "connect_timeout": "5",
     "keepalives_idle": "10",
@@ -32,8 +32,8 @@ _CONNECTION: Final = {
     "tcp_user_timeout": "30000",
     "fallback_application_name": "petiole exports",
 }
-# The same text for the same value, whatever the login's own settings are. Without an order to their scans two exports
-# would differ; a query whose client has died ends; a lock is waited for as long as SQLite's.
+# The same text for the same value, whatever the login's settings are. The query of a dead client ends, and a lock is waited
+# for as long as SQLite's.
 _SESSION: Final = {
     "search_path": "pg_catalog",
     "timezone": "UTC",
@@ -82,7 +82,7 @@ class PostgresSource:
         try:
             self._parameters: dict[str, Any] = {**_CONNECTION, **conninfo_to_dict(url), "client_encoding": "UTF8"}
         except psycopg.Error:
-            # libpq's own words repeat the URL, and with it the password.
+            # libpq's message repeats the URL with its password.
             raise SetupError(
                 "The URL of the database that exports read isn't one of PostgreSQL. "
                 "Give it as postgresql://user:password@host:5432/name, with %40 for an @ in the password."
@@ -100,7 +100,7 @@ class PostgresSource:
         try:
             connection = psycopg.connect(**self._parameters, prepare_threshold=None)
         except psycopg.Error as error:
-            # libpq gives no SQLSTATE for what a server answers to a login, only its words.
+            # libpq gives no SQLSTATE for a refused login, only a text.
             is_refused = "FATAL:" in str(error) and not any(words in str(error) for words in _FOR_A_WHILE)
             raise SourceUnavailable(_REFUSED if is_refused else _AWAY) from error
         try:
@@ -126,7 +126,7 @@ class PostgresSource:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        # A server that sorts doesn't look at its connection, so it is told.
+        # A server that sorts doesn't check its connection, so the query is cancelled.
         if connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
             with suppress(psycopg.Error):
                 connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
@@ -149,7 +149,7 @@ class PostgresSource:
         return int(counted[0]) if counted else 0
 
     def batches(self, selection: Selection, *, rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in the order of their key, else of their place, `rows` at a time; nothing if there are none.
+        """Yield the rows in the order of their key, else of their physical place, `rows` at a time; nothing if there are none.
 
         Numbers of arbitrary precision are of type `petiole.exports.sources.columns.EXACT`.
 
@@ -162,7 +162,7 @@ class PostgresSource:
         query = f"SELECT {values} {_from(selection, connection)} ORDER BY {', '.join(selection.table.order)}"
         texts = ", ".join(f"c{number}" for number, column in columns if column.kind == "text")
         options = f"FORMAT csv, FORCE_QUOTE ({texts})" if texts else "FORMAT csv"
-        # COPY and not a cursor: Arrow parses the server's CSV in C++, where a cursor makes a Python object of each value.
+        # COPY, not a cursor: Arrow parses the server's CSV in C++; a cursor makes a Python object of each value.
         # The demo's 336,776 flights to a file, in turns, medians of 3: 187,567 rows/s against 120,715 of a named cursor.
         copy = f"COPY ({query}) TO STDOUT ({options})"
         with (
@@ -186,7 +186,7 @@ def _from(selection: Selection, connection: psycopg.Connection) -> str:
 
 
 def _condition(entry: Filter, connection: psycopg.Connection) -> str:
-    """Return one SQL condition, which means what the one of SQLite means.
+    """Return one SQL condition, equivalent to SQLite's.
 
     The value stands in it as a literal that libpq has quoted: `COPY` takes no parameters.
     """
@@ -198,7 +198,7 @@ def _condition(entry: Filter, connection: psycopg.Connection) -> str:
         return f"({name} IS NULL OR {name} = '')" if entry.operator == "is_empty" else f"{name} <> ''"
     value, operator = entry.value, entry.operator
     if isinstance(value, str) and "\0" in value:
-        # No text of PostgreSQL has a NUL. One up to there is less than this value, every other that begins so is greater.
+        # No text in PostgreSQL has a NUL. The text up to it is less than this value; longer ones with that prefix are greater.
         if operator in ("=", "contains"):
             return "false"
         if operator == "!=":
@@ -218,7 +218,7 @@ def _chunks(lines: Copy, rows: int) -> Iterator[bytes]:
     """Yield the CSV of up to `rows` rows at a time, fewer where they are large."""
     chunk: list[bytes] = []
     size = 0
-    # The server sends each row as a message of its own.
+    # The server sends each row as a message.
     for line in lines:
         chunk.append(bytes(line))
         size += len(line)

@@ -1,4 +1,4 @@
-"""The catalog of a PostgreSQL database, and how the values of its types are read."""
+"""The catalog of a PostgreSQL database, and how its types are read."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _KINDS: Final[dict[str, Kind]] = {
     **dict.fromkeys(("float4", "float8", "numeric"), "real"),
 }
 
-# From pg_catalog and not from information_schema, which has no estimates, calls a table readable that can only be
-# written, and hides the primary keys of tables that somebody else owns. A domain is the type below it.
+# From pg_catalog: information_schema has no estimates, lists tables that can only be written, and hides the primary keys of
+# other owners' tables. A domain counts as its base type.
 _QUERY: Final = r"""
 WITH RECURSIVE base AS (
     SELECT oid, typname, typbasetype FROM pg_catalog.pg_type WHERE typtype <> 'd'
@@ -52,13 +52,13 @@ def _table(rows: Sequence[tuple[Any, ...]]) -> Table:
     schema, name, estimate = rows[0][:3]
     columns = tuple(Column(row[3], _KINDS.get(row[4], "text"), row[4]) for row in rows)
     key = sorted((row[5], row[3]) for row in rows if row[5])
-    # The order within the table's files, where there is no key. Without an order two exports may begin at other rows.
+    # Without a key, the physical order: without any order two exports may begin at different rows.
     order = tuple(f"t.{quote(column)}" for _, column in key) or ("t.tableoid", "t.ctid")
     return Table(shown(schema, name), columns, estimate, order, f"{quote(schema)}.{quote(name)}")
 
 
 def shown(schema: str, name: str) -> str:
-    """Return what a table is called: its name in `public`, else `schema.name`; no two tables are called the same."""
+    """Return a table's unique name: its own in `public`, else `schema.name`."""
     if schema == "public" and "." not in name:
         return name
     return ".".join(quote(part) if "." in part or '"' in part else part for part in (schema, name))

@@ -1,4 +1,4 @@
-"""Ends what a server works at for us, as soon as nobody wants it any more."""
+"""Cancels a server's query as soon as its result isn't wanted any more."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _CANCEL_TIMEOUT: Final = 2.0
 
 
 class QueryWatch:
-    """Calls `check` once a second from a thread of its own, in the context of the thread that enters it.
+    """Calls `check` once a second from its own thread, in the context of the thread that enters it.
 
-    As soon as `check` raises, the server is told to end the query, and cut off if it doesn't; at the end of the block the
-    same exception is raised. The thread in the block may wait for the server meanwhile.
+    When `check` raises, the query is cancelled, and the connection closed if that doesn't help; the end of the block raises the
+    same exception. The thread in the block may wait for the server meanwhile.
     """
 
     def __init__(self, connection: psycopg.Connection, check: Callable[[], object] | None) -> None:
@@ -44,7 +44,7 @@ class QueryWatch:
         self._over.set()
         if self._thread is not None:
             self._thread.join()
-        # What else has ended the block, such as the same cancel heard by the block itself, goes on as it is.
+        # Another exception of the block, such as the same cancel heard in the block itself, propagates unchanged.
         if self._raised is not None and (error is None or isinstance(error, psycopg.Error)):
             raise self._raised from None
 
@@ -53,7 +53,7 @@ class QueryWatch:
             try:
                 if self._check is not None:
                     self._check()
-            except BaseException as raised:  # noqa: BLE001 - it is raised again in the thread that waits
+            except BaseException as raised:  # noqa: BLE001 - re-raised in the waiting thread
                 self._raised = raised
                 self._end()
                 return
@@ -62,6 +62,6 @@ class QueryWatch:
         with suppress(psycopg.Error):
             self._connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
         if not self._over.wait(_EVERY):
-            # A server that is frozen, or whose network is gone, ends nothing: then waiting for it ends.
+            # A frozen or unreachable server cancels nothing: the wait is ended here.
             with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._connection.fileno())) as wire:
                 wire.shutdown(socket.SHUT_RDWR)

@@ -35,7 +35,7 @@ class SqliteSource:
         self._catalog = Catalog(())
 
     def __enter__(self) -> Self:
-        """Open the database; it is waited for 5 s at most if another process has locked it.
+        """Open the database; waits at most 5 s if another process has locked it.
 
         Raises:
             SourceUnavailable: there is no database, or it can't be read.
@@ -106,7 +106,7 @@ class SqliteSource:
 
 
 def _name(selection: Selection, column: Column) -> str:
-    # With its table's name in front: SQLite takes a quoted column that isn't there for a text, and would export that.
+    # Qualified by the table: SQLite reads a quoted name of a missing column as a text, and would export that.
     return f"{selection.table.identifier}.{quote(column.name)}"
 
 

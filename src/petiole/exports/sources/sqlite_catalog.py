@@ -51,7 +51,7 @@ def _read_table(connection: sqlite3.Connection, table: str) -> Table:
     if row_id is None:
         order = tuple(f"{quote(table)}.{quote(name)}" for _, name in key)
         return Table(table, columns, None, order, quote(table))
-    # The highest row id is found at the end of the tree, without a scan; a count is not.
+    # The highest row id is at the end of the tree; a count would scan.
     (highest,) = connection.execute(f"SELECT max({row_id}) FROM {quote(table)}").fetchone()
     return Table(table, columns, max(highest or 0, 0), (row_id,), quote(table))
 
@@ -64,7 +64,7 @@ def _row_id(connection: sqlite3.Connection, table: str, columns: tuple[Column, .
     try:
         connection.execute(f"SELECT {name} FROM {quote(table)} LIMIT 0").close()
     except sqlite3.OperationalError as error:
-        # SQLite has no code of its own for "no such column", which is how a WITHOUT ROWID table answers.
+        # SQLite has no specific code for "no such column", which it raises for a WITHOUT ROWID table.
         if "no such column" not in str(error):
             raise
         return None
