@@ -1,4 +1,4 @@
-/** Petiole in the browser. `defineElements()` makes the elements known; everything else works without a page. */
+/** Petiole in the browser. `defineElements()` registers the elements; everything else works without a page. */
 
 export { type ClientEvents, type ClientOptions, TaskClient, type WatchOptions } from "./client/client.js";
 export { sharedClient } from "./client/shared.js";

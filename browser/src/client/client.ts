@@ -1,4 +1,4 @@
-/** Watching tasks without any user interface: one connection for a page, one reader for each view. */
+/** Watches tasks without a user interface: one connection for all of them, one reader for each view. */
 
 import { Acknowledgements } from "../inbox/acknowledgements.js";
 import { InboxView } from "../inbox/inbox.js";
@@ -24,7 +24,7 @@ export interface ClientOptions {
   readonly prefix?: string;
   /** Where Socket.IO is. Default `/socket.io`. */
   readonly path?: string;
-  /** Instead of a session: a token, or what returns a new one before the present one ends and after a 401. */
+  /** A token instead of a session, or a function that returns one: called before the present one expires, and after a 401. */
   readonly token?: TokenSource;
   /** Durations that differ from `DEFAULT_TIMING`, in seconds. */
   readonly timing?: Partial<Timing>;
@@ -35,7 +35,7 @@ export interface ClientOptions {
 }
 
 export interface WatchOptions {
-  /** Where to go on from: the cursor of a snapshot or of an earlier view. Without one, every fact is read. */
+  /** Where to continue: the cursor of a snapshot or of an earlier view. Without one, every fact is read. */
   readonly cursor?: string | null;
   /** The document at that cursor, shown until the first answer. */
   readonly document?: Document;
@@ -134,7 +134,7 @@ export class TaskClient {
    * Watch a task by its id, or any feed by its name. The view begins after this turn of the event loop, so that
    * listeners added at once miss nothing.
    *
-   * Throws `RangeError` if that can't be a feed or the cursor isn't one.
+   * Throws `RangeError` if the feed or the cursor isn't valid.
    */
   watch(taskOrFeed: string, { cursor: text = null, document }: WatchOptions = {}): TaskView {
     const feed = feedOf(taskOrFeed);
@@ -156,7 +156,7 @@ export class TaskClient {
 
   /**
    * Start a task: POST the body as JSON to a route of the application that answers 202 with a snapshot, and watch from
-   * the snapshot's cursor, which is of before the dispatch, so that nothing is missed.
+   * the snapshot's cursor, which predates the dispatch, so that nothing is missed.
    *
    * Rejects with `Refused` if the route answers anything else, and as `fetch` does if it can't be reached.
    */
@@ -166,12 +166,12 @@ export class TaskClient {
     return this.resume(snapshot);
   }
 
-  /** Watch from a snapshot that the page has already, for example one that the server put into it. */
+  /** Watch from a snapshot that the page has already, for example one that the server rendered into it. */
   resume({ feed, cursor, document }: Snapshot): TaskView {
     return this.watch(feed, { cursor, document });
   }
 
-  /** Watch the inbox of whoever is logged in: one notice of each finished task of theirs. */
+  /** Watch the inbox of the person who is logged in: a notice for each of their finished tasks. */
   inbox(): InboxView {
     const inbox: InboxView = new InboxView({
       find: () => this.#transport.inbox(),
@@ -188,7 +188,7 @@ export class TaskClient {
     return inbox;
   }
 
-  /** List the tasks of whoever is logged in, the newest first. What this client starts is in it at once. */
+  /** List the tasks of the person who is logged in, newest first. Tasks that this client starts appear at once. */
   tasks(filter: TaskFilter = {}): TaskListView {
     const undo = this.#events.on("started", (snapshot) => list.add(snapshot));
     const list: TaskListView = new TaskListView(
@@ -208,10 +208,10 @@ export class TaskClient {
   }
 
   /**
-   * Take the notices of these tasks out of the inbox, on all pages, or all that are in it. What is acknowledged before its
-   * notice has come never comes. Sent again until the server has answered.
+   * Remove the notices of these tasks, or all notices, from the inbox, on every page. A task that is acknowledged before its
+   * notice arrives gets none. Sent again until the server has answered.
    *
-   * Throws `RangeError` if one can't be a task's id. Rejects with `Refused` if the server refuses.
+   * Throws `RangeError` if one isn't a task's id. Rejects with `Refused` if the server refuses.
    */
   acknowledge(tasksOrAll: readonly string[] | "all"): Promise<void> {
     if (tasksOrAll !== "all") return this.#acknowledgements.add(tasksOrAll.map(taskId));
@@ -220,15 +220,15 @@ export class TaskClient {
     return answered;
   }
 
-  /** The addresses of what can be done with this task, such as `cancel` and `retry`, as the server names them now. */
+  /** The URLs of what can be done with this task now, such as `cancel` and `retry`. */
   async links(taskOrFeed: string): Promise<Links> {
     const feed = feedOf(taskOrFeed);
     return feed === null ? {} : ((await this.#transport.snapshot(feed)).links ?? {});
   }
 
   /**
-   * Take the connection away for so many seconds, as a cut cable does: for showing, and for testing, what the page makes of
-   * it. Nothing is asked over HTTP meanwhile either. It comes back by itself and catches up.
+   * Take the connection away for so many seconds, as a cut cable does, to show or test how the page copes. Nothing is asked
+   * over HTTP meanwhile either. The client reconnects by itself and catches up.
    */
   cut(seconds: number): void {
     this.#link.cut(seconds);
@@ -277,7 +277,7 @@ export class TaskClient {
     return [...this.#views].filter((view) => view.feed === feed);
   }
 
-  /** A socket that is connected and leaves two questions in a row unanswered is dead. */
+  /** A connected socket that leaves two requests in a row unanswered is dead. */
   #failed(failures: number): void {
     if (failures >= 2 && this.#link.connected) this.#link.restart();
   }

@@ -1,4 +1,4 @@
-/** The clients that the elements of a page share, so that a page has one connection however many tasks it shows. */
+/** The clients that a page's elements share, so that a page has one connection however many tasks it shows. */
 
 import { type ClientOptions, TaskClient } from "./client.js";
 

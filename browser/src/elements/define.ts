@@ -1,10 +1,10 @@
-/** Makes the elements known to the page. */
+/** Registers the elements. */
 
 import { PetioleInbox } from "./inbox/inbox.js";
 import { PetioleTask } from "./task/task.js";
 import { PetioleTasks } from "./tasks/tasks.js";
 
-/** Make `<petiole-task>`, `<petiole-tasks>` and `<petiole-inbox>` known to the page. A second call does nothing. */
+/** Register `<petiole-task>`, `<petiole-tasks>` and `<petiole-inbox>` with the page. A second call does nothing. */
 export function defineElements(): void {
   if (!customElements.get("petiole-task")) customElements.define("petiole-task", PetioleTask);
   if (!customElements.get("petiole-tasks")) customElements.define("petiole-tasks", PetioleTasks);

@@ -1,4 +1,4 @@
-/** The life that all elements share: they open what they show, follow it, render it, and leave it. */
+/** What all elements share: how they open a view, follow it, render it and leave it. */
 
 import type { TaskClient } from "../client/client.js";
 import { sharedClient } from "../client/shared.js";
@@ -9,15 +9,15 @@ import { describeLink } from "../words/link.js";
 const Base: typeof HTMLElement = globalThis.HTMLElement ?? (class {} as typeof HTMLElement);
 
 /**
- * An element that shows a `View` with its `Nodes`. It opens the view in a microtask after it is connected, or after an attribute
- * or a property has changed, if that names another view; so everything that is set in one turn counts once.
+ * An element that shows a `View` in its `Nodes`. It opens the view in a microtask after it is connected, and after a change of an
+ * attribute or a property that names another view, so that everything set in one turn takes effect at once.
  */
 export abstract class PetioleElement<View extends { close(): void }, Nodes> extends Base {
   protected nodes: Nodes | null = null;
-  /** What is shown; null until it is opened, and where nothing can be. */
+  /** The view that is shown; null until it is opened, and if none can be. */
   protected shown: View | null = null;
   #client: TaskClient | null = null;
-  /** What the view was opened for. */
+  /** What `source` returned when the view was opened. */
   #source: readonly unknown[] = [];
   #undo: readonly (() => void)[] = [];
   #tick: ReturnType<typeof setInterval> | undefined;
@@ -37,13 +37,13 @@ export abstract class PetioleElement<View extends { close(): void }, Nodes> exte
 
   /** Build the nodes, once. */
   protected abstract build(shadow: ShadowRoot): Nodes;
-  /** The attributes and properties that name the view: where one of them is another, it is opened anew. */
+  /** Return the attributes and properties that name the view: it is opened anew if one of them differs. */
   protected abstract source(): readonly unknown[];
-  /** Open the view; null where none is named. Forget what was of the one before. */
+  /** Forget the previous view and open this one; null if none is named. */
   protected abstract open(): View | null;
   /** Listen to the view; returns the undo of each listener. */
   protected abstract follow(view: View): readonly (() => void)[];
-  /** Show what is so now. */
+  /** Fill the nodes. */
   protected abstract draw(nodes: Nodes): void;
 
   /** The properties that a script may have set before the element's class was defined. */
@@ -51,12 +51,12 @@ export abstract class PetioleElement<View extends { close(): void }, Nodes> exte
     return ["client"];
   }
 
-  /** Seconds between two renderings, for what only time changes. */
+  /** Seconds between two renderings of what only time changes. */
   protected every(): number {
     return 1;
   }
 
-  /** The page was shown or hidden. */
+  /** The page has become visible, or hidden. */
   protected seen(_visible: boolean): void {
     this.render();
   }
@@ -83,7 +83,7 @@ export abstract class PetioleElement<View extends { close(): void }, Nodes> exte
   disconnectedCallback(): void {
     clearInterval(this.#tick);
     document.removeEventListener("visibilitychange", this.#visibility);
-    // An element that is only moved within the page is connected again by then, and goes on.
+    // An element that was only moved within the page is connected again by then, and goes on.
     queueMicrotask(() => {
       if (!this.isConnected) this.#leave();
     });
@@ -95,7 +95,7 @@ export abstract class PetioleElement<View extends { close(): void }, Nodes> exte
     this.renderSoon();
   }
 
-  /** Open what is named by the end of this turn, unless it is shown already. */
+  /** At the end of this turn, open the view that is named by then, unless it is shown already. */
   protected reopen(): void {
     if (this.#opening) return;
     this.#opening = true;
@@ -147,7 +147,7 @@ export abstract class PetioleElement<View extends { close(): void }, Nodes> exte
     return names.map((name) => this.getAttribute(name));
   }
 
-  /** The client that the page has set, or the shared one that the attributes name. */
+  /** Return the client that the page has set, or the shared one that the attributes name. */
   protected clientOrShared(): TaskClient {
     const [prefix, path] = this.attributesOf("prefix", "path");
     return this.#client ?? sharedClient({ ...(prefix != null && { prefix }), ...(path != null && { path }) });

@@ -12,22 +12,22 @@ export function make<Tag extends keyof HTMLElementTagNameMap>(
   return node;
 }
 
-/** Set the text and hide what is empty; nodes that are right already are left alone. */
+/** Set the text, or hide the node if it is null. A node that has the text already is left alone. */
 export function fill(node: HTMLElement, text: string | null): void {
   if (node.textContent !== (text ?? "")) node.textContent = text ?? "";
   node.hidden = text === null;
 }
 
-/** Disable a button without taking the focus away from it, as `disabled` would. */
+/** Disable a button without taking the focus away from it, as the attribute `disabled` would. */
 export function disable(button: HTMLButtonElement, disabled: boolean): void {
   if (disabled) button.setAttribute("aria-disabled", "true");
   else button.removeAttribute("aria-disabled");
 }
 
-/** What is said where a request did not arrive. */
+/** What is said if a request did not arrive. */
 export const UNREACHED = "That did not reach the server. Try again.";
 
-/** Return the address if it is one of the web and not of a lesser scheme than the page's; never `javascript:`. */
+/** Return the URL if it is http or https, and https on an https page; null for others, such as `javascript:`. */
 export function safeUrl(text: unknown): string | null {
   if (typeof text !== "string") return null;
   try {
@@ -40,8 +40,8 @@ export function safeUrl(text: unknown): string | null {
 }
 
 /**
- * A paragraph that is said when its text appears. An alert that comes out of hiding is not said everywhere: it stays in the tree,
- * and `.none` takes its height away.
+ * A paragraph that screen readers announce when its text appears. Not all of them announce an alert that was hidden: it stays in
+ * the tree, and `.none` takes away its height.
  */
 export class Alert {
   readonly root: HTMLElement;

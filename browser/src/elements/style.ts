@@ -1,6 +1,6 @@
 /**
- * What the elements look like in common. Every colour and measure is a custom property that a page can set. What is derived from them
- * has a name of its own, with an underscore: a page that sets `--petiole-accent: var(--accent)` must not meet itself.
+ * The style that all elements share. Every colour and measure is a custom property that a page can set. Derived ones have names of
+ * their own, with an underscore: a page's `--petiole-accent: var(--accent)` must not refer to itself.
  */
 
 const BASE = `
@@ -71,7 +71,7 @@ button[aria-disabled="true"] {
 
 const sheets = new Map<string, CSSStyleSheet>();
 
-/** Return the sheets that all elements of one look adopt: unlike a style tag, they need no exception in a strict policy. */
+/** Return the shared sheets of one kind of element: unlike a style tag, they need no exception in a strict policy. */
 export function styleSheets(own: string): CSSStyleSheet[] {
   return [BASE, own].map((text) => {
     const sheet = sheets.get(text) ?? new CSSStyleSheet();

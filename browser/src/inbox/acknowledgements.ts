@@ -7,19 +7,19 @@ import type { Acknowledgement } from "../protocol/requests.js";
 
 export interface AcknowledgementsOptions {
   readonly send: (message: Acknowledgement) => Promise<void>;
-  /** Nothing answered, this many times in a row. */
+  /** No answer, this many times in a row. */
   readonly failed: (failures: number) => void;
-  /** What `has` says of some task is another thing. */
+  /** The result of `has` has changed for some task. */
   readonly changed: () => void;
   readonly timing: Timing;
   readonly random: () => number;
 }
 
-/** Most tasks that one message may name. */
+/** The most tasks that one message may name. */
 const BATCH = 100;
-/** Most tasks that may wait: as many as an inbox holds. */
+/** The most tasks that may wait: as many as an inbox holds. */
 const MOST = 1000;
-/** Acknowledged tasks that are remembered. */
+/** How many acknowledged tasks are remembered. */
 const REMEMBERED = 2000;
 
 class Deferred {
@@ -31,7 +31,7 @@ class Deferred {
   });
 
   constructor() {
-    // Whoever doesn't care whether it arrives needs no handler.
+    // A caller that ignores the outcome needs no handler.
     this.promise.catch(() => undefined);
   }
 }
@@ -60,12 +60,12 @@ export class Acknowledgements {
     });
   }
 
-  /** Whether this page has acknowledged the task, and the server has not refused that. */
+  /** Whether this page has acknowledged the task, and the server has not refused. */
   has(task: string): boolean {
     return this.#known.has(task);
   }
 
-  /** Acknowledge these, each once; done when the server has answered. Rejects with `Refused`, or if too many wait. */
+  /** Acknowledge these, each once; resolves when the server has answered. Rejects with `Refused`, or if too many wait. */
   async add(tasks: readonly string[]): Promise<void> {
     const fresh = [...new Set(tasks)].filter((task) => !this.#known.has(task));
     if (this.#waiting.size + fresh.length > MOST) {
@@ -87,7 +87,7 @@ export class Acknowledgements {
     await Promise.all(awaited);
   }
 
-  /** Acknowledge all that wait in the inbox when this arrives. */
+  /** Acknowledge everything that is in the inbox when this arrives. */
   async addAll(): Promise<void> {
     this.#all ??= new Deferred();
     const { promise } = this.#all;
@@ -95,7 +95,7 @@ export class Acknowledgements {
     await promise;
   }
 
-  /** The connection is back: send at once what has no answer yet. */
+  /** The connection is back: send the unanswered message again at once. */
   again(): void {
     if (this.#sent) this.#request.send(this.#sent.message);
   }
@@ -124,7 +124,7 @@ export class Acknowledgements {
       this.#sent = { message: { tasks }, settled: tasks.map((task) => this.#waiting.get(task)!) };
     } else if (this.#all) {
       this.#sent = { message: { all: true }, settled: [this.#all] };
-      // Asked for once more from here on, it means notices that this message may miss.
+      // A later `addAll` needs a message of its own: this one may miss notices that arrive by then.
       this.#all = null;
     } else return;
     this.#request.send(this.#sent.message);

@@ -1,4 +1,4 @@
-/** One person's inbox as the page sees it: what has been acknowledged here is gone at once, and back if that is refused. */
+/** A person's inbox: what is acknowledged here disappears at once, and is back if the server refuses. */
 
 import { Emitter } from "../link/emitter.js";
 import { LatestRequest } from "../link/latest-request.js";
@@ -11,18 +11,18 @@ import type { TaskView } from "../tasks/view.js";
 import { count, type Notice, noticesOf, without } from "./notices.js";
 
 export interface InboxEvents {
-  /** The inbox has other contents; once for all that came together. */
+  /** The contents have changed; once for all events that arrived together. */
   change: readonly [document: Document];
-  /** The server has answered a read: what came until then has been shown. */
+  /** The server has answered a read: everything until then has been shown. */
   read: readonly [];
   link: readonly [state: LinkState];
   /** An acknowledgement was refused: its notices are back. */
   undone: readonly [problem: Problem];
-  /** The server refuses to show the inbox, or shows it no more. The view is closed. */
+  /** The server refuses to show the inbox, or to go on showing it. The view is closed. */
   refused: readonly [problem: Problem];
 }
 
-/** What an inbox needs of its client. */
+/** What an inbox needs from its client. */
 export interface InboxServer {
   find(): Promise<Snapshot>;
   watch(snapshot: Snapshot): TaskView;
@@ -41,7 +41,7 @@ export class InboxView {
   readonly #find: LatestRequest<null, Snapshot>;
   #view: TaskView | null = null;
   #shown: Document = {};
-  /** What is left out until the server says that all has been taken. */
+  /** What is hidden after "acknowledge all", until the server has done it. */
   #cleared: { readonly tasks: ReadonlySet<string>; readonly earlier: number; answered: boolean } | null = null;
   #problem: Problem | null = null;
   #closed = false;
@@ -82,7 +82,7 @@ export class InboxView {
     return count(this.#shown, "unread");
   }
 
-  /** How many more there are than `notices`. */
+  /** How many unread ones there are beside `notices`. */
   get earlier(): number {
     return count(this.#shown, "earlier");
   }
@@ -91,7 +91,7 @@ export class InboxView {
     return this.#server.link();
   }
 
-  /** Whether what came lately isn't all here yet: before the first answer, and while a read is under way. */
+  /** Whether recent notices may be missing: before the first answer, and while a read is pending. */
   get reading(): boolean {
     return this.#view?.reading ?? true;
   }
@@ -115,9 +115,9 @@ export class InboxView {
     return this.#events.on(name, listener);
   }
 
-  /** Take these notices out, or all; as `TaskClient.acknowledge`, and `undone` is said if the server refuses. */
+  /** Remove these notices, or all, as `TaskClient.acknowledge` does; if the server refuses, `undone` is emitted too. */
   async acknowledge(tasksOrAll: readonly string[] | "all"): Promise<void> {
-    // A message that says "all" and is sent twice would take what came in between: name them where they can be named.
+    // If "all" were sent twice, it would remove what arrived in between: name them if all are known.
     const named = tasksOrAll === "all" && this.earlier === 0 ? this.notices.map((notice) => notice.id) : tasksOrAll;
     try {
       await this.#server.acknowledge(named);
@@ -137,7 +137,7 @@ export class InboxView {
     this.#events.clear();
   }
 
-  /** @internal All of it has been acknowledged; what comes from here on is new. */
+  /** @internal Everything in it has been acknowledged; what arrives later is new. */
   clear(answered: Promise<void>): void {
     const document = this.#view?.document ?? {};
     const cleared = {
@@ -156,7 +156,7 @@ export class InboxView {
     );
   }
 
-  /** @internal Something may be another thing than before. */
+  /** @internal What is shown may have changed. */
   update(): void {
     if (this.#closed || !this.#view) return;
     const cleared = this.#cleared;

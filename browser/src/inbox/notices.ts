@@ -16,7 +16,7 @@ export interface Notice {
 
 const TASK = "task:";
 
-/** Return the notices that the document has, the newest first. */
+/** Return the notices in the document, newest first. */
 export function noticesOf(document: Document): Notice[] {
   const notices: Notice[] = [];
   for (const [field, value] of Object.entries(document)) {
@@ -28,7 +28,7 @@ export function noticesOf(document: Document): Notice[] {
       state: state as TaskState,
       at,
       artifact: typeof artifact === "object" ? artifact : null,
-      // Of a task that has succeeded it says why an earlier run did not.
+      // After a success the reason is that of an earlier run.
       reason: typeof reason === "string" && state !== "succeeded" ? reason : null,
     });
   }
@@ -49,7 +49,7 @@ export function without(document: Document, taken: (task: string) => boolean, ea
   return left;
 }
 
-/** Return how many notices wait, or how many of those are `earlier` than the ones that the document has. */
+/** Return how many notices are unread, or how many of those are `earlier`: counted, but no longer in the document. */
 export function count(document: Document, field: "unread" | "earlier"): number {
   const value = document[field];
   return typeof value === "number" && value > 0 ? value : 0;

@@ -4,7 +4,7 @@ export class Emitter<Events extends { [Name in keyof Events]: readonly unknown[]
   #listeners = new Map<keyof Events, Set<(values: readonly unknown[]) => void>>();
 
   on<Name extends keyof Events>(name: Name, listener: (...values: Events[Name]) => void): () => void {
-    // Wrapped, so that the same function given twice is two listeners with two undos.
+    // Wrapped, so that a function added twice is two listeners, each with its own undo.
     const own = (values: readonly unknown[]): void => listener(...(values as Events[Name]));
     const listeners = this.#listeners.get(name) ?? new Set();
     this.#listeners.set(name, listeners.add(own));

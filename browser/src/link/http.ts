@@ -1,4 +1,4 @@
-/** The HTTP calls, for starting a task and for pages where sockets are blocked. */
+/** The HTTP calls: for what has no message on the socket, and for pages where sockets are blocked. */
 
 import { type Cursor, formatCursor, isBehind, parseCursor } from "../protocol/cursor.js";
 import { type Document, feedId } from "../protocol/events.js";
@@ -7,7 +7,7 @@ import { parseReading, parseSnapshot, type Reading, type Snapshot } from "../pro
 import type { Acknowledgement, TaskFilter, TaskPage } from "../protocol/requests.js";
 import { retryAfter, Timer } from "./timing.js";
 
-/** The answer to a read, and the seconds after which the server wants to be asked again. */
+/** The answer to a read, and the seconds after which the server wants the next one. */
 export interface Answer {
   readonly reading: Reading;
   readonly again: number | null;
@@ -18,7 +18,7 @@ export interface HttpOptions {
   readonly origin: string | null;
   /** Where Petiole's calls are, for example `/petiole`. */
   readonly prefix: string;
-  /** Seconds that the answer to a read may take; what changes something is waited for as long as the browser does. */
+  /** Seconds that a call may take if it is safe to repeat. Only the browser limits the others. */
   readonly answerWithin: number;
 }
 
@@ -30,10 +30,10 @@ export class Http {
   }
 
   /**
-   * Read what follows the cursor; a journal that can't continue from it gives a snapshot that is not recovered.
+   * Read what follows the cursor. If the journal can't continue from it, the reading is a snapshot with `recovered: false`.
    *
-   * With a cursor the document is asked for first, unless it is the one of this cursor (`If-None-Match`): while nothing or
-   * only counters have changed, that is all. Facts are then read in a second call.
+   * With a cursor, a conditional request for the document (`If-None-Match`) comes first, and is enough while nothing or only
+   * counters have changed. A second call reads the facts.
    *
    * Throws `Refused`, or what `fetch` throws when the server can't be reached.
    */
@@ -56,7 +56,7 @@ export class Http {
     return expectFeed(expectReply(parseSnapshot(await body(response)), response), feed);
   }
 
-  /** Return the answer if no fact has followed the cursor; null if there are some, or if the journal went another way. */
+  /** Return the answer if no fact follows the cursor; null if some do, or if the journal has another history. */
   async #unlessFacts(
     feed: string,
     cursor: Cursor,
@@ -83,7 +83,7 @@ export class Http {
     return { reading: expectFeed(reading, feed), again: pause(response) };
   }
 
-  /** Return a page of the tasks of whoever is asking, the newest first. */
+  /** Return a page of the caller's tasks, newest first. */
   async tasks(filter: TaskFilter & { readonly cursor?: string }, token: string | null = null): Promise<TaskPage> {
     const query = new URLSearchParams();
     for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value));
@@ -91,13 +91,13 @@ export class Http {
     const response = await this.#fetch(url, { headers: bearer(token) }, this.#options.answerWithin);
     const { tasks } = ((await body(response)) ?? {}) as { tasks?: unknown };
     const snapshots = expectReply(Array.isArray(tasks) ? tasks.map(parseSnapshot) : null, response);
-    // Of the address only the cursor is of use: the rest of it is ours.
+    // The rest of the URL is known.
     const [, following] = /<[^>]*\?([^>]*)>; *rel="next"/.exec(response.headers.get("Link") ?? "") ?? [];
     const next = following === undefined ? null : new URLSearchParams(following).get("cursor");
     return { tasks: snapshots.filter((task): task is Snapshot => task !== null), next };
   }
 
-  /** Ask the task to stop. Throws `Refused`: with status 409 it has finished already, or may not be forced. */
+  /** Ask the task to stop. Throws `Refused`, with status 409 if it has finished already or may not be forced. */
   async cancel(feed: string, force: boolean, token: string | null = null): Promise<Snapshot> {
     const headers = bearer(token);
     const init = force ? json({ force }, headers) : { method: "POST", headers };
@@ -105,19 +105,19 @@ export class Http {
     return expectReply(parseSnapshot(await body(response)), response);
   }
 
-  /** Start a task again that has ended. Throws `Refused`: with status 409 it is under way, or can't be repeated. */
+  /** Start a finished task again. Throws `Refused`, with status 409 if it hasn't finished or can't be repeated. */
   async retry(feed: string, token: string | null = null): Promise<Snapshot> {
     const response = await this.#fetch(`${this.#home(feed)}/retry`, { method: "POST", headers: bearer(token) });
     return expectReply(parseSnapshot(await body(response)), response);
   }
 
-  /** Return the inbox of whoever is asking. */
+  /** Return the caller's inbox. */
   async inbox(): Promise<Snapshot> {
     const response = await this.#fetch(this.#inbox(), {}, this.#options.answerWithin);
     return expectReply(parseSnapshot(await body(response)), response);
   }
 
-  /** Take notices out of the inbox of whoever is asking. */
+  /** Remove notices from the caller's inbox. */
   async acknowledge(message: Acknowledgement): Promise<void> {
     await this.#fetch(`${this.#inbox()}/acknowledge`, json(message), this.#options.answerWithin);
   }
@@ -212,7 +212,7 @@ function expectReply<Reply>(reply: Reply | null, response: Response): Reply {
 
 const OTHER = "This inbox is another person's, or you have been logged out. Reload the page.";
 
-/** Whose inbox `/inbox` is depends on who asks: after another login it is another feed, and this one is over. */
+/** `/inbox` is the caller's: after another login it is another feed, and the view of this one ends. */
 function expectFeed<Reply extends { readonly feed: string }>(reply: Reply, feed: string): Reply {
   if (reply.feed === feed) return reply;
   throw new Refused({ title: "Not found", status: 404, detail: OTHER });

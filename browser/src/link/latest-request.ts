@@ -1,17 +1,17 @@
-/** What is asked of the server: one question at a time, asked again after a failure, and void when its owner says so. */
+/** A request to the server, one at a time: repeated until it is answered, replaced by the next one, or cancelled. */
 
 import { isFinal, type Problem, Refused } from "../protocol/problem.js";
 import { backoff, Timer, type Timing } from "./timing.js";
 
 export interface LatestRequestOptions<Question, Answer> {
-  /** Ask, by whatever way is open; throws `Refused` or, when nothing answers, any other error. */
+  /** Ask the server. Throws `Refused`, or any other error if nothing answers. */
   readonly ask: (question: Question) => Promise<Answer>;
-  /** Whether any way is open. While none is, a question waits for the owner to ask again. */
+  /** Whether there is a way to the server. While there is none, nothing is asked: the owner sends again when there is. */
   readonly open: () => boolean;
   readonly answered: (answer: Answer) => void;
-  /** The server will not answer this, however often it is asked. */
+  /** The server refused for good. */
   readonly refused: (problem: Problem) => void;
-  /** Nothing answered, this many times in a row. */
+  /** No answer, this many times in a row. */
   readonly failed: (failures: number) => void;
   readonly timing: Timing;
   readonly random: () => number;
@@ -20,21 +20,21 @@ export interface LatestRequestOptions<Question, Answer> {
 export class LatestRequest<Question, Answer> {
   readonly #options: LatestRequestOptions<Question, Answer>;
   readonly #retry = new Timer();
-  /** Counts the questions: an answer to any but the last one is void. */
+  /** Counts the questions: only the answer to the last one is delivered. */
   #latest = 0;
 
   constructor(options: LatestRequestOptions<Question, Answer>) {
     this.#options = options;
   }
 
-  /** Ask this, after `seconds`. Voids the question that is under way. */
+  /** Ask this, after `seconds`. Cancels the pending question. */
   send(question: Question, seconds = 0): void {
     this.cancel();
     if (seconds > 0) this.#retry.set(seconds, () => void this.#ask(question, this.#latest, 0));
     else void this.#ask(question, this.#latest, 0);
   }
 
-  /** Forget what is under way: its answer will not be delivered. */
+  /** Cancel the pending question: its answer will not be delivered. */
   cancel(): void {
     this.#latest += 1;
     this.#retry.clear();
@@ -53,7 +53,7 @@ export class LatestRequest<Question, Answer> {
         return;
       }
       failed(failures + 1);
-      // The owner may have asked anew, or gone, because of the failure.
+      // Because of the failure the owner may have sent another question, or closed.
       if (number !== this.#latest) return;
       const named = error instanceof Refused ? (error.again ?? 0) : 0;
       const wait = timing.reconnectFirst / 4 + backoff(failures, timing, random);

@@ -1,7 +1,7 @@
 /**
- * The one Socket.IO connection of a tab to a server: its state, its way back, and waking up.
+ * A client's one Socket.IO connection: its state, and how it reconnects.
  *
- * The link knows no feeds. What was asked when it drops is void, and whoever asked asks again on `connect`.
+ * The link knows no feeds. When it drops, pending requests are void, and their owners send them again on `connect`.
  */
 
 import { io, type Socket } from "socket.io-client";
@@ -11,8 +11,8 @@ import { backoff, Timer, type Timing } from "./timing.js";
 import { Wake } from "./wake.js";
 
 /**
- * Whether news can arrive; never mixed with the state of a task. `polling`: plain requests are answered, and the socket has been
- * tried between two of them and did not get through. A server that was away is `reconnecting` until then.
+ * Whether events can arrive; never mixed with the state of a task. `polling`: HTTP requests are answered, and the socket failed
+ * to connect between two of them. Until that is proven, it is `reconnecting`: the server itself may be away.
  */
 export type LinkState = "live" | "reconnecting" | "polling" | "offline";
 
@@ -20,7 +20,7 @@ export interface LinkEvents {
   state: readonly [state: LinkState];
   /** The socket is connected: watch everything again. */
   connect: readonly [];
-  /** The socket is gone: answers that are still awaited won't come. */
+  /** The socket is gone: pending requests won't be answered. */
   disconnect: readonly [];
   /** The socket has been away for `fallbackAfter`: ask over HTTP until the next `connect`. */
   fallback: readonly [];
@@ -28,7 +28,7 @@ export interface LinkEvents {
   wake: readonly [];
   event: readonly [wire: unknown];
   reset: readonly [wire: unknown];
-  /** The server allows a watch no more: a feed and a problem. */
+  /** The server has ended a watch: a feed and a problem. */
   refused: readonly [wire: unknown];
 }
 
@@ -39,11 +39,11 @@ export interface LinkOptions {
   readonly path: string;
   readonly timing: Timing;
   readonly random: () => number;
-  /** Whether news may come at any moment, so that a silence is doubted. */
+  /** Whether events are expected, so that silence is suspicious. */
   readonly expects: () => boolean;
 }
 
-/** A feed that nobody watches: to stop watching it changes nothing, and any server acknowledges it. */
+/** A feed that nobody watches: `unwatch` of it changes nothing, and every server acknowledges it. */
 const NOTHING = "task:-";
 const NAMESPACE = "/petiole";
 
@@ -56,15 +56,15 @@ export class Link {
   readonly #wake: Wake;
   #socket: Socket | null = null;
   #failures = 0;
-  /** How many seconds the server wants to be left alone for, once. */
+  /** Seconds that the server has asked the client to wait before the next attempt. */
   #asked = 0;
   #fallback = false;
   #polled = false;
-  /** The server has named a time to come back at. */
+  /** Whether the present wait is one that the server asked for. */
   #told = false;
-  /** What is known of the socket while polls succeed: nothing, that it is being tried, that this failed, and that it wasn't the server. */
+  /** What is known of the socket while polls succeed. `blocked`: an attempt failed, and a poll after it was answered. */
   #socketIs: "unknown" | "tried" | "failed" | "blocked" = "unknown";
-  /** The browser says that it is offline and nothing has arrived since: the socket is not to be believed. */
+  /** The browser says that it is offline and nothing has arrived since: a socket that seems connected proves nothing. */
   #doubted = false;
   #cut = false;
   #state: LinkState = "reconnecting";
@@ -102,7 +102,7 @@ export class Link {
     return this.#socket?.connected ?? false;
   }
 
-  /** Whether `cut` has taken the connection away: nothing is asked in any other way either. */
+  /** Whether `cut` has taken the connection away: nothing may be asked over HTTP either. */
   get isCut(): boolean {
     return this.#cut;
   }
@@ -116,8 +116,8 @@ export class Link {
   open(): void {
     if (this.#socket) return;
     const { origin, path, timing } = this.#options;
-    // WebSocket first: it needs no sticky sessions. The way back is the link's own, because Socket.IO's jitter ends at
-    // the ceiling of its wait, where a whole herd would come at once.
+    // WebSocket first: it needs no sticky sessions. The link reconnects by itself, because Socket.IO's jitter ends at its
+    // longest wait, after which all clients would come back at once.
     const socket = io(`${origin ?? ""}${NAMESPACE}`, {
       path,
       transports: ["websocket", "polling"],
@@ -132,7 +132,7 @@ export class Link {
     socket.on("disconnect", () => this.#disconnected());
     socket.on("connect_error", (error: Error & { data?: unknown }) => {
       this.#asked = seconds(error.data, "retry_after");
-      // A refusal with a reason has got through.
+      // A refusal with a reason comes from the server, so the socket isn't blocked.
       if (this.#socketIs === "tried") this.#socketIs = error.data === undefined ? "failed" : "unknown";
       this.#again();
     });
@@ -164,12 +164,12 @@ export class Link {
     socket.disconnect();
   }
 
-  /** Drop a connection that no longer answers, and connect anew. */
+  /** Drop a connection that no longer answers, and reconnect. */
   restart(): void {
     this.#socket?.disconnect();
   }
 
-  /** Drop the connection, stay away for so many seconds, and connect then: what a cut cable does, for showing it. */
+  /** Drop the connection and reconnect after so many seconds, as after a cut cable: for demonstrations and tests. */
   cut(seconds: number): void {
     const socket = this.#socket;
     if (!socket) return;
@@ -184,9 +184,9 @@ export class Link {
   }
 
   /**
-   * Ask the server and await its acknowledgement.
+   * Send a message and await its acknowledgement.
    *
-   * Throws if none arrives within `answerWithin`, or if the socket is or goes away.
+   * Throws if none arrives within `answerWithin`, or if the socket is away or goes away.
    */
   async ask(name: "watch" | "unwatch" | "cancel" | "acknowledge", payload: object): Promise<unknown> {
     const answer = await this.#send(name, payload, this.#options.timing.answerWithin);
@@ -194,7 +194,7 @@ export class Link {
     return answer;
   }
 
-  /** Take the outcome of a poll: the state says `polling` only while polls succeed and the socket is known not to. */
+  /** Take the outcome of a poll: the state is `polling` only while polls succeed and the socket is known to fail. */
   polled(succeeded: boolean): void {
     this.#polled = succeeded;
     if (!succeeded) this.#socketIs = "unknown";
@@ -208,7 +208,7 @@ export class Link {
     return this.#socket.timeout(within * 1000).emitWithAck(name, payload);
   }
 
-  /** The server is there: the wait that was to end later, and an attempt that has begun before, are out of date. */
+  /** The server is back: connect without waiting, and replace an attempt that began while it was away. */
   #tryNow(): void {
     if (!this.#socket || this.#cut || this.connected) return;
     this.#socketIs = "tried";
@@ -244,7 +244,7 @@ export class Link {
   #again(): void {
     if (!this.#socket || this.#cut) return;
     this.#update();
-    // The wait that the server asks for is another for each browser, or jitter spreads what follows it.
+    // The server spreads the first wait over the browsers itself; jitter spreads the later ones.
     const wait = backoff(this.#failures, this.#options.timing, this.#options.random);
     this.#told = this.#asked > 0;
     this.#retry.set(this.#failures === 0 ? Math.max(this.#asked, wait) : this.#asked + wait, () => {
@@ -255,7 +255,7 @@ export class Link {
     this.#failures += 1;
   }
 
-  /** The server's process ends: go, and come back when it says, elsewhere. */
+  /** The server's process is shutting down: reconnect to another one, after the time that it names. */
   #move(after: number): void {
     this.#asked = after;
     this.#failures = 0;
@@ -306,7 +306,7 @@ export class Link {
   }
 }
 
-/** Return the seconds in this member of a message, within 0 to 60; 0 where it names none. */
+/** Return this member of a message as seconds, 0 to 60; 0 if it is missing. */
 function seconds(wire: unknown, name: string): number {
   const value = typeof wire === "object" && wire !== null ? (wire as Record<string, unknown>)[name] : null;
   return typeof value === "number" && Number.isFinite(value) ? Math.min(Math.max(value, 0), 60) : 0;

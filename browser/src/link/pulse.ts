@@ -1,20 +1,20 @@
 /**
- * Doubts a connection on which nothing has come for a while.
+ * Checks a connection on which nothing has arrived for a while.
  *
- * One that is half open looks like one on which nothing happens, and Socket.IO's own heartbeat notices only after most of a minute.
+ * A half-open connection looks like an idle one, and Socket.IO's own heartbeat takes most of a minute to notice.
  */
 
 import { Timer, type Timing } from "./timing.js";
 
 export interface PulseOptions {
   readonly timing: Timing;
-  /** Whether news may come at any moment, so that a silence is doubted. */
+  /** Whether events are expected, so that silence is suspicious. */
   readonly expects: () => boolean;
-  /** Ask the server for a sign of life; rejects if none comes within `seconds`. */
+  /** Ask the server for any answer; rejects if none arrives within `seconds`. */
   readonly ask: (seconds: number) => Promise<unknown>;
-  /** The server has given a sign of life. */
+  /** The server has answered. */
   readonly alive: () => void;
-  /** It has given none. */
+  /** The server has not answered. */
   readonly dead: () => void;
 }
 
@@ -22,7 +22,7 @@ export class Pulse {
   readonly #options: PulseOptions;
   readonly #timer = new Timer();
   #heardAt = 0;
-  /** Counts the connections: what is asked of an earlier one says nothing of this one. */
+  /** Counts the connections: a check of an earlier one says nothing about this one. */
   #connection = 0;
 
   constructor(options: PulseOptions) {

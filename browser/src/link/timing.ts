@@ -1,4 +1,4 @@
-/** Waiting: the client's durations, in seconds, and how a wait after a failure grows. */
+/** The client's durations, in seconds, and how it waits. */
 
 export interface Timing {
   /** The longest first wait before the socket connects again; it doubles with every failure. */
@@ -9,19 +9,19 @@ export interface Timing {
   readonly connectWithin: number;
   /** How long the socket may be away before the client asks over HTTP instead. */
   readonly fallbackAfter: number;
-  /** The pause between two polls where the server doesn't name one. */
+  /** The pause between two polls, unless the server names another. */
   readonly pollEvery: number;
   /** The pause between two reads of a list of tasks. */
   readonly listEvery: number;
   /** How long an acknowledgement or an HTTP answer may take. */
   readonly answerWithin: number;
-  /** After how long a silence the server is asked for a sign of life while a watched task runs. */
+  /** How long the connection may be silent while a watched task runs, before it is checked. */
   readonly silentAfter: number;
-  /** How long that sign may take. */
+  /** How long the answer to that check may take. */
   readonly aliveWithin: number;
-  /** How long acknowledgements are collected, so that many make one message. */
+  /** How long acknowledgements are collected into one message. */
   readonly collectFor: number;
-  /** How long the connection is kept when nothing is watched any more. */
+  /** How long the connection is kept once nothing is watched. */
   readonly idleAfter: number;
 }
 
@@ -40,8 +40,8 @@ export const DEFAULT_TIMING: Timing = {
 };
 
 /**
- * Return how many seconds to wait after this many failures: anything from nothing to the ceiling ("full jitter"), so
- * that the browsers that a restart has cut off come back spread out, at the ceiling too.
+ * Return how many seconds to wait after this many failures: anything from 0 to the ceiling ("full jitter"), so that the
+ * browsers that a restart has cut off come back spread out, however often they have failed.
  */
 export function backoff(failures: number, timing: Timing, random: () => number): number {
   return random() * Math.min(timing.reconnectMost, timing.reconnectFirst * 2 ** Math.min(failures, 16));
@@ -54,7 +54,7 @@ export function retryAfter(header: string | null, now: number): number | null {
   return Number.isNaN(seconds) ? null : Math.min(Math.max(seconds, 1), 60);
 }
 
-/** One timer: setting it again replaces what it waited for. */
+/** One timer. Setting it again replaces the pending call. */
 export class Timer {
   #handle: ReturnType<typeof setTimeout> | null = null;
 

@@ -1,32 +1,32 @@
-/** The token that a client sends where there is no session: kept until it ends, then asked for anew. */
+/** The token of a client without a session: kept until shortly before it expires, then renewed. */
 
 import { Refused } from "../protocol/problem.js";
 import { Timer } from "./timing.js";
 
-/** A token, or what returns a new one: asked before the present one ends, and after the server refuses it. */
+/** A token, or a function that returns a new one: called before the present one expires, and after a 401. */
 export type TokenSource = string | (() => string | Promise<string>);
 
-/** At which part of its time a token is renewed. */
+/** The share of its lifetime after which a token is renewed. */
 const RENEW_AT = 0.8;
 
 export class Tokens {
   readonly #source: TokenSource | null;
-  readonly #ending = new Timer();
+  readonly #renewal = new Timer();
   #held: Promise<string> | null = null;
 
   constructor(source: TokenSource | null) {
     this.#source = source;
   }
 
-  /** Whether there may be a newer one. */
+  /** Whether a new token can be had. */
   get renews(): boolean {
     return typeof this.#source === "function";
   }
 
   /**
-   * Call with the token, and once more with a new one where it has ended: a new one that is refused as well is an answer.
+   * Call with the token; after a 401, once more with a new one. A second 401 is final.
    *
-   * Throws what the call and what the source throws.
+   * Throws what the call and the source throw.
    */
   async use<Reply>(call: (token: string | null) => Promise<Reply>): Promise<Reply> {
     const held = this.#get();
@@ -39,10 +39,10 @@ export class Tokens {
     }
   }
 
-  /** The present token ends in so many seconds: shortly before, forget it and say so. */
+  /** The token expires in so many seconds: shortly before, forget it and call `renew`. */
   endsIn(seconds: unknown, renew: () => void): void {
     if (!this.renews || typeof seconds !== "number") return;
-    this.#ending.set(seconds * RENEW_AT, () => {
+    this.#renewal.set(seconds * RENEW_AT, () => {
       this.forget();
       renew();
     });
@@ -53,7 +53,7 @@ export class Tokens {
   }
 
   close(): void {
-    this.#ending.clear();
+    this.#renewal.clear();
   }
 
   #get(): Promise<string | null> {
@@ -62,7 +62,7 @@ export class Tokens {
     if (!this.#held) {
       const held: Promise<string> = Promise.resolve().then(source);
       this.#held = held;
-      // Who waits hears of the failure; the next one asks again.
+      // Whoever awaits it gets the failure; the next call asks again.
       held.catch(() => {
         if (this.#held === held) this.#held = null;
       });

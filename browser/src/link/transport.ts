@@ -1,4 +1,4 @@
-/** Every call to the server: over the socket while it is connected, else over HTTP, with the token of the moment. */
+/** Every call to the server: over the socket while it is connected, else over HTTP, with a valid token. */
 
 import { type Cursor, formatCursor } from "../protocol/cursor.js";
 import type { Document } from "../protocol/events.js";
@@ -13,11 +13,11 @@ export interface TransportOptions {
   readonly link: Link;
   readonly http: Http;
   readonly tokens: Tokens;
-  /** The token of the watches ends soon: watch again, with a new one. */
+  /** The token expires soon: watch again, with a new one. */
   readonly renew: () => void;
 }
 
-/** Each call throws `Refused`, or any other error where nothing answers, or while the connection is cut on purpose. */
+/** Each call throws `Refused`, or any other error if nothing answers or while the connection is cut. */
 export class Transport {
   readonly #options: TransportOptions;
 
@@ -25,14 +25,14 @@ export class Transport {
     this.#options = options;
   }
 
-  /** Read what follows the cursor, at which this is the document; over the socket the feed is watched from there on. */
+  /** Read what follows the cursor; `document` is the one at that cursor. Over the socket this also starts the watch. */
   read(feed: string, cursor: Cursor | null, document: Document): Promise<Answer> {
     return this.#options.tokens.use((token) =>
       this.#viaSocket() ? this.#watch(feed, cursor, token) : this.#poll(feed, cursor, document, token),
     );
   }
 
-  /** Stop watching. Whether it arrives changes nothing here: an unwatched room costs the server a little until it closes. */
+  /** Stop watching. If that doesn't arrive, the server keeps a room for nobody until the connection closes. */
   unwatch(feed: string): void {
     if (this.#options.link.connected) this.#options.link.ask("unwatch", { feed }).catch(() => undefined);
   }
@@ -75,7 +75,7 @@ export class Transport {
     return this.#options.http.inbox();
   }
 
-  /** Whether to ask over the socket. Throws while the connection is cut: nothing is asked over HTTP then either. */
+  /** Return whether to ask over the socket. Throws while the connection is cut: HTTP is cut too. */
   #viaSocket(): boolean {
     if (this.#options.link.isCut) throw new Error("The connection is cut. Ask again when it is back.");
     return this.#options.link.connected;

@@ -1,15 +1,15 @@
-/** When the page wakes: it was asleep, hidden or offline, and may have missed something. */
+/** Notices that the page wakes: it was asleep, hidden or offline, and may have missed something. */
 
 export interface WakeOptions {
   /** The page may have missed something. */
   readonly woke: () => void;
-  /** The page is seen again; `long`: after so long a time that the connection is doubted. */
+  /** The page is visible again; `long`: it was hidden for so long that the connection may be dead. */
   readonly seen: (long: boolean) => void;
   /** The browser says that it is offline. */
   readonly offline: () => void;
 }
 
-/** Milliseconds that a page may be hidden before the connection is doubted when the page is seen again. */
+/** Milliseconds after which a hidden page's connection may be dead. */
 const HIDDEN_FOR_LONG = 15_000;
 
 export class Wake {

@@ -32,7 +32,7 @@ export function formatCursor(cursor: Cursor): string {
   return `${cursor.epoch}.${cursor.seq}.${cursor.facts}.${cursor.chain}`;
 }
 
-/** Say whether a journal that stands at `cursor` cannot have told a reader what `other` knows. */
+/** Return whether a journal at `cursor` can't have brought a reader to `other`: it is behind, or has another history. */
 export function isBehind(cursor: Cursor, other: Cursor): boolean {
   return (
     cursor.epoch !== other.epoch ||

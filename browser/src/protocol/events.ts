@@ -17,7 +17,7 @@ export interface Progress {
   readonly unit?: string | null;
 }
 
-/** A thing that the task has made. Size in bytes, `expires_at` in milliseconds since 1970. */
+/** Something that the task has made. Size in bytes, `expires_at` in milliseconds since 1970. */
 export interface Artifact {
   readonly name?: string;
   readonly url?: string;
@@ -42,11 +42,11 @@ export interface Document {
   readonly reason?: string;
   readonly unheard?: string;
   readonly retry_at?: number;
-  /** Its worker can end the process that runs it. */
+  /** Whether its worker can kill the process that runs it. */
   readonly forcible?: boolean;
-  /** From when on that may be asked. */
+  /** The instant from which that may be requested. */
   readonly force_after?: number;
-  /** It has been asked. */
+  /** Whether it has been requested. */
   readonly forced?: boolean;
   readonly error?: { readonly message?: string; readonly reference?: string };
   readonly result?: JSONValue;
@@ -54,7 +54,7 @@ export interface Document {
   readonly [field: string]: unknown;
 }
 
-/** One numbered patch to a feed's document, as the journal has taken it. */
+/** One numbered patch to a feed's document, as the journal has kept it. */
 export interface Event {
   readonly v: number;
   readonly id: string;
@@ -76,13 +76,13 @@ export function isFact(event: Event): boolean {
   return event.kind !== "counter";
 }
 
-/** Return the feed of a task id, or the feed itself where a whole name is given; null if it can't be one. */
+/** Return the feed of a task's id. A feed's full name is returned as it is; null if the text is neither. */
 export function feedOf(taskOrFeed: string): string | null {
   const feed = taskOrFeed.includes(":") ? taskOrFeed : `task:${taskOrFeed}`;
   return FEED.test(feed) ? feed : null;
 }
 
-/** Return what stands after the kind in a feed's name. */
+/** Return a feed's name without its kind. */
 export function feedId(feed: string): string {
   return feed.slice(feed.indexOf(":") + 1);
 }

@@ -10,7 +10,7 @@ export interface Problem {
   readonly detail?: string;
 }
 
-/** A request was refused. What and why is in `problem`; `again`: the seconds after which the server may be asked again. */
+/** The server refused a request: `problem` says what and why. `again`: the seconds after which to ask again, if it named any. */
 export class Refused extends Error {
   readonly problem: Problem;
   readonly again: number | null;
@@ -23,7 +23,7 @@ export class Refused extends Error {
   }
 }
 
-/** Return the problem; what isn't one becomes one, so that every refusal can be shown. */
+/** Return the problem. Anything else becomes one without a reason, so that every refusal can be shown. */
 export function parseProblem(wire: unknown, status = 500): Problem {
   if (isObject(wire) && typeof wire["title"] === "string") {
     return { ...wire, title: wire["title"], status: typeof wire["status"] === "number" ? wire["status"] : status };
@@ -31,12 +31,12 @@ export function parseProblem(wire: unknown, status = 500): Problem {
   return { title: "The server refused this without saying why.", status };
 }
 
-/** Refusals of the request itself are final; 408, 425, 429 and the server's own troubles pass. */
+/** Return whether asking again is pointless: 408, 425, 429 and the server's own errors are temporary. */
 export function isFinal(problem: Problem): boolean {
   return problem.status >= 400 && problem.status < 500 && ![408, 425, 429].includes(problem.status);
 }
 
-/** Return what a person reads of the problem; null without one. */
+/** Return the problem as a person reads it; null without one. */
 export function reasonOf(problem: Problem): string;
 export function reasonOf(problem: Problem | null | undefined): string | null;
 export function reasonOf(problem: Problem | null | undefined): string | null {

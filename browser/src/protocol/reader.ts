@@ -32,7 +32,7 @@ export function judge(cursor: Cursor, event: Event): Verdict {
   return follows ? "apply" : "read";
 }
 
-/** Say whether these facts lead from one cursor to the other, one by one, by number and by chain. */
+/** Return whether these facts lead from one cursor to the other, one by one, by number and by chain. */
 function lead(from: Cursor, events: readonly Event[], to: Cursor): boolean {
   let { facts, chain } = from;
   for (const event of events) {
@@ -43,23 +43,23 @@ function lead(from: Cursor, events: readonly Event[], to: Cursor): boolean {
   return to.facts === facts && to.chain === chain;
 }
 
-/** How many facts the feed has, how many of them this page has seen, and whether none is missing. */
+/** How many facts the feed has, how many of them were shown, and whether none is missing. */
 export interface Receipt {
   readonly facts: number;
   readonly shown: number;
   readonly complete: boolean;
 }
 
-/** One reader of one feed. Its owner does the actions that each call returns, in order. */
+/** One reader of one feed. Its owner performs the actions that each call returns, in order. */
 export class Reader {
   readonly feed: string;
   cursor: Cursor | null;
   document: Document;
-  /** Whether a read is under way; events are buffered until it has been answered. */
+  /** Whether a read is pending; events are buffered until it is answered. */
   reading = true;
   /** Facts shown: those of the first cursor (the application showed them) and those applied or read since. */
   shown: number;
-  /** Whether the reader has never reset. At the end, "shown N of N" is a proof exactly then. */
+  /** Whether the reader was never reset. Only then does "shown N of N" at the end prove that nothing is missing. */
   complete = true;
   #buffer: Event[] = [];
   #overflowed = false;
@@ -76,8 +76,8 @@ export class Reader {
   }
 
   /**
-   * Ask for the first read, or for a read after the connection was away. Earlier reads are void: their answers are not
-   * to be given to this reader, and what was buffered for them was kept before this read is asked for.
+   * Ask for the first read, or for one after the connection was away. Earlier reads are void: never pass their answers to
+   * this reader. The journal had kept what was buffered for them, so this read includes it.
    */
   start(): Action[] {
     this.#buffer = [];
@@ -99,7 +99,7 @@ export class Reader {
         if (isFact(event)) this.shown += 1;
         return [{ type: "show", event }];
       case "read":
-        // Not buffered: it was rung after it was kept, so the read that is asked for here has it.
+        // Not buffered: the journal keeps an event before it rings, so this read includes it.
         return [this.#read()];
       case "drop":
         return [];
@@ -132,21 +132,21 @@ export class Reader {
     this.#buffer = [];
     for (const event of buffered) {
       actions.push(...this.offer(event));
-      if (this.reading) break; // what is left was rung before this next read is asked for
+      if (this.reading) break; // the next read includes the rest
     }
     return actions;
   }
 
   /**
-   * Take a reset that the relay sent; reads that are under way are void. It is about where the relay stood: a reader that may
-   * go on from its own place asks.
+   * Take a reset from the relay; pending reads are void. It is about the relay's position: a reader that may be able to
+   * continue from its own asks the journal.
    */
   reset(reading: Reading): Action[] {
     if (this.cursor === null || !isBehind(reading.cursor, this.cursor)) return this.start();
     return this.answer(reading);
   }
 
-  /** Compare with the feed's head, asked for while the reader stood at `asked`. */
+  /** Compare with the feed's head, requested while the reader was at `asked`. */
   head(head: Cursor, asked: Cursor): Action[] {
     if (this.reading || this.cursor === null) return [];
     const ahead = head.facts > this.cursor.facts || head.seq > this.cursor.seq;
@@ -173,7 +173,7 @@ export class Reader {
     return !isBehind(reading.cursor, held) && lead(held, reading.events, reading.cursor);
   }
 
-  /** Where a reader without a cursor begins whose first facts aren't kept any more, if this reading says it. */
+  /** Return where a reader without a cursor starts if the first facts are no longer kept; null if the reading doesn't say. */
   #startOf({ recovered, start, events, cursor }: Reading): Cursor | null {
     if (recovered || this.cursor !== null || !start || start.epoch !== cursor.epoch) return null;
     return lead(start, events, cursor) ? start : null;

@@ -4,7 +4,7 @@ import { type Cursor, parseCursor } from "./cursor.js";
 import { isObject } from "./encoding.js";
 import { type Document, type Event, parseEvent } from "./events.js";
 
-/** The journal's answer to a read, all of one instant; its events are facts, folded into the document already. */
+/** The journal's answer to a read, all of one instant. Its events are facts, and the document includes them already. */
 export interface Reading {
   readonly feed: string;
   readonly document: Document;
@@ -12,11 +12,11 @@ export interface Reading {
   readonly cursor: Cursor;
   readonly recovered: boolean;
   readonly more: boolean;
-  /** Where a reader without a cursor begins, if the facts up to there aren't kept any more. */
+  /** Where a reader without a cursor starts, if the facts before that are no longer kept. */
   readonly start?: Cursor | null;
 }
 
-/** Addresses by what they are for: `self`, `events`, `cancel`, `file`, `retry`; what can't be done has none. */
+/** URLs by purpose: `self`, `events`, `cancel`, `file`, `retry`. What can't be done has none. */
 export type Links = { readonly [name: string]: string };
 
 /** A task as the HTTP calls return it. */

@@ -1,4 +1,4 @@
-/** What a page asks of the server beside a reading: a list of tasks, and to acknowledge notices. */
+/** What a page sends beside a cursor: the filter of a list of tasks, and acknowledgements. */
 
 import type { Snapshot } from "./reading.js";
 import type { TaskState } from "./states.js";
@@ -8,15 +8,15 @@ export interface TaskFilter {
   readonly state?: TaskState;
   /** Tasks of this name only, as Celery knows it. */
   readonly name?: string;
-  /** Tasks of one page, 1 to 100; the server's default without it. */
+  /** Tasks on one page, 1 to 100. Default: the server's. */
   readonly limit?: number;
 }
 
-/** Tasks, the newest first, and where the further ones begin; null if there are none. */
+/** Tasks, newest first, and the cursor of the next page; null on the last one. */
 export interface TaskPage {
   readonly tasks: readonly Snapshot[];
   readonly next: string | null;
 }
 
-/** What one message acknowledges: these tasks, or all that wait in the inbox. */
+/** What one message acknowledges: these tasks, or everything in the inbox. */
 export type Acknowledgement = { readonly tasks: readonly string[] } | { readonly all: true };

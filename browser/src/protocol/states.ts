@@ -13,7 +13,7 @@ export type TaskState =
 
 const TERMINAL: readonly string[] = ["succeeded", "failed", "cancelled", "lost"];
 
-/** Say whether a task in this document takes no more events. */
+/** Return whether a task with this document has ended. */
 export function isTerminal({ state }: { readonly state?: TaskState }): boolean {
   return TERMINAL.includes(state ?? "");
 }

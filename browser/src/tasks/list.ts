@@ -1,4 +1,4 @@
-/** One person's tasks as a list sees them: the newest first, read again while somebody looks, further ones when they are wanted. */
+/** A person's tasks, newest first: the first page is kept up to date while it is visible, further ones are read on demand. */
 
 import { Emitter } from "../link/emitter.js";
 import { LatestRequest } from "../link/latest-request.js";
@@ -9,15 +9,15 @@ import type { Snapshot } from "../protocol/reading.js";
 import type { TaskFilter, TaskPage } from "../protocol/requests.js";
 
 export interface ListEvents {
-  /** The list has other tasks, or another order; what becomes of each is told by a view of it. */
+  /** Tasks were added, removed or moved. To follow a single task, watch it. */
   change: readonly [tasks: readonly Snapshot[]];
-  /** The server has answered a read, or did not: `failing` says which. */
+  /** A read has ended; `failing` says whether it got no answer. */
   read: readonly [];
   /** The server refuses to show the list. It is closed. */
   refused: readonly [problem: Problem];
 }
 
-/** What a list needs of its client. */
+/** What a list needs from its client. */
 export interface ListServer {
   read(filter: TaskFilter & { readonly cursor?: string }): Promise<TaskPage>;
   release(): void;
@@ -37,10 +37,10 @@ export class TaskListView {
   #failing = false;
   #problem: Problem | null = null;
   #closed = false;
-  /** Tasks that have taken the place of another one, and those others. */
+  /** Tasks that stand where the one they repeat stood, and the ones they repeat. */
   readonly #moved = new Set<string>();
   readonly #replaced = new Set<string>();
-  /** Tasks that the list isn't of any more. */
+  /** Tasks that no longer match the filter. */
   readonly #left = new Set<string>();
 
   /** @internal Made by `TaskClient.tasks`. */
@@ -59,12 +59,12 @@ export class TaskListView {
     queueMicrotask(() => this.refresh());
   }
 
-  /** The tasks that were read so far, as the list had them then. */
+  /** The tasks read so far, each as it was then. */
   get tasks(): readonly Snapshot[] {
     return this.#tasks;
   }
 
-  /** Whether there are further tasks. */
+  /** Whether there is a further page. */
   get hasMore(): boolean {
     return this.#more !== null;
   }
@@ -74,7 +74,7 @@ export class TaskListView {
     return this.#known;
   }
 
-  /** Whether the newest read got no answer; it is tried again. */
+  /** Whether the last read got no answer; it is tried again. */
   get failing(): boolean {
     return this.#failing;
   }
@@ -93,7 +93,7 @@ export class TaskListView {
     if (!this.#closed) this.#first.send(null);
   }
 
-  /** Read the next page; resolves to how many tasks came. Rejects as `fetch` does, or with `Refused`. */
+  /** Read the next page; resolves to the number of tasks added. Rejects as `fetch` does, or with `Refused`. */
   async more(): Promise<number> {
     const cursor = this.#more;
     if (cursor === null || this.#closed) return 0;
@@ -106,17 +106,17 @@ export class TaskListView {
     return fresh.length;
   }
 
-  /** Show a task that has just been started, unless it is another one than the list is of. */
+  /** Show a task that has just been started, if it matches the filter. */
   add(snapshot: Snapshot): void {
     const { state, name } = this.#filter;
     const { document } = snapshot;
     const other = (state !== undefined && document.state !== state) || (name !== undefined && document.task !== name);
     if (other || this.#closed || this.#tasks.some(({ id }) => id === snapshot.id)) return;
     this.#show([snapshot, ...this.#tasks]);
-    this.refresh(); // what is under way may not have it yet
+    this.refresh(); // a pending read may not include it
   }
 
-  /** A task has become this: if the list isn't of that state, the task is gone when the list is read next. */
+  /** A task's document has changed: if it no longer matches the filter, the next read removes it. */
   changed(task: string, { state }: Document): void {
     const { state: wanted } = this.#filter;
     if (wanted === undefined || state === wanted) this.#left.delete(task);
@@ -144,7 +144,7 @@ export class TaskListView {
   #answered({ tasks, next }: TaskPage): void {
     const page = tasks.filter(({ id }) => !this.#replaced.has(id));
     const { merged, anew } = merge(this.#tasks, page, next !== null, { moved: this.#moved, left: this.#left });
-    // What follows the first page stays where it is: a cursor is of a task, not of a number of them.
+    // The cursor of the next page stays valid: it names a task, not an offset.
     if (anew || !this.#known || next === null) this.#more = next;
     this.#known = true;
     this.#failing = false;
@@ -179,8 +179,8 @@ export class TaskListView {
 }
 
 /**
- * Return the list after the newest page was read: what is new stands where the page has it, what the page would have and hasn't
- * is gone, and nothing else moves. `anew`: it has nothing in common with the page, so that there may be tasks between.
+ * Return the list after its first page was read: new tasks stand where the page has them, tasks that the page should have and
+ * hasn't are gone, and nothing else moves. `anew`: the two have no task in common, so there may be others between them.
  */
 export function merge(
   held: readonly Snapshot[],

@@ -14,22 +14,22 @@ import type { Links, Reading, Snapshot } from "../protocol/reading.js";
 import { isTerminal } from "../protocol/states.js";
 
 export interface ViewEvents {
-  /** The document is another one; once for all events that came together. */
+  /** The document has changed; once for all events that arrived together. */
   change: readonly [document: Document];
   /** One event, in order; every fact once. */
   event: readonly [event: Event];
-  /** The document was replaced by a snapshot: facts may have been missed, at most so many. */
+  /** A snapshot has replaced the document: at most so many facts were missed. */
   reset: readonly [document: Document, missed: number];
   /** The server has answered a read: what happened until then has been shown. */
   read: readonly [];
   link: readonly [state: LinkState];
-  /** The task has ended, and everything that came before its end has been shown. Said once. */
+  /** The task has ended, and everything up to its end has been shown. Emitted once. */
   end: readonly [receipt: Receipt];
-  /** The server refuses to show this feed: it isn't there, or isn't theirs, or no longer. The view is closed. */
+  /** The server refuses to show this feed: it doesn't exist, or this person may not see it. The view is closed. */
   refused: readonly [problem: Problem];
 }
 
-/** What a view needs of its client. */
+/** What a view needs from its client. */
 export interface TaskServer {
   readonly link: LinkState;
   /** Whether the client asks over HTTP because the socket is away. */
@@ -38,7 +38,7 @@ export interface TaskServer {
   readonly clock: ServerClock;
   readonly timing: Timing;
   readonly random: () => number;
-  /** Read what follows the cursor, at which this is the document. */
+  /** Read what follows the cursor; `document` is the one at that cursor. */
   read(feed: string, cursor: Cursor | null, document: Document): Promise<Answer>;
   cancel(feed: string, force: boolean): Promise<Document>;
   retry(feed: string): Promise<Snapshot>;
@@ -94,7 +94,7 @@ export class TaskView {
     return this.document.progress ?? null;
   }
 
-  /** Where this view stands, to go on from there after a reload; null before the first answer. */
+  /** The cursor to continue from after a reload; null before the first answer. */
   get cursor(): string | null {
     return this.#reader.cursor && formatCursor(this.#reader.cursor);
   }
@@ -121,7 +121,7 @@ export class TaskView {
     return this.#problem;
   }
 
-  /** The instants, by the server's clock, that words about this task need. */
+  /** The instants that the words about this task depend on. */
   get moment(): Moment {
     return { now: this.#server.clock.now(), progressAt: this.#progressAt, heardAt: this.#heardAt };
   }
@@ -131,38 +131,38 @@ export class TaskView {
     return this.#events.on(name, listener);
   }
 
-  /** Whether a read is under way: what came meanwhile isn't all here yet. Between two polls it is. */
+  /** Whether a read is pending, so that recent events may be missing. While the client polls, one always is. */
   get reading(): boolean {
     return this.#reader.reading;
   }
 
   /**
-   * Ask the task to stop; by `force`, from the document's `force_after` on, the process that runs it is ended. Rejects with
-   * `Refused` if it has finished, or if this person may not.
+   * Ask the task to stop. `force` kills the process that runs it, from the document's `force_after` on. Rejects with `Refused`
+   * if the task has finished or this person may not stop it.
    */
   cancel({ force = false }: { readonly force?: boolean } = {}): Promise<Document> {
     return this.#server.cancel(this.feed, force);
   }
 
   /**
-   * Start the same task again, once it has ended; returns the new one, with an id of its own. Rejects with `Refused` if the
+   * Start the task again after its end. Resolves to the new task, which has an id of its own. Rejects with `Refused` if the
    * server can't repeat it.
    */
   retry(): Promise<Snapshot> {
     return this.#server.retry(this.feed);
   }
 
-  /** The addresses of what can be done with this task now: there is a `retry` where it can be started again. */
+  /** The URLs of what can be done with this task now, such as `retry` if it can be started again. */
   links(): Promise<Links> {
     return this.#server.links(this.feed);
   }
 
-  /** Watch the same task once more, from its first fact: for a log that is to be whole wherever this view began. */
+  /** Watch the same task from its first fact, for a complete log wherever this view began. */
   history(): TaskView {
     return this.#server.watch(this.feed);
   }
 
-  /** Take the notice of this task's end out of its owner's inbox: somebody has seen it here. */
+  /** Remove the notice of this task's end from its owner's inbox: somebody has seen it here. */
   acknowledge(): Promise<void> {
     return this.#server.acknowledge(this.id);
   }
@@ -176,12 +176,12 @@ export class TaskView {
     this.#events.clear();
   }
 
-  /** @internal Read from the cursor: at first, after a reconnect, on waking up, and at every poll. */
+  /** @internal Read from the cursor: first, after a reconnect, when the page wakes, and for every poll. */
   refresh(): void {
     if (!this.#closed && !this.#ended) this.#do(this.#reader.start());
   }
 
-  /** @internal The connection is gone: what was asked of it is void. */
+  /** @internal The connection is gone: pending requests are void. */
   interrupt(): void {
     this.#reads.cancel();
   }
@@ -196,7 +196,7 @@ export class TaskView {
     this.#do(this.#reader.offer(event));
   }
 
-  /** @internal Take a reset that the relay sent: it is a reading, and the relay wants to be asked again. */
+  /** @internal Take a reset from the relay: a reading, after which the watch must be renewed. */
   takeReset(reading: Reading): void {
     if (this.#closed || this.#ended) return;
     this.#reads.cancel();
@@ -204,7 +204,7 @@ export class TaskView {
     if (!this.#reader.reading) this.refresh();
   }
 
-  /** @internal The server has ended this watch. A refusal that passes is asked about again. */
+  /** @internal The server has ended this watch. If that is temporary, watch again. */
   takeRefusal(problem: Problem): void {
     if (this.#closed || this.#ended) return;
     if (isFinal(problem)) this.#refuse(problem);
@@ -233,7 +233,7 @@ export class TaskView {
     }
   }
 
-  /** Do what the reader wants, in order; then say once that the document is another one. */
+  /** Perform the reader's actions in order, then emit one `change` for all of them. */
   #do(actions: readonly Action[]): void {
     for (const action of actions) {
       if (action.type === "read") this.#reads.send(action.cursor);

@@ -2,7 +2,7 @@
 
 import type { Words } from "./task.js";
 
-/** Milliseconds between two quarters that are said. */
+/** The shortest time between two announced quarters, in milliseconds. */
 const APART = 10_000;
 
 export class Announcer {
@@ -34,7 +34,7 @@ export class Announcer {
     this.#at = now;
     const over = words.state === "succeeded" || words.state === "cancelled";
     const alerted = words.state === "failed" || words.state === "lost";
-    // Of a task that was over before the page knew of it, nothing is new.
+    // A task that had ended before the page knew it is no news.
     if (alerted || (first && over)) return null;
     return `${words.title}: ${words.state === "succeeded" ? "Finished. " : ""}${words.again ?? words.sentence}`;
   }

@@ -9,11 +9,11 @@ export type Level = "plain" | "info" | "warning" | "error";
 
 export interface Line {
   readonly text: string;
-  /** `plain`: what Petiole itself says; the others are of the task's own lines. */
+  /** `plain`: said by Petiole itself; the others are the levels of the task's own lines. */
   readonly level: Level;
 }
 
-/** Most characters of a line. */
+/** The most characters of a line. */
 const LONGEST = 2000;
 const LEVELS: Readonly<Record<string, Level>> = { warning: "warning", warn: "warning", error: "error", critical: "error" };
 
@@ -63,7 +63,7 @@ function stateOf({ patch, run }: Event, locale: string): Line {
   }
 }
 
-/** Words and a reason, which may begin with the same words. */
+/** Join words and a reason, which may begin with the same words. */
 function once(words: string, reason: string | undefined, because: string): string {
   return reason?.startsWith(words) ? reason.replace(/\.$/, "") : words + because;
 }

@@ -6,7 +6,7 @@ export const JOINED = "\u00a0";
 const SIZES = ["bytes", "kB", "MB", "GB", "TB", "PB"] as const;
 const DAY = 86_400;
 
-/** At most this many characters, with a mark where the rest was. */
+/** At most this many characters; "…" marks a cut. */
 export function cut(text: string, most: number): string {
   return text.length > most ? `${text.slice(0, most)}…` : text;
 }

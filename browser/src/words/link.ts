@@ -2,7 +2,7 @@
 
 import type { LinkState } from "../link/link.js";
 
-/** Return what to say of the link, which has been so for `seconds`; null while there is nothing to say. */
+/** Return what to say about the link, which has been in this state for `seconds`; null if nothing. */
 export function describeLink(link: LinkState, seconds: number): string | null {
   switch (link) {
     case "live":

@@ -19,16 +19,16 @@ export function describeSum(notices: readonly Notice[], locale = "en"): string {
   return sums.filter(Boolean).join(", ");
 }
 
-/** Return the one line about what came while nobody looked; null if nothing did. */
+/** Return the line about what arrived while nobody was looking; null if nothing did. */
 export function describeAway(notices: readonly Notice[], earlier: number, locale = "en"): string | null {
   const sum = notices.length + earlier;
   if (sum === 0) return null;
-  // How the earlier ones ended isn't told.
+  // How the earlier ones ended isn't known.
   const words = earlier > 0 ? `${formatNumber(sum, locale)} tasks ended` : describeSum(notices, locale);
   return `While you were away: ${words}`;
 }
 
-/** Return what a screen reader is told of what has just come, of which these are the newest; null if nothing did. */
+/** Return what a screen reader says about new notices, of which these are the newest; null without any. */
 export function describeNew(notices: readonly Notice[], earlier: number, locale = "en"): string | null {
   const [first] = notices;
   const sum = notices.length + earlier;

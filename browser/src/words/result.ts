@@ -3,13 +3,13 @@
 import type { JSONValue } from "../protocol/encoding.js";
 import { cut } from "./format.js";
 
-/** Most characters of a result. */
+/** The most characters of a result. */
 const LONGEST = 200;
-/** Where a result has its sentence, and how many members are said by name. */
+/** The members that may hold a result's sentence, and the most members that are listed by name. */
 const SAID = ["message", "status", "description", "detail"] as const;
 const MOST_MEMBERS = 6;
 
-/** Return what a task has returned as a person reads it, or null if that was nothing. Numbers are as they are: one may be a year. */
+/** Return a task's result as a person reads it; null if there is none. Numbers stay as they are: one may be a year. */
 export function describeResult(result: JSONValue | undefined): string | null {
   if (result === undefined || result === null || result === "") return null;
   if (typeof result === "string") return cut(result, LONGEST);

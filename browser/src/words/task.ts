@@ -8,7 +8,7 @@ import { formatDuration, formatNumber, formatPercent } from "./format.js";
 import { ProgressWords } from "./progress.js";
 import { describeResult } from "./result.js";
 
-/** Every state in a word, for who chooses one. */
+/** Every state in a word, to choose one from. */
 export const STATES: Readonly<Record<TaskState, string>> = {
   queued: "Waiting",
   running: "Running",
@@ -21,37 +21,37 @@ export const STATES: Readonly<Record<TaskState, string>> = {
   lost: "Lost",
 };
 
-/** How the bar looks; `none`: there is nothing to show of it. `waiting` and `unknown` have no value; `over` is full though the task isn't done. */
+/** How the bar looks. `waiting` and `unknown` have no value; `over` is full though the task isn't done; `none`: no bar. */
 export type Bar = "waiting" | "unknown" | "filling" | "over" | "frozen" | "stalled" | "retrying" | "broken" | "full" | "none";
 
 export interface Words {
   /** The task's state; null before anything is known of it. */
   readonly state: TaskState | null;
   readonly title: string;
-  /** What is the case, in one sentence. */
+  /** How the task is doing, in one sentence. */
   readonly sentence: string;
-  /** "about 45 s left", or null where it would be a guess. */
+  /** "about 45 s left", or null if it would be a guess. */
   readonly left: string | null;
   /** Smaller print: the stage and the rate, or a reason. */
   readonly detail: string | null;
-  /** "Run 2, started again: database unavailable", the beginning of the detail of a later run; null in the first one. */
+  /** "Run 2, started again: database unavailable": how the detail of a later run begins; null in the first run. */
   readonly again: string | null;
-  /** Whether the task may be stopped by force by now. */
+  /** Whether a forced stop may be requested now. */
   readonly forcible: boolean;
-  /** "45 %"; null while unknown. "100 %" is said of a task that has succeeded, and of no other. */
+  /** "45 %"; null while unknown. Only a task that has succeeded has "100 %". */
   readonly percent: string | null;
   /** How much of the bar is filled, 0 to 1; null while unknown. */
   readonly fraction: number | null;
   readonly bar: Bar;
-  /** What starting it again is called, of a task that came to nothing or whose file is gone; else null. */
+  /** The label for starting it again, after it came to nothing or its file expired; else null. */
   readonly offer: string | null;
   /** Whether its file has been removed. */
   readonly expired: boolean;
-  /** What a person can quote to the support, of a failed task. */
+  /** What a person can quote to support after a failure. */
   readonly reference: string | null;
 }
 
-/** What is said of a task whose worker is silent, or gone. The reason that a server gives often begins with the same words. */
+/** What is said when the worker is silent, or gone. The server's reason often begins with the same words. */
 export const SILENT = "No news from the worker";
 export const GONE = "The worker disappeared";
 
@@ -96,7 +96,7 @@ class TaskWords {
       case "queued":
         return "Waiting for a worker";
       case "running":
-        return this.#run() > 1 && !document.reason ? `Run ${this.#number(this.#run())} · ${this.#progress.work()}` : this.#progress.work();
+        return (this.#run() > 1 && !document.reason ? `Run ${this.#number(this.#run())} · ` : "") + this.#progress.work();
       case "stalled":
         return `${SILENT}${this.#silence()}`;
       case "retrying":
@@ -247,7 +247,7 @@ class TaskWords {
   }
 }
 
-/** Return what a reason says beyond the words that have been said already; null if that is nothing. `is` comes before a name. */
+/** Return what a reason adds to the words shown already; null if nothing. `is` goes before a name. */
 function beyond(said: string, reason: string | undefined, is = ""): string | null {
   if (!reason?.startsWith(said)) return reason ?? null;
   const [, joint = "", rest = ""] = /^([.,:;\s]*(?:and )?)(.*)$/s.exec(reason.slice(said.length)) ?? [];

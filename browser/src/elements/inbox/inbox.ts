@@ -11,25 +11,25 @@ import { styleSheets } from "../style.js";
 import { List } from "./list.js";
 import { INBOX_STYLE } from "./style.js";
 
-/** Seconds between two renderings: how long ago something came is said in minutes. */
+/** Seconds between two renderings: ages are shown in minutes. */
 const EVERY = 15;
-/** Notices whose having been told is remembered: one that was dismissed may come back, and is no news. */
+/** How many announced notices are remembered: one that was dismissed may come back, and is no news. */
 const REMEMBERED = 500;
 
 /**
- * Attributes: `label` (the heading), `href-template` (where a task's page is, with `{id}` in it), `prefix` and `path` (where the
- * server's calls and Socket.IO are). Or set `client` instead of the page's shared one.
+ * Attributes: `label` (the heading), `href-template` (the URL of a task's page, with `{id}` in it), `prefix` and `path` (where
+ * the server's calls and Socket.IO are). Or set `client` instead of the page's shared one.
  *
- * Event: `petiole-inbox-change` (detail: the inbox's document, without what has been dismissed here). It bubbles.
+ * Event: `petiole-inbox-change` (detail: the inbox's document, without what was dismissed here). It bubbles.
  */
 export class PetioleInbox extends PetioleElement<InboxView, Nodes> {
   static readonly observedAttributes: readonly string[] = ["prefix", "path", "label", "href-template"];
 
   #problem: string | null = null;
-  /** The notices that somebody who looked has been told of, and how many there were then. */
+  /** The notices that were announced while somebody looked, and how many were unread then. */
   #told = new Set<string>();
   #unread = 0;
-  /** Nobody looks, or what has come meanwhile isn't here yet. */
+  /** Nobody is looking, or what arrived meanwhile hasn't been read yet. */
   #away = true;
   #summary: { readonly text: string; readonly tasks: readonly string[] } | null = null;
 
@@ -83,7 +83,7 @@ export class PetioleInbox extends PetioleElement<InboxView, Nodes> {
 
   #dismiss(tasksOrAll: readonly string[] | "all"): void {
     this.#problem = null;
-    // A refusal is said by `undone`, and what doesn't arrive is sent again.
+    // `undone` reports a refusal, and what doesn't arrive is sent again.
     this.shown?.acknowledge(tasksOrAll).catch(() => undefined);
     this.render();
   }
@@ -111,7 +111,7 @@ export class PetioleInbox extends PetioleElement<InboxView, Nodes> {
     if (!kept || (focused === nodes.all && nodes.all.hidden)) nodes.heading.focus();
   }
 
-  /** Tell what has come: one by one while somebody looks, in one line when somebody looks again. */
+  /** Announce what has arrived: at once while somebody looks, else in one line when somebody looks again. */
   #notice(notices: readonly Notice[], locale: string): void {
     const inbox = this.shown;
     if (!inbox) return;
@@ -122,7 +122,7 @@ export class PetioleInbox extends PetioleElement<InboxView, Nodes> {
     const present = inbox.link === "polling" || (inbox.link === "live" && !inbox.reading);
     if (document.visibilityState !== "visible" || (this.#away && !present)) return;
     const fresh = notices.filter((notice) => !this.#told.has(notice.id));
-    // More may have come than are listed. If some were dismissed elsewhere, it was even more than this.
+    // More may have arrived than are listed, and still more than this if some were dismissed elsewhere.
     const others = Math.max(unread - this.#unread - fresh.length, 0);
     this.#unread = unread;
     this.#told = new Set([...[...this.#told].slice(-REMEMBERED), ...left]);
@@ -149,7 +149,7 @@ class Nodes {
   readonly empty: HTMLElement = make("p", "empty");
   readonly problem: Alert = new Alert("problem");
   readonly link: HTMLElement = make("p", "link");
-  /** Present and empty from the beginning: only then is what comes into it said. */
+  /** Present and empty from the start: screen readers announce what is put into it later. */
   readonly said: HTMLElement = make("div", "said", { role: "status" });
   readonly list: List;
 

@@ -11,7 +11,7 @@ export interface Setting {
   /** Milliseconds since 1970, by the server's clock. */
   readonly now: number;
   readonly locale: string;
-  /** Where a task's page is, with `{id}` in it; null: nowhere. */
+  /** The URL of a task's page, with `{id}` in it; null without one. */
   readonly template: string | null;
 }
 
@@ -82,8 +82,8 @@ export class List {
   }
 
   /**
-   * Show these notices. Returns false if the focus was in a row that has gone and no row is left for it; otherwise it is on
-   * the Dismiss of the next row, or of the last one.
+   * Show these notices. If the focus was in a row that is gone, it moves to the Dismiss of the next row, or of the last one.
+   * Returns false if no row is left for it.
    */
   show(notices: readonly Notice[], setting: Setting, focused: Element | null): boolean {
     const before = [...this.#rows];
@@ -95,7 +95,7 @@ export class List {
     for (const notice of notices) {
       const row = rows.get(notice.id)!;
       row.show(notice, setting);
-      // A row that is in its place is left there: moving a node takes the focus away from it.
+      // A row that is in its place stays there: moving a node would take the focus away from it.
       if (row.item === next) next = next.nextElementSibling;
       else this.root.insertBefore(row.item, next);
     }

@@ -1,4 +1,4 @@
-/** What `<petiole-inbox>` looks like. */
+/** The style of `<petiole-inbox>`. */
 
 export const INBOX_STYLE = `
 .inbox {

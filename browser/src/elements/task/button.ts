@@ -7,7 +7,7 @@ import type { TaskView } from "../../tasks/view.js";
 import { describe, type Words } from "../../words/task.js";
 import { disable, make, UNREACHED } from "../nodes.js";
 
-/** What the button needs of its card. */
+/** What the button needs from its card. */
 export interface Card {
   /** The view that is shown. */
   view(): TaskView | null;
@@ -19,17 +19,17 @@ export interface Card {
   become(snapshot: Snapshot): void;
 }
 
-/** Milliseconds that the button has its new name before it can be pressed: a second click on Cancel starts nothing. */
+/** Milliseconds before a new Retry can be pressed: the second click of a double click on Cancel must not start the task again. */
 const SETTLED = 600;
-/** Milliseconds before the server is asked again what can be done, where it did not answer. */
+/** Milliseconds before the server is asked again what can be done, if it did not answer. */
 const ASK_AGAIN = 5000;
 
 export class TaskButton {
   readonly node: HTMLButtonElement = make("button", "action", { type: "button", "aria-describedby": "title" });
-  /** Why the last press came to nothing. */
+  /** Why the last press failed. */
   problem: string | null = null;
   readonly #card: Card;
-  /** What can be done with the task now, as the server has said; null before it was asked. */
+  /** What the server says can be done with the task now; null before it has answered. */
   #links: Links | null = null;
   #askAt = 0;
   #retrying = false;
@@ -42,7 +42,7 @@ export class TaskButton {
     this.node.addEventListener("blur", () => card.renderSoon());
   }
 
-  /** Another task is shown; `links` are what the server has said of its end already. */
+  /** Another task is shown. `links`: what can be done with it, if the page knows that already. */
   begin(links: Links | null): void {
     this.problem = this.#retrySince = null;
     this.#retrying = false;
@@ -51,9 +51,9 @@ export class TaskButton {
   }
 
   /**
-   * Say what can be done. A button that can do nothing any more is taken away; while it has the focus it is disabled instead,
-   * because focus would fall back to the top of the page. `pageRetries`: the page itself starts tasks again. Returns whether the
-   * button is there.
+   * Show what can be done; returns whether the button is visible. Once nothing can be done it is hidden. While it has the focus
+   * it is disabled instead, because the focus would fall back to the top of the page. `pageRetries`: the page itself starts tasks
+   * again.
    */
   show(words: Words, focused: boolean, pageRetries: boolean): boolean {
     const view = this.#card.view();
@@ -113,7 +113,7 @@ export class TaskButton {
     this.#card.renderSoon();
   }
 
-  /** Ask, of a task that may be started again, whether the server can do it: what it said earlier was of another state. */
+  /** Ask whether the server can start the task again: what it said earlier was about another state. */
   #askForLinks(view: TaskView): void {
     if (this.#links !== null || Date.now() < this.#askAt) return;
     this.#askAt = Number.POSITIVE_INFINITY;

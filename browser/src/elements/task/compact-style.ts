@@ -1,4 +1,4 @@
-/** What a compact `<petiole-task>` looks like: one line, or two where it is narrow; what else there is comes with its button. */
+/** The style of a compact `<petiole-task>`: one line, or two where it is narrow; a button shows the rest. */
 
 export const COMPACT_STYLE = `
 .age, .more { display: none; }

@@ -6,23 +6,23 @@ import { describeFact, type Line } from "../../words/facts.js";
 import { formatClock, formatNumber } from "../../words/format.js";
 import { fill, make } from "../nodes.js";
 
-/** Lines that the drawer shows at most. */
+/** The most lines that the drawer shows. */
 const KEPT = 200;
-/** Pixels from the end within which a reader counts as standing at it. */
+/** Pixels from the end within which the log scrolls along with new lines. */
 const NEAR = 24;
 
 export class Log {
   readonly root: HTMLDetailsElement = make("details", "log");
   readonly #summary = make("summary", "log-summary");
   readonly #note = make("p", "log-note");
-  /** Not a live region: what comes is read by who looks. It scrolls, so the keyboard must reach it. */
+  /** Not a live region: a log would talk without end. It scrolls, so the keyboard must reach it. */
   readonly #scroll = make("div", "log-lines", { tabindex: "0", role: "group", "aria-label": "Log" });
   readonly #list = make("ol", "log-list");
   #view: TaskView | null = null;
   #source: TaskView | null = null;
   #waiting: (Line & { readonly at: number })[] = [];
   #drawing = false;
-  /** How many facts came before the first one that this log could have. */
+  /** How many facts came before the first one that could be read. */
   #missed = 0;
   #locale = "en";
 
@@ -48,7 +48,7 @@ export class Log {
     this.#open();
   }
 
-  /** A view of its own, from the first fact on, so that a page that came later has the whole log too. */
+  /** A view of its own, from the first fact on, so that a page that was opened later has the whole log too. */
   #open(): void {
     if (!this.root.open || this.#view || !this.#source) return;
     const view = this.#source.history();
@@ -96,14 +96,14 @@ export class Log {
     const words = make("span", "log-text");
     row.dataset["level"] = level;
     time.textContent = formatClock(at, this.#locale);
-    // In words, because colour alone would not say it.
+    // A sign as well: colour alone would say nothing to some.
     words.textContent = level === "warning" || level === "error" ? `${PREFIX[level]}${text}` : text;
     words.dir = "auto";
     row.append(time, words);
     return row;
   }
 
-  /** What isn't shown: lines that aren't kept any more, and those that would be too many. */
+  /** Return which lines aren't shown: those that are no longer kept, and those past the limit. */
   #left(many: boolean): string {
     const missed = this.#missed > 0 ? `${formatNumber(this.#missed, this.#locale)} earlier lines are not kept any more.` : "";
     return [missed, many ? `Only the newest ${KEPT} lines are shown.` : ""].filter(Boolean).join(" ");

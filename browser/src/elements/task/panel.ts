@@ -34,9 +34,9 @@ export class Panel {
   readonly #status = make("div", "status");
   /** Of a compact card: when it ended. */
   readonly #age = make("time", "age");
-  /** Of a compact card: opens the log, and with it all that one line has no room for. */
+  /** Of a compact card: opens the log, and everything else that one line has no room for. */
   readonly more: HTMLButtonElement = make("button", "more", { type: "button", "aria-describedby": "title", "aria-controls": "foot" });
-  /** Present and empty from the beginning: only then is what comes into it said. */
+  /** Present and empty from the start: screen readers announce what is put into it later. */
   readonly said: HTMLElement = make("div", "said", { role: "status" });
   readonly log: Log = new Log();
   readonly #icon = make("span", "icon");
@@ -93,7 +93,7 @@ export class Panel {
     this.#icon.replaceChildren(icon(name));
   }
 
-  /** Fill the bar; without a fraction it moves and has no value. `known` is whether the value may be told. */
+  /** Fill the bar; without a fraction it moves and has no value. `known`: whether the value may be announced. */
   showBar(look: string, fraction: number | null, known: boolean, text: string): void {
     this.root.dataset["bar"] = look;
     this.#filled.style.setProperty("--_filled", `${((fraction ?? 0) * 100).toFixed(2)}%`);
@@ -102,7 +102,7 @@ export class Panel {
     this.#bar.setAttribute("aria-valuetext", text);
   }
 
-  /** Say what is the case: as a sentence, or as a failure that is an alert. */
+  /** Say how the task is doing: in a sentence, or in an alert if it failed. */
   showOutcome({ sentence, left, reference }: Words, failure: string | null): void {
     fill(this.#sentence, sentence);
     fill(this.#separator, left && " · ");
@@ -112,20 +112,20 @@ export class Panel {
     fill(this.#reference, failure !== null && reference !== null ? ` Reference ${reference}` : null);
   }
 
-  /** Show the smaller print; a problem of what the person wanted is seen in a compact card too. */
+  /** Show the smaller print; a compact card shows it only if it is a problem with what the person wanted. */
   showDetail(text: string | null, isProblem: boolean): void {
     fill(this.#detail, text);
     this.root.toggleAttribute("data-problem", isProblem);
   }
 
-  /** Say what the link to the server is like; null while there is nothing to say. */
+  /** Say how the link to the server is; null if there is nothing to say. */
   showLink(text: string | null): void {
     this.#link.hidden = text === null;
     fill(this.#linkText, text);
     this.root.toggleAttribute("data-unlinked", text !== null);
   }
 
-  /** Say how many events were shown, of a task that has ended: where the log is if all of them were, and in sight if not. */
+  /** Show the receipt: inside the log if it is complete, else on the card. */
   showReceipt(text: string | null, complete: boolean): void {
     const home = complete ? this.log.root : this.#status;
     if (this.#receipt.parentNode !== home) home.append(this.#receipt);
@@ -139,7 +139,7 @@ export class Panel {
     this.more.setAttribute("aria-expanded", String(open));
   }
 
-  /** Say when the task has ended, in a compact card; null while it goes on. */
+  /** Say in a compact card when the task ended; null while it goes on. */
   showAge(text: string | null, instant: number, locale: string): void {
     this.root.toggleAttribute("data-ended", text !== null);
     fill(this.#age, text);
@@ -148,7 +148,7 @@ export class Panel {
     this.#age.title = formatInstant(instant, locale);
   }
 
-  /** Put the link in the place of the bar, which has its height; without an address the bar is back, unless the file is gone. */
+  /** Show the link in place of the bar, at the same height. Without a URL show the bar, unless the file has expired. */
   showDownload(url: string | null, name: string | null, expired: boolean): void {
     this.#bar.hidden = url !== null || expired;
     this.#download.hidden = url === null;

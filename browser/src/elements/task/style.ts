@@ -1,4 +1,4 @@
-/** What `<petiole-task>` looks like. */
+/** The style of `<petiole-task>`. */
 
 import { COMPACT_STYLE } from "./compact-style.js";
 

@@ -21,13 +21,13 @@ import { Panel } from "./panel.js";
 /**
  * Attributes: `task` (its id), `cursor`, `label` (instead of the task's title), `prefix` and `path` (where the server's
  * calls and Socket.IO are), `url` (a server of another origin), `token`, `snapshot` (as JSON, instead of `task`),
- * `keep-notice` (showing the end doesn't acknowledge it), `retry` (the page itself starts it again, at `petiole-retry`). Or set
- * `snapshot`, or a `view` of one's own; `client` instead of the page's shared one; the property `token` to what returns a new
- * token when it is needed. `compact`: one line, for lists, with a button for the rest; `log-open`: the log, and in a compact card
- * all the rest, is open. What is inside the element is what pages without JavaScript show.
+ * `keep-notice` (showing the end doesn't acknowledge it), `retry` (the page itself starts it again, on `petiole-retry`),
+ * `compact` (one line, for lists, with a button for the rest), `log-open` (the log is open, and in a compact card all the rest).
+ * Or set the properties `snapshot`, `view` (one of the page's own), `client` (instead of the page's shared one), or `token` (may
+ * be a function that returns a new one). Pages without JavaScript show the element's content.
  *
  * Events: `petiole-change` (detail: the document), `petiole-end` (detail: `{document, receipt}`), `petiole-retry` (detail:
- * `{document, links}`; cancelable: prevented, the page does it), `petiole-retried` (detail: the new task's snapshot). They
+ * `{document, links}`; a page that starts the task itself prevents it), `petiole-retried` (detail: the new task's snapshot). They
  * bubble.
  */
 export class PetioleTask extends PetioleElement<TaskView, Panel> {
@@ -55,7 +55,7 @@ export class PetioleTask extends PetioleElement<TaskView, Panel> {
     },
   });
   #token: TokenSource | null = null;
-  /** The client of this element alone, where it has a token. */
+  /** The client of this element alone, if it has a token or another server. */
   #own: TaskClient | null = null;
   #snapshot: Snapshot | null = null;
   /** The view that the page has set, and the one that this element has opened. */
@@ -66,7 +66,7 @@ export class PetioleTask extends PetioleElement<TaskView, Panel> {
   #misuse: string | null = null;
   #acknowledged: TaskView | null = null;
 
-  /** The view that is shown; set one to show it. A view that was set is not closed by this element. */
+  /** The view that is shown; set one to show it. This element never closes a view that was set. */
   get view(): TaskView | null {
     return this.shown;
   }
@@ -171,7 +171,7 @@ export class PetioleTask extends PetioleElement<TaskView, Panel> {
     const moment = view?.moment ?? { now: Date.now() };
     const words = describe(view?.document ?? {}, moment, locale);
     const refusal = this.#misuse ?? reasonOf(view?.problem);
-    // What is over its total is no place to go back from, once the total is corrected.
+    // A full bar whose total was exceeded may go back once the total is corrected.
     const fraction = words.bar === "over" ? words.fraction : this.#hold(view?.document.run ?? 0, words.fraction);
     const percent = words.percent === null || fraction === null ? null : formatPercent(fraction, locale);
     const failed = refusal !== null || words.state === "failed" || words.state === "lost";
@@ -201,17 +201,17 @@ export class PetioleTask extends PetioleElement<TaskView, Panel> {
     this.#acknowledge();
   }
 
-  /** What somebody sees here needs no notice any more. */
+  /** A task whose end somebody sees here needs no notice. */
   #acknowledge(): void {
     const view = this.shown;
     if (!view?.ended || this.#acknowledged === view || this.hasAttribute("keep-notice")) return;
     if (document.visibilityState !== "visible" || this.checkVisibility?.() === false) return;
     this.#acknowledged = view;
-    // Refused, it stays in the inbox, where it can be dismissed by hand.
+    // If that is refused, the notice stays in the inbox and can be dismissed there.
     view.acknowledge().catch(() => undefined);
   }
 
-  /** Within a run the bar never goes back: where the total grows, it waits. */
+  /** Within a run the bar never goes back: if the total grows, it waits. */
   #hold(run: number, fraction: number | null): number | null {
     if (fraction === null) return null;
     this.#held = { run, fraction: this.#held.run === run ? Math.max(this.#held.fraction, fraction) : fraction };

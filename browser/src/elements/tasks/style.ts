@@ -1,4 +1,4 @@
-/** What `<petiole-tasks>` looks like: one surface, a line for each task. */
+/** The style of `<petiole-tasks>`: one surface, a line for each task. */
 
 export const TASKS_STYLE = `
 :host { margin-block: 0.75rem; }

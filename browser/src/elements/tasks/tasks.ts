@@ -1,4 +1,4 @@
-/** `<petiole-tasks>`: the tasks of whoever is logged in, a line for each, the newest first. */
+/** `<petiole-tasks>`: the tasks of the person who is logged in, a line for each, newest first. */
 
 import type { TaskClient } from "../../client/client.js";
 import type { Document } from "../../protocol/events.js";
@@ -17,13 +17,13 @@ import { TASKS_STYLE } from "./style.js";
 const PAGE = 20;
 
 /**
- * Attributes: `state` and `name` (only tasks in this state, of this name), `filter` (a control for the state is shown), `limit`
- * (tasks of one page; default 20), `label` (the heading), `prefix` and `path` (where the server's calls and Socket.IO are). Or
- * set `client` instead of the page's shared one. What that client starts is in the list at once; `add` and `refresh` are for
- * what a page starts by itself.
+ * Attributes: `state` and `name` (only tasks in this state, of this name), `filter` (show a control for the state), `limit`
+ * (tasks on one page; default 20), `label` (the heading), `prefix` and `path` (where the server's calls and Socket.IO are). Or
+ * set `client` instead of the page's shared one. Tasks that this client starts appear at once; `add` and `refresh` are for
+ * tasks that the page starts in another way.
  *
- * Event: `petiole-tasks-change` (detail: the tasks' snapshots), when others are listed than before. It bubbles, and so do the
- * events of each `<petiole-task>` in it.
+ * Event: `petiole-tasks-change` (detail: the tasks' snapshots), when tasks were added, removed or moved. It bubbles, and so do
+ * the events of each `<petiole-task>` in it.
  */
 export class PetioleTasks extends PetioleElement<TaskListView, Nodes> {
   static readonly observedAttributes: readonly string[] = ["state", "name", "limit", "prefix", "path", "label", "filter"];
@@ -33,7 +33,7 @@ export class PetioleTasks extends PetioleElement<TaskListView, Nodes> {
   #rows = new Map<string, PetioleTask>();
   #problem: string | null = null;
   #loading = false;
-  /** Somebody has chosen another state, and is told how many tasks there are. */
+  /** A person has chosen another state, and is to hear how many tasks are listed. */
   #chosen = false;
 
   /** The list that is shown. */
@@ -117,7 +117,7 @@ export class PetioleTasks extends PetioleElement<TaskListView, Nodes> {
     this.renderSoon();
   }
 
-  /** A task was started again: the new one stands where the old one stood. */
+  /** A task was started again: the new one takes its row. */
   #replace(event: CustomEvent<Snapshot>): void {
     const [before, row] = [idOf(event), event.target as PetioleTask];
     this.#rows.delete(before);
@@ -139,7 +139,7 @@ export class PetioleTasks extends PetioleElement<TaskListView, Nodes> {
     nodes.filter.hidden = !this.hasAttribute("filter");
     nodes.filter.value = this.getAttribute("state") ?? "";
     const focused = this.shadowRoot?.activeElement ?? null;
-    // Until the list of another state is there, the one before it stays.
+    // The list of the previous state stays until the new one is known.
     if (list?.known || refusal !== null || tasks.length > 0) this.#renderRows(nodes, tasks, locale);
     if (focused && !focused.isConnected) nodes.heading.focus();
     const none = this.hasAttribute("state") || this.hasAttribute("name") ? NONE : EMPTY;
@@ -154,7 +154,7 @@ export class PetioleTasks extends PetioleElement<TaskListView, Nodes> {
     }
   }
 
-  /** One line for all rows: what a task's own card says of the link is left out in each. */
+  /** One line for all rows: their own lines about the link are hidden. */
   #describeList(): string | null {
     if (this.shown?.failing) return "The list can't be read just now; trying again";
     const watched = [...this.#rows.values()].some(({ view }) => view && !view.ended && !view.closed);
@@ -168,7 +168,7 @@ export class PetioleTasks extends PetioleElement<TaskListView, Nodes> {
     let next = nodes.rows.firstElementChild;
     for (const row of this.#rows.values()) {
       if (row.lang !== locale) row.lang = locale;
-      // A row that is in its place is left there: moving a node takes the focus away from it.
+      // A row that is in its place stays there: moving a node would take the focus away from it.
       if (row.parentElement === next) next = next?.nextElementSibling ?? null;
       else nodes.rows.insertBefore(row.parentElement!, next);
     }
@@ -179,7 +179,7 @@ export class PetioleTasks extends PetioleElement<TaskListView, Nodes> {
     const row = document.createElement("petiole-task");
     row.dataset["id"] = snapshot.id;
     row.setAttribute("compact", "");
-    // What was over before this page knew of it stays in the inbox until somebody dismisses it there.
+    // A task that had ended before this page knew it stays in the inbox until somebody dismisses it there.
     row.toggleAttribute("keep-notice", isTerminal(snapshot.document));
     row.client = this.#shared;
     row.snapshot = snapshot;
@@ -204,7 +204,7 @@ class Nodes {
   readonly link: HTMLElement = make("p", "link");
   readonly foot: HTMLElement = make("div", "foot");
   readonly load: HTMLButtonElement = make("button", "load", { type: "button" });
-  /** Present and empty from the beginning: only then is what comes into it said. */
+  /** Present and empty from the start: screen readers announce what is put into it later. */
   readonly said: HTMLElement = make("div", "said", { role: "status" });
 
   constructor(shadow: ShadowRoot) {
