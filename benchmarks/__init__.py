@@ -1,1 +1,1 @@
-"""Figures, never tests: `python -m benchmarks latency`."""
+"""Measurements, not tests: `python -m benchmarks live`."""

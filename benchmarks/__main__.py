@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from typing import Final
 
-# In this order, and each says in its first line what it measures.
+# In this order; the first line of each module says what it measures.
 NAMES: Final = ("live", "load", "growth", "steps", "worker", "start", "joining", "recovery", "scale", "workers")
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a load needs, computed from measured costs: cores, processes, shards, bytes a second, and what runs out first. Pure.
 
-So much for each event, each browser, each process; of an event the less, the busier the process is that takes it (`Curve`).
-What isn't measured is a named assumption (`Limits`).
+Each event, browser and process has a cost; an event costs less the busier its process is (`Curve`). Unmeasured quantities
+are named assumptions (`Limits`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass, fields, replace
 from itertools import count, pairwise
 from typing import Any, Final
 
-# A browser's share of events where each watches one task that says something every ten seconds.
+# Events a second per browser, if each watches one task that emits an event every ten seconds.
 EVENTS_A_BROWSER: Final = 0.1
-MOST_SHARDS: Final = 64  # as many as there are partitions
+MOST_SHARDS: Final = 64  # the number of partitions
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What an event costs a process, in microseconds of CPU, by how many it takes a second: measured points, in order.
+    """The cost of an event for a process, in microseconds of CPU, by the rate of events: measured points, in order.
 
-    Between them the logarithm of the rate counts; outside of them it is as at the next one.
+    Interpolated by the logarithm of the rate; beyond the points the nearest one counts.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -38,7 +38,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Costs:
-    """Measured. `us`: microseconds of CPU, for one event or, of what is merely there, for each second."""
+    """Measured costs. `us`: microseconds of CPU, for one event, or for each second of an idle part."""
 
     # A web process: an event to its first browser, to each further one of the same feed; a browser that watches; itself.
     web_event: Curve
@@ -48,7 +48,7 @@ class Costs:
     web_join_us: float
     web_browser_kib: float
     web_mib: float
-    # Redis: a fact appended and rung to one process; being asked by each web process, for each watched feed, by each worker.
+    # Redis: a fact appended and rung to one process; the polling of each web process, for each watched feed, of each worker.
     redis_fact: Curve
     redis_web_us: float
     redis_browser_us: float
@@ -58,11 +58,11 @@ class Costs:
     worker_fact_us: float
     worker_idle_us: float
     worker_mib: float
-    # On the wire: to Redis and from it for each fact, and to a browser for each event.
+    # On the wire: to and from Redis for each fact, and to a browser for each event.
     fact_in_bytes: float
     fact_out_bytes: float
     frame_bytes: float
-    # To Redis and from it in each second: for each watched feed, and for each web process.
+    # To and from Redis in each second: for each watched feed, and for each web process.
     watch_in_bytes: float
     watch_out_bytes: float
     web_in_bytes: float
@@ -71,7 +71,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Load:
-    """`events` a second, of which each goes to `deliveries` browsers; `feeds` that are watched and live."""
+    """`events` a second, each to `deliveries` browsers; `feeds` are watched and live."""
 
     browsers: int
     events: float
@@ -83,25 +83,25 @@ class Load:
 
     @property
     def followed(self) -> float:
-        """How many feeds all web processes follow: one whose browsers are at several of them counts as often."""
+        """The number of feeds that all web processes follow together; one with browsers at several of them counts for each."""
         return self.feeds * min(max(self.deliveries, 1.0), self.webs)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Assumed: what one process, one Redis and one link are planned for."""
+    """Assumptions: the planned capacity of one process, one Redis and one link."""
 
-    share: float = 0.6  # of a core, so that bursts don't wait
-    connections: int = 10_000  # of one web process (`worker_connections`): the most that were run
+    share: float = 0.6  # share of a core, so that bursts don't wait
+    connections: int = 10_000  # of one web process (`worker_connections`): the highest number that was run
     # Of one web process: heads are compared a hundred at a time with 20 ms in between, and every 5 s.
     watched: int = 25_000
-    redis_gib: float = 8.0  # of one shard, its fork for the AOF not counted
+    redis_gib: float = 8.0  # of one shard, without its fork for the AOF
     link_bytes: float = 125e6 * 0.6  # 1 Gbit/s, the same share
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a load needs. `used`: of each resource, how many it fills, as fractions of one that is planned for."""
+    """The needs of a load. `used`: how many of each resource it fills, at their planned capacity."""
 
     webs: int
     shards: int
@@ -115,12 +115,12 @@ class Needs:
 
     @property
     def order(self) -> list[str]:
-        """What runs out first if there is one of each, then what is next, and so on."""
+        """The resources in the order in which they run out if there is one of each."""
         return sorted(self.used, key=lambda name: -self.used[name])
 
 
 def cores(costs: Costs, load: Load) -> dict[str, float]:
-    """Return how many cores each kind of process keeps busy."""
+    """Return the busy cores of each kind of process."""
     first = load.events * min(load.deliveries, 1.0)
     further = load.events * max(load.deliveries - 1.0, 0.0)
     web = (
@@ -140,7 +140,7 @@ def cores(costs: Costs, load: Load) -> dict[str, float]:
 
 
 def redis_bytes(costs: Costs, load: Load) -> tuple[float, float]:
-    """Return how many bytes a second go to Redis and come from it."""
+    """Return the bytes a second to and from Redis."""
     return (
         load.events * costs.fact_in_bytes + load.followed * costs.watch_in_bytes + load.webs * costs.web_in_bytes,
         load.events * costs.fact_out_bytes + load.followed * costs.watch_out_bytes + load.webs * costs.web_out_bytes,
@@ -148,7 +148,7 @@ def redis_bytes(costs: Costs, load: Load) -> tuple[float, float]:
 
 
 def web_processes(costs: Costs, load: Load, limits: Limits) -> int:
-    """Return how many web processes a load takes."""
+    """Return the number of web processes for a load."""
     least = max(math.ceil(load.browsers / limits.connections), math.ceil(load.feeds / limits.watched), 1)
     return next(
         number for number in count(least) if cores(costs, replace(load, webs=number))["web"] <= number * limits.share
@@ -156,7 +156,7 @@ def web_processes(costs: Costs, load: Load, limits: Limits) -> int:
 
 
 def shards(costs: Costs, load: Load, limits: Limits) -> int:
-    """Return how many Redis servers a load takes."""
+    """Return the number of Redis servers for a load."""
     memory = math.ceil(load.feeds * costs.redis_feed_kib / 2**20 / limits.redis_gib)
     link = math.ceil(max(redis_bytes(costs, load)) / limits.link_bytes)
     return next(
@@ -167,7 +167,7 @@ def shards(costs: Costs, load: Load, limits: Limits) -> int:
 
 
 def needs(costs: Costs, load: Load, limits: Limits) -> Needs:
-    """Return what a load needs; its own `webs` and `shards` are what is computed here."""
+    """Return the needs of a load; this computes its `webs` and `shards`."""
     real = replace(load, webs=web_processes(costs, load, limits))
     alone = cores(costs, replace(load, webs=1, shards=1))
     redis_gib = load.feeds * costs.redis_feed_kib / 2**20
@@ -186,7 +186,7 @@ def needs(costs: Costs, load: Load, limits: Limits) -> Needs:
             "web CPU": alone["web"] / limits.share,
             "web connections": load.browsers / limits.connections,
             "web head checks": load.feeds / limits.watched,
-            # All web processes that there have to be ask this one Redis.
+            # All web processes of the load poll this one Redis.
             "Redis CPU": cores(costs, replace(real, shards=1))["redis"] / limits.share,
             "Redis memory": redis_gib / limits.redis_gib,
             "Redis's link": through / limits.link_bytes,
@@ -196,7 +196,7 @@ def needs(costs: Costs, load: Load, limits: Limits) -> Needs:
 
 
 def costs_in(result: Mapping[str, Any]) -> Costs:
-    """Return the costs in what `python -m benchmarks scale` has written."""
+    """Return the costs from the results of `python -m benchmarks scale`."""
     found = result["costs"]
     curves = {
         name: Curve(tuple((rate, us) for rate, us in found[name]["points"])) for name in ("web_event", "redis_fact")

@@ -1,8 +1,8 @@
 """Many browsers in one process: WebSockets by hand, read by one `epoll`, so that they cost far less than the web process.
 
-`python -m benchmarks.browsers petiole|plain|floor URL ROOMS…` connects one browser to each room, says `ready`, and answers each
-line on its standard input with a line of JSON: what has arrived since the line before; or, if the line has an instant, who has
-everything that was said before it.
+`python -m benchmarks.browsers petiole|plain|floor URL ROOMS…` connects one browser to each room, prints `ready`, and
+answers each line on its standard input with a line of JSON: the events that have arrived since the line before; or, if the
+line is an instant, which browsers have all events from before it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-# What a sender writes into an event: the instant of its emit call, on the clock that all processes of a machine share.
+# The stamp in each event: the instant of its emit call, on the clock that all processes of a machine share.
 STAMP: Final = b'"stamp":'
 TIMEOUT: Final = 30.0
 PONG: Final = b"\x81\x81\0\0\0\x003"  # a masked frame with the text 3; its mask is zero
@@ -28,7 +28,7 @@ PONG: Final = b"\x81\x81\0\0\0\x003"  # a masked frame with the text 3; its mask
 
 @dataclass(slots=True)
 class Connection:
-    """One browser's WebSocket, and the bytes of a frame that hasn't wholly arrived."""
+    """One browser's WebSocket, and the bytes of an incomplete frame."""
 
     socket: socket.socket
     rest: bytes = b""
@@ -74,7 +74,7 @@ class Connection:
 
 
 def connect(kind: str, url: str, room: str) -> Connection:
-    """Open one browser and have it follow `room`: a feed, or a room of the plain pattern."""
+    """Open one browser that follows `room`: a feed, or a room of the plain pattern."""
     place = urlsplit(url)
     opened = socket.create_connection((place.hostname or "", place.port or 80), timeout=TIMEOUT)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -108,16 +108,16 @@ def _expect(connection: Connection, beginning: bytes) -> None:
 
 
 def answer_pings(connection: Connection) -> None:
-    """Read what has arrived and answer the pings among it."""
+    """Read the arrived frames and answer the pings among them."""
     for frame in connection.receive():
         if frame == b"2":
             connection.socket.sendall(PONG)
 
 
 def caught_up(connections: Iterable[Connection], instant: int) -> dict[str, int]:
-    """Return how many may lack what was said before an instant, and when the last one got the last of it.
+    """Return how many browsers may lack events from before an instant, and when the last browser got the last of them.
 
-    Facts arrive in order: who has one that was said later has all that were said before.
+    Facts arrive in order, so a browser with a later one has all earlier ones.
     """
     behind, last = 0, 0
     for connection in connections:
@@ -135,12 +135,12 @@ def main() -> None:
         connection.socket.setblocking(False)
         connections[connection.socket.fileno()] = connection
         poll.register(connection.socket, select.EPOLLIN)
-        # Thousands take longer than a ping waits for its answer.
+        # Connecting thousands takes longer than the ping timeout.
         for number, _ in poll.poll(0):
             answer_pings(connections[number])
     poll.register(sys.stdin, select.EPOLLIN)
     delays = array("d")
-    # By the instant of the emit call, when its last browser had it.
+    # By the instant of the emit call: when its last browser had the event.
     last: dict[int, tuple[int, int]] = {}
     begun = time.process_time()
     print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""A round of events into feeds that browsers watch, and what it has cost."""
+"""A round of events into feeds that browsers watch, and its cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE: Final = 5.0
 
 @dataclass(frozen=True)
 class Fed:
-    """What a round of events has cost. `delivered`: to browsers; `sent`: to the journal."""
+    """The cost of a round of events. `delivered`: to browsers; `sent`: to the journal."""
 
     used: Used
     sent: int
@@ -30,12 +30,12 @@ class Fed:
     p99: float
 
     def each(self, kind: str, idle: Used, per: int) -> float:
-        """Return the CPU of a kind for each of `per`, in microseconds, what it uses when idle taken off."""
+        """Return the CPU of a kind for each of `per`, in microseconds, minus its idle CPU."""
         return (self.used.busy(kind) - idle.busy(kind)) * self.used.seconds / max(per, 1) * 1e6
 
 
 def feed(site: Fleet, watchers: Watchers, feeds: Sequence[str], *, rate: float, each: int = 1) -> Fed:
-    """Append to feeds in turn at a rate, as workers do, and wait until `each` browsers have had each event."""
+    """Append to feeds in turn at a rate, as workers do, and wait until `each` browsers have each event."""
     watchers.ask("mark")
     begun = site.mark()
     command = [sys.executable, "-m", "benchmarks.feeder", "petiole", site.redis_url, str(rate), str(SECONDS), *feeds]
@@ -52,5 +52,5 @@ def feed(site: Fleet, watchers: Watchers, feeds: Sequence[str], *, rate: float, 
 
 
 def middle(rounds: Sequence[Fed], idle: Used, kind: str, *, delivered: bool = False) -> float:
-    """Return the median of what a kind of process has used for each event."""
+    """Return the median CPU of a kind of process for each event."""
     return statistics.median(one.each(kind, idle, one.delivered if delivered else one.sent) for one in rounds)

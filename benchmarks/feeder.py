@@ -1,9 +1,9 @@
-"""The worker's side of a load: facts of many feeds at a steady rate, as many of them in one round trip as are due.
+"""The worker side of a load: facts of many feeds at a steady rate, all that are due in one round trip.
 
-What is sent is what `RedisJournal.append` and Flask-SocketIO's emitter send, byte for byte, and on the same ways; only the
-waiting for each single answer is left out, so that one process can feed more than one web process takes.
+It sends the same bytes as `RedisJournal.append` and Flask-SocketIO's emitter, to the same keys and channels; it only
+doesn't wait for each single answer, so that one process can feed more than one web process can handle.
 
-`python -m benchmarks.feeder petiole|plain URL RATE SECONDS ROOMS…` prints what it has sent, in what time, and at what cost.
+`python -m benchmarks.feeder petiole|plain URL RATE SECONDS ROOMS…` prints the number of events, the time and the cost.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Source(Protocol):
 
 
 class JournalSource:
-    """Appends facts to open feeds, each as the run that has claimed it."""
+    """Appends facts to open feeds, as the run that has claimed each."""
 
     def __init__(self, url: str, feeds: Sequence[str]) -> None:
         self._journal = RedisJournal(Settings(journal_url=url))
-        # The first fact of a feed is its opener's.
+        # The first fact of a feed comes from `open`.
         self._facts = {feed: head.cursor.facts - 1 for feed, head in self._journal.heads(feeds).items()}
         self._journal._call(("SCRIPT", "LOAD", self._journal._script("append").source))
         self._commands: list[Command] = []
@@ -75,7 +75,7 @@ class PlainSource(RedisManager):  # type: ignore[misc]
 
 
 def feed(source: Source, rooms: Sequence[str], *, rate: float, seconds: float) -> int:
-    """Send at `rate` events a second in all, to the rooms in turn; returns how many were sent."""
+    """Send at `rate` events a second in total, to the rooms in turn; returns the number of events."""
     turn = cycle(rooms)
     begun = time.monotonic()
     sent, whole = 0, int(rate * seconds)

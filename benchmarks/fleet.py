@@ -1,4 +1,4 @@
-"""What is measured at scale: one Redis, several web processes, many workers, and browsers spread over all web processes."""
+"""The deployment for measurements at scale: a Redis, several web processes, many workers, many browsers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import find_redis_server, free_port, redis_command
 from petiole.settings import Settings
 
-# So many workers start at once: each of them first computes for about a second.
+# How many workers start at once: each first computes for about a second.
 BATCH: Final = 5
 STARTERS: Final = 6
 
 
 @dataclass(frozen=True)
 class Used:
-    """What was used between two instants: seconds of CPU of all processes of a kind, and what Redis was sent and has sent."""
+    """The usage between two instants: seconds of CPU of all processes of a kind, and Redis's input and output."""
 
     seconds: float
     web: float
@@ -45,7 +45,7 @@ class Used:
     bytes_out: float
 
     def busy(self, kind: str) -> float:
-        """Return the cores that a kind has kept busy."""
+        """Return the busy cores of a kind."""
         return float(getattr(self, kind)) / self.seconds
 
 
@@ -59,7 +59,7 @@ class _Mark:
 
 
 class Watchers:
-    """A process of browsers, each of them given as address and feeds."""
+    """A process of browsers, each given as address and feeds."""
 
     def __init__(self, browsers: Sequence[tuple[str, Sequence[str]]], *, swallow: int = 0, reads: bool = True) -> None:
         self.process = subprocess.Popen(
@@ -82,7 +82,7 @@ class Watchers:
         return answer
 
     def close(self) -> None:
-        """End the browsers; more than once does no harm."""
+        """End the browsers; may be called more than once."""
         self.process.kill()
         self.process.wait()
 
@@ -121,7 +121,7 @@ class Fleet:
             journal.close()
 
     def start_workers(self, number: int) -> None:
-        """Have so many workers, a batch at a time, each one Celery process that runs one task at a time."""
+        """Start so many workers, a batch at a time, each one Celery process that runs one task at a time."""
         while len(self.workers) < number:
             batch = []
             for index in range(len(self.workers), min(len(self.workers) + BATCH, number)):
@@ -160,7 +160,7 @@ class Fleet:
             return [feed for part in parts for feed in part]
 
     def open_feeds(self, number: int) -> list[str]:
-        """Return new feeds that are open and claimed, without a worker."""
+        """Return new feeds, open and claimed, without a worker."""
         names = [task_feed(f"{index:07}") for index in range(self._fed, self._fed + number)]
         self._fed += number
         with self.journal() as journal:
@@ -171,7 +171,7 @@ class Fleet:
         return names
 
     def spread(self, feeds: Sequence[str], browsers: int) -> list[tuple[str, list[str]]]:
-        """Return browsers, each with its address and its feeds: all feeds dealt out, over all web processes."""
+        """Return browsers, each with its address and its feeds: all feeds distributed over all web processes."""
         turn = cycle(self.urls)
         return [(next(turn), list(feeds[at::browsers])) for at in range(browsers)]
 
@@ -183,7 +183,7 @@ class Fleet:
         return _Mark(time.monotonic(), web, cpu_of(self.redis_process), workers, info)
 
     def used(self, since: _Mark, *, browsers: float = 0.0) -> Used:
-        """Return what was used since a mark."""
+        """Return the usage since a mark."""
         end = self.mark()
         return Used(
             seconds=end.at - since.at,
@@ -197,13 +197,13 @@ class Fleet:
         )
 
     def idle(self, seconds: float) -> Used:
-        """Return what is used while nothing happens for so long."""
+        """Return the idle usage over so long."""
         begun = self.mark()
         time.sleep(seconds)
         return self.used(begun)
 
     def redis_memory(self) -> float:
-        """Return the bytes that Redis holds."""
+        """Return Redis's memory in bytes."""
         with redis.Redis(port=self.redis_port) as client:
             return float(client.info("memory")["used_memory"])
 
@@ -211,25 +211,25 @@ class Fleet:
 def cpu_of(process: Process) -> float:
     """Return the seconds of CPU that a process and its children have used.
 
-    By Linux's clock of each process, in nanoseconds (`man clock_getcpuclockid`): `/proc` counts in hundredths of a second, and
-    that is more than some of them use in a second.
+    By Linux's clock of each process, in nanoseconds (`man clock_getcpuclockid`): `/proc` counts in hundredths of a second,
+    which is more than some of them use in a second.
     """
     return sum(time.clock_gettime((~one.pid << 3) | 2) for one in family(process))
 
 
 def memory_of(processes: Sequence[Process]) -> float:
-    """Return the memory of processes and their children in bytes, what they share counted in part."""
+    """Return the memory of processes and their children in bytes, shared memory counted proportionally."""
     return float(sum(one.memory_full_info().pss for process in processes for one in family(process)))
 
 
 def memory_of_one(process_id: int) -> float:
-    """Return the memory of one process in bytes, what it shares counted in part."""
+    """Return the memory of one process in bytes, shared memory counted proportionally."""
     return float(psutil.Process(process_id).memory_full_info().pss)
 
 
 @contextmanager
 def fleet(*, webs: int, settings: dict[str, str] | None = None) -> Iterator[Fleet]:
-    """Start Redis and web processes on free ports; at the end stop them and what was started since."""
+    """Start Redis and web processes on free ports; at the end stop them and everything started since."""
     with tempfile.TemporaryDirectory() as directory:
         processes = Processes(lambda _name, _line: None)
         try:

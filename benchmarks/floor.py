@@ -1,4 +1,4 @@
-"""The floor: what Redis publishes goes as a WebSocket frame to one browser, by a loop that does nothing else.
+"""The floor: a loop that does nothing but forward Redis's messages to one browser as WebSocket frames.
 
 `python -m benchmarks.floor REDIS_URL CHANNEL PORT`
 """

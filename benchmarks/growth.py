@@ -1,4 +1,4 @@
-"""P5, P6 and P14: one task watched by many, what an idle browser costs, and whether an event costs the same in a crowd."""
+"""P5, P6 and P14: one task watched by many, the cost of an idle browser, and the cost of an event by number of browsers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main() -> None:
     last: dict[str, list[float]] = {kind: [] for kind in RIVALS}
     for _ in range(ROUNDS):
         with ExitStack() as stack:
-            # New processes each round: what a process has once taken it rarely gives back.
+            # New processes each round: a process rarely returns memory that it has allocated.
             sites = {kind: stack.enter_context(running(kind)) for kind in RIVALS}
             for kind, site in sites.items():
                 [room] = site.rooms(1)
@@ -59,7 +59,7 @@ def columns(found: dict[str, list[float]]) -> tuple[list[float], list[float]]:
 
 
 def crowd_costs() -> dict[int, float]:
-    """Return the median of what an event costs a web process with so many browsers, each with a task of its own."""
+    """Return the median cost of an event for a web process with so many browsers, each with its own task."""
     found: dict[int, list[float]] = {number: [] for number in CROWDS}
     with ExitStack() as stack:
         sites = {number: stack.enter_context(running("petiole")) for number in CROWDS}

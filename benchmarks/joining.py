@@ -33,7 +33,7 @@ def main() -> None:
             journal.append(room, Draft("log", data={"level": "info", "message": "x" * BYTES}), run=1, fact=number + 2)
         [other] = site.rooms(1)
         for _ in range(JOINS):
-            # Connected already, as a page is: what is measured is the watch, with every page of facts.
+            # Already connected, as a page is: this measures the watch, with every page of facts.
             connection = connect("petiole", site.url, other)
             begun = time.perf_counter()
             join(connection, room)
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def join(connection: Connection, room: str) -> None:
-    """Watch a feed and read on until there is no more."""
+    """Watch a feed and read on until there are no more facts."""
     asked = {"feed": room}
     for number in range(2, 100):
         connection.send(f"42/petiole,{number}" + json.dumps(["watch", asked]))
@@ -77,7 +77,7 @@ def join(connection: Connection, room: str) -> None:
 
 
 def herd(site: Site, room: str, other: str) -> tuple[int, float]:
-    """Have many browsers ask within a second, and return how often the journal was read, and when the last had its answer."""
+    """Have many browsers watch within a second; return the number of reads of the journal, and when the last had its answer."""
     connections = [connect("petiole", site.url, other) for _ in range(HERD)]
     watch = "42/petiole,2" + json.dumps(["watch", {"feed": room}])
     with redis.Redis.from_url(site.redis_url) as client:
@@ -96,6 +96,6 @@ def herd(site: Site, room: str, other: str) -> tuple[int, float]:
 
 
 def pages_read(client: redis.Redis) -> int:
-    """Return how many pages of facts the journal's script has read so far."""
+    """Return the number of pages of facts that the journal's script has read so far."""
     calls = client.info("commandstats").get("cmdstat_lrange", {"calls": 0})["calls"]
     return int(calls)

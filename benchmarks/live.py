@@ -19,7 +19,7 @@ ROUNDS: Final = 9
 COUNT: Final = 60
 INTERVAL: Final = 0.1
 KINDS: Final = ("petiole", "plain", "floor")
-# As celery-progress does: the page asks for the newest state.
+# As with celery-progress: the page polls for the newest state.
 POLL: Final = 0.5
 ROOM: Final = "room"
 # The browser has joined by then.
@@ -85,7 +85,7 @@ def measure_polling(site: Site) -> list[float]:
 
 
 def start_worker(site: Site) -> None:
-    """Start a Celery worker of one process at a site."""
+    """Start a Celery worker with one process at a site."""
     worker = site.processes.start(
         "worker",
         [
@@ -129,7 +129,7 @@ def start(site: Site, kind: str, begin_at: float, busy: bool) -> str:
 
 @contextmanager
 def following(kind: str, site: Site) -> Iterator[str]:
-    """The address where a browser follows: the site's, or a floor's that is there for one run."""
+    """The address for a browser: the site's, or that of a floor that runs for one measurement."""
     if kind != "floor":
         yield site.url
         return

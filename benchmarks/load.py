@@ -1,4 +1,4 @@
-"""P2, P3 and P4: many browsers at one web process, each with a task of its own, and the plain pattern in turn."""
+"""P2, P3 and P4: many browsers at one web process, each with its own task, and the plain pattern in turn."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ BROWSERS: Final = 1000
 ROUNDS: Final = 5
 STEADY: Final = 1000.0
 SECONDS: Final = 8.0
-# Of 8 s the 99th percentile hangs on eighty events, which is few: it is measured more often than the rest.
+# In 8 s the 99th percentile depends on eighty events, which are few: it is measured more often than the rest.
 STEADY_FACTOR: Final = 2
-# P3: the rates that are tried, from below, until the delay says that a rate is too much.
+# P3: the rates to try, from below, until the delay shows that a rate is too high.
 RATES: Final = (4000, 5000, 6000, 7000, 8000, 9000, 10000, 11000, 12000, 14000, 16000, 18000, 20000, 24000)
 RATE_SECONDS: Final = 3.0
 RATE_ROUNDS: Final = 3
 RATE_LIMIT: Final = 50.0
-# P4: events of which so many concern somebody at this process.
+# P4: the share of events that concern browsers of this process.
 ELSEWHERE: Final = 5000.0
 HERE: Final = 0.01
 
@@ -62,7 +62,7 @@ def highest(site: Site, crowd: Browsers) -> float:
     held = 0.0
     for rate in RATES:
         load = site.load(crowd, rate=rate, seconds=RATE_SECONDS)
-        # A feeder that can't keep the rate has not measured it.
+        # If the feeder can't keep the rate, the rate hasn't been measured.
         if load.p99 >= RATE_LIMIT or len(load.delays) < load.sent or load.seconds > RATE_SECONDS * 1.1:
             break
         held = rate
@@ -104,7 +104,7 @@ def said(load: Load) -> str:
 
 
 def busy(loads: dict[str, list[Load]], what: str = "") -> dict[str, object]:
-    """Return how busy each process was, as a share of a core, in the last round."""
+    """Return the load of each process in the last round, as a share of a core."""
     return {
         f"{kind}{what}": {name: round(getattr(found[-1], name), 3) for name in ("web", "redis", "feeder", "browsers")}
         for kind, found in loads.items()

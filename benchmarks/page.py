@@ -1,4 +1,4 @@
-"""Puts the tables of docs/scale.md and docs/performance.md there, from what was measured last: `python -m benchmarks.page`."""
+"""Fills the tables of docs/scale.md and docs/performance.md from the latest results: `python -m benchmarks.page`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from benchmarks.report import RESULTS, Row, table
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 PAGES: Final = ("scale.md", "performance.md")
-# What docs/performance.md has, in its order.
+# The benchmarks of docs/performance.md, in its order.
 LIVE: Final = ("live", "load", "growth", "steps", "worker", "recovery", "joining", "start")
 
 _BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def tables() -> dict[str, str]:
-    """Return every table by the name that its place in the document has."""
+    """Return every table by the name of its place in the document."""
     measured, hundred = result("scale"), result("workers")
     costs = costs_in(measured)
     return {
@@ -33,7 +33,7 @@ def tables() -> dict[str, str]:
 
 
 def compared() -> list[Row]:
-    """Return the rows of all that is compared, by the numbers of their goals."""
+    """Return the rows of all comparisons, by the numbers of their goals."""
     rows = [row for name in LIVE for row in result(name)["rows"]]
     kept = [Row(**{name: value for name, value in row.items() if name != "verdict"}) for row in rows]
     return sorted(kept, key=lambda row: int(row.goal.strip("Pab")))
@@ -43,13 +43,13 @@ def fill(document: str, found: Mapping[str, str]) -> str:
     """Return the document with each table in its place.
 
     Raises:
-        KeyError: the document has a place for a table that there isn't.
+        KeyError: the document has a place for an unknown table.
     """
     return _BLOCK.sub(lambda match: f"{match[1]}{found[match[2]]}\n{match[3]}", document)
 
 
 def result(name: str) -> dict[str, Any]:
-    """Return what a benchmark has written last."""
+    """Return a benchmark's latest results."""
     found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     return found
 

@@ -1,4 +1,4 @@
-"""Draw what was measured last: `python -m benchmarks.plots` writes docs/performance/goals.svg."""
+"""Draw the latest results: `python -m benchmarks.plots` writes docs/performance/goals.svg."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MET, MISSED = "#2e7d32", "#c62828"
 
 def main() -> None:
     mpl.use("svg")
-    # The same figures give the same file.
+    # The same results give the same file.
     mpl.rcParams["svg.hashsalt"] = "petiole"
     TARGET.parent.mkdir(exist_ok=True)
     draw([row for row in compared() if row.limit is not None])
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def draw(rows: Sequence[Row]) -> None:
-    """Draw each figure as a share of its goal: left of the line it is met."""
+    """Draw each result as a share of its goal: left of the line the goal is met."""
     shares = [share_of_goal(row) for row in rows]
     _, axes = pyplot.subplots(figsize=(9, 0.34 * len(rows) + 1), layout="constrained")
     labels = [f"{row.goal}  {row.what}: {row.goal_text}" for row in rows]
@@ -41,7 +41,7 @@ def draw(rows: Sequence[Row]) -> None:
 
 
 def share_of_goal(row: Row) -> float:
-    """Return what was measured as a share of the goal; of a goal that is to be passed, the other way round."""
+    """Return the measured value as a share of the goal; for a minimum, its inverse."""
     value = row.ratio if row.limited == "ratio" else row.measured
     assert value is not None
     assert row.limit is not None

@@ -1,4 +1,4 @@
-"""The arithmetic against loads that fit here: what it says of them, from costs of other loads, and what was measured."""
+"""The arithmetic against loads that fit on this machine: predictions from the costs of other loads, and measurements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.fed import feed
 from benchmarks.fleet import Watchers, fleet, memory_of
 from benchmarks.tables import markdown
 
-# As a million browsers and 100,000 events/s have it, an event in ten seconds for each; and events that are many for few.
+# As with a million browsers and 100,000 events/s, an event every ten seconds for each; and many events for few browsers.
 LOADS: Final = (
     Load(browsers=5_000, events=500, feeds=5_000, webs=1),
     Load(browsers=2_000, events=2_000, feeds=2_000, webs=2),
@@ -21,14 +21,14 @@ ROUNDS: Final = 3
 
 
 def measure(load: Load) -> dict[str, Any]:
-    """Run a load, and return what it has used."""
+    """Run a load, and return its usage."""
     with fleet(webs=load.webs) as site:
         memory = memory_of(site.webs)
         before = site.redis_memory()
         feeds = site.open_feeds(load.feeds)
         held = site.redis_memory() - before
         each = int(load.deliveries)
-        # Browsers of one feed are at different web processes, as those of one page's readers are.
+        # The browsers of one feed are at different web processes, as in production.
         pages = [(site.urls[at % load.webs], [feeds[at % load.feeds]]) for at in range(load.browsers)]
         crowd = Watchers(pages)
         taken = memory_of(site.webs) - memory
@@ -43,7 +43,7 @@ def measure(load: Load) -> dict[str, Any]:
         "deliveries": load.deliveries,
         "p50": statistics.median(one.p50 for one in rounds),
         "p99": statistics.median(one.p99 for one in rounds),
-        # By the time that the events took, and not by the wait for the last of them.
+        # By the duration of the events, without the wait for the last of them.
         "web": statistics.median(one.used.busy("web") for one in rounds),
         "redis": statistics.median(one.used.busy("redis") for one in rounds),
         "web_bytes": taken,
@@ -56,7 +56,7 @@ def measure(load: Load) -> dict[str, Any]:
 
 
 def table(found: Iterable[Mapping[str, Any]], costs: Costs) -> str:
-    """Return what was predicted of each load beside what was measured."""
+    """Return the prediction for each load next to the measurement."""
     lines: list[list[str]] = []
     for one in found:
         load = Load(one["browsers"], one["rate"], one["feeds"], one["webs"], 0, one["deliveries"])

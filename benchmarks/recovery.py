@@ -1,4 +1,4 @@
-"""P10: after Redis was killed and started again, how long until every browser has everything that was said meanwhile."""
+"""P10: how long after a kill and restart of Redis until every browser has all events of the meantime."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from petiole.worker.outbox import Outbox
 from petiole.worker.run_state import RunStart
 
 ROUNDS: Final = 5
-# Tasks, each with an outbox of its own, and browsers on each of them.
+# Tasks, each with its own outbox, and the number of browsers for each.
 TASKS: Final = 100
 EACH: Final = 10
 INTERVAL: Final = 0.5
@@ -28,7 +28,7 @@ WITHIN: Final = 20.0
 
 
 def main() -> None:
-    # A hundred outboxes say that Redis is away.
+    # A hundred outboxes log that Redis is down.
     logging.disable(logging.WARNING)
     taken = []
     with running("petiole") as site:
@@ -44,7 +44,7 @@ def main() -> None:
             time.sleep(AWAY)
             site.start_redis()
             back = time.monotonic_ns()
-            # What had been said by then is what every browser lacks; what comes later comes as always.
+            # Every browser lacks the events from before this instant; later ones arrive normally.
             behind = len(crowd.rooms)
             deadline = time.monotonic() + WITHIN
             last = back
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 class Speakers:
-    """The runs of many tasks in one process: each says a fact every half second, whether Redis is there or not."""
+    """The runs of many tasks in one process: each emits a fact every half second, whether Redis is up or not."""
 
     def __init__(self, site: Site) -> None:
         settings = Settings(journal_url=site.redis_url)

@@ -19,9 +19,9 @@ PACKAGES: Final = ("flask-socketio", "python-socketio", "celery", "redis", "hire
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. `rival` is what it is compared with; without a goal it is a figure only.
+    """One comparison. `rival` is the other side's value; a row without a goal is only informative.
 
-    `ratio` is measured / rival, the median of the rounds' own ratios; `limit` bounds what `limited` names.
+    `ratio` is measured / rival, the median of the rounds' own ratios; `limit` applies to the field that `limited` names.
     """
 
     goal: str
@@ -37,7 +37,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Say whether the goal is met."""
+        """Whether the goal is met."""
         if self.limit is None:
             return ""
         value = self.ratio if self.limited == "ratio" else self.measured
@@ -47,7 +47,7 @@ class Row:
 
     @property
     def goal_text(self) -> str:
-        """Return the goal as a reader reads it."""
+        """Return the goal in readable form."""
         if self.limit is None:
             return ""
         sign = "≥" if self.at_least else "≤"
@@ -65,7 +65,7 @@ def compared(
     at_least: bool = False,
     note: str = "",
 ) -> Row:
-    """Return a row of two rivals that were measured in turn: medians, and the median of the ratios round by round."""
+    """Return a row of two rivals that were measured in turn: medians, and the median of the rounds' ratios."""
     ratios = [mine / theirs for mine, theirs in zip(measured, rival, strict=True) if theirs]
     ratio = statistics.median(ratios) if ratios else None
     medians = statistics.median(measured), statistics.median(rival)
@@ -75,12 +75,12 @@ def compared(
 def alone(
     goal: str, what: str, unit: str, measured: Sequence[float], *, limit: float | None = None, note: str = ""
 ) -> Row:
-    """Return a row of what has a goal of its own."""
+    """Return a row with an absolute goal."""
     return Row(goal, what, unit, statistics.median(measured), limit=limit, limited="measured", note=note)
 
 
 def figure(value: float) -> str:
-    """Return a number as a reader reads it: four digits, and thousands with commas."""
+    """Return a number in readable form: four digits, and thousands with commas."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
@@ -97,7 +97,7 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def write(name: str, rows: Sequence[Row], **details: object) -> None:
-    """Print the rows, and keep them with what they were measured on."""
+    """Print the rows, and store them with the machine and the versions."""
     print(table(rows), flush=True)
     RESULTS.mkdir(exist_ok=True)
     kept = {

@@ -1,4 +1,4 @@
-"""The tables of docs/scale.md: what each decade of browsers and events needs, from the costs that were measured.
+"""The tables of docs/scale.md: the needs of each decade of browsers and events, from the measured costs.
 
 `python -m benchmarks.requirements` prints them; `benchmarks/page.py` puts them into the document.
 """
@@ -29,13 +29,13 @@ from benchmarks.tables import markdown
 COSTS: Final = Path(__file__).parent / "results" / "scale.json"
 BROWSERS: Final = (100, 1_000, 10_000, 100_000, 1_000_000)
 EVENTS: Final = (100, 1_000, 10_000, 100_000)
-# Beside the decades of events: pages enough that no web process is there for its connections.
+# For the decades of events: so many pages that connections don't determine the number of web processes.
 PAGES: Final = 10_000
 MILLION: Final = Load(browsers=1_000_000, events=100_000, feeds=1_000_000)
 
 
 def tables(costs: Costs, limits: Limits) -> dict[str, str]:
-    """Return every table by the name that its place in the document has."""
+    """Return every table by the name of its place in the document."""
     return {
         "costs": costs_table(costs),
         "million": million_table(costs, limits),
@@ -77,7 +77,7 @@ def costs_table(costs: Costs) -> str:
 
 
 def million_table(costs: Costs, limits: Limits) -> str:
-    """Return what a million browsers and 100,000 events a second need, each line with its arithmetic."""
+    """Return the needs of a million browsers and 100,000 events a second, each line with its arithmetic."""
     load = MILLION
     found = needs(costs, load, limits)
     each, share = load.events / found.webs, load.events / found.shards
@@ -112,7 +112,7 @@ def million_table(costs: Costs, limits: Limits) -> str:
 
 
 def decades(name: str, loads: Mapping[str, Load], costs: Costs, limits: Limits) -> str:
-    """Return what each load needs, and what runs out first."""
+    """Return the needs of each load, and what runs out first."""
     header = [
         name,
         "web processes",

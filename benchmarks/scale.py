@@ -23,19 +23,19 @@ BROWSERS: Final = 400
 RATE: Final = 800.0
 # The same browsers at one web process, by events a second.
 RATES: Final = (200.0, 3_000.0)
-# One feed that all watch: so many events a second, each to every browser.
+# One feed that all watch: events a second, each to every browser.
 SHARED_RATE: Final = 10.0
 CROWDS: Final = (100, 1_000, 10_000)
-# Workers, to see what one costs that only waits, and what a fact costs the one that says it.
+# Workers, for the cost of an idle one, and of a fact for its worker.
 WORKERS: Final = 20
 WORKER_FACTS: Final = 80
 WORKER_INTERVAL: Final = 0.1
 
 
 def processes(number: int) -> dict[str, Any]:
-    """Measure the same events over so many web processes: each to one browser, and each to all."""
+    """Measure the same events with so many web processes: each event to one browser, and each to all."""
     with fleet(webs=number) as site:
-        # A web process begins to look after its feeds with its first browser.
+        # A web process starts its periodic work with its first browser.
         first = Watchers(site.spread(site.open_feeds(number), number))
         bare = site.idle(IDLE)
         feeds = site.open_feeds(BROWSERS)
@@ -81,7 +81,7 @@ def processes(number: int) -> dict[str, Any]:
 
 
 def watching() -> list[dict[str, float]]:
-    """Measure one web process whose browsers, each with a feed of its own, wait."""
+    """Measure one web process with idle browsers, each with its own feed."""
     found = []
     crowds: list[Watchers] = []
     with fleet(webs=1) as site:
@@ -95,7 +95,7 @@ def watching() -> list[dict[str, float]]:
             taken = time.monotonic() - started
             joined = site.used(begun)
             watched = number
-            time.sleep(2.0)  # so that what the joining has left to do isn't counted
+            time.sleep(2.0)  # so that the rest of the work of joining isn't counted
             idle = site.idle(IDLE)
             found.append(
                 {
@@ -118,7 +118,7 @@ def watching() -> list[dict[str, float]]:
 
 
 def working() -> dict[str, float]:
-    """Measure workers: what one costs that waits, and what a fact costs the worker that says it."""
+    """Measure workers: the cost of an idle one, and of a fact for its worker."""
     with fleet(webs=1) as site:
         first = Watchers(site.spread(site.open_feeds(1), 1))
         bare = site.idle(IDLE)
@@ -153,12 +153,12 @@ def working() -> dict[str, float]:
 def costs_of(
     webs: Sequence[dict[str, Any]], crowds: Sequence[dict[str, float]], workers: dict[str, float], kib: float
 ) -> Costs:
-    """Return what the arithmetic computes with: what many cost more than few, for each."""
+    """Return the costs for the arithmetic: the difference between many and few, for each."""
     one, few, many = webs[0], crowds[-2], crowds[-1]
     more = many["browsers"] - few["browsers"]
 
     def each(name: str) -> float:
-        """Return what one process asks Redis for each feed, its own taken off. Of few: with many it asks less often."""
+        """Return one process's polling for each feed, minus its own. Measured with few feeds: with many it polls less often."""
         own = statistics.median(float(found[name]) / float(found["webs"]) for found in webs)
         return max(float(few[name]) - own, 0.0) / float(few["browsers"])
 
@@ -189,7 +189,7 @@ def costs_of(
 
 
 def curve(rates: Sequence[dict[str, float]], name: str) -> Curve:
-    """Return what an event costs by the rate."""
+    """Return the cost of an event by the rate."""
     return Curve(tuple((found["rate"], found[name]) for found in rates))
 
 
@@ -227,7 +227,7 @@ def main() -> None:
 
 
 def tables(found: dict[str, Any]) -> dict[str, str]:
-    """Return what was measured as tables."""
+    """Return the results as tables."""
     return {
         "webs": webs_table(found["webs"]),
         "rates": rates_table(found["webs"][0]["rates"]),

@@ -1,4 +1,4 @@
-"""What is measured: a Redis, one web process of one of the rivals, its browsers, and what feeds them."""
+"""The site of a measurement: a Redis, one web process of one of the rivals, its browsers, and their feeder."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ LONG: Final = 86400.0
 
 @dataclass(frozen=True)
 class Load:
-    """What browsers have measured: milliseconds from emit call to arrival, and how busy each process was (share of a core)."""
+    """Measurements of browsers: milliseconds from emit call to arrival, and the load of each process (share of a core)."""
 
     sent: int
     delays: list[float]
-    # Of each event, when its last browser had it.
+    # For each event, when its last browser had it.
     last: list[float]
     seconds: float
     web: float
@@ -58,7 +58,7 @@ class Load:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Return the value below which `share` of them are; infinity if there is none."""
+    """Return the value below which this `share` of them is; infinity if there are none."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("inf")
 
@@ -79,9 +79,9 @@ class Browsers:
             raise RuntimeError(f"The browsers of {kind} couldn't connect.")
 
     def report(self, *, upto: int | None = None) -> dict[str, Any]:
-        """Return what has arrived since the report before.
+        """Return the arrivals since the previous report.
 
-        With `upto`, an instant, how many are `behind` what was said before it, and when the last one had caught up.
+        With `upto`, an instant: how many browsers are `behind`, lacking earlier events, and when the last one caught up.
         """
         assert self._process.stdin is not None
         self._process.stdin.write("\n" if upto is None else f"{upto}\n")
@@ -99,7 +99,7 @@ class Browsers:
 
 @dataclass
 class Site:
-    """One rival, with a Redis of its own."""
+    """One rival, with its own Redis."""
 
     kind: str
     redis_port: int
@@ -115,13 +115,13 @@ class Site:
         return f"redis://127.0.0.1:{self.redis_port}/0"
 
     def start_redis(self) -> None:
-        """Start the server again, on its port and with its files, and wait until it answers."""
+        """Start the server again, with its port and its files, and wait until it answers."""
         command = redis_command(find_redis_server(), port=self.redis_port, directory=self.directory)
         self.redis_process = self.processes.start("redis", command)
         self.processes.wait_ready(self.redis_process, timeout=READY, condition=lambda: pings(self.redis_port))
 
     def rooms(self, number: int) -> list[str]:
-        """Return so many new rooms: of Petiole feeds that are open and claimed."""
+        """Return so many new rooms: for Petiole feeds, open and claimed."""
         self._fed += number
         names = [task_feed(f"{index:06}") for index in range(self._fed - number, self._fed)]
         if self.kind == "petiole":
@@ -141,7 +141,7 @@ class Site:
     ) -> Load:
         """Send `rate` events a second for so long, to the browsers' rooms or to `rooms`.
 
-        `each`: how many browsers should get each event; it is waited until all have, or two seconds are past.
+        `each`: how many browsers should get each event; waits until all have it, for at most two seconds.
         """
         browsers.report()
         web, server = cpu_of(self.web), cpu_of(self.redis_process)
@@ -188,7 +188,7 @@ class Site:
 
 
 def family(process: Process) -> list[psutil.Process]:
-    """Return a process and all that it has started."""
+    """Return a process and all its descendants."""
     parent = psutil.Process(process.popen.pid)
     return [parent, *parent.children(recursive=True)]
 
@@ -200,7 +200,7 @@ def cpu_of(process: Process) -> float:
 
 @contextmanager
 def redis_server(directory: Path) -> Iterator[str]:
-    """Start a Redis alone, and return its URL."""
+    """Start only a Redis, and return its URL."""
     processes = Processes(lambda _name, _line: None)
     try:
         port = free_port()
@@ -241,7 +241,7 @@ def running(kind: str, *, settings: dict[str, str] | None = None) -> Iterator[Si
 
 
 def answers(url: str) -> bool:
-    """Say whether the web process answers."""
+    """Return whether the web process answers."""
     try:
         return requests.get(url, timeout=2).ok
     except requests.RequestException:

@@ -1,4 +1,4 @@
-"""What the journal's verbs cost with 10² to 10⁵ feeds kept, and what a feed takes of Redis's memory."""
+"""The cost of the journal's verbs with 10² to 10⁵ feeds, and a feed's memory in Redis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from petiole.protocol.events import Draft, task_feed
 from petiole.settings import Settings
 
 SIZES: Final = (100, 1_000, 10_000, 100_000)
-FACTS: Final = 5  # queued and running among them
+FACTS: Final = 5  # including queued and running
 BYTES: Final = 100
 TASKS_OF_AN_OWNER: Final = 10
 AT_ONCE: Final = 500
@@ -28,9 +28,9 @@ ROUNDS: Final = 3
 SEVERAL: Final = 100
 OTHERS: Final = 1_000_000
 HEADS: Final = 100
-# Of the verbs, the commands that clients send: what a script calls inside is in its own time.
+# The verbs' commands that clients send: the time of a script includes the commands that it calls.
 SENT: Final = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_zrevrangebyscore")
-# What `Pipelined` pretends that Redis has answered, where the caller looks at it.
+# The replies that `Pipelined` fakes, where the caller checks them.
 _OPENED: Final = (b"opened", b"00000000", b"1", b"1", b"0" * 16, 0)
 
 
@@ -45,7 +45,7 @@ class Pipelined(RedisJournal):
             client.script_load(self._script(name).source)
 
     def send(self) -> None:
-        """Send what has gathered, and raise what was refused."""
+        """Send the collected calls, and raise their errors."""
         self._pipeline.execute()
 
     def _run(self, name: str, keys: Any, arguments: Any) -> Any:
@@ -71,12 +71,12 @@ def seed(url: str, first: int, last: int) -> list[str]:
 
 
 def measure(report: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Return for each number of feeds what each verb costs Redis, and how long its caller waits, in microseconds."""
+    """Return for each number of feeds the cost of each verb for Redis, and its caller's waiting time, in microseconds."""
     found = []
     with tempfile.TemporaryDirectory() as directory, redis_server(Path(directory)) as url:
         journal = RedisJournal(Settings(journal_url=url))
         with redis.Redis.from_url(url) as client:
-            # Scripts and buffers take memory too, once.
+            # Scripts and buffers take memory too, but only once.
             costs_of_verbs(journal, client, seed(url, OTHERS, OTHERS + 2 * TASKS_OF_AN_OWNER))
             empty = client.info("memory")["used_memory"]
             feeds: list[str] = []
@@ -100,9 +100,9 @@ def costs_of_verbs(journal: RedisJournal, client: redis.Redis, feeds: list[str])
     groups = [random.sample(feeds, min(HEADS, len(feeds))) for _ in range(SEVERAL)]
     known = [{feed: head.cursor for feed, head in journal.heads(group).items()} for group in groups]
     owners = [f"user:{number % (len(feeds) // TASKS_OF_AN_OWNER)}" for number in range(SEVERAL)]
-    # As web and reaper append: without a run's numbers, so that a feed that is chosen again takes it too.
+    # As web and reaper append: without a run's numbers, so that a feed chosen twice accepts it too.
     ways: dict[str, list[Callable[[], object]]] = {
-        # As the relay compares feeds that have been silent: first, before anything is appended to them.
+        # As the relay compares silent feeds: first, before anything is appended to them.
         f"{HEADS} compared": [partial(journal.changed_heads, cursors) for cursors in known],
         "append": [partial(journal.append, feed, _line()) for feed in calls],
         "read": [partial(journal.read, feed, None, limit=500) for feed in calls],

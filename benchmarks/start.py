@@ -1,4 +1,4 @@
-"""P12: starting a task that is followed, beside Celery's own `apply_async`."""
+"""P12: starting a followed task, compared with Celery's own `apply_async`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""P7 and P8: what a step of a loop costs, beside tqdm and rich, and how much progress slows a task that only computes."""
+"""P7 and P8: the cost of a step of a loop, compared with tqdm and rich, and how much progress slows a computing task."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from petiole.worker.run_state import RunStart
 
 STEPS: Final = 1_000_000
 ROUNDS: Final = 9
-# P8: steps as those of a task of some ten seconds in a million steps, in parts of a fifth of a second: what else the machine
-# does changes from second to second, and by more than this goal allows.
+# P8: the steps of a task of about ten seconds in a million steps, in parts of a fifth of a second: other load of the
+# machine varies from second to second, by more than this goal allows.
 WORK: Final = 1500
 PART: Final = 12_000
 PARTS: Final = 301
@@ -38,7 +38,7 @@ FEED: Final = task_feed("steps")
 
 @contextmanager
 def run_of_a_task(url: str) -> Iterator[Run]:
-    """A run as a task has it, with its outbox sending to Redis, current in this context."""
+    """A run as in a task, with its outbox sending to Redis, current in this context."""
     settings = Settings(journal_url=url)
     journal = RedisJournal(settings)
     journal.open(FEED, owner="nobody", draft=Draft("state", {"state": "queued", "title": "Steps"}))
@@ -114,7 +114,7 @@ def main() -> None:
         for number in range(PARTS):
             for steps, found in pair if number % 2 else reversed(pair):
                 found.append(nanoseconds(partial(work, islice(steps, PART)), PART))
-                # What is still to be said of a part is not the next one's.
+                # Pending events of a part must not count for the next one.
                 run.outbox.flush(5.0)
     print(f"rich.progress.track, for comparison: {sorted(over_bare[over_rich])[ROUNDS // 2]:.0f} ns a step")
     write(

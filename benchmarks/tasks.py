@@ -1,6 +1,6 @@
-"""The tasks that the benchmarks run: the same words, said by each of the rivals.
+"""The tasks that the benchmarks run: the same events, emitted by each of the rivals.
 
-`time.monotonic_ns` is one clock for all processes of a machine, so an event's stamp is the instant of its emit call.
+`time.monotonic_ns` is the same clock for all processes of a machine, so an event's stamp is the instant of its emit call.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def say_floor(begin_at: float, count: int, interval: float, busy: bool, room: st
 
 @celery_app.task(bind=True)  # type: ignore[untyped-decorator]
 def say_polled(self: Task, begin_at: float, count: int, interval: float, busy: bool, room: str) -> None:
-    """Keep the newest state in the result backend, for pages that ask."""
+    """Keep the newest state in the result backend, for pages that poll."""
     steadily(
         lambda number: self.update_state(state="PROGRESS", meta=data(number, room)), begin_at, count, interval, busy
     )
@@ -58,7 +58,7 @@ def data(number: int, room: str) -> dict[str, object]:
 
 
 def steadily(say: Callable[[int], object], begin_at: float, count: int, interval: float, busy: bool) -> None:
-    """Say something every `interval` seconds from the instant `begin_at` on; between that wait, or compute."""
+    """Emit every `interval` seconds from the instant `begin_at` on; wait or compute in between."""
     for number in range(count):
         due = begin_at + number * interval
         while time.monotonic() < due:

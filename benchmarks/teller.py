@@ -17,8 +17,8 @@ init_celery(celery_app)
 
 @celery_app.task(name="benchmarks.tasks.tell")  # type: ignore[untyped-decorator]
 def tell(begin_at: float, count: int, interval: float) -> None:
-    """Say `count` facts, one each `interval` seconds, from the instant `begin_at` on or from now on if that is past."""
-    # Each task in its own phase: a hundred that speak in the same millisecond are no steady load.
+    """Emit `count` facts, one every `interval` seconds, from the instant `begin_at` on, or at once if that is past."""
+    # Each task in its own phase: a hundred that emit in the same millisecond aren't a steady load.
     begin = max(time.monotonic(), begin_at) + random.uniform(0.0, interval)
     for number in range(count):
         time.sleep(max(begin + number * interval - time.monotonic(), 0.0))

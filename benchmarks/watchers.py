@@ -1,8 +1,8 @@
 """Browsers that read by the real reader's rule, many in one process, each with several feeds, at one of several web processes.
 
-`python -m benchmarks.watchers` takes a line of JSON on its standard input (`fleet.Watchers` writes it), has every browser watch
-its feeds, says `ready`, and answers further lines: `mark` begins to measure anew, `count` says how far it is, `delays` how late
-events were, `end` says all and ends it.
+`python -m benchmarks.watchers` takes a line of JSON on its standard input (`fleet.Watchers` writes it), has every browser
+watch its feeds, prints `ready`, and answers further lines: `mark` restarts the measurement, `count` returns the progress,
+`delays` the delays of events, `end` everything, and ends the process.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ EVENT: Final = b'42/petiole,["event",'
 RESET: Final = b'42/petiole,["reset",'
 ANSWER: Final = b"43/petiole,"
 PATIENCE: Final = 120.0
-# Thousands at once would be told to come back later, as a page is.
+# Thousands at once would be told to retry later, as a page is.
 JOINS_AT_ONCE: Final = 128
 
 
 @dataclass(slots=True)
 class Counts:
-    """What all browsers of the process have had since the last mark."""
+    """The events of all browsers of the process since the last mark."""
 
     delays: array[float] = field(default_factory=lambda: array("d"))
     events: int = 0
@@ -42,16 +42,16 @@ class Counts:
 
 @dataclass(slots=True)
 class Followed:
-    """One feed as one browser reads it. `numbers` are those that the task itself has given its facts."""
+    """One feed as one browser reads it. `numbers` are the task's own numbers of its facts."""
 
     reader: Reader
     numbers: list[int] = field(default_factory=list)
 
 
 class Browser:
-    """One page: a WebSocket, and a reader for each feed. With `reads` off it never asks for what it has missed.
+    """One page: a WebSocket, and a reader for each feed. With `reads` off it never reads missed events.
 
-    `swallow`: the n-th event that arrives is thrown away unread, as if it had been lost on the way; 0: none is.
+    `swallow`: the n-th event that arrives is dropped unread, as if it had been lost on the way; 0: none.
     """
 
     def __init__(self, url: str, feeds: Sequence[str], counts: Counts, *, swallow: int, reads: bool) -> None:
@@ -67,7 +67,7 @@ class Browser:
         self._arrived = 0
 
     def begin(self) -> None:
-        """Ask for every feed."""
+        """Watch every feed."""
         for feed, followed in self.feeds.items():
             followed.reader.start()
             self._ask(feed)
@@ -131,13 +131,13 @@ class Browser:
 
 
 def summary(browsers: Sequence[Browser], counts: Counts, busy: float) -> dict[str, Any]:
-    """Return how far all are: how many feeds have ended for their browser, and at what cost."""
+    """Return the progress: how many feeds have ended for their browser, and at what cost."""
     ended = sum(is_terminal(one.reader.document.get("state")) for browser in browsers for one in browser.feeds.values())
     return {"ended": ended, "events": counts.events, "bytes": counts.bytes, "cpu": time.process_time() - busy}
 
 
 def everything(browsers: Sequence[Browser], counts: Counts) -> dict[str, Any]:
-    """Return what each browser has shown of each feed, for the check."""
+    """Return the shown facts of each browser and feed, for the check."""
     feeds = [
         {
             "feed": feed,

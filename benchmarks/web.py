@@ -13,7 +13,7 @@ from petiole import Petiole
 
 
 def create_petiole() -> Flask:
-    """Return an application with Petiole, in which everybody is one person."""
+    """Return an application with Petiole, in which all browsers are one user."""
     app = Flask(__name__)
     app.secret_key = "benchmarks"
     app.extensions["celery"] = Celery("benchmarks-web", broker=os.environ["CELERY_BROKER_URL"])

@@ -1,4 +1,4 @@
-"""P9 and P13: what an event costs the worker, beside the plain emitter, and what a task costs Redis."""
+"""P9 and P13: the cost of an event in the worker, compared with the plain emitter, and the cost of a task in Redis."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from petiole.worker.progress import progress
 
 EVENTS: Final = 500
 ROUNDS: Final = 29
-# As often as a busy task speaks; without a pause in between nothing would be cold, and an emit would cost half.
+# The rate of a busy task; without a pause in between caches would stay warm, and an emit would cost half.
 INTERVAL: Final = 0.001
 TASKS: Final = 2000
 FACTS: Final = 20
 BYTES: Final = 100
-# What `start` keeps of a task, so that it can be sent again.
+# The message that `start` keeps of a task, so that it can be sent again.
 MESSAGE: Final = '{"task":"shop.export","args":["all_flights"],"kwargs":{"year":2013},"options":{}}'
 
 
 def microseconds(say: Callable[[int], object]) -> float:
-    """Return the CPU of an event of the whole process, the pauses' own taken off."""
+    """Return the whole process's CPU for an event, minus that of the pauses."""
     begun = time.process_time()
     for number in range(EVENTS):
         say(number)
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def memory(url: str) -> Row:
-    """Measure what a finished task with `FACTS` facts takes in Redis."""
+    """Measure the memory of a finished task with `FACTS` facts in Redis."""
     journal = RedisJournal(Settings(journal_url=url))
     with redis.Redis.from_url(url) as client:
         before = client.info("memory")["used_memory"]

@@ -18,7 +18,7 @@ from benchmarks.tables import markdown
 from petiole.journal.answers import Head
 
 WEBS: Final = 3
-# How cost grows: the same 200 facts a second, said by one worker, by ten, by a hundred.
+# How cost grows: the same 200 facts a second, from one worker, from ten, from a hundred.
 GROWTH: Final = (1, 10, 100)
 RATE: Final = 200.0
 GROWTH_FACTS: Final = 1200
@@ -29,9 +29,9 @@ TASKS: Final = 1000
 BROWSERS: Final = 500
 FACTS: Final = 30
 INTERVAL: Final = 0.2
-# What surrounds the facts that a task says itself: queued, running, succeeded.
+# The facts around a task's own: queued, running, succeeded.
 STATES: Final = 3
-# The controls: one event is swallowed on its way into one browser.
+# The controls: one event is swallowed on its way to one browser.
 CONTROL_TASKS: Final = 100
 CONTROL_FACTS: Final = 10
 SWALLOWED: Final = 4
@@ -43,7 +43,7 @@ PATIENCE: Final = 60.0
 
 @dataclass(frozen=True)
 class Tally:
-    """What browsers have shown, against what the journal keeps and what the tasks say that they said."""
+    """The shown facts of the browsers, compared with the journal and with the tasks' own numbers."""
 
     expected: int
     received: int
@@ -65,7 +65,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Run:
-    """One load, and what it has cost. `web_memory` and so on in bytes, of all processes of the kind."""
+    """One load and its cost. `web_memory` and so on in bytes, for all processes of the kind."""
 
     workers: int
     tasks: int
@@ -93,7 +93,7 @@ class Run:
 def tally(shown: Sequence[Mapping[str, Any]], heads: Mapping[str, Head], *, count: int) -> Tally:
     """Check each browser's reading of each feed: by the number of facts, by chain, and by the task's own numbers.
 
-    `count`: how many facts each task says itself; the journal must have those and the three states.
+    `count`: the number of each task's own facts; the journal must have those and the three states.
     """
     expected = received = lost = twice = wrong = 0
     for one in shown:
@@ -182,7 +182,7 @@ def main() -> None:
 
 
 def grown(site: Fleet, number: int) -> dict[str, Any]:
-    """Measure so many workers at rest, and at the rate that all numbers of them are measured at."""
+    """Measure so many workers idle, and at the common rate."""
     idle = site.idle(IDLE)
     facts, interval = GROWTH_FACTS // number, number / RATE
     runs = [measure(site, tasks=number, browsers=number, facts=facts, interval=interval) for _ in range(ROUNDS)]
@@ -205,7 +205,7 @@ def grown(site: Fleet, number: int) -> dict[str, Any]:
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """Return a run as plain figures."""
+    """Return a run as plain numbers."""
     return {
         "workers": run.workers,
         "tasks": run.tasks,
@@ -225,7 +225,7 @@ def summary(run: Run) -> dict[str, Any]:
 
 
 def controls(site: Fleet) -> tuple[Run, Run]:
-    """Swallow one event of one browser: without reading the check must find it, and with reading nothing is lost."""
+    """Swallow one event of one browser: without reading the check must notice, and with reading nothing is lost."""
     sizes: dict[str, Any] = {
         "tasks": CONTROL_TASKS,
         "browsers": CONTROL_TASKS // 2,
@@ -240,7 +240,7 @@ def controls(site: Fleet) -> tuple[Run, Run]:
 
 
 def memory(site: Fleet) -> dict[str, float]:
-    """Return the memory of each kind of process, all of its kind together, in MiB."""
+    """Return the total memory of each kind of process, in MiB."""
     return {
         "web": memory_of(site.webs) / 2**20,
         "redis": memory_of_one(site.redis_process.popen.pid) / 2**20,
@@ -272,7 +272,7 @@ def rows(large: Run, lost: Run, healed: Run) -> list[Row]:
 
 
 def tables(found: Mapping[str, Any], costs: Costs | None) -> dict[str, str]:
-    """Return what was measured as tables, and beside it what the costs predict, if they are known."""
+    """Return the results as tables, with the predictions from the costs, if these are known."""
     measured = {
         "outcome": outcome_table(found),
         "workers": growth_table(found["growth"]),
@@ -284,7 +284,7 @@ def tables(found: Mapping[str, Any], costs: Costs | None) -> dict[str, str]:
 
 
 def outcome_table(found: Mapping[str, Any]) -> str:
-    """Return what was lost and how late events were: in the large run, and in its controls."""
+    """Return the losses and the delays: of the large run, and of its controls."""
     names = {
         "hundred": "a hundred workers",
         "unread": "control: one event swallowed, not read again",
@@ -302,7 +302,7 @@ def outcome_table(found: Mapping[str, Any]) -> str:
                 f"{checked.lost:,}",
                 f"{checked.receipts - checked.wrong_receipts:,} of {checked.receipts:,}",
                 f"{run['reads']:,}",
-                # A control is no load: all of its tasks begin together.
+                # A control doesn't measure delays: all of its tasks begin together.
                 *(
                     (f"{run['rate']:,.0f}/s", f"{run['p50']:.2f} ms", f"{run['p99']:.1f} ms")
                     if key == "hundred"
@@ -342,7 +342,7 @@ def growth_table(growth: Sequence[Mapping[str, Any]]) -> str:
 
 
 def busy_table(large: Mapping[str, Any]) -> str:
-    """Return how busy each kind of process was in the large run, and its memory."""
+    """Return the load of each kind of process in the large run, and its memory."""
     busy, kinds = large["busy"], large["memory"]
     return markdown(
         ["kind", "processes", "cores busy", "memory of all"],
@@ -368,7 +368,7 @@ def load_of(run: Mapping[str, Any]) -> Load:
 
 
 def check_table(runs: Sequence[Mapping[str, Any]], costs: Costs) -> str:
-    """Return what the arithmetic says of runs, from constants that were measured elsewhere, beside what was measured."""
+    """Return the predictions of the arithmetic for runs, from costs that were measured elsewhere, next to the measurements."""
     lines = []
     for run in runs:
         busy = cores(costs, load_of(run))

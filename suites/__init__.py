@@ -1,1 +1,1 @@
-"""Other projects' own test suites, run as they are and with Petiole in force: `python -m suites celery`."""
+"""Other projects' own test suites, run unchanged and with Petiole active: `python -m suites celery`."""

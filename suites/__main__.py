@@ -1,8 +1,8 @@
-"""Run other projects' suites with and without Petiole and say what differs: `python -m suites celery`, or `socketio`.
+"""Run other projects' suites with and without Petiole and print the differences: `python -m suites celery`, or `socketio`.
 
-A test that differs runs again, on both sides; where one side alone gives both outcomes it is flaky, and said to be. What is
-expected to differ stands in `suites/expected/` with its reason; anything else is a failure, and so is an entry that doesn't
-differ.
+A test that differs runs again, on both sides; if it has both outcomes on one side, it is reported as flaky.
+`suites/expected/` lists the expected differences with their reasons; any other difference is a failure, and so is an entry
+that doesn't differ.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ EXPECTED: Final = Path(__file__).parent / "expected"
 
 
 def main() -> int:
-    """Print what differs; 1 if something does for which there is no reason, or if a run didn't come to its end."""
+    """Print the differences; 1 if one has no reason in the list, or if a run didn't finish."""
     parser = argparse.ArgumentParser(prog="python -m suites", description=__doc__)
     parser.add_argument("group", choices=GROUPS)
     parser.add_argument("--only", default="", metavar="VARIANT", help="this variant alone")
     parser.add_argument("--again", type=int, default=3, metavar="TIMES", help="how often what differs is run again")
     options = parser.parse_args()
     projects = GROUPS[options.group]
-    # So that what was started is ended.
+    # So that all child processes are ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.only and options.only not in {variant.name for project in projects for variant in project.variants}:
         parser.error(f"there is no variant {options.only} of {options.group}")
@@ -62,7 +62,7 @@ def _compare(project: Project, *, only: str, again: int) -> bool:
         _say_run(f"{variant.name}: {variant.what}", within)
         reasons = _reasons(project, variant.name)
         found = differences(without.outcomes, within.outcomes)
-        # A run that was cut short says too little of each test.
+        # A run that was cut short has too few outcomes.
         times = 0 if without.broken or within.broken else again
         verdict = judge(_settled(project, variant, found, expected=reasons, again=times), reasons)
         _say_verdict(verdict, reasons)
@@ -73,7 +73,7 @@ def _compare(project: Project, *, only: str, again: int) -> bool:
 def _settled(
     project: Project, variant: Variant, found: Sequence[Difference], *, expected: Collection[str], again: int
 ) -> list[Difference]:
-    """Run what differs again, on both sides, until it is known to be flaky, or so often."""
+    """Run differing tests again, on both sides, until they prove flaky, or so often."""
     settled = {each.test: each for each in found}
     for _ in range(again):
         unsettled = [test for test, each in settled.items() if not each.flaky and test not in expected]
@@ -86,7 +86,7 @@ def _settled(
 
 
 def _reasons(project: Project, table: str) -> Mapping[str, str]:
-    """Return the reason of each difference that is expected of a variant, by test; or of each test that is left out."""
+    """Return the reason of each expected difference of a variant, by test; or of each test that is left out."""
     path = EXPECTED / f"{project.package}.toml"
     listed: Mapping[str, str] = tomllib.loads(path.read_text(encoding="utf-8")).get(table, {}) if path.is_file() else {}
     return listed

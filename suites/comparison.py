@@ -1,4 +1,4 @@
-"""Which tests end otherwise with Petiole, and whether that was to be expected. Pure."""
+"""Which tests have another outcome with Petiole, and whether that was expected. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GOOD = ("passed", "skipped", "xfailed", "xpassed")
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a test ended in one run; `why` is the first line of what it said."""
+    """The outcome of a test in one run; `why` is the first line of its message."""
 
     outcome: str
     why: str = ""
@@ -22,7 +22,7 @@ Outcomes = Mapping[str, Ended]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A test that ended otherwise: its outcomes in each run without and with Petiole, and what it said."""
+    """A test with another outcome: its outcomes in each run without and with Petiole, and its messages."""
 
     test: str
     without: tuple[str, ...]
@@ -31,11 +31,11 @@ class Difference:
 
     @property
     def flaky(self) -> bool:
-        """Whether one side alone gives more than one outcome."""
+        """Whether one side alone has more than one outcome."""
         return len(set(self.without)) > 1 or len(set(self.within)) > 1
 
     def again(self, without: Outcomes, within: Outcomes) -> Difference:
-        """Return the difference with the outcomes of one more run of both sides."""
+        """Return the difference with the outcomes of one more run on both sides."""
         return Difference(
             self.test,
             (*self.without, _outcome(without, self.test)),
@@ -57,9 +57,9 @@ def differences(without: Outcomes, within: Outcomes) -> list[Difference]:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be said of a variant.
+    """The report on a variant.
 
-    `expected`: differences that the list has a reason for; `stale`: what stands in the list and doesn't differ.
+    `expected`: differences with a reason in the list; `stale`: entries of the list that don't differ.
     """
 
     worse: list[Difference]
@@ -74,7 +74,7 @@ class Verdict:
 
 
 def judge(found: Collection[Difference], expected: Collection[str]) -> Verdict:
-    """Sort differences by what they say. A test that is as bad without Petiole, in another way, counts as worse."""
+    """Sort differences by kind. A test that fails in another way than without Petiole counts as worse."""
     steady = [each for each in found if not each.flaky and each.test not in expected]
     return Verdict(
         worse=[each for each in steady if each.within[0] not in GOOD or each.without[0] in GOOD],

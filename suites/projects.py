@@ -1,4 +1,4 @@
-"""The projects whose suites are run, and what puts Petiole in force in each."""
+"""The projects whose suites are run, and how Petiole is activated in each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to have Petiole in force: pytest plugins of `suites/plugins`, and settings in the environment."""
+    """One way to activate Petiole: pytest plugins of `suites/plugins`, and settings in the environment."""
 
     name: str
     what: str
@@ -19,11 +19,11 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A suite from a project's sdist, in the version that `requirements.lock` names.
+    """A suite from a project's sdist, in the version from `requirements.lock`.
 
-    `kept`: what of the sdist is unpacked, so that the installed package is what runs. `environment`: `{port}` is the port of
-    the run's own Redis. `shards`: so many processes share the tests, each with its own Redis and worker. `test_timeout` and
-    `run_timeout` are in seconds. `ports`: those that its tests take whether they are free or not.
+    `kept`: the parts of the sdist to unpack, without the package itself, so that the installed one runs. `environment`:
+    `{port}` is the port of the run's own Redis. `shards`: the number of processes that share the tests, each with its own
+    Redis and worker. `test_timeout` and `run_timeout` are in seconds. `ports`: fixed ports that its tests use.
     """
 
     package: str
@@ -48,7 +48,7 @@ CELERY: Final = Project(
         Variant("adopted", "every task that is published is adopted", ("followed",), _FOLLOWED),
         Variant("declared", "the same, and every task has progress=True", ("followed", "declared"), _FOLLOWED),
     ),
-    # The suite's fixtures are Celery's own plugin.
+    # The suite's fixtures come from Celery's own plugin.
     options=("-p", "celery.contrib.pytest"),
     environment={
         "TEST_BROKER": "redis://127.0.0.1:{port}/0",
@@ -88,7 +88,7 @@ FLASK_SOCKETIO: Final = Project(
     environment={"SUITES_REDIS": "redis://127.0.0.1:{port}/0"},
 )
 
-# By the word on the command line.
+# By the argument on the command line.
 GROUPS: Final[Mapping[str, tuple[Project, ...]]] = {
     "celery": (CELERY,),
     "socketio": (ENGINEIO, SOCKETIO, FLASK_SOCKETIO),

@@ -1,4 +1,4 @@
-"""One run of a project's suite: pytest in processes of its own, each with its own Redis, within a deadline."""
+"""One run of a project's suite: pytest in separate processes, each with its own Redis, within a deadline."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DONE: Final = (0, 1)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How each test ended, in how many seconds, and what kept a process from running its tests to the end."""
+    """The outcome of each test, the seconds, and the reasons why a process didn't finish its tests."""
 
     outcomes: dict[str, Ended]
     seconds: float
@@ -44,9 +44,9 @@ class _Shard:
 
 
 def run(project: Project, variant: Variant | None, *, only: Sequence[str] = (), left_out: Iterable[str] = ()) -> Run:
-    """Run a project's tests, or `only` some, without Petiole or with a variant in force.
+    """Run a project's tests, or `only` some, without Petiole or with an active variant.
 
-    `left_out`: tests that don't run, each by what its id begins with.
+    `left_out`: tests that don't run, by the beginning of their ids.
 
     Raises:
         SetupError: there is no Redis, a port isn't free, or pip can't fetch what is needed.
@@ -65,7 +65,7 @@ def run(project: Project, variant: Variant | None, *, only: Sequence[str] = (), 
         *(only or project.tests),
     ]
     environment = {
-        # What is set for Petiole or pytest here is not meant for them.
+        # Settings of this process for Petiole or pytest aren't meant for them.
         **{name: value for name, value in os.environ.items() if not name.startswith(("PETIOLE_", "PYTEST_"))},
         **project.environment,
         **(variant.environment if variant else {}),
@@ -73,7 +73,7 @@ def run(project: Project, variant: Variant | None, *, only: Sequence[str] = (), 
         "SUITES_TEST_TIMEOUT": str(project.test_timeout),
     }
     folder = unpacked(project)
-    # What the processes say is kept until the next run of that name: it tells why a test failed.
+    # The processes' output is kept until the next run of that name: it shows why a test failed.
     logs = BUILD / "logs" / f"{project.package}-{variant.name if variant else 'without'}{'-again' if only else ''}"
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
@@ -92,9 +92,9 @@ def run(project: Project, variant: Variant | None, *, only: Sequence[str] = (), 
 
 
 def _check_free(port: int) -> None:
-    """Refuse to begin where tests would fail on both sides, for which no difference would be seen."""
+    """Refuse to begin if tests would fail on both sides and show no difference."""
     with socket.socket() as probe:
-        # What has just ended may linger.
+        # A port may stay in use for a moment after its process has ended.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("localhost", port))
@@ -129,7 +129,7 @@ def _shard(command: Sequence[str], environment: Mapping[str, str], folder: Path,
 
 
 def _wait(shard: _Shard, ends_at: float) -> str | None:
-    """Wait for a process; return what went wrong with it as a whole."""
+    """Wait for a process; return its failure as a whole, if any."""
     try:
         code = shard.process.wait(timeout=max(ends_at - time.monotonic(), 0.1))
     except subprocess.TimeoutExpired:
@@ -140,7 +140,7 @@ def _wait(shard: _Shard, ends_at: float) -> str | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of a process's group: a pool's children outlive a pytest that was killed."""
+    """Kill the rest of a process group: a pool's children outlive a pytest that was killed."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

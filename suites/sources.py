@@ -1,4 +1,4 @@
-"""The sdists of the locked versions, and the environment that their tests run in; both are kept in `build/suites`."""
+"""The sdists of the locked versions, and the environment for their tests; both are kept in `build/suites`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def locked_version(package: str) -> str:
     """Return the version of a package in `requirements.lock`.
 
     Raises:
-        SetupError: it isn't there.
+        SetupError: it isn't listed.
     """
     found = re.search(rf"^{re.escape(package)}==(\S+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
@@ -37,7 +37,7 @@ def locked_version(package: str) -> str:
 
 
 def python() -> Path:
-    """Return the interpreter of an environment with Petiole, the locked packages and what the suites need; makes it once.
+    """Return the interpreter of an environment with Petiole, the locked packages and the suites' requirements; creates it once.
 
     Raises:
         SetupError: pip couldn't install something.
@@ -68,10 +68,10 @@ def python() -> Path:
 
 
 def unpacked(project: Project) -> Path:
-    """Return the folder with a project's tests; fetches its sdist once.
+    """Return the folder with a project's tests; downloads its sdist once.
 
     Raises:
-        SetupError: pip couldn't fetch it, or it isn't as expected.
+        SetupError: pip couldn't download it, or its contents aren't as expected.
     """
     version = locked_version(project.package)
     folder = BUILD / f"{project.package}-{version}"
@@ -88,7 +88,7 @@ def unpacked(project: Project) -> Path:
     with tarfile.open(archive) as sdist:
         for member in sdist.getmembers():
             path = Path(*Path(member.name).parts[1:])
-            # Contents alone: `extract` with a filter, which would take no liberties either, came with Python 3.11.4.
+            # Only file contents: `extract` with a filter, which is safe too, came with Python 3.11.4.
             content = sdist.extractfile(member) if path.parts[:1] and path.parts[0] in project.kept else None
             if content is not None and ".." not in path.parts:
                 (partial / path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Pytest plugins for other projects' suites: what they are told of, and what puts Petiole in force."""
+"""Pytest plugins for other projects' suites: they report outcomes, and activate Petiole."""

@@ -1,4 +1,4 @@
-"""Does something with each object of a class once it is made."""
+"""Calls a function with each object of a class once it is constructed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def after(made: type, then: Callable[[Any], object]) -> None:
-    """Have `then` called with each object of the class `made` once its constructor has returned."""
+    """Call `then` with each object of the class `made` once its constructor has returned."""
     original = made.__init__  # type: ignore[misc]
 
     @functools.wraps(original)

@@ -1,8 +1,8 @@
-"""A pytest plugin: Petiole follows every task of Celery's integration suite, as in an application where somebody asks for each.
+"""A pytest plugin: Petiole follows every task of Celery's integration suite, as in an application where each has an owner.
 
-The suite's worker is embedded in pytest's process, and its pool's children are forked from it. Each test publishes by an
-application of its own, which shares the worker's broker: what is published is followed by the worker's application, as if
-they were one.
+The suite's worker is embedded in pytest's process, and its pool's children are forked from it. Each test publishes through
+its own application, which shares the worker's broker: the worker's application follows the published tasks as if the two
+were one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A pytest plugin: every server that a test of python-engineio makes has Petiole's guard, and so has every socket.
+"""A pytest plugin: every server and every socket that a test of python-engineio creates has Petiole's guard.
 
 The guard stands between Engine.IO and Socket.IO. Here it stands between Engine.IO and the handlers that a test registers.
 """
@@ -18,7 +18,7 @@ from suites.plugins.guard import install
 
 
 class Above:
-    """Stands where Socket.IO stands above an Engine.IO server; everybody has joined its only namespace."""
+    """Takes the place of Socket.IO on top of an Engine.IO server; every client has joined its only namespace."""
 
     packet_class = Packet
 
@@ -49,7 +49,7 @@ def guard_server(eio: Any) -> None:
 
 
 def look_after_socket(socket: Any) -> None:
-    """Look after a socket that a test makes with a mock for its server; others are looked after when they connect."""
+    """Guard a socket that a test creates with a mock as its server; other sockets are guarded when they connect."""
     eio = socket.server
     if isinstance(eio, mock.NonCallableMock):
         eio.handlers = dict.fromkeys(("connect", "message", "disconnect"), _nothing)
@@ -57,7 +57,7 @@ def look_after_socket(socket: Any) -> None:
 
 
 def _nothing(*_: object) -> None:
-    """Stand for the handlers of a Socket.IO server until the test registers its own."""
+    """Replace the handlers of a Socket.IO server until the test registers its own."""
 
 
 after(engineio.Server, guard_server)

@@ -1,7 +1,7 @@
-"""A pytest plugin: every server that a test of python-socketio makes has Petiole's guard.
+"""A pytest plugin: every server that a test of python-socketio creates has Petiole's guard.
 
-Where a test has replaced the Engine.IO server below by a mock, the mock gets what the guard looks at, and the test's calls come
-by way of the guard, as Engine.IO's do.
+If a test has replaced the Engine.IO server by a mock, the mock gets the attributes that the guard reads, and the test's
+calls go through the guard, as Engine.IO's do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from suites.plugins.guard import install
 
 
 class AnySocket(dict[str, Any]):
-    """The sockets of an Engine.IO server that is a mock: any id is that of an open one."""
+    """The sockets of a mock of an Engine.IO server: every id belongs to an open one."""
 
     def get(self, eio_sid: str, default: object = None) -> Any:  # noqa: ARG002 (a dictionary's)
         return self.setdefault(eio_sid, mock.MagicMock(closed=False, closing=False, upgraded=False, sid=eio_sid))
@@ -35,10 +35,10 @@ def guard_server(server: Any) -> None:
     eio.sockets = AnySocket()
     eio.max_http_buffer_size = 1_000_000
     install(server)
-    # The mock's own stays: tests read its calls.
+    # The mock's own attribute stays: tests read its calls.
     eio.shutdown = shutdown
     for event in eio.handlers:
-        # As Engine.IO takes them out of its table.
+        # As Engine.IO removes them from its table.
         setattr(server, f"_handle_eio_{event}", eio.handlers[event])
 
 

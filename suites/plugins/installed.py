@@ -1,4 +1,4 @@
-"""A pytest plugin: every Flask application that a test of Flask-SocketIO gives a server has the whole of Petiole."""
+"""A pytest plugin: every Flask application with a server in a test of Flask-SocketIO has all of Petiole."""
 
 from __future__ import annotations
 

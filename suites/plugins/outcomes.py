@@ -1,8 +1,8 @@
 """A pytest plugin: writes how each test ended, one JSON line a test, to the file that `SUITES_OUTCOMES` names.
 
-First comes a line with all that will run, so that a run which is ended from without shows what it left out.
-`SUITES_TEST_TIMEOUT`, in seconds, holds for every test, also for those that ask for more time. Of `SUITES_SHARE` = `2/6` every
-sixth test runs, from the third one on.
+The first line lists all tests that will run, so that a run which is killed shows which it left out. `SUITES_TEST_TIMEOUT`,
+in seconds, applies to every test, even if it asks for more time. With `SUITES_SHARE` = `2/6` every sixth test runs, from
+the third one on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-# What happened in any phase of a test outweighs what stands before it here.
+# An outcome in any phase of a test outweighs those before it in this list.
 WEIGHT = ("passed", "skipped", "xfailed", "xpassed", "failed", "error")
 
 
