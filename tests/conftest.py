@@ -29,7 +29,7 @@ SERVERS = {
     *("postgres_server", "own_postgres", "rabbitmq", "own_rabbitmq"),
 }
 
-# They need packages of their own: `make test-neighbours` has them.
+# They need other packages: `make test-neighbours` installs them.
 collect_ignore = [] if "NEIGHBOURS" in os.environ else ["neighbours"]
 
 _prefixes = itertools.count(1)
@@ -58,7 +58,7 @@ def redis_binary(variant: str) -> str:
 
 
 def variants() -> Iterator[str]:
-    """Yield the servers that this machine can have, by name: the oldest that is supported, the system's, the embedded one."""
+    """Yield the servers for this machine, by name: the oldest supported one, the system's, the embedded one."""
     # Redis 6.2 comes in a wheel for x86-64 Linux up to CPython 3.12.
     if sys.platform == "linux" and platform.machine() == "x86_64" and sys.version_info < (3, 13):
         yield "oldest"
@@ -70,12 +70,12 @@ def variants() -> Iterator[str]:
 
 @pytest.fixture(autouse=True, scope="session")
 def keeps_logging() -> Iterator[None]:
-    """Have a worker that is embedded in a test leave the logging of this process as it is, which is the other tests' too."""
+    """Keep a worker that is embedded in a test from changing this process's logging, which other tests share."""
 
     def leave_it(**_: Any) -> None:
         pass
 
-    # Where there is a receiver, Celery sets up nothing.
+    # With a receiver, Celery doesn't set up logging.
     signals.setup_logging.connect(leave_it)
     yield
     signals.setup_logging.disconnect(leave_it)
@@ -84,7 +84,7 @@ def keeps_logging() -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that start a server, or keep a journal on disk, as `server`: `make test-fast` leaves them out.
 
-    A contract is tried on servers, many of them the test's own, unless a parameter says that it is tried in memory.
+    A contract test uses servers, often its own, unless a parameter says that it runs in memory.
     """
     for item in items:
         values = (
@@ -96,7 +96,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def has_package_of_valkey() -> bool:
-    """Say whether this is a Debian that has a package of it: 13 or later."""
+    """Whether this is a Debian with a package of it: 13 or later."""
     try:
         system = platform.freedesktop_os_release()
     except OSError:
@@ -114,13 +114,13 @@ def redis_binaries() -> Callable[[str], str]:
 
 
 def any_redis_binary() -> str:
-    """Return the system's server, else the embedded one."""
+    """Return the system's server, or else the embedded one."""
     return system_redis_server() or redis_binary("embedded")
 
 
 @pytest.fixture(scope="session")
 def redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], RedisServer]]:
-    """`redis_servers("embedded")`: one server per variant for the whole session; tests keep apart by `key_prefix`."""
+    """`redis_servers("embedded")`: one server per variant for the whole session; tests are separated by `key_prefix`."""
     running: dict[str, RedisServer] = {}
 
     def get(variant: str) -> RedisServer:
@@ -164,7 +164,7 @@ def redis_sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentin
 
 
 def found_or_skipped(find: Callable[[], Path]) -> Path:
-    """Return what `find` finds; if that is nothing the test fails in CI and is skipped elsewhere."""
+    """Return the result of `find`; if that is nothing the test fails in CI and is skipped elsewhere."""
     try:
         return find()
     except SetupError as error:
@@ -180,7 +180,7 @@ def postgres_binaries() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """One server for the whole session; tests keep apart by `key_prefix` or by a database of their own."""
+    """One server for the whole session; tests are separated by `key_prefix` or by their own databases."""
     server = PostgresServer(postgres_binaries())
     try:
         server.start()
@@ -191,7 +191,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def own_postgres() -> Iterator[PostgresServer]:
-    """A server of the test's own, to kill, restart and pause."""
+    """The test's own server, to kill, restart and pause."""
     server = PostgresServer(postgres_binaries())
     try:
         server.start()
@@ -215,7 +215,7 @@ def rabbitmq_scripts() -> Path:
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitServer]:
-    """One RabbitMQ for the whole session; tests keep apart by `key_prefix` or by a virtual host of their own."""
+    """One RabbitMQ for the whole session; tests are separated by `key_prefix` or by their own virtual hosts."""
     with new_directory() as directory:
         server = RabbitServer(rabbitmq_scripts(), Path(directory))
         server.start()
@@ -225,7 +225,7 @@ def rabbitmq() -> Iterator[RabbitServer]:
 
 @pytest.fixture(scope="module")
 def own_rabbitmq() -> Iterator[RabbitServer]:
-    """A RabbitMQ of a module's own, to kill, restart and pause: it takes seconds to start."""
+    """A module's own RabbitMQ, to kill, restart and pause: it takes seconds to start."""
     with new_directory() as directory:
         server = RabbitServer(rabbitmq_scripts(), Path(directory))
         server.start()
@@ -235,7 +235,7 @@ def own_rabbitmq() -> Iterator[RabbitServer]:
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server of the test's own, to kill, restart, pause and empty; it keeps an append-only file."""
+    """The test's own server, to kill, restart, pause and empty; it keeps an append-only file."""
     server = RedisServer(any_redis_binary(), tmp_path / "redis")
     server.start()
     yield server
@@ -244,7 +244,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def postgres_database(postgres_server: PostgresServer) -> str:
-    """The name of a database that is empty and has no settings of its own; the same for each test."""
+    """The name of an empty database with default settings; the same for each test."""
     postgres_server.empty("petiole_test")
     return "petiole_test"
 

@@ -1,1 +1,1 @@
-"""Applications and tasks that tests run in processes of their own."""
+"""Applications and tasks that tests run in separate processes."""

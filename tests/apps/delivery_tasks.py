@@ -1,4 +1,4 @@
-"""Tasks that are published again, go on as others, call themselves, or speak from elsewhere than their own call."""
+"""Tasks that are published again, continue as other tasks, call themselves, or report from outside their own call."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def be_replaced_by_a_chord(self: Task, file: str) -> None:
 
 @shared_task(name=f"{NAMES}.publish_itself_again", bind=True, progress=True)
 def publish_itself_again(self: Task, file: str) -> int:
-    """A task that plans its own next time, under the same id."""
+    """A task that schedules its own next execution, under the same id."""
     note(file, "run")
     times = len(Path(file).read_text().splitlines())
     if times < 3:
@@ -82,7 +82,7 @@ def retry_late(self: Task, file: str, countdown: float) -> str:
 
 @shared_task(name=f"{NAMES}.walk")
 def walk(depth: int, file: str) -> int:
-    """Call itself, as one walks a tree."""
+    """Call itself, as in walking a tree."""
     note(file, f"depth {depth}")
     progress.log(f"depth {depth}")
     return 0 if depth == 0 else walk(depth - 1, file) + 1
@@ -100,7 +100,7 @@ def walk_by_another(depth: int, file: str) -> int:
 
 
 class Speaking(Task):
-    """A base class that says something wherever Celery calls it."""
+    """A base class that reports in every method that Celery calls."""
 
     abstract = True
 
@@ -137,7 +137,7 @@ def speak_everywhere(self: Task, how: str) -> str:
 
 
 class Past(Task):
-    """A task class that replaces the call, and never comes to `run`."""
+    """A task class that replaces the call, and never reaches `run`."""
 
     abstract = True
 

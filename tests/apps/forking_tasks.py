@@ -1,4 +1,4 @@
-"""Tasks that start processes and threads, which speak too."""
+"""Tasks that start processes and threads, which report too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAID_BY_EACH = 20
 
 
 def speak(name: str) -> int:
-    """Say as much as a task does, from wherever this is called; it ends."""
+    """Make the progress calls of a task, from any thread or process, and return."""
     progress.stage(name)
     for number in track(range(SAID_BY_EACH)):
         progress.log(f"{name} {number}")
@@ -68,7 +68,7 @@ WAYS: dict[str, Callable[[], int]] = {
 
 @contextmanager
 def allowed_children() -> Iterator[None]:
-    """Let this process have children: a prefork pool's are daemons, to which multiprocessing allows none."""
+    """Allow this process to have children: those of a prefork pool are daemons, to which multiprocessing allows none."""
     config = multiprocessing.current_process()._config
     before, config["daemon"] = config.get("daemon"), False
     try:
@@ -79,7 +79,7 @@ def allowed_children() -> Iterator[None]:
 
 @shared_task(name=f"{NAMES}.fork_and_speak")
 def fork_and_speak(way: str, children: int) -> list[int]:
-    """Speak while children do, and return how they ended."""
+    """Report while children do, and return their exit codes."""
     codes = []
     for child in range(children):
         for number in range(SAID_BY_EACH):
@@ -93,7 +93,7 @@ def fork_and_speak(way: str, children: int) -> list[int]:
 
 @shared_task(name=f"{NAMES}.speak_by_joblib")
 def speak_by_joblib(backend: str) -> list[str]:
-    """Speak while joblib's processes do, and return in which of them each call was."""
+    """Report while joblib's processes do, and return the process of each call."""
     import joblib  # of this test alone
 
     here = os.getpid()
@@ -115,7 +115,7 @@ def speak_from(name: str, task: int) -> str:
 
 @shared_task(name=f"{NAMES}.fork_and_start", progress=True)
 def fork_and_start(file: str) -> int:
-    """Start another task from a child, as one does whose work is spread over processes."""
+    """Start another task from a child process."""
     from tests.apps.delivery_tasks import sync_account
 
     process = os.fork()

@@ -1,4 +1,4 @@
-"""The Flask application of the tests about hostile clients: no worker; a namespace of its own takes binary events."""
+"""The Flask application of the tests about hostile clients: no worker; its own namespace accepts binary events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Echo(Namespace):
 
 
 def put_in_place(server: Any, what: str) -> None:
-    """Replace Engine.IO's handlers by Socket.IO's own, as a monitor does that doesn't know who else is there."""
+    """Replace Engine.IO's handlers by Socket.IO's own, as a monitor does that isn't aware of other handlers."""
     own = {
         "connect": server._handle_eio_connect,
         "message": server._handle_eio_message,
@@ -60,7 +60,7 @@ def create_app() -> Flask:
 
     @app.post("/start")
     def start() -> Response:
-        # Nobody runs it, so it waits.
+        # No worker runs it, so it stays queued.
         return petiole.accepted(petiole.start("nobody.runs.this"))
 
     @app.get("/sockets")

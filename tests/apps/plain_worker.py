@@ -1,4 +1,4 @@
-"""A worker of the integration tests' queue whose author hasn't heard of Petiole."""
+"""A worker of the integration tests' queue without Petiole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More tasks of the integration tests' Celery application: what the pools and the ways to set Celery up are tried with."""
+"""More tasks of the integration tests' Celery application, for the pools and the ways to set up Celery."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = "tests.apps.worker_app"
 
 @shared_task(name=f"{NAMES}.say_name")
 def say_name(name: str, total: int, gate: str) -> str:
-    """Log its own name over and over; wait at the gate in the middle."""
+    """Log its own name repeatedly; wait at the gate in the middle."""
     for number in range(total):
         if number == total // 2:
             progress.log(f"{name} waits")
@@ -129,7 +129,7 @@ def be_replaced(self: Task, number: int) -> None:
 
 @shared_task(name=f"{NAMES}.start_three")
 def start_three() -> list[str]:
-    """Start a task that says nothing about itself, one that isn't to be followed, and one of Celery's own."""
+    """Start a task without options, one with `progress=False`, and one of Celery's own."""
     cleanup = double.app.tasks["celery.backend_cleanup"]
     return [say_nothing.delay().id, unfollowed.delay(1).id, cleanup.delay().id]
 
@@ -141,7 +141,7 @@ def say_nothing() -> str:
 
 @shared_task(name=f"{NAMES}.record", bind=True)
 def record(self: Task, total: int, gate: str) -> int:
-    """The example of celery-progress: nothing in it knows of Petiole."""
+    """The example of celery-progress, unchanged."""
     recorder = ProgressRecorder(self)
     for number in range(total):
         recorder.set_progress(number + 1, total, description=f"row {number + 1}")
@@ -177,7 +177,7 @@ def say_by_state_in_a_thread(self: Task) -> str:
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    # An id of another task's, of characters that no page's address has.
+    # Another task's id, with characters that can't be part of a page's URL.
     self.update_state(task_id="import:7/2", state="PROGRESS", meta={"current": 4, "total": 10})
     return "done"
 
@@ -189,7 +189,7 @@ def fail_by_state(self: Task) -> None:
 
 
 class Unmeasured:
-    """Three items, as a lazy query or a data loader has them: without a length that can be asked for."""
+    """Three items without a length, as from a lazy query or a data loader."""
 
     def __len__(self) -> int:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The Flask application of the integration tests: starts any task by name, for the person that a header names."""
+"""The Flask application of the integration tests: starts any task by name, for the user in a header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Celery application of the integration tests. A task that must be seen in mid-course waits at a gate."""
+"""The Celery application of the integration tests. A task that a test watches while it runs waits at a gate."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from celery.exceptions import Ignore, Reject
 from petiole import TaskFailure, init_celery, progress, track
 
 BROKER = os.environ["CELERY_BROKER_URL"]
-# Where the broker is a Sentinel's, kombu is told the master's name apart from its URL.
+# With Sentinels as broker, kombu gets the master's name apart from the URL.
 sentinel = {"master_name": os.environ["BROKER_MASTER"]} if "BROKER_MASTER" in os.environ else {}
 
 celery_app = Celery("integration", broker=BROKER, backend=os.environ.get("CELERY_RESULT_BACKEND", BROKER))
 celery_app.conf.update(
     broker_connection_retry_on_startup=True,
-    # Otherwise what ends while its results have no master is a failure to Celery.
+    # Otherwise a task that ends while its result backend has no master is a failure to Celery.
     result_backend_always_retry=bool(sentinel),
     broker_transport_options={
         "visibility_timeout": float(os.environ.get("VISIBILITY_TIMEOUT", "3600")),
-        # Look for abandoned messages each second, not each hundred.
+        # Look for abandoned messages every second, not every hundred.
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         **sentinel,
@@ -39,7 +39,7 @@ GATE_DEADLINE = 60.0
 
 
 def wait_at(gate: str) -> None:
-    """Wait until the test has made the file `gate`; hear of a cancel meanwhile."""
+    """Wait until the test has created the file `gate`; notice a cancel meanwhile."""
     deadline = time.monotonic() + GATE_DEADLINE
     while not Path(gate).exists():
         progress.update()
@@ -50,7 +50,7 @@ def wait_at(gate: str) -> None:
 
 @celery_app.task
 def count(total: int, gates: dict[str, str] | None = None) -> int:
-    """Log one line an item; before item n wait at gate n."""
+    """Log one line per item; before item n wait at gate n."""
     progress.stage("Counting", total=total, unit="items")
     for number in range(total):
         if gates and str(number) in gates:
@@ -72,7 +72,7 @@ def count_slowly(total: int) -> int:
 
 @celery_app.task(acks_late=True, reject_on_worker_lost=True)
 def count_late(total: int, gates: dict[str, str], file: str) -> int:
-    """As `count`, acknowledged late; writes its run into a file at the end, if it may."""
+    """Like `count`, acknowledged late; writes its run into a file at the end, if it may."""
     for number in range(total):
         if str(number) in gates:
             wait_at(gates[str(number)])
@@ -93,7 +93,7 @@ def kill_its_worker(file: str) -> None:
 
 @celery_app.task(rerun_on_loss=True)
 def count_again(total: int, gates: dict[str, str]) -> int:
-    """As `count`, and sent again if its worker is lost."""
+    """Like `count`, and sent again if its worker is lost."""
     for number in range(total):
         if str(number) in gates and not Path(gates[str(number)]).exists():
             wait_at(gates[str(number)])
@@ -104,7 +104,7 @@ def count_again(total: int, gates: dict[str, str]) -> int:
 
 @celery_app.task
 def hear_nothing(file: str, gate: str) -> None:
-    """Say who runs it, and then nothing more until the gate is open."""
+    """Log which process runs it, then nothing more until the gate is open."""
     Path(file).write_text(str(os.getpid()))
     deadline = time.monotonic() + GATE_DEADLINE
     while not Path(gate).exists() and time.monotonic() < deadline:
@@ -113,7 +113,7 @@ def hear_nothing(file: str, gate: str) -> None:
 
 @celery_app.task
 def time_its_calls(total: int, gate: str) -> dict[str, float]:
-    """Work for 10 ms a line, from the gate on; return how long all that took, and how long its progress calls."""
+    """Work for 10 ms per line, from the gate on; return the total time, and the time of its progress calls."""
     wait_at(gate)
     began, in_calls, slowest = time.perf_counter(), 0.0, 0.0
     for number in range(total):

@@ -1,4 +1,4 @@
-"""A cable between a browser and a server that a test can cut, and that can let through plain HTTP only."""
+"""A cable between a browser and a server that a test can cut, or restrict to plain HTTP."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n
 
 @dataclass
 class Cable:
-    """Forwards every request to `target` on a connection of its own, so that each can be judged by its head.
+    """Forwards every request to `target` on its own connection, so that it can decide by each request's head.
 
-    `websockets`, `sockets`: whether upgrades, and Socket.IO as a whole, get through.
+    `websockets`, `sockets`: whether upgrades, and Socket.IO as a whole, pass.
     """
 
     target: tuple[str, int]
@@ -39,7 +39,7 @@ class Cable:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def cut(self) -> None:
-        """Drop every connection, and take none until `mend`."""
+        """Drop every connection, and accept none until `mend`."""
         self.whole = False
         self.drop()
 
@@ -47,7 +47,7 @@ class Cable:
         self.whole = True
 
     def drop(self) -> None:
-        """Drop every connection that is open."""
+        """Drop every open connection."""
         with self._lock:
             open_now, self._open = self._open, set()
         for each in open_now:
@@ -56,7 +56,7 @@ class Cable:
             each.close()
 
     def block(self, *, websockets: bool = True, sockets: bool = True) -> None:
-        """Let these through or not, from now on; what is open is dropped."""
+        """Pass or block these from now on; open connections are dropped."""
         self.websockets, self.sockets = websockets, sockets
         self.drop()
 
@@ -101,7 +101,7 @@ class Cable:
 
 @contextmanager
 def cable_to(url: str) -> Iterator[Cable]:
-    """A cable to the server at this address, gone at the end."""
+    """A cable to the server at this address, removed at the end."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None

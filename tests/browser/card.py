@@ -1,4 +1,4 @@
-"""What a test reads and presses of one `<petiole-task>`."""
+"""One `<petiole-task>`, as a test reads it and presses its buttons."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Card:
         return self.root.get_by_role("button", name=name, exact=True)
 
     def value(self) -> int | None:
-        """The percentage that the bar says, if it says one."""
+        """The bar's percentage, if it has one."""
         found = self.bar.get_attribute("aria-valuenow")
         return None if found is None else int(found)
 

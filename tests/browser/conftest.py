@@ -24,7 +24,7 @@ from tests.support.system import ROOT
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 REMEDY = "There is no Chromium on the PATH. Install it with: apt install chromium"
 ROWS_PER_SECOND = 8000.0
-# As short as a busy machine bears, so that nobody waits long for a verdict.
+# As short as a busy machine allows, so that a test doesn't wait long for a verdict.
 QUICK = {
     "PETIOLE_HEARTBEAT": "0.7",
     "PETIOLE_LEASE": "3",
@@ -34,7 +34,7 @@ QUICK = {
 }
 READY = 60.0
 
-# Before anything else of the page: what a policy has refused is heard of by a test.
+# Before the page's own scripts: reports violations of the content security policy to the test.
 LISTEN = """
 globalThis.refusedByPolicy = [];
 addEventListener("securitypolicyviolation", (event) =>
@@ -60,7 +60,7 @@ def chromium() -> Iterator[Browser]:
     """The system's Chromium, without a window."""
     options = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
     if os.geteuid() == 0:
-        options.append("--no-sandbox")  # Chromium has none for root
+        options.append("--no-sandbox")  # Chromium has no sandbox for root
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=options)
         try:
@@ -71,12 +71,12 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Visitor:
-    """One person's browser, and what went wrong on its pages."""
+    """One user's browser, and the errors on its pages."""
 
     context: BrowserContext
     home: str
     wrong: list[str] = field(default_factory=list)
-    # Texts of console errors that belong to the test: a browser reports every connection that it is refused.
+    # Texts of console errors that the test causes: a browser reports every refused connection.
     expected: tuple[str, ...] = ()
 
     def open(self, path: str = "/") -> Page:
@@ -91,7 +91,7 @@ class Visitor:
             self.wrong.append(f"console error: {text}")
 
     def complaints(self) -> list[str]:
-        """What the policy has refused, what a page has thrown, and errors in the console."""
+        """Violations of the policy, exceptions of a page, and errors in the console."""
         return [
             *self.wrong,
             *(each for page in self.context.pages for each in page.evaluate("globalThis.refusedByPolicy ?? []")),
@@ -109,7 +109,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def demo(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """The Data Export application, slow enough to look at, and looked after as `petiole demo` does."""
+    """The Data Export application, slow enough to watch, and supervised as by `petiole demo`."""
     before = {name: os.environ.get(name) for name in QUICK}
     os.environ.update(QUICK)
     lines: list[str] = []
@@ -190,7 +190,7 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
-    """`visit(url, **options)`: somebody whom the server hasn't seen yet; at the end nothing must have gone wrong."""
+    """`visit(url, **options)`: a new user; at the end there must be no errors."""
     visitors: list[Visitor] = []
     with ExitStack() as stack:
 

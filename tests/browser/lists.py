@@ -45,7 +45,7 @@ TASKS: Final[tuple[dict[str, Any], ...]] = (
     },
 )
 
-# A list and views as the elements know them, of which nothing changes.
+# A list and views with the interface that the elements use, and constant content.
 SHOW: Final = """
 ([documents, now, retry]) => {
   const view = (document) => ({
@@ -69,7 +69,7 @@ SHOW: Final = """
   document.body.replaceChildren(element);
 }
 """
-# What moves for ever is stopped where it shows what it is.
+# Endless animations are paused at a recognisable frame.
 STILL: Final = """
 () => {
   for (const task of document.querySelector("petiole-tasks").shadowRoot.querySelectorAll("petiole-task")) {

@@ -1,4 +1,4 @@
-"""The application around the hard cases: starts any of them, and shows one under the strictest policy that has `'self'`."""
+"""The application for the hard cases: starts any of them, and shows one under the strictest policy with `'self'`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Draws every state of `<petiole-task>`, without a server: `python -m tests.browser.states` writes docs/states.md.
 
-Each state is a document, given to an element by a view that only holds it. The words in the page are what the element says.
+Each state is a document, given to an element by a view that only holds it. The page's words come from the element.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ WORKING: Final = rows(451_200, rate=12_200, time_left=45)
 
 @dataclass(frozen=True)
 class Case:
-    """One state: its heading, what it means, and what the element is given."""
+    """One state: its heading, its meaning, and the element's input."""
 
     name: str
     heading: str
@@ -249,7 +249,7 @@ HTML: Final = """<!doctype html>
 <body></body>
 </html>"""
 
-# A view as the element knows it, of which nothing changes.
+# A view with the interface that the element uses, and constant content.
 SHOW: Final = """
 ([{ document: shown, link, links, silent, problem, facts, name }, now]) => {
   const view = (more) => ({
@@ -275,7 +275,7 @@ SHOW: Final = """
   if (facts.length > 0) element.shadowRoot.querySelector("details").open = true;
 }
 """
-# What moves for ever is stopped where it shows what it is.
+# Endless animations are paused at a recognisable frame.
 STILL: Final = """
 () => {
   for (const each of document.querySelector("petiole-task").shadowRoot.querySelectorAll("*")) {
@@ -305,7 +305,7 @@ READ: Final = """
 
 
 def open_page(browser: Browser, *, width: int, scheme: str) -> Page:
-    """A page with the elements and no server behind it; its clock goes on when it is told to."""
+    """A page with the elements and without a server; its clock advances on request."""
     page = browser.new_context(
         viewport={"width": width, "height": 500}, color_scheme=scheme, locale="en-GB", timezone_id="UTC"
     ).new_page()
@@ -316,7 +316,7 @@ def open_page(browser: Browser, *, width: int, scheme: str) -> Page:
 
 
 def show(page: Page, case: Case) -> dict[str, str]:
-    """Show this state for some seconds, and return what the element says."""
+    """Show this state for some seconds, and return the element's words."""
     given = {name: getattr(case, name) for name in ("document", "link", "links", "silent", "problem", "facts", "name")}
     page.evaluate(SHOW, [json.loads(json.dumps(given)), NOW])
     page.clock.run_for(4 * SECOND)

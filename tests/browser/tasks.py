@@ -16,7 +16,7 @@ init_celery(celery_app)
 
 @celery_app.task
 def speak_markup(how: str) -> None:
-    """Say markup wherever text can be said, and end so."""
+    """Report markup in every text, and end with it."""
     progress.stage(HOSTILE, total=10, unit=HOSTILE)
     progress.log(HOSTILE, level="warning")
     progress.log(f"{HOSTILE}\nsecond line")
@@ -29,7 +29,7 @@ def speak_markup(how: str) -> None:
 
 @celery_app.task
 def hear_nothing() -> None:
-    """Sit there, deaf, for longer than any test waits."""
+    """Make no progress call for longer than any test waits."""
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
         time.sleep(0.1)
@@ -37,7 +37,7 @@ def hear_nothing() -> None:
 
 @celery_app.task(bind=True, max_retries=1)
 def fail_once(self: Task) -> None:
-    """Fail, be run again after some seconds, and succeed."""
+    """Fail, retry after some seconds, and succeed."""
     progress.stage("Copying", total=100, unit="files")
     progress.advance(40)
     if self.request.retries == 0:
@@ -47,7 +47,7 @@ def fail_once(self: Task) -> None:
 
 @celery_app.task
 def count_without_a_total(seconds: float) -> None:
-    """Count things whose number nobody knows, until cancelled or for so long."""
+    """Count with an unknown total, until cancelled or for so long."""
     progress.stage("Looking", unit="files")
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Hard cases on a page of its own, under `default-src 'self'`: hostile text, force, another run, an unknown total."""
+"""Hard cases on a separate page, under `default-src 'self'`: hostile text, force, another run, an unknown total."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def test_markup_in_any_field_is_text(site: str, visit: Visit, how: str) -> None:
             expect(card.part("file")).to_have_text(HOSTILE)
     page = card.root.page
     assert_no_markup(page)
-    # The inbox has the same title, for somebody who comes back later.
+    # The inbox has the same title, for a user who returns later.
     assert_no_markup(visitor.open())
 
 
 def test_a_page_gives_the_element_its_colours_its_style_and_a_button(site: str, visit: Visit) -> None:
-    visitor = visit(site, bypass_csp=True)  # the page's own style is what is tested
+    visitor = visit(site, bypass_csp=True)  # this tests the page's own style
     card = start(visitor, "speak_markup", "file")
     expect(card.part("download")).to_be_visible()
     page = card.root.page
@@ -67,7 +67,7 @@ def test_a_page_gives_the_element_its_colours_its_style_and_a_button(site: str, 
         content="petiole-task { --petiole-accent: rgb(1, 2, 3); --petiole-radius: 3px }"
         "petiole-task::part(sentence) { text-transform: uppercase }"
     )
-    # It fades from one colour to the other.
+    # The colour changes by a transition.
     expect(card.part("download")).to_have_css("background-color", "rgb(1, 2, 3)")
     expect(card.root.locator(".task")).to_have_css("border-radius", "3px")
     expect(card.sentence).to_have_css("text-transform", "uppercase")
@@ -79,7 +79,7 @@ def test_a_page_gives_the_element_its_colours_its_style_and_a_button(site: str, 
         }"""
     )
     expect(button).to_be_visible()
-    # What names no slot is for pages without JavaScript.
+    # Content without a slot is for pages without JavaScript.
     expect(card.root.locator("hr")).to_be_hidden()
 
 

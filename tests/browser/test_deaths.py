@@ -1,4 +1,4 @@
-"""The worker is killed from the page; the page tells the truth of it."""
+"""The worker is killed from the page, and the page reports it truthfully."""
 
 from __future__ import annotations
 

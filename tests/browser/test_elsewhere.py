@@ -21,7 +21,7 @@ from tests.support.redis import RedisServer
 
 @dataclass
 class Elsewhere:
-    """A server of pages that knows nothing of tasks, on an origin of its own, and the application with the tasks."""
+    """A server of static pages on another origin, and the application with the tasks."""
 
     url: str
     pages: dict[str, str]
@@ -29,7 +29,7 @@ class Elsewhere:
     tasks: Nearby | None = None
 
     def page(self, feed: str, **attributes: str) -> str:
-        """Make a page with the element, and return its path."""
+        """Create a page with the element, and return its path."""
         assert self.tasks is not None
         given = "".join(f' {name}="{value}"' for name, value in attributes.items())
         task = feed.removeprefix("task:")

@@ -1,4 +1,4 @@
-"""The examples, as a reader of them uses them: click, start again, reload."""
+"""The examples, as their readers use them: click, start again, reload."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.browser.conftest import Visit
 from tests.integration.test_article_example import example
 from tests.integration.test_minimal_example import minimal
 
-# They have no icon, which a browser asks for by itself.
+# They have no icon, which a browser requests by itself.
 NO_ICON = ("status of 404",)
 
 
@@ -45,7 +45,7 @@ def test_a_reload_of_the_smallest_application_shows_the_task_that_was_started_ag
 def test_the_button_of_the_plain_pattern_moves_its_bar(visit: Visit, tmp_path: Path) -> None:
     with example("plain", tmp_path) as url:
         page = visit(url, expected=NO_ICON).open()
-        # The room is this browser's; what is said before it is joined is lost, which is what the pattern can't do.
+        # The room is this browser's; events from before it has joined are lost, which is the pattern's limit.
         page.wait_for_function("socket.connected")
         page.get_by_role("button", name="Export data").click()
         expect(page.locator("#said")).to_have_text("Your export is ready.")

@@ -1,4 +1,4 @@
-"""The demo's page in a real browser: from a click to the file, and what happens on the way."""
+"""The demo's page in a real browser: from a click to the file, and all events in between."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_from_a_click_to_a_file_that_is_the_table(demo: System, visit: Visit) ->
     assert all(len(line) == len(row) and all(map(same, line, row)) for line, row in zip(lines, rows, strict=True))
     expect(card.sentence).to_have_text(re.compile(r"^26,115 rows · [\d.]+.MB · kept until \d+ \w+$"))
     expect(card.part("receipt")).to_have_text(re.compile(r"^(\d+) of \1 events, none missing$"))
-    # Nothing jumps when the bar makes room for the link.
+    # The layout doesn't jump when the link replaces the bar.
     assert card.root.bounding_box() == height
 
 

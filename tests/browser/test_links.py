@@ -1,4 +1,4 @@
-"""What the page says and does when the way to the server is cut or narrowed, and when it is whole again."""
+"""The page while the connection to the server is cut or restricted, and when it is restored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONG = "flights"
 RECONNECTING = "Reconnecting… the task continues"
 POLLING = "Live updates are blocked here; checking every 3 s"
 OFFLINE = "You are offline; we will catch up"
-# What a browser writes into its console by itself, for each connection that it doesn't get.
+# A browser's own console message for each failed connection.
 UNREACHED = ("net::ERR_", "WebSocket connection to", "status of 403", "due to access control checks")
 
 
@@ -25,7 +25,7 @@ def wait_until_live(card: Card) -> None:
 
 
 def stop(card: Card) -> None:
-    """Leave the worker free for the next test."""
+    """Free the worker for the next test."""
     card.button("Cancel").click()
     expect(card.sentence).to_have_text(re.compile("^Cancelled"))
 
@@ -94,7 +94,7 @@ def test_by_long_polling_a_page_of_forty_tasks_is_told_of_each(site: str, visit:
         )
         expect(page.locator("petiole-task [part='receipt']")).to_have_text([re.compile("none missing$")] * 40)
         assert cable.upgraded == 0
-        # A page that isn't answered asks again.
+        # A page without an answer asks again.
         assert sum(text.count('["watch",{"feed":"task:') for text in posted) == 40
         assert max(text.count('["watch"') for text in posted) > 16
         assert not any("/petiole/tasks/" in head for head in cable.heads)
@@ -105,7 +105,7 @@ def test_with_plain_http_alone_the_page_asks_and_comes_back_to_the_socket(
 ) -> None:
     cable.block(websockets=False, sockets=False)
     page = visit(cable.url, expected=UNREACHED).open()
-    # The worker does two at a time: the third one waits, and of it there is nothing new.
+    # The worker runs two at a time: the third is queued, and has no events.
     ended, running, waiting = [export(page, LONG) for _ in range(3)]
     answers: list[int] = []
     path = f"/petiole/tasks/{waiting.root.get_attribute('data-id')}"
@@ -115,7 +115,7 @@ def test_with_plain_http_alone_the_page_asks_and_comes_back_to_the_socket(
     expect(waiting.sentence).to_have_text("Waiting for a worker")
 
     def unchanged() -> bool:
-        page.evaluate("0")  # lets the answers be heard
+        page.evaluate("0")  # lets the answers arrive
         return 304 in answers
 
     wait_until(unchanged, what="a poll was answered with 304", timeout=20)

@@ -20,7 +20,7 @@ from tests.browser.conftest import READY, Visit
 from tests.support.nginx import Site, answers, find_nginx, start_nginx
 from tests.support.system import ROOT, start_redis
 
-# What a browser writes into its console by itself, for each request that it doesn't get or that is refused.
+# A browser's own console message for each failed or refused request.
 UNREACHED = ("net::ERR_", "WebSocket connection to", "status of 400", "status of 403", "status of 502")
 START = """fetch("/start/talk", {
   method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ args: [1] })
@@ -29,7 +29,7 @@ START = """fetch("/start/talk", {
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """nginx and three web processes. There is no worker: the test itself speaks for the tasks, which wait for one."""
+    """nginx and three web processes. There is no worker: the test itself appends events of the queued tasks."""
     find_nginx()
     log: list[str] = []
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))

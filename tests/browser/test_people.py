@@ -1,4 +1,4 @@
-"""The page for everybody: by rules, by keyboard, with little motion, without JavaScript, and on a small screen."""
+"""Accessibility: axe's rules, keyboard, reduced motion, no JavaScript, and a small screen."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def axe() -> str:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe has against the page as it is, shadow roots included."""
+    """axe's findings on the page, shadow roots included."""
     page.evaluate(axe())
     found: dict[str, Any] = page.evaluate("axe.run(document)")
     return [
@@ -73,7 +73,7 @@ def test_axe_finds_nothing_in_any_look(demo: System, visit: Visit) -> None:
 
 
 def focused(page: Page) -> str:
-    """The name of what has the focus, inside elements too."""
+    """The name of the focused element, inside shadow roots too."""
     return str(
         page.evaluate(
             """() => {
@@ -86,7 +86,7 @@ def focused(page: Page) -> str:
 
 
 def tab_to(page: Page, name: str) -> None:
-    """Press Tab until this has the focus, and see that the focus is visible."""
+    """Press Tab until this has the focus, and check that the focus is visible."""
 
     def there() -> bool:
         page.keyboard.press("Tab")
@@ -118,7 +118,7 @@ def test_everything_is_done_by_keyboard(demo: System, visit: Visit) -> None:
     assert focused(page) == "Cancel"
     page.keyboard.press("Enter")
     expect(card.sentence).to_have_text(re.compile("^Cancelled"))
-    # What has happened took the focus nowhere.
+    # The events haven't moved the focus.
     assert focused(page) == "Start again"
 
 
@@ -167,7 +167,7 @@ def test_without_javascript_there_is_a_bar_and_then_a_link(demo: System, visit: 
     assert download.value.path().read_bytes().count(b"\n") > 1458
     running.button("Cancel").click()
     expect(running.sentence).to_have_text(re.compile("^Cancelled"))
-    # With JavaScript the same elements have their own look, and none of that is left.
+    # With JavaScript the elements replace that content.
     page.reload()
     expect(page.locator("petiole-task")).to_have_count(2)
     expect(page.locator("petiole-task progress").first).to_be_hidden()

@@ -1,4 +1,4 @@
-"""Every state is told apart, and docs/states.md shows what the elements show."""
+"""Every state is distinguishable, and docs/states.md agrees with the elements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.states import CASES, PAGE, PICTURES, SCHEMES, WIDTHS, document, open_page, picture, show, words
 
 LARGEST = 60_000
-# The task that is shown ends, and nobody can start it again.
+# The shown task ends, and can't be started again.
 END: Final = """
 () => {
   const { view } = document.querySelector("petiole-task");
@@ -59,7 +59,7 @@ def test_no_two_states_of_a_task_have_the_same_shape(said: Said) -> None:
 
 def test_a_bar_has_a_value_exactly_while_there_is_one(said: Said) -> None:
     with_value = {name for name, each in said.items() if each["value"] is not None}
-    # Of what is over and done the bar is hidden; what it would say then is nobody's business.
+    # The bar of a finished task is hidden; its value doesn't matter.
     without = {"queued", "counting", "exceeded", "refused"}
     assert with_value >= {case.name for case in CASES} - without - {"expired"}
     assert not with_value & without

@@ -1,4 +1,4 @@
-"""`<petiole-tasks>` on a page of an application that keeps no list of its own."""
+"""`<petiole-tasks>` on a page of an application without its own list."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.browser.test_states import LARGEST
 
 
 def start(visitor: Visitor, page: Page, name: str, *args: Any, title: str) -> str:
-    """Start a task as this visitor, past the list's own client."""
+    """Start a task as this visitor, bypassing the list's own client."""
     answer = page.request.post(f"{visitor.home}/start/{name}", data={"args": args, "title": title})
     assert answer.status == 202, answer.text()
     return str(answer.json()["id"])
@@ -35,7 +35,7 @@ def test_a_reload_brings_back_what_was_started_and_each_row_goes_on(site: str, v
     page = visitor.open("/tasks")
     expect(page.locator("petiole-tasks [part='empty']")).to_contain_text("No tasks yet.")
     start(visitor, page, "speak_markup", "fail", title="Fails")
-    # Started past the list's own client, which would show it at once: after some seconds it would be there by itself.
+    # Started without the list's own client, which would show it at once: it appears by itself only after some seconds.
     page.evaluate("document.querySelector('petiole-tasks').refresh()")
     expect(titles(page)).to_have_text(["Fails"])
     start(visitor, page, "count_without_a_total", 60, title="Counts")
@@ -53,7 +53,7 @@ def test_a_reload_brings_back_what_was_started_and_each_row_goes_on(site: str, v
     expect(titles(page)).to_have_text(["Counts"])
     again = Card(rows(page).first)
     again.button("Start again").click()
-    # The new one stands in the place of the old one; being no cancelled task, it leaves the list.
+    # The new task replaces the old one; it isn't cancelled, so it leaves the list.
     expect(titles(page)).to_have_count(0)
     page.get_by_label("Show").select_option("All")
     expect(titles(page)).to_have_text(["Counts", "Counts", "Fails"])

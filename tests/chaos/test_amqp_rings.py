@@ -1,4 +1,4 @@
-"""Rings are lost, doubled and swapped between RabbitMQ and a subscriber, whatever pieces they arrive in."""
+"""Rings are lost, doubled and swapped between RabbitMQ and a subscriber, however their bytes are split."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def short(text: str) -> bytes:
 
 
 def delivered(tag: int, *bodies: str) -> bytes:
-    """What RabbitMQ sends of one message: Basic.Deliver, a header, and its body in as many frames as there are parts."""
+    """RabbitMQ's frames for one message: Basic.Deliver, a header, and a body frame for each part."""
     method = (
         struct.pack(">HH", 60, 60) + short("consumer") + struct.pack(">QB", tag, 0) + short("rings") + short("feed")
     )

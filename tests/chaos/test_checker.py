@@ -1,4 +1,4 @@
-"""The checker holds a whole history, and names each thing that may be wrong with one."""
+"""The checker accepts a complete history, and names every possible violation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def event(facts: int, *, run: int = 1, **other: Any) -> dict[str, Any]:
 
 
 def whole() -> list[dict[str, Any]]:
-    """What a browser writes down that was shown everything."""
+    """The records of a browser that has shown everything."""
     shown = [event(fact + 1, said=fact, completed=fact) for fact in range(FACTS)]
     return [*shown, event(TERMINAL, state="succeeded", kind="state"), {"end": "succeeded", "complete": True}]
 

@@ -1,4 +1,4 @@
-"""Faults against the whole system, in the selection that proves most in a second; `python -m chaos` runs them all."""
+"""Faults against the whole system: the selection that proves most per second; `python -m chaos` runs all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHOSEN = [
 
 
 def binary_of(backbone: str) -> str:
-    """Return the redis-server; where the servers of a backbone aren't here the test fails in CI and is skipped elsewhere."""
+    """Return the redis-server; if the servers of a backbone aren't installed the test fails in CI and is skipped elsewhere."""
     if backbone != RABBITMQ:
         return any_redis_binary()
     rabbitmq_scripts()

@@ -1,4 +1,4 @@
-"""How long a browser was away, from what it wrote down."""
+"""How long a browser was away, from its records."""
 
 from __future__ import annotations
 

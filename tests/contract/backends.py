@@ -1,4 +1,4 @@
-"""The stores that a journal is tried on, and the calls that its tests share."""
+"""The stores for the journal's contract, and the calls that its tests share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHORT = 0.02
 
 
 class Backend:
-    """Makes journals on one store; `settle` lets a lease end, in that store's time."""
+    """Creates journals on one store; `settle` lets a lease end, in that store's time."""
 
     name: str
 
@@ -62,7 +62,7 @@ class MemoryBackend(Backend):
 
 
 class ServerBackend(Backend):
-    """A store with a clock of its own."""
+    """A store with its own clock."""
 
     def __init__(self, make_settings: Callable[..., Settings], url: str, name: str) -> None:
         super().__init__(make_settings)
@@ -88,7 +88,7 @@ class ManyServersBackend(ServerBackend):
 
 
 class RedisBackend(ManyServersBackend):
-    """Redis on one server, which a test may look into."""
+    """Redis on one server, which a test may inspect."""
 
     def __init__(self, make_settings: Callable[..., Settings], server: RedisServer, name: str) -> None:
         super().__init__(make_settings, server.url, name)
@@ -97,7 +97,7 @@ class RedisBackend(ManyServersBackend):
 
 class SqlBackend(ServerBackend):
     def make(self, **overrides: Any) -> SqlJournal:
-        # Patient: what is promised here isn't how fast a busy machine starts a database's processes.
+        # A long timeout: these tests don't measure how fast a busy machine starts a database's processes.
         journal = SqlJournal(self._make_settings(self.url, **{"journal_timeout": 10.0, **overrides}))
         self._made.append(journal)
         return journal

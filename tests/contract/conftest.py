@@ -57,19 +57,19 @@ def backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Backen
 
 @pytest.fixture(params=REDIS)
 def redis_backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Backend:
-    """For what is Redis's own."""
+    """For tests of Redis alone."""
     return make_backend(request.param)
 
 
 @pytest.fixture(params=SQL)
 def sql_backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Backend:
-    """For what is a database's own."""
+    """For tests of a database alone."""
     return make_backend(request.param)
 
 
 @pytest.fixture(params=[*REDIS, *MANY_SERVERS, *SQL])
 def server_backend(request: pytest.FixtureRequest, make_backend: Callable[[str], Backend]) -> Backend:
-    """For what a journal in memory doesn't have: it forgets with its process."""
+    """For tests that a journal in memory can't pass: it ends with its process."""
     return make_backend(request.param)
 
 

@@ -1,4 +1,4 @@
-"""What is RabbitMQ's own: lost connections, deleted queues, alarms, black holes, and refusals with a sentence."""
+"""RabbitMQ alone: lost connections, deleted queues, alarms, black holes, and refusals with an explanation."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def find_openssl() -> Path:
 
 @pytest.fixture(scope="module")
 def tls_rabbitmq() -> Iterator[RabbitServer]:
-    """A server that takes TLS too, with a certificate of its own for `localhost`."""
+    """A server with TLS too, with its own certificate for `localhost`."""
     found_or_skipped(find_openssl)
     with new_directory() as directory:
         server = RabbitServer(rabbitmq_scripts(), Path(directory), tls=True)
@@ -125,7 +125,7 @@ def bindings(server: RabbitServer, made: Setup) -> set[str]:
 
 
 def rings_again(made: Setup) -> None:
-    """What is rung from here on is heard; a ring that was lost meanwhile isn't told again."""
+    """Later rings are received; a ring that was lost meanwhile isn't repeated."""
     before = len(made.listener.events(FEED))
 
     def heard() -> bool:
@@ -226,7 +226,7 @@ class TestFollowing:
         assert 0 < kept[0] <= QUEUED + 1000
         go_on.set()
         publisher.close()
-        # Here for the last of them only: the oldest were dropped.
+        # There is room for the last of them only: the oldest were dropped.
         listening.listener.on_ring = lambda: None
         wait_until(lambda: len(listening.listener.heard) >= QUEUED, timeout=30, what="what was kept has arrived")
 
@@ -259,7 +259,7 @@ class TestLoss:
             f'rabbit_exchange:delete(rabbit_misc:r(<<"/">>, exchange, <<"{own.bus._exchange}">>), false, <<"test">>).'
         )
         own_rabbitmq.node.control("eval", code)
-        # Nobody is told of that: the probe finds it, and who looks after the bus restarts it.
+        # No client is notified: the probe detects it, and the caller restarts the bus.
         wait_until(lambda: not own.bus.probe(timeout=0.5), timeout=SOON, what="the probe is lost")
         own.bus.restart()
         own.listener.wait_for_returns(2)
@@ -384,7 +384,7 @@ class TestPublishing:
                     took.append(time.monotonic() - began)
             finally:
                 end()
-            # The slowest few are the machine's.
+            # The slowest few are due to the machine.
             assert sorted(took)[-10] < 0.05
 
             def heard(mark: str = f"after {fault.__name__}") -> bool:
@@ -414,7 +414,7 @@ class TestPublishing:
                     publisher.publish([(FEED, "x" * 8000)] * 100)
                 took.append(time.monotonic() - began)
             assert max(took) < 0.5
-            # The bus itself publishes nothing on its connection, so feeds are followed all the same.
+            # The bus itself publishes nothing on its connection, so it follows feeds all the same.
             assert own.bus.follow(OTHER, timeout=SOON)
             assert own.listener.returns == 1
         finally:
@@ -451,7 +451,7 @@ class TestPublishing:
         self, own, own_rabbitmq, monkeypatch, answer_within
     ):
         monkeypatch.setattr("petiole.bus.amqp.publisher.ASK_EVERY", 0.1)
-        # The control: whoever waits for a word without an end publishes into the hole for ever.
+        # The control: a publisher that waits for an answer without a limit publishes into the hole for ever.
         monkeypatch.setattr("petiole.bus.amqp.publisher.ANSWER_WITHIN", answer_within)
         own.open()
         assert own.bus.follow(FEED, timeout=SOON)
@@ -579,7 +579,7 @@ class TestRefusals:
         made.say()
         made.listener.wait_for(FEED, 1)
         assert made.bus.probe(timeout=SOON)
-        # Taken away while it listens: that is said where somebody looks.
+        # The right is revoked while it listens: the status says so.
         rabbitmq.node.control("set_permissions", "ringer", "^$", "^$", "^$")
         made.bus.restart()
         wait_until(

@@ -1,4 +1,4 @@
-"""What `petiole/bus/contract.py` promises, held against every backend."""
+"""The promises of `petiole/bus/contract.py`, tested on every backend."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tests.support.waiting import wait_until
 FEED = task_feed("a")
 OTHER = task_feed("b")
 SOON = 5.0
-# For a journal that rings by itself no bus but its own is taken; where the journal is in memory its URL is read no further.
+# A journal that rings by itself accepts no other bus; for a journal in memory the URL isn't parsed further.
 NO_DATABASE = "postgresql://127.0.0.1:1/none"
 
 
 class Listener:
-    """Listens to a bus in a thread of its own and keeps what it hears."""
+    """Listens to a bus in its own thread and keeps the rings."""
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
@@ -103,7 +103,7 @@ def amqp_setup(settings: Settings) -> Setup:
 
     def ring(feed: str, text: str | bytes) -> None:
         publisher.publish([(feed, text)])
-        # On the same channel, so what was rung has been routed when this is answered, as with Redis.
+        # On the same channel, so earlier rings have been routed when this is answered, as with Redis.
         declare(publisher._line._channel, publisher._exchange)
 
     return Setup(MemoryJournal(settings, ring=ring), open_bus(settings))
@@ -162,7 +162,7 @@ def server(request: Any, redis_binaries: Any, tmp_path: Any) -> Iterator[RedisSe
 
 @pytest.fixture
 def own(server: RedisServer, make_settings: Any) -> Iterator[Setup]:
-    """A journal and a listening bus on a server of the test's own."""
+    """A journal and a listening bus on the test's own server."""
     made = redis_setup(make_settings(server.url, journal_timeout=1.0))
     made.listener.start()
     yield made
@@ -200,7 +200,7 @@ class TestRings:
         assert setup.bus.follow(FEED, timeout=SOON)
         assert setup.bus.follow(OTHER, timeout=SOON)
         setup.bus.unfollow(FEED)
-        # Orders the unfollow before what comes: the bus sends and hears both on one connection.
+        # Orders the unfollow before later rings: the bus uses one connection for both.
         assert setup.bus.follow(task_feed("c"), timeout=SOON)
         setup.say()
         setup.say(feed=OTHER)
@@ -246,7 +246,7 @@ class TestRings:
         journal.claim(FEED, Draft("state", {"state": "running"}), worker="w", delivery="d", retries=0, lease=0.001)
         journal.append(FEED, Draft("counter", progress={"completed": 1}), run=1, fact=1, counter=1)
         journal.append(FEED, Draft("log", data={"message": "x"}), run=1, fact=2)
-        journal.renew("w", [FEED], lease=0.001)  # what the run has said has prolonged it
+        journal.renew("w", [FEED], lease=0.001)  # the run's events have prolonged it
         wait_until(lambda: journal.heads([FEED])[FEED].lease_left < 0, timeout=SOON, what="the lease has ended")
         journal.conclude(FEED, 1, Draft("state", {"state": "stalled"}), lease=60)
         journal.cancel(
@@ -296,7 +296,7 @@ class TestRings:
             assert len(setup.listener.wait_for(feed, 1)) == 1
 
     def test_a_bus_that_hears_itself_passes_the_probe(self, setup):
-        # Of a cluster some connections may still be on their way.
+        # Some of a cluster's connections may still be opening.
         wait_until(lambda: setup.bus.probe(timeout=1.0), timeout=SOON, what="it hears itself")
 
     def test_close_ends_listening(self, setup):

@@ -1,4 +1,4 @@
-"""What a Redis Cluster does that one server doesn't: masters that change, slots that move, nodes of several versions."""
+"""A Redis Cluster alone: masters that change, slots that move, nodes of several versions."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ FEEDS = [task_feed(f"t{number}") for number in range(200)]
 TIMEOUT = 1.0
 
 
-# Redis before 7.0 rings otherwise; what doesn't depend on that is tried on the system's alone.
+# Redis before 7.0 rings in another way; tests that don't depend on that run on the system's only.
 every_version = pytest.mark.parametrize("cluster", VARIANTS, indirect=True)
 
 
 @pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServer]:
-    """Six nodes, all of which each test finds up and leaves up."""
+    """Six nodes; all are up before and after each test."""
     made = ClusterServer(redis_binary(getattr(request, "param", "system")), tmp_path_factory.mktemp("cluster"))
     try:
         made.start()
@@ -45,7 +45,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def whole(cluster: ClusterServer) -> Iterator[ClusterServer]:
-    """The cluster, made whole again after the test."""
+    """The cluster, repaired after the test."""
     yield cluster
     for node in cluster.nodes:
         node.resume_or_start()
@@ -74,14 +74,14 @@ def tag(setup: Setup, feed: str = FEED) -> str:
 
 
 def says(setup: Setup, message: str, feed: str = FEED) -> bool:
-    """Try once to append a line; each attempt is bounded."""
+    """Try once to append a line, within a bounded time."""
     began = time.monotonic()
     try:
         stored(setup.journal.append(feed, line(message)))
     except Unavailable:
         return False
     finally:
-        # Half of it for the layout, then connecting and answering.
+        # Half of the timeout for the layout, then connecting and answering.
         assert time.monotonic() - began < 2.5 * TIMEOUT + 0.5
     return True
 
@@ -162,7 +162,7 @@ class TestFailover:
         wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master takes a line")
         wait_until(lambda: whole.master_of(tag(own)) is not before, timeout=5, what="most nodes know the new master")
         wait_until(lambda: own.listener.returns > returns, timeout=10, what="the bus has said that it was away")
-        # A feed that moves meanwhile is said to be unconfirmed.
+        # A feed that moves meanwhile is reported as unconfirmed.
         wait_until(lambda: own.bus.follow(FEED, timeout=1.0), timeout=10, what="the feed is followed at the new master")
         assert hears(own.bus)
         assert says(own, "heard again")
@@ -217,7 +217,7 @@ class TestFailover:
 class TestSlots:
     @pytest.fixture
     def moving(self, own: Setup, whole: ClusterServer) -> Iterator[tuple[int, RedisServer, RedisServer]]:
-        """The slot of the feed, the node that has it, and another; in the end the slot is where it was."""
+        """The slot of the feed, its node, and another node; afterwards the slot is back at its node."""
         opened(own.journal)
         source = whole.master_of(tag(own))
         target = next(node for node in (whole.master_of(tag(own, feed)) for feed in FEEDS) if node is not source)
@@ -261,7 +261,7 @@ class TestSlots:
         monkeypatch.setattr(ShardedBus, "_settle", lambda self: False)
         whole.move_slot(slot, source, target)
         wait_until(lambda: says(own, "at its new place"), timeout=5, what="the journal has gone after it")
-        # On Redis before 7.0 a ring goes to every node, so there is nothing to go after.
+        # On Redis before 7.0 a ring goes to every node, so there is nothing to follow.
         with source.client() as client:
             everywhere = client.info("server")["redis_version"].startswith("6.")
         if everywhere:

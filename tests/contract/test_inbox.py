@@ -1,4 +1,4 @@
-"""What a journal promises of inboxes: once for each task, until it is acknowledged, for every backend."""
+"""The journal's promises about inboxes: one notice for each task, until it is acknowledged, on every backend."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TestUnmade:
         cursor = stored(notify(journal, 1)).cursor
         journal.forget(INBOX)
         assert journal.read(INBOX, cursor, limit=10) == Reading(INBOX, empty_inbox(), (), INBOX_START, recovered=False)
-        # Made once more in the same epoch: the chain tells them apart.
+        # Created again in the same epoch: the chain tells them apart.
         assert stored(notify(journal, 2)).cursor.epoch == cursor.epoch
         assert not journal.read(INBOX, cursor, limit=10).recovered
 

@@ -1,4 +1,4 @@
-"""What `petiole/journal/contract.py` promises, held against every backend."""
+"""The promises of `petiole/journal/contract.py`, tested on every backend."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class TestOpen:
 
     def test_the_answer_to_an_append_that_has_begun_is_heard_without_waiting(self, journal):
         claimed(journal)
-        # After one that was waited for: a server that doesn't know the script yet answers with an error.
+        # After an append whose answer was read: a server that doesn't know the script yet answers with an error.
         journal.append(FEED, line(), run=1, fact=2)
         begun = journal.append_async(FEED, line(), run=1, fact=3) if isinstance(journal, SupportsAsync) else None
         if begun is not None:
@@ -891,7 +891,7 @@ class TestLeases:
 
     def test_leases_from_before_the_clock_was_set_back_are_cut(self, backend):
         journal = backend.make()
-        # An hour more than any lease: as the server's clock sees it that has been set back by an hour.
+        # An hour longer than any lease: as if the server's clock had been set back by an hour.
         claimed(journal, lease=3600.0)
         claimed(journal, task_feed("b"), lease=5.0)
         journal.expired(limit=10)

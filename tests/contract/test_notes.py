@@ -1,4 +1,4 @@
-"""Notes: small texts beside the feeds, written only where the writer knows what is there."""
+"""Notes: small texts beside the feeds, written only if the writer knows the present text."""
 
 from __future__ import annotations
 

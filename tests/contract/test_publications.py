@@ -1,4 +1,4 @@
-"""A task's id may be used again; a message that is only delivered again is told from that by its publication."""
+"""A task's id may be used again; the publication distinguishes that from a redelivered message."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_handed_over_publication_is_closed_between_two_attempts(journal: Journ
     second = claim(journal, publication=SECOND, delivery="second", retries=1)
     assert isinstance(second, Claimed)
     assert claim(journal, publication=FIRST, delivery="late", retries=1) == Closed("running")
-    # What the first run says meanwhile is its own affair.
+    # Events of the first run meanwhile don't matter.
     assert journal.append(FEED, line(), run=1, fact=3, delivery="delivery-1") == Fenced(2)
 
 

@@ -1,4 +1,4 @@
-"""Connections that are kept between calls: what ends them, and what the call after that finds."""
+"""Connections that are kept between calls: what closes them, and the call after that."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def calls(client: redis.Redis) -> Iterator[Calls]:
 
 
 def number(calls: Calls) -> int:
-    """Return Redis's number of the connection that a call is made on."""
+    """Return Redis's id of the connection of a call."""
     return int(calls(("CLIENT", "ID"))[0])
 
 
@@ -69,7 +69,7 @@ def test_a_refused_command_is_raised_and_leaves_nothing_for_the_next_call(calls:
     with pytest.raises(ResponseError, match="wrong number"):
         calls(("SET", "a", "1"), ("GET",), ("EVALSHA", "0" * 40, 0), ("GET", "a"))
     assert calls(("GET", "a")) == [b"1"]
-    # A new connection may lead to another server, or be another user's.
+    # A new connection may reach another server, or belong to another user.
     assert number(calls) != before
 
 
@@ -174,11 +174,11 @@ def test_what_would_have_to_wait_is_not_begun(calls: Calls) -> None:
     assert calls(("GET", "a")) == [None]
     assert calls.begin_now(("SET", "a", "x" * SENT_AT_ONCE)) is None
     calls.tell(("PING",))
-    assert calls.begin_now(("SET", "a", "1")) is None  # a reply is owed on the only one
+    assert calls.begin_now(("SET", "a", "1")) is None  # a reply is pending on the only one
     assert calls(("GET", "a")) == [None]
     replies = calls.begin_now(("SET", "a", "1"))
     assert replies is not None
-    assert calls.begin_now(("SET", "a", "2")) is None  # it has none left
+    assert calls.begin_now(("SET", "a", "2")) is None  # none of its time is left
     assert replies() == [b"OK"]
 
 
@@ -191,7 +191,7 @@ def test_replies_are_heard_once_they_have_come(server: RedisServer, calls: Calls
     server.resume()
     wait_until(lambda: replies.heard() is not None, what="they have come")
     assert replies.heard() == replies() == [b"OK", b"1"]
-    assert calls(("GET", "a")) == [b"1"]  # and nothing is left over of them
+    assert calls(("GET", "a")) == [b"1"]  # and none of their replies is left over
 
 
 def test_an_error_is_not_heard_but_raised(calls: Calls) -> None:
@@ -213,7 +213,7 @@ def test_replies_whose_reading_was_broken_off_are_not_read_from_what_is_another_
     replies = calls.begin_now(("GET", "a"))
     assert replies is not None
     with monkeypatch.context() as limited:
-        # A soft time limit, wherever Python looks for signals.
+        # A soft time limit, at any point where Python handles signals.
         limited.setattr(replies._connection, "read_response", lambda: signal.raise_signal(signal.SIGUSR1))
         before = signal.signal(signal.SIGUSR1, break_off)
         with pytest.raises(SoftTimeLimitExceeded):

@@ -1,4 +1,4 @@
-"""What a server refuses for a while is sent again: nothing of a task is lost, whatever the server says."""
+"""Writes that a server refuses for a while are sent again: no event is lost, whatever the error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SHORT = 0.3
 
 
 def refused_for_a_while(journal: Journal, settings: Settings, break_it: Breakage) -> None:
-    """Refuse what a task says for a moment, in which it also ends."""
+    """Refuse a task's events for a moment, in which the task also ends."""
     with started(journal, settings) as outbox:
         outbox.put(line("before"))
         assert outbox.flush(SOON)
@@ -134,7 +134,7 @@ class TestRedis:
                 caller.start()
             for caller in callers:
                 caller.join()
-            # As a provider fails over: its name leads to the new master, and the old one goes on as a replica.
+            # As in a provider's fail-over: the name resolves to the new master, and the old one goes on as a replica.
             proxy.target = other.port
             with other.client() as client, own_redis.client() as old:
                 client.replicaof("NO", "ONE")
@@ -224,7 +224,7 @@ class TestDatabases:
 
             def break_it() -> Callable[[], None]:
                 owner.execute(broken)
-                # What is set for a database holds for those who connect from now on.
+                # A database's setting applies to new connections.
                 owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'writer'")
 
                 def mend() -> None:
@@ -274,7 +274,7 @@ class TestDatabases:
             assert document(web)["state"] == "running"
             try_write(web)
 
-    # SQLite keeps what it is given, whatever type a column was declared with.
+    # SQLite stores a value of any type, whatever type the column was declared with.
     @pytest.mark.parametrize(
         ("column", "value"),
         [("document", "{"), ("document", "[]"), ("owner", "ann"), ("worker", "7"), ("delivery", ""), ("seq", "one")],
@@ -306,7 +306,7 @@ class TestDatabases:
 
 
 class TestOneFeedAlone:
-    """What lasts for one feed while others work ends by itself, and truthfully."""
+    """A refusal of one feed while others work ends by itself, with a truthful report."""
 
     @pytest.fixture(autouse=True)
     def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +333,7 @@ class TestOneFeedAlone:
 
     def test_an_event_that_alone_is_refused_is_set_aside_and_counted(self, redis_journal, make_settings):
         class Picky:
-            """A server that can't take one value."""
+            """A server that can't store one value."""
 
             def __getattr__(self, name):
                 return getattr(redis_journal, name)

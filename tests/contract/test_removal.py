@@ -1,4 +1,4 @@
-"""A feed that was removed: nobody reads it, and nothing of its task begins again."""
+"""A removed feed: it can't be read, and its task doesn't begin again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Redis whose user may not do everything: what is missing is said, in the answer, in readiness and in the log."""
+"""A Redis user without all rights: the answer, readiness and the log name the missing ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MakeUrl = Callable[[str], str]
 
 @pytest.fixture(params=[name for name in VARIANTS if name in ("oldest", "system")])
 def url_of(request: pytest.FixtureRequest, redis_servers: Callable[[str], RedisServer]) -> Iterator[MakeUrl]:
-    """`url_of(rules)`: the URL of a server, with a user that has these rights only."""
+    """`url_of(rules)`: the URL of a server, with a user that has only these rights."""
     server, users = redis_servers(request.param), []
 
     def make(rules: str) -> str:
@@ -87,7 +87,7 @@ def test_the_rights_that_the_message_names_are_enough(url_of, key_prefix):
 
 @pytest.fixture
 def made(key_prefix: str) -> Callable[[str], tuple[Petiole, Flask]]:
-    """`made(url)`: an application whose broker, backend and journal are there."""
+    """`made(url)`: an application with broker, backend and journal at this URL."""
 
     def make(url: str) -> tuple[Petiole, Flask]:
         celery_app = Celery("tasks", broker=url, backend=url, set_as_current=False)

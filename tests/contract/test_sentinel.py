@@ -1,4 +1,4 @@
-"""A master that changes: Sentinels name another one, and journal and bus go there."""
+"""A master that changes: Sentinels name another one, and journal and bus follow."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def own(sentinels: SentinelServer, make_settings: Callable[..., Settings]) -> It
 
 
 def says(setup: Setup, message: str) -> bool:
-    """Try once to append a line; each attempt is bounded."""
+    """Try once to append a line, within a bounded time."""
     began = time.monotonic()
     try:
         stored(setup.journal.append(FEED, line(message)))
@@ -80,7 +80,7 @@ class TestFailover:
         assert says(own, "heard again")
         wait_until(lambda: rings(own, "heard again"), timeout=SOON, what="the feed rings again")
         before.start()
-        # It comes back as a replica of the new master, and nobody takes it for the master.
+        # It comes back as a replica of the new master, and no client uses it as the master.
         wait_until(
             lambda: all(each.sees(others=2, replicas=1) for each in sentinels.sentinels),
             timeout=10,
@@ -135,7 +135,7 @@ class TestWrongSetUps:
         journal = RedisJournal(make_settings(redis_sentinels.url.replace(MASTER, "another")))
         with pytest.raises(Refusal, match=f"'another', but these: {MASTER}.*PETIOLE_JOURNAL_URL"):
             journal.ping()
-        # The relay's thread probes: it mustn't end by what it hears.
+        # The relay's thread probes: an error must not end it.
         assert not open_bus(make_settings(redis_sentinels.url.replace(MASTER, "another"))).probe(timeout=0.1)
         assert "'another'" in journal.inspect()[0]
 

@@ -1,4 +1,4 @@
-"""What is a database's own: its tables, its connections, its errors."""
+"""Databases alone: tables, connections, errors."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class TestTables:
         assert upgrade(url)[1:] == (1, VERSION)
         second = SqlJournal(make_settings(url, journal_timeout=10.0))
         stored(second.append(FEED, state("succeeded"), run=1, fact=2, delivery="delivery-1"))
-        # Its message is of an older Petiole, and names no publication.
+        # Its message comes from an older Petiole, and has no publication.
         assert claim(second, delivery="late") == Closed("succeeded")
         assert claim(second, delivery="new", publication="00000001") == Missing()
         second.close()
@@ -278,7 +278,7 @@ class TestConnections:
         assert follow(Cursor(answer.cursor.epoch, 0, 0, ZERO_CHAIN), answer.events)
 
     def test_eight_processes_number_one_feed_gaplessly(self, sql_backend):
-        # Patient: on a busy machine one of eight may wait its turn for long.
+        # A long timeout: on a busy machine one of eight may wait long for its turn.
         journal = sql_backend.make(journal_timeout=30.0)
         opened(journal)
         context = multiprocessing.get_context("spawn")
@@ -302,7 +302,7 @@ class TestConnections:
             prefix=journal._settings.key_prefix,
             name=FEED,
         )
-        # A fact that is there already refuses the next one of its number, after the feed was locked and numbered.
+        # An existing fact makes the insert of its number fail, after the feed was locked and numbered.
         ask(
             sql_backend.url,
             "INSERT INTO petiole_facts (feed, number, before, event, begins, ends) VALUES (:feed, :number, '', '{}', 0, 0)",
@@ -322,7 +322,7 @@ class TestGevent:
         )
         assert done.returncode == 0, done.stderr
         at_once, ticks = done.stdout.split()
-        # Each of eight holds the server for half a second; one after the other they would take four.
+        # Each of eight takes half a second on the server; one after the other they would take four.
         assert float(at_once) < 3.0
         assert int(ticks) >= 10
 
@@ -400,7 +400,7 @@ class TestUnavailable:
         journal = SqlJournal(make_settings(f"sqlite:///{tmp_path}/journal.sqlite"))
         claimed(journal)
         with journal._server._engine.connect() as connection:
-            # The least that it takes is what the file has.
+            # The limit is the file's present size.
             connection.execution_options(petiole_begin="BEGIN").exec_driver_sql("PRAGMA max_page_count = 1")
         before = journal.snapshot(FEED)
 
@@ -433,7 +433,7 @@ class TestUnavailable:
                 connection.execute(text("UPDATE petiole_feeds SET state = 'thawed' WHERE prefix = :prefix"), values)
 
         def run() -> None:
-            # Its connection was ended meanwhile: it is done again from the start where there is time, else it is over.
+            # Its connection was closed meanwhile: it is repeated from the start if there is time, otherwise it fails.
             with suppress(Unavailable):
                 journal._server.run(freeze, mode=Mode.WRITE)
 

@@ -1,4 +1,4 @@
-"""Tasks' states on real servers: the state machine of `tests/unit`, few examples on each."""
+"""Task states on real servers: the state machine of `tests/unit`, with few examples on each."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ PACE = settings(
 
 
 class RedisStore:
-    """`pass_time` moves the lease, because nobody can move a server's clock."""
+    """`pass_time` moves the lease, because a test can't move a server's clock."""
 
     slack = LEASE / 8
-    # Rings are for subscribers, who hear them later: `test_bus.py`.
+    # Rings reach subscribers later: see `test_bus.py`.
     rung = None
 
     def __init__(self, backend: RedisBackend) -> None:
@@ -52,7 +52,7 @@ class RedisStore:
 
 
 class SqlStore:
-    """As `RedisStore`."""
+    """Like `RedisStore`."""
 
     slack = LEASE / 8
 

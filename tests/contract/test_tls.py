@@ -1,4 +1,4 @@
-"""Sentinels and a cluster that are spoken to in TLS, with a certificate of the test's own."""
+"""Sentinels and a cluster over TLS, with the test's own certificate."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.fail(remedy)
         pytest.skip(remedy)
     folder = tmp_path_factory.mktemp("certificates")
-    # Python verifies strictly since 3.13: an authority says what its key is for, and a certificate whose key has signed it.
+    # Python verifies strictly since 3.13: an authority needs a key usage, and a certificate the key identifier of its issuer.
     (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
     for command in (
         "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=petiole-test "
@@ -63,7 +63,7 @@ def tls_options(certificates: Path, port: int) -> dict[str, str]:
 
 
 def server(certificates: Path, directory: Path, *, port: int, **options: str) -> RedisServer:
-    """A server that speaks TLS on `port`, where it wants a password, and knows nothing of it on its own."""
+    """A server with TLS on `port`, where it requires a password, and without a password on its own port."""
     flags = [f"--{name.replace('_', '-')}" for name in options]
     secured = tls_options(certificates, port)
     return RedisServer(
@@ -79,13 +79,13 @@ def server(certificates: Path, directory: Path, *, port: int, **options: str) ->
 
 @pytest.fixture(params=["sentinel", "cluster"])
 def url(request: pytest.FixtureRequest, certificates: Path, tmp_path: Path) -> Iterator[str]:
-    """The URL of a server in TLS, still without the option that names who vouches for it."""
+    """The URL of a server over TLS, without the option that names the certificate authority."""
     port = port_with_bus()
     running: list[Any] = []
     try:
         if request.param == "cluster":
             made = server(certificates, tmp_path / "node", port=port, cluster_enabled="yes", tls_cluster="yes")
-            # A node's two ports share one bus, which lies 10,000 above the one that it announces.
+            # A node's two ports share one bus port, 10,000 above the announced one.
             made.options += ("--cluster-port", str(free_port()))
             made.start()
             running.append(made)
@@ -128,7 +128,7 @@ def test_a_certificate_that_nobody_vouches_for_and_a_server_that_is_spoken_to_pl
         with pytest.raises(Unavailable, match=said) as refused:
             RedisJournal(make_settings(wrong)).ping()
         if wrong == url:
-            # Another try won't mend it, so web and worker don't even start.
+            # A retry can't fix it, so web and worker don't start.
             with pytest.raises(SetupError, match=said):
                 open_journal(make_settings(wrong))
         assert "PETIOLE_JOURNAL_URL" in str(refused.value)
@@ -138,7 +138,7 @@ def test_a_certificate_that_nobody_vouches_for_and_a_server_that_is_spoken_to_pl
 
 @pytest.fixture(scope="module")
 def secured(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
-    """The ports of a server: of its TLS, and of what it speaks plainly."""
+    """The ports of a server: with TLS and without."""
     port = free_port()
     made = server(certificates, tmp_path_factory.mktemp("secured"), port=port)
     made.start()

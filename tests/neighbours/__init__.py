@@ -1,1 +1,1 @@
-"""Other packages for Celery beside Petiole, each for real. They need an environment of their own: `make test-neighbours`."""
+"""Other Celery packages together with Petiole, each one real. They need a separate environment: `make test-neighbours`."""

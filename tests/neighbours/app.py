@@ -1,4 +1,4 @@
-"""A Celery application beside one of its neighbours, which `NEIGHBOUR` names.
+"""A Celery application with one other package, which `NEIGHBOUR` names.
 
 Run as a script it starts a task, as a web process does.
 """

@@ -1,4 +1,4 @@
-"""A followed task beside each of them: its page is the same as without, or as docs/worker.md says."""
+"""A followed task with each of them: its page is the same as without, or as docs/worker.md says."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SOON = 20.0
 
 
 class Neighbourhood:
-    """A Redis, a worker beside a neighbour, and what web processes do."""
+    """A Redis, a worker with the other package, and the background work of a web process."""
 
     def __init__(self, name: str, server: RedisServer) -> None:
         self.name, self.server = name, server
@@ -57,7 +57,7 @@ class Neighbourhood:
         self.processes.wait_ready(process, timeout=SOON)
 
     def start(self, task: str, *arguments: int) -> list[str]:
-        """Start a task twice, in a process that has the neighbour as well; returns their feeds."""
+        """Start a task twice, in a process that also has the other package; returns their feeds."""
         command = [sys.executable, "-m", APP, task, *map(str, arguments)]
         done = subprocess.run(
             command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
@@ -65,7 +65,7 @@ class Neighbourhood:
         assert done.returncode == 0, done.stderr
         feeds = [line for line in done.stdout.splitlines() if line.startswith("task:")]
         refused = [line for line in done.stdout.splitlines() if "published nothing, so nothing was started" in line]
-        # What lets one at a time through refuses the second while the first is under way, or names it once more.
+        # A package that allows one at a time refuses the second while the first is running, or returns the first again.
         assert len(feeds) + len(refused) == 2, done.stdout
         assert self.name == "celery-once" or not refused
         return list(dict.fromkeys(feeds))
@@ -111,7 +111,7 @@ def test_a_retry_is_the_next_run(near: Neighbourhood) -> None:
     for feed in near.start("retry_once"):
         document = near.ended(feed)
         if near.name == "celery-singleton":
-            # Its own lock keeps the retry from being published, with Petiole and without.
+            # Its own lock prevents the publication of the retry, with or without Petiole.
             assert document["state"] == "lost"
             return
         assert (document["state"], document["result"], document["run"]) == ("succeeded", "done", 2)

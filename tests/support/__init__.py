@@ -1,1 +1,1 @@
-"""What tests, chaos and benchmarks share: servers, test doubles of journal and bus, and waiting."""
+"""Shared by tests, chaos and benchmarks: servers, test doubles of journal and bus, and waiting."""

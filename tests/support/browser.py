@@ -1,4 +1,4 @@
-"""A Socket.IO connection by hand: sends what it is told to and nothing else, and reads only when it is told to."""
+"""A Socket.IO connection by hand: it sends and reads only on request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import websocket
 
 
 class Browser:
-    """An Engine.IO connection over WebSocket, by hand: sends what it is told to and nothing else."""
+    """An Engine.IO connection over WebSocket, by hand: it sends only on request."""
 
     def __init__(
         self, port: int, person: str | None = "ann", *, join: bool = True, headers: Mapping[str, str] | None = None
@@ -41,7 +41,7 @@ class Browser:
         return text
 
     def ask(self, name: str, *values: Any, namespace: str = "/petiole") -> Any:
-        """Send an event and return its acknowledgement; events in between are passed over."""
+        """Send an event and return its acknowledgement; events in between are skipped."""
         self._asked += 1
         self.send(f"42{namespace},{self._asked}" + json.dumps([name, *values]))
         while not (text := self.receive()).startswith(begins := f"43{namespace},{self._asked}["):
@@ -75,6 +75,6 @@ class Browser:
 
 
 def reset(connection: socket.socket) -> None:
-    """Close a connection as a crash does, without a word."""
+    """Close a connection as a crash does, without a closing handshake."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()

@@ -1,4 +1,4 @@
-"""A Python client as a process of its own: starts a task, and prints what it hears of it, a JSON object a line.
+"""A Python client in its own process: starts a task, and prints its events, one JSON object per line.
 
 python -m tests.support.follower URL TASK BODY
 """

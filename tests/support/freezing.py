@@ -15,7 +15,7 @@ _STILL = frozenset("TtZX")
 
 
 def freeze(pids: Iterable[int]) -> None:
-    """Stop these processes (SIGSTOP), and return when each thread of them has stopped: the signal alone may take a while."""
+    """Stop these processes (SIGSTOP), and return when each of their threads has stopped: the signal may take a while."""
     stopped = list(pids)
     for pid in stopped:
         with suppress(ProcessLookupError):
@@ -41,7 +41,7 @@ def group(leader: int) -> list[int]:
 
 
 def family(leader: int) -> list[int]:
-    """Return a process and those that it has started."""
+    """Return a process and its children."""
     found = [leader]
     for pid in _processes():
         with suppress(OSError):
@@ -64,5 +64,5 @@ def _is_still(pid: int) -> bool:
 
 
 def _fields(stat: Path) -> list[str]:
-    """Return the fields of such a file from the state on: they come after the name, which may have anything in it."""
+    """Return the fields of such a file from the state on: they come after the name, which may contain any characters."""
     return stat.read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""Hosts of their own on one machine: a network namespace for each, cables between them and a switch, and hands to pull them."""
+"""Separate hosts on one machine: a network namespace for each, and cables to a switch that a test can unplug."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SWITCH = "switch"
 
 @dataclass
 class Hosts:
-    """Namespaces named after this process, so that two runs are apart; `addresses` are those of the hosts, by name."""
+    """Namespaces named after this process, so that two runs are separate; `addresses` are those of the hosts, by name."""
 
     names: Sequence[str]
     prefix: str = field(default_factory=lambda: f"petiole-{os.getpid()}")
@@ -31,7 +31,7 @@ class Hosts:
         return ["ip", "netns", "exec", f"{self.prefix}-{host}", *command]
 
     def cut(self, host: str) -> None:
-        """Pull a host's cable out of the switch; its processes and their connections know nothing of it."""
+        """Unplug a host's cable from the switch; its processes and their connections aren't notified."""
         self._ip("-netns", f"{self.prefix}-{SWITCH}", "link", "set", host, "down")
 
     def heal(self, host: str) -> None:
@@ -49,7 +49,7 @@ class Hosts:
             self._ip("-netns", space, "link", "set", "cable", "up")
 
     def remove(self) -> None:
-        """Take away what there is of it; the cables go with the hosts."""
+        """Remove all of it; the cables are removed with the hosts."""
         there = self._ip("netns", "list").split()
         for name in (*self.names, SWITCH):
             if f"{self.prefix}-{name}" in there:
@@ -71,7 +71,7 @@ class Hosts:
 
 @contextmanager
 def hosts(*names: str) -> Iterator[Hosts]:
-    """Hosts that reach each other and nobody else; without the right to make them a test fails in CI, else it is skipped."""
+    """Hosts that reach only each other; without the right to create them a test fails in CI and is skipped elsewhere."""
     if shutil.which("ip") is None:
         _without("There is no `ip` here. Install it with: apt install iproute2")
     if os.geteuid() != 0:

@@ -1,4 +1,4 @@
-"""What the code under test has logged."""
+"""The log lines of the code under test."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import pytest
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """Return what this thread has logged: threads of other tests may go on in the same process."""
+    """Return this thread's log lines: threads of other tests may still run in the same process."""
     return [record for record in caplog.records if record.thread == threading.get_ident()]

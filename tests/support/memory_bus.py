@@ -10,7 +10,7 @@ from petiole.bus.contract import Ring
 
 
 class MemoryBus:
-    """`Bus` in memory. `ring` is what a `MemoryJournal` is given."""
+    """A `Bus` in memory. `ring` is the callback of a `MemoryJournal`."""
 
     trouble: Final = None
 
@@ -41,7 +41,7 @@ class MemoryBus:
         return self._listener is not None
 
     def restart(self) -> None:
-        """There is no connection to give up."""
+        """There is no connection to close."""
 
     def close(self) -> None:
         self._closed.set()

@@ -1,4 +1,4 @@
-"""The journal in one process's memory: for tests. It forgets with its process."""
+"""The journal in one process's memory, for tests. It ends with its process."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _Feed:
     removed: bool = False
     waits: bool = False
     lease_ends: float | None = None
-    # Of an inbox: the keys that it remembers, oldest first, and those that are unread.
+    # For an inbox: the remembered keys, oldest first, and the unread ones.
     seen: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
@@ -88,7 +88,7 @@ class _Feed:
 
 
 class MemoryJournal:
-    """`Journal` in memory. `clock` gives seconds since 1970 and stands for the journal server's time."""
+    """A `Journal` in memory. `clock` returns seconds since 1970, as the journal server's time."""
 
     def __init__(self, settings: Settings, *, ring: Ring | None = None, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
@@ -96,7 +96,7 @@ class MemoryJournal:
         self._clock = clock
         self._feeds: dict[str, _Feed] = {}
         self._pending: list[str] = []
-        # By name, the text and the instant at which it goes.
+        # By name: the text and the instant of its expiry.
         self._notes: dict[str, tuple[str, float]] = {}
         self._opened = 0
         self._lock = threading.RLock()
@@ -124,7 +124,7 @@ class MemoryJournal:
                     owner, epoch or mint_epoch(), self._opened, message=message, publication=publication
                 )
                 if before is not None:
-                    # The numbers of runs go on, so that what is left of an earlier one is fenced.
+                    # Run numbers go on, so that a leftover of an earlier run is fenced.
                     kept.run = before.run
                     kept.spent = rules.succeed(before.publication, before.spent, publication)
                     self.settle(feed)
@@ -473,7 +473,7 @@ class MemoryJournal:
         return ("The journal is in memory and ends with this process. Set PETIOLE_JOURNAL_URL to a redis:// URL.",)
 
     def close(self) -> None:
-        """There is nothing to give back."""
+        """There is nothing to release."""
 
     def _left(self, kept: _Feed) -> float | None:
         return None if kept.lease_ends is None else kept.lease_ends - self._clock()

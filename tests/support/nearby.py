@@ -1,4 +1,4 @@
-"""Flask applications with Petiole, served on loopback by threads of the test's own process: real sockets, no start-up time."""
+"""Flask applications with Petiole, served on loopback by threads of the test's process: real sockets, no start-up time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from petiole.protocol.events import Draft, task_feed
 
 @dataclass
 class Nearby:
-    """An application that is being served."""
+    """A served application."""
 
     app: Flask
     url: str
@@ -77,7 +77,7 @@ def served(app: Flask, *, mount: Callable[[Any], Any] = lambda wsgi: wsgi) -> It
 
 
 def make_app(redis_url: str, petiole: Petiole, *, socketio: SocketIO | None = None, **config: Any) -> Flask:
-    """Return an application that knows people by the header X-Person."""
+    """Return an application that identifies users by the header X-Person."""
     app = Flask("nearby")
     app.config.update(SECRET_KEY="nearby", PETIOLE_KEY_PREFIX=f"nearby-{uuid.uuid4().hex[:8]}", **config)
     app.extensions["celery"] = Celery("nearby", broker=redis_url)

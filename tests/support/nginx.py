@@ -1,4 +1,4 @@
-"""nginx by `deploy/nginx.conf` and the web processes behind it, on ports of a test's own."""
+"""nginx with `deploy/nginx.conf` and the web processes behind it, on a test's own ports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WEBS = (8001, 8002, 8003)
 
 @dataclass
 class Site:
-    """nginx's address, and the web processes behind it by their ports. `application`: what gunicorn serves."""
+    """nginx's address, and the web processes behind it by their ports. `application`: the application that gunicorn serves."""
 
     url: str
     processes: Processes
@@ -73,7 +73,7 @@ def start_nginx(
     webs: Sequence[int],
     instead: Mapping[str, str] | None = None,
 ) -> Process:
-    """Start it in front of three web processes. `instead`: what a test has to say otherwise than the file does."""
+    """Start it in front of three web processes. `instead`: a test's changes to the file."""
     text = CONFIGURATION.read_text()
     replaced = {
         "pid /run/nginx.pid;": "pid nginx.pid;",

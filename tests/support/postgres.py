@@ -23,9 +23,9 @@ OPTIONS = {"fsync": "off", "shared_buffers": "32MB", "max_connections": "200"}
 
 
 class PostgresServer:
-    """One server on loopback, with a port and a directory that stay its own through every restart.
+    """One server on loopback, with a port and a directory that it keeps through every restart.
 
-    It doesn't sync to disk, so it is for faults of its processes and not of its machine.
+    It doesn't sync to disk, so it is for faults of its processes, not of its machine.
     """
 
     def __init__(self, binaries: Path) -> None:
@@ -51,7 +51,7 @@ class PostgresServer:
         return self._cluster.create(database)
 
     def start(self) -> None:
-        """Make its data if there is none, start it and wait until it answers."""
+        """Create its data if there is none, start it and wait until it answers."""
         self._cluster.prepare()
         with (self.directory / "server.log").open("ab") as output:
             self._process = subprocess.Popen(
@@ -69,13 +69,13 @@ class PostgresServer:
             raise AssertionError(f"{error} Its log ends: {log[-800:]}") from None
 
     def answers(self) -> bool:
-        """Say whether it takes connections; false while it recovers."""
+        """Whether it accepts connections; false while it recovers."""
         if self._process is not None and self._process.poll() is not None:
             raise AssertionError(f"PostgreSQL ended with {self._process.returncode} at its start.")
         return self._cluster.answers()
 
     def empty(self, database: str) -> None:
-        """Make the database, or take everything out of it, which is much quicker than a new one."""
+        """Create the database, or empty it, which is much faster than a new one."""
         with self.connect() as connection:
             if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone() is None:
                 connection.execute(f"CREATE DATABASE {database}")
@@ -88,7 +88,7 @@ class PostgresServer:
             connection.execute("CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC")
 
     def queries(self, database: str) -> list[tuple[str, str]]:
-        """Return the state and the text of what petiole's exports do in a database just now."""
+        """Return the state and the text of the queries of petiole's exports in a database."""
         with self.connect() as connection:
             return connection.execute(
                 "SELECT state, query FROM pg_stat_activity WHERE datname = %s AND application_name = 'petiole exports'",
@@ -96,21 +96,21 @@ class PostgresServer:
             ).fetchall()
 
     def pause(self) -> None:
-        """Freeze it with all its processes (SIGSTOP): its connections stay open, and it answers nobody."""
+        """Freeze it with all its processes (SIGSTOP): its connections stay open, and it doesn't answer."""
         freeze(family(self._running()))
 
     def resume(self) -> None:
-        """Let it go on after `pause`."""
+        """Resume it after `pause`."""
         thaw(family(self._running()))
 
     def kill(self) -> None:
-        """End it at once with all its processes, as when its machine dies."""
+        """Kill it with all its processes, as when its machine dies."""
         if self._process is not None:
-            # Stopped first, so that it starts no process meanwhile: one that is left over has the shared memory, and no other
-            # server can begin.
+            # Stopped first, so that it starts no process meanwhile: a leftover process holds the shared memory, and no
+            # other server could start.
             freeze([self._process.pid])
             processes = family(self._process.pid)
-            # The postmaster's children are of its session, each a process group of its own.
+            # The postmaster's children belong to its session, each in its own process group.
             for pid in processes:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -126,7 +126,7 @@ class PostgresServer:
         self.start()
 
     def close(self) -> None:
-        """End it and remove what it has written."""
+        """Stop it and remove its files."""
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""An application that publishes for ann, as a script of hers would: on the worker's broker and journal, without its code."""
+"""An application that publishes for ann, like her own script: on the worker's broker and journal, without its code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def publishing(system: System) -> Iterator[Celery]:
 
 
 def stub(app: Celery, name: str, *, base: type[Task] | None = None, **options: Any) -> Task:
-    """Stand in for a task whose code is in the worker; it is followed."""
+    """Declare a task whose code is in the worker; it is followed."""
 
     def published(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("this is no worker")

@@ -1,4 +1,4 @@
-"""A real RabbitMQ node for tests: on free ports, to kill, restart, pause, and to bring into trouble."""
+"""A real RabbitMQ node for tests: on free ports, to kill, restart, pause and disturb."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USUAL_WATERMARK = "0.4"
 
 
 class RabbitServer:
-    """One node with its name server, with ports and a directory that stay its own through every restart."""
+    """One node with its name server, with ports and a directory that it keeps through every restart."""
 
     def __init__(self, scripts: Path, directory: Path, *, tls: bool = False) -> None:
         self.tls_port = free_port()
@@ -45,7 +45,7 @@ class RabbitServer:
         return f"amqps://guest:guest@{host}:{self.tls_port}/?{options.format(certificate=self.certificate)}"
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start it and wait until it accepts connections."""
         self.node.prepare()
         self._name_server = self._start(self.node.name_server_command)
         self._process = self._start(self.node.command)
@@ -57,7 +57,7 @@ class RabbitServer:
             raise AssertionError(f"{error} Its log ends: {log[-800:]}") from None
 
     def answers(self) -> bool:
-        """Say whether it lets a connection in, and listens for TLS where it is to: RabbitMQ 4 does that a moment later."""
+        """Whether it accepts a connection, and listens for TLS if configured: RabbitMQ 4 does that a moment later."""
         if self._process is not None and self._process.poll() is not None:
             raise AssertionError(f"RabbitMQ ended with {self._process.returncode} at its start.")
         return self.node.answers() and (not self._tls or self._listens_for_tls())
@@ -70,7 +70,7 @@ class RabbitServer:
         return True
 
     def kill(self) -> None:
-        """End it at once (SIGKILL), with what it has started."""
+        """Kill it (SIGKILL), with its children."""
         for process in (self._process, self._name_server):
             if process is not None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -83,15 +83,15 @@ class RabbitServer:
         self.start()
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP): its connections stay open, and it answers nobody."""
+        """Freeze it (SIGSTOP): its connections stay open, and it doesn't answer."""
         freeze(group(self._running()))
 
     def resume(self) -> None:
-        """Let it go on after `pause`."""
+        """Resume it after `pause`."""
         thaw(group(self._running()))
 
     def raise_memory_alarm(self) -> None:
-        """Let it be out of memory: it stops reading from everybody who publishes."""
+        """Raise its memory alarm: it stops reading from publishers."""
         self.node.control("set_vm_memory_high_watermark", "absolute", "1MB")
         wait_until(
             lambda: "resource_limit" in self.alarms() or "memory" in self.alarms(),
@@ -110,7 +110,7 @@ class RabbitServer:
         return self._names("list_queues", "-p", virtual_host, "name")
 
     def delete_queue(self, name: str, virtual_host: str = "/") -> None:
-        """Delete a queue, also one that is exclusively another connection's."""
+        """Delete a queue, even if it is exclusive to another connection."""
         code = (
             f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{virtual_host}">>, queue, <<"{name}">>)), '
             'rabbit_amqqueue:delete(Q, false, false, <<"test">>).'
@@ -167,5 +167,5 @@ class RabbitServer:
 
 
 def new_directory() -> tempfile.TemporaryDirectory[str]:
-    """Return a directory with a short path: Erlang's own files have long names."""
+    """Return a directory with a short path: Erlang's files have long names."""
     return tempfile.TemporaryDirectory(prefix="petiole-rabbitmq-", ignore_cleanup_errors=True)

@@ -1,4 +1,4 @@
-"""A redis-server for tests, chaos and benchmarks, with the faults that a test makes."""
+"""A redis-server for tests, chaos and benchmarks, with faults on request."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ START_WITHIN = 10.0
 
 
 class RedisServer:
-    """One redis-server process on loopback, with a port and a directory that stay its own through every restart.
+    """One redis-server process on loopback, with a port and a directory that it keeps through every restart.
 
-    With `append_only` it has everything that it has answered, even after a kill.
+    With `append_only` it keeps every acknowledged write, even after a kill.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class RedisServer:
         """Start it and wait until it answers."""
         command = redis_command(self.binary, port=self.port, directory=self.directory)
         command += ["--appendonly", "yes" if self.append_only else "no"]
-        # Synced every second, a server may hold answered writes back while it syncs, and a kill would lose them.
+        # With a sync every second, a server may buffer answered writes while it syncs, and a kill would lose them.
         command += ["--appendfsync", "always", *self.options]
         with (self.directory / "server.log").open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
@@ -64,7 +64,7 @@ class RedisServer:
             raise AssertionError(f"{error} Its log ends: {log[-500:]}") from None
 
     def answers(self) -> bool:
-        """Say whether it answers PING, and no other server at its port; false while it loads its data."""
+        """Whether it, and no other server at its port, answers PING; false while it loads its data."""
         if self._process is not None and self._process.poll() is not None:
             raise AssertionError(f"{self.binary} ended with {self._process.returncode} at its start.")
         try:
@@ -79,7 +79,7 @@ class RedisServer:
         return redis.Redis(port=self.port, db=database, socket_timeout=1.0, socket_connect_timeout=1.0)
 
     def stop(self) -> None:
-        """Let it end in its own way: what it was told is on disk afterwards."""
+        """Shut it down cleanly: its data is on disk afterwards."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -92,27 +92,27 @@ class RedisServer:
         self.start()
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP): its connections stay open, and it answers nobody."""
+        """Freeze it (SIGSTOP): its connections stay open, and it doesn't answer."""
         freeze([self._running()])
 
     def resume(self) -> None:
-        """Let it go on after `pause`."""
+        """Resume it after `pause`."""
         thaw([self._running()])
 
     def resume_or_start(self) -> None:
-        """Have it up, whatever has been done to it."""
+        """Make sure that it is up, whatever state it is in."""
         if self._process is None:
             self.start()
         else:
             self.resume()
 
     def copy_data(self, to: Path) -> None:
-        """Copy what it has on disk, as a replica that lags would hold it."""
+        """Copy its data on disk, as a lagging replica would have it."""
         shutil.rmtree(to, ignore_errors=True)
         shutil.copytree(self.directory, to)
 
     def put_data_back(self, copy: Path) -> None:
-        """Replace what it has on disk while it is stopped."""
+        """Replace its data on disk while it is stopped."""
         if self._process is not None:
             raise AssertionError("Stop the server before its data is replaced.")
         shutil.rmtree(self.directory)
@@ -129,7 +129,7 @@ class RedisServer:
             return
         if process.poll() is None:
             os.kill(process.pid, number)
-            os.kill(process.pid, signal.SIGCONT)  # one that is paused would not hear of it
+            os.kill(process.pid, signal.SIGCONT)  # a paused one wouldn't react
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:

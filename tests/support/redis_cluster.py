@@ -1,4 +1,4 @@
-"""A Redis Cluster on loopback: three masters with a replica each, in processes of their own."""
+"""A Redis Cluster on loopback: three masters with a replica each, in separate processes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ClusterServer:
             self.catch_up()
 
     def catch_up(self) -> None:
-        """Wait until a replica of each master has what its master has: it is sent nothing until it has first spoken."""
+        """Wait until a replica of each master has caught up: a master sends it nothing before its first request."""
         masters = {self.master_of(f"{{{number:02}}}").port: f"catch-up:{{{number:02}}}" for number in range(64)}
         for port, key in masters.items():
             with at(self.by_port(port)) as client:
@@ -78,7 +78,7 @@ class ClusterServer:
                 )
 
     def is_whole(self) -> bool:
-        """Say whether every node finds the cluster working, and every replica has caught up with its master."""
+        """Whether every node reports the cluster as working, and every replica has caught up with its master."""
         return all(self.state_of(node) == "ok" and self._in_step(node) for node in self.nodes)
 
     def state_of(self, node: RedisServer) -> str:
@@ -87,7 +87,7 @@ class ClusterServer:
             return found["cluster_state"]
 
     def master_of(self, key: str) -> RedisServer:
-        """Return the master of a key's slot, as most nodes that answer see it at this moment."""
+        """Return the present master of a key's slot, by the majority of the nodes that answer."""
         named = []
         for node in self.nodes:
             with contextlib.suppress(redis.RedisError), at(node) as client:
@@ -96,7 +96,7 @@ class ClusterServer:
         return self.by_port(max(named, key=named.count))
 
     def agree_on(self, slot: int, master: RedisServer) -> bool:
-        """Say whether every node takes this one for the master of a slot."""
+        """Whether every node regards this one as the master of a slot."""
         for node in self.nodes:
             with at(node) as client:
                 rows = client.execute_command("CLUSTER SLOTS")
@@ -143,19 +143,19 @@ class ClusterServer:
     def _in_step(self, node: RedisServer) -> bool:
         with at(node) as client:
             role = client.execute_command("ROLE")
-            # A master lists the replicas that it sends its writes to; one that is still being given a copy isn't there.
+            # A master lists the replicas that it sends its writes to; one that is still syncing isn't listed.
             if role[0] == b"master":
                 return bool(role[2]) or len(self.nodes) == self.masters
             return bool(role[3] == b"connected")
 
 
 def at(node: RedisServer) -> redis.Redis:
-    """Return a client that asks once: some of those that are asked are dead."""
+    """Return a client without retries: some of the nodes are dead."""
     return redis.Redis(port=node.port, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0))
 
 
 def ask(client: Any, *command: Any) -> Any:
-    """Send a command as it is written, without redis-py's reading of its answer."""
+    """Send a command unchanged, without redis-py's parsing of its answer."""
     return client.execute_command(*command)
 
 

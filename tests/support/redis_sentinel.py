@@ -1,4 +1,4 @@
-"""Three Sentinels on loopback that watch a master with one replica, all in processes of their own."""
+"""Three Sentinels on loopback that watch a master with one replica, all in separate processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOWN_AFTER_MS = 1000
 
 
 class SentinelProcess:
-    """One Sentinel. Its file is its memory, so it comes back with what it knew."""
+    """One Sentinel. Its file is its memory, so it comes back with its knowledge."""
 
     def __init__(self, binary: str, directory: Path, *, master_port: int, password: str | None, quorum: int) -> None:
         self.binary = binary
@@ -47,7 +47,7 @@ class SentinelProcess:
         wait_until(self.answers, timeout=10, what=f"the Sentinel on port {self.port} answers")
 
     def client(self) -> redis.Redis:
-        """Return a client that asks once: the Sentinel may be dead."""
+        """Return a client without retries: the Sentinel may be dead."""
         return redis.Redis(
             port=self.port,
             password=self.password,
@@ -64,13 +64,13 @@ class SentinelProcess:
             return False
 
     def sees(self, *, others: int, replicas: int) -> bool:
-        """Say whether it knows so many other Sentinels and replicas."""
+        """Whether it knows so many other Sentinels and replicas."""
         with self.client() as client:
             state = client.sentinel_master(MASTER)
         return bool(state["num-other-sentinels"] == others and state["num-slaves"] == replicas)
 
     def pause(self) -> None:
-        """Freeze it: it takes connections, and answers nobody."""
+        """Freeze it: it accepts connections, and doesn't answer."""
         assert self._process is not None
         freeze([self._process.pid])
 
@@ -82,7 +82,7 @@ class SentinelProcess:
 
 
 class SentinelServer:
-    """A master and its replica, which may change places, and those who decide about it."""
+    """A master and its replica, which may change places, and the Sentinels that decide."""
 
     def __init__(self, binary: str, directory: Path, *, password: str | None = None) -> None:
         first, second = RedisServer(binary, directory / "first"), RedisServer(binary, directory / "second")
@@ -104,11 +104,11 @@ class SentinelServer:
         return f"redis+sentinel://{self.hosts}/{MASTER}/0"
 
     def broker_url(self, database: int = 0) -> str:
-        """Return the URL of its master as kombu writes it; it needs the transport option `master_name` too."""
+        """Return the URL of its master in kombu's form; it needs the transport option `master_name` too."""
         return ";".join(f"sentinel://127.0.0.1:{sentinel.port}/{database}" for sentinel in self.sentinels)
 
     def start(self) -> None:
-        """Start all, and wait until each Sentinel knows the others and the replica has what the master has."""
+        """Start all, and wait until each Sentinel knows the others and the replica has caught up."""
         for server in (*self.servers, *self.sentinels):
             server.start()
         count = len(self.sentinels) - 1
@@ -120,7 +120,7 @@ class SentinelServer:
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Wait until the replica has what the master has: it is sent nothing until it has first spoken."""
+        """Wait until the replica has caught up: the master sends it nothing before its first request."""
         with self.master().client() as client:
             client.set("catch-up", "x")
             wait_until(lambda: client.wait(1, 500) >= 1, timeout=10, what="the replica has caught up")

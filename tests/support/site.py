@@ -1,4 +1,4 @@
-"""One web server and its redis-server in processes of their own, and the browsers that a test connects to them."""
+"""One web server and its redis-server in separate processes, and the browsers that a test connects to them."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class Site:
         return client
 
     def server(self) -> int:
-        """The id of the process that serves: gunicorn's only worker."""
+        """The id of the serving process: gunicorn's only worker."""
         master = self.web.popen.pid
         return int(Path(f"/proc/{master}/task/{master}/children").read_text().split()[0])
 
     def resident(self) -> int:
-        """How many bytes of memory the server has."""
+        """The server's memory in bytes."""
         status = Path(f"/proc/{self.server()}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 

@@ -1,4 +1,4 @@
-"""A real system for the integration tests: redis-server, Celery worker and web server in processes of their own."""
+"""A real system for the integration tests: redis-server, Celery worker and web server in separate processes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class System:
         return redis.Redis.from_url(self.redis_url, socket_timeout=2)
 
     def session(self, person: str | None = None) -> requests.Session:
-        """A browser's session: of somebody logged in, or of nobody in particular."""
+        """A browser's session: of a logged-in user, or anonymous."""
         session = requests.Session()
         if person is not None:
             session.headers["X-Person"] = person
@@ -61,7 +61,7 @@ class System:
         return client
 
     def gate(self, name: str) -> Path:
-        """A file that isn't there yet, for a task to wait for; another one at each call, since a system is shared."""
+        """A file that doesn't exist yet, for a task to wait for; another one at each call, since a system is shared."""
         return self.directory / f"gate-{next(self.gates)}-{name}"
 
     def kill_redis(self) -> None:
@@ -73,7 +73,7 @@ class System:
         self.redis_process = start_redis(self.processes, self.redis_port, self.directory)
 
     def kill_worker(self) -> None:
-        """Kill the worker and its pool, as the kernel does when memory runs out."""
+        """Kill the worker and its pool, as the kernel does when it runs out of memory."""
         os.killpg(self.worker.popen.pid, signal.SIGKILL)
         self.worker.popen.wait(5)
         self.processes.forget(self.worker)
@@ -90,7 +90,7 @@ class System:
         return worker
 
     def log_size(self) -> int:
-        """How many lines the processes have printed so far."""
+        """The number of lines that the processes have printed so far."""
         return len(self.log)
 
     def said(self, text: str) -> bool:
@@ -142,7 +142,7 @@ def running(
     settings: Mapping[str, str] | None = None,
     redis_port: int | None = None,
 ) -> Iterator[System]:
-    """Run them all; with another `CELERY_BROKER_URL` in `settings` there is no Redis."""
+    """Run all of them; with another `CELERY_BROKER_URL` in `settings` there is no Redis."""
     log: list[str] = []
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
     redis_port, web_port = redis_port or free_port(), free_port()

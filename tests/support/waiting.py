@@ -12,7 +12,7 @@ POLL = 0.005
 
 
 def wait_until(condition: Callable[[], T], *, what: str = "", timeout: float = 15.0) -> T:
-    """Return what `condition` returns as soon as that is true.
+    """Return the result of `condition` as soon as it is true.
 
     Raises:
         TimeoutError: it wasn't true within `timeout` seconds; the message names it.

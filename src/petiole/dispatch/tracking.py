@@ -130,7 +130,7 @@ class Tracking:
         return Handle(task_id, feed, cursor, document)
 
     def _open(self, header: Header, draft: Draft, message: str) -> Callable[[], Cursor]:
-        """Open a task's feed, and return what waits for its cursor if the journal can take the step without being waited for."""
+        """Open a task's feed, and return a call that waits for its cursor; a journal that can has taken the step by then."""
         lease = self.settings.dispatch_lease
         if isinstance(self.journal, SupportsAsync):
             return self.journal.open_async(
