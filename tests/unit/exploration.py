@@ -1,4 +1,4 @@
-"""Visits every state of a small world, breadth first, and holds the guarantee against each."""
+"""Visits every state of a small world, breadth first, and checks the guarantee in each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.unit.world import Rules, Violation
 
 @dataclass(frozen=True)
 class Explored:
-    """How much of the world there was to see."""
+    """The size of the explored world."""
 
     states: int
     steps: int
@@ -18,10 +18,10 @@ class Explored:
 
 
 def explore(rules: Rules) -> Explored:
-    """Visit every world that can be reached, breadth first, and hold the guarantee against each.
+    """Visit every reachable world, breadth first, and check the guarantee in each.
 
     Raises:
-        Violation: it doesn't hold somewhere; the message has the shortest way there.
+        Violation: it doesn't hold in a world; the message has the shortest path to it.
     """
     model = Model(rules)
     worlds = [model.begin()]
@@ -30,7 +30,7 @@ def explore(rules: Rules) -> Explored:
     nearer: list[int | None] = []
     settled: set[int] = set()
     steps = 0
-    for number, world in enumerate(worlds):  # which grows meanwhile: a breadth-first queue
+    for number, world in enumerate(worlds):  # the list grows during the loop: a breadth-first queue
         nearer.append(None)
         try:
             if model.is_settled(world):
@@ -59,7 +59,7 @@ def _way(came_from: list[tuple[int, str]], number: int) -> str:
 
 
 def _check_settles(came_from: list[tuple[int, str]], nearer: list[int | None], settled: set[int]) -> None:
-    """From every world, delivery, reads and head checks alone lead to a settled one."""
+    """From every world, deliveries, reads and head checks alone lead to a settled one."""
     settles = set(settled)
     for start in range(len(nearer)):
         way: list[int] = []

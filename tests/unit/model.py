@@ -1,7 +1,7 @@
-"""A world small enough to be explored whole: two runs, a journal, a bus, a reader, and faults.
+"""A world small enough for exhaustive exploration: two runs, a journal, a bus, a reader, and faults.
 
 The reader is the real one (`petiole.protocol.reader.Reader`), and the journal decides by `petiole.journal.rules`; it keeps
-values that can be hashed. The writers follow the outbox: they send again what the journal has lost, or open the feed anew.
+hashable values. The writers follow the outbox: they send again what the journal has lost, or open the feed again.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ from tests.unit.world import (
 
 FEED: Final = "task:a"
 READ_LIMIT: Final = 2
-FACTS_SENT_AGAIN: Final = 1  # how many acknowledged facts a writer can still send: 256 in the outbox
+FACTS_SENT_AGAIN: Final = 1  # the number of acknowledged facts that a writer can send again: 256 in the outbox
 
 Step = tuple[str, World, bool]
 
 
 class Model:
-    """The steps that a world can take, and what must hold in it."""
+    """The possible steps of a world, and its invariants."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._advance = cache(rules.advance)
 
     def begin(self) -> World:
-        """Return the world in which the first run has just begun, and the page isn't there yet."""
+        """Return the world in which the first run has just begun, and there is no page yet."""
         begun = Summary("running", 1, 0)
         empty = Kept(Place(_epoch(1), 0, 0, ZERO_CHAIN), begun, (), 1, 1, 1, 0, 0)
         journal, _ = self._write(empty, self._rules.plans[0][0], run=1)
@@ -66,9 +66,9 @@ class Model:
         return World(journal, None, writers, (), False, page, None, None, None, 0, 1)
 
     def steps(self, world: World) -> Iterator[Step]:
-        """Yield what can happen next: its name, the world after it, and whether it brings the page nearer to the head.
+        """Yield the next possible steps: name, resulting world, and whether the step brings the page closer to the head.
 
-        Of the steps that do, the first is what happens if nothing goes wrong any more.
+        The first of the steps that do is the one that happens without further faults.
         """
         yield from self._transport(world)
         for number in (1, 0):
@@ -78,7 +78,7 @@ class Model:
         yield from self._faults(world)
 
     def is_settled(self, world: World) -> bool:
-        """Say whether everything has been delivered and the head check finds nothing."""
+        """Whether everything has been delivered and the head check finds nothing."""
         page = world.page
         if world.journal is None or not world.connected or world.bus or page.reading or world.head:
             return False
@@ -88,7 +88,7 @@ class Model:
         return not _thaw(page).head(_cursor(world.journal.cursor), asked=_cursor(page.cursor))
 
     def check_settled(self, world: World) -> None:
-        """Hold the guarantee against a settled world.
+        """Check the guarantee in a settled world.
 
         Raises:
             Violation: it doesn't hold.
@@ -105,12 +105,12 @@ class Model:
             raise Violation("I9: facts are missing and no reset was said")
         shown, kept = page.document, journal.document
         if journal.cursor.seq <= journal.lost:
-            # The next event makes it good, as it makes a lost counter good.
+            # The next event corrects it, as it corrects a lost counter.
             shown, kept = shown._replace(completed=0), kept._replace(completed=0)
         if shown != kept:
             raise Violation(f"I4: the page shows {shown}, the journal has {kept}")
 
-    # The page and what lies between it and the journal.
+    # The page and the path between it and the journal.
 
     def _transport(self, world: World) -> Iterator[Step]:
         page = world.page
@@ -143,7 +143,7 @@ class Model:
                 yield "head check", self._after(world, reader, actions), True
 
     def _after(self, world: World, reader: Reader, actions: list[Action], *, more: bool | None = None) -> World:
-        """Return the world after the reader has decided, and hold what the page shows against the guarantee."""
+        """Return the world after the reader's decision, and check the page against the guarantee."""
         page, asked = world.page, world.asked
         since, shown, resets = page.since, page.shown, page.resets
         for action in actions:
@@ -181,7 +181,7 @@ class Model:
             raise Violation("I9: the page has counted other facts than it has shown")
         if page.document is not None and after.document is not None:
             back_is_said = resets > page.resets and world.faults & (LOSS | STALE | AGAIN)
-            # A copy that takes over between two pages takes back a document of which not every fact was shown.
+            # A copy that takes over between two pages rolls back a document before all of its facts were shown.
             if not back_is_said and not (page.ahead and world.faults & STALE):
                 _check_forward(page.document, after.document)
         return world._replace(page=after, asked=asked)
@@ -202,7 +202,7 @@ class Model:
             if world.journal is not None:
                 yield from self._claim(world, number)
             return
-        # A journal that has lost everything gets it back from the newest run that has more to say.
+        # A journal that has lost everything gets it back from the newest run that has more events to send.
         heals = world.journal is None
         if len(world.bus) >= self._rules.rings:
             return
@@ -212,7 +212,7 @@ class Model:
         if journal is None or run > journal.run:
             yield f"{name} opens the feed anew", self._rebase(world, number), heals
             return
-        # Without the fence an earlier run writes as who has none: guarded by state alone.
+        # Without the fence an earlier run writes like a writer without a run: guarded by state alone.
         fenced = self._rules.fence or run == journal.run
         match rules.append(
             journal,
@@ -307,7 +307,7 @@ class Model:
         log = (*journal.log, told) if is_fact else journal.log
         return journal._replace(cursor=cursor, document=document, log=log), told
 
-    # What goes wrong.
+    # The faults.
 
     def _may(self, world: World, fault: int) -> bool:
         return bool(
@@ -323,7 +323,7 @@ class Model:
         if len(bus) > 1 and self._may(world, SWAP):
             yield "two rings are swapped", _used(world, SWAP)._replace(bus=(bus[1], bus[0], *bus[2:])), False
         if world.connected and self._may(world, CUT):
-            # What was under way is void; what rings meanwhile reaches nobody.
+            # Messages in transit are void; rings meanwhile are lost.
             cut = _used(world, CUT)._replace(connected=False, bus=(), asked=None, answer=None, head=None)
             yield "the connection is cut", cut, False
         if journal is None:

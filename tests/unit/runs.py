@@ -1,4 +1,4 @@
-"""A run with a journal that can be made to fail, for the tests of the worker's side."""
+"""A run with a journal that fails on request, for the tests of the worker side."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOON = 10.0
 
 
 class Faults:
-    """Passes every verb on to a journal and breaks some appends: before the journal has the event, or only the reply.
+    """Forwards every verb to a journal and breaks some appends: before the journal has the event, or only the reply.
 
     `begins`: an append may be begun here even if the journal itself can't.
     """
@@ -38,9 +38,9 @@ class Faults:
         self.away = False
         self.lose_request: deque[bool] = deque()
         self.lose_reply: deque[bool] = deque()
-        # Whether the answer to what is begun here comes only once somebody waits for it.
+        # Whether the answer to a begun append comes only once a caller waits for it.
         self.late = False
-        # Raised in the task's thread, as a time limit is, when what it has begun is with the journal.
+        # Raised in the task's thread, like a time limit, when the journal has the begun append.
         self.interrupt: list[BaseException] = []
         self.sent: list[tuple[Draft, int, int]] = []
         self.checks = 0
@@ -131,7 +131,7 @@ class Lost:
 
 
 class Counted:
-    """The progress that an outbox asks for."""
+    """The progress that an outbox reads."""
 
     def __init__(self) -> None:
         self.completed = 0
@@ -163,7 +163,7 @@ def begin(journal: Any, *, delivery: str = "delivery-1", retries: int = 0, lease
 
 @contextmanager
 def started(journal: Any, settings: Settings, newest: Callable[[], Document] | None = None) -> Iterator[Outbox]:
-    """An outbox that sends, and that has ended afterwards."""
+    """A sending outbox, which has ended afterwards."""
     outbox = Outbox(journal, begin(journal), settings, newest=newest or Counted())
     outbox.start()
     yield outbox
@@ -197,7 +197,7 @@ def line(message: str) -> Draft:
 
 
 def facts(journal: Any) -> list[Event]:
-    """All facts that the journal keeps."""
+    """All facts in the journal."""
     reading = journal.read(FEED, None, limit=100_000)
     assert reading is not None
     assert reading.recovered
@@ -205,7 +205,7 @@ def facts(journal: Any) -> list[Event]:
 
 
 def messages(journal: Any) -> list[str]:
-    """The log lines, and the words of set-aside and dropped events among them, in their order."""
+    """The log lines, including those about set-aside and dropped events, in order."""
     return [event.data["message"] for event in facts(journal) if event.kind == "log"]
 
 
@@ -216,6 +216,6 @@ def document(journal: Any) -> Document:
 
 
 def counters(journal: Any) -> int:
-    """How many counters the journal has numbered."""
+    """The number of counters that the journal has numbered."""
     cursor = journal.snapshot(FEED).cursor
     return cursor.seq - cursor.facts

@@ -1,6 +1,6 @@
-"""Tasks' states in the journal: claims, appends, verdicts and cancels in any order, beside a simple oracle.
+"""Task states in the journal: claims, appends, verdicts and cancels in any order, compared with a simple oracle.
 
-It runs on every backend; `Store` says what it needs of one.
+It runs on every backend; `Store` is the required interface.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from petiole.protocol.reader import follow
 from petiole.settings import Settings
 from tests.support.memory_journal import MemoryJournal
 
-# So long that what passes by itself meanwhile, on a server, is nothing.
+# So long that the real time that passes on a server meanwhile is negligible.
 LEASE = 800.0
 WORKERS = ("worker-1", "worker-2")
-# `cancelling` is said by the journal's own `cancel`, which sets the flag in the same step.
+# The journal's own `cancel` writes `cancelling` and sets the flag in the same step.
 SAID = [name for name in (*states.ACTIVE, *states.TERMINAL) if name != states.CANCELLING]
 DELIVERIES = st.sampled_from(["delivery-1", "delivery-2", "delivery-3", "delivery-4"])
 
@@ -35,7 +35,7 @@ def said(name):
 
 
 class Run:
-    """What a worker knows of its run."""
+    """A worker's knowledge of its run."""
 
     def __init__(self, number, *, worker, delivery, retries, fact):
         self.number = number
@@ -48,18 +48,18 @@ class Run:
 
 
 class Store(Protocol):
-    """A journal whose time a test lets pass. `rung`: the events of which the bus has been told, if that can be seen."""
+    """A journal whose time a test controls. `rung`: the events passed to the bus, if observable."""
 
     journal: Journal
     rung: list[Event] | None
-    # How much time may pass by itself, in seconds.
+    # How much real time may pass, in seconds.
     slack: float
 
     def begin(self, number: int) -> None:
-        """Get ready for one more example."""
+        """Prepare for another example."""
 
     def pass_time(self, feed: str, seconds: float) -> None:
-        """Have the feed's lease end so much earlier."""
+        """Make the feed's lease end so much earlier."""
 
 
 class MemoryStore:
@@ -79,7 +79,7 @@ class MemoryStore:
 
 
 class StateMachine(RuleBasedStateMachine):
-    """The oracle is the list of runs that began, the state, and the facts that the journal has taken."""
+    """The oracle is the list of runs that began, the state, and the facts that the journal has accepted."""
 
     store: ClassVar[Store]
     examples: ClassVar[Iterator[int]] = count()
@@ -100,7 +100,7 @@ class StateMachine(RuleBasedStateMachine):
         self.cancel = False
         self.ends = None if lease is None else self.now + lease
 
-    # Every call of the journal that writes is here.
+    # Every writing call of the journal is here.
 
     def append(self, run, draft, *, fact=0, counter=0):
         number = 0 if run is None else run.number
@@ -118,7 +118,7 @@ class StateMachine(RuleBasedStateMachine):
         )
 
     def took(self, draft):
-        """Note in the oracle what the journal has stored."""
+        """Record in the oracle what the journal has stored."""
         self.events += 1
         self.facts += draft.is_fact
         if draft.state is not None:
@@ -170,7 +170,7 @@ class StateMachine(RuleBasedStateMachine):
             self.ends = self.now + LEASE
 
     def expected(self, run, draft, *, fact, counter):
-        """What the journal must answer to an event of a run."""
+        """The journal's expected answer to an event of a run."""
         newest = self.runs[-1]
         if run is not newest:
             return Fenced(newest.number)
@@ -216,7 +216,7 @@ class StateMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(SAID))
     def web_says_a_state(self, name):
-        """Without a run, as the main process does for a child that died: guarded by state alone."""
+        """Without a run, like the main process for a child that died: guarded by state alone."""
         answer = self.append(None, said(name))
         if not states.is_terminal(self.state) and states.may_follow(name, self.state):
             assert isinstance(answer, Stored)
@@ -231,7 +231,7 @@ class StateMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.live)
     @rule(seconds=st.sampled_from([1.0, LEASE / 2 + 1]))
     def the_live_run_speaks_again(self, seconds):
-        """What it says is a sign of life, and prolongs a lease of which half has passed."""
+        """Its event is a sign of life, and prolongs a lease of which half has passed."""
         self.time_passes(seconds)
         self.says(self.live, Draft("log", data="a line"), fact=self.live.fact + 1)
 
@@ -240,7 +240,7 @@ class StateMachine(RuleBasedStateMachine):
         self.store.pass_time(self.feed, seconds)
 
     def about(self, left):
-        """Return how long a lease still lasts, as far as a server's clock can be compared."""
+        """Return the rest of a lease, as precisely as a server's clock can be compared."""
         return left if left is None else pytest.approx(left, abs=self.store.slack)
 
     @rule(verdict=st.sampled_from([states.STALLED, states.LOST, states.FAILED, states.CANCELLED]), stale=st.booleans())
@@ -325,5 +325,5 @@ class StateMachine(RuleBasedStateMachine):
 
 
 def machine_on(store: Store, **more: object) -> type[StateMachine]:
-    """Return the machine as it runs on this store."""
+    """Return the state machine for this store."""
     return type("StateMachineOnStore", (StateMachine,), {"store": store, **more})

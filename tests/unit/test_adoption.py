@@ -1,4 +1,4 @@
-"""What Celery users write into a state's meta, read as progress."""
+"""The `meta` of Celery users' states, read as progress."""
 
 from __future__ import annotations
 

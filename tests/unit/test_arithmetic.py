@@ -1,4 +1,4 @@
-"""The arithmetic of docs/scale.md, and the check that a hundred workers are held to."""
+"""The arithmetic of docs/scale.md, and the check of the run with a hundred workers."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_more_web_processes_ask_more_of_redis():
     ],
 )
 def test_what_runs_out_first_depends_on_the_load(load, first):
-    # So wide a web process's share that the link is found, too.
+    # So high a capacity of web processes that the link appears among the limits, too.
     costs = replace(COSTS, web_further_us=0.1, web_event=Curve(((1.0, 1.0),))) if load.deliveries > 1 else COSTS
     assert needs(costs, load, LIMITS).order[0] == first
 

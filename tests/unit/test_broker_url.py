@@ -1,4 +1,4 @@
-"""Celery's broker and result backend, as its documentation writes them, become URLs of Petiole's."""
+"""Celery's broker and result backend, in the forms of its documentation, become Petiole's URLs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SENTINELS = "sentinel://:pw@one:26379/2;sentinel://two:26380/2"
 
 
 def settings_of(*sources, **conf):
-    """The settings that web and worker make of a Celery application's configuration."""
+    """The settings that web and worker derive from a Celery application's configuration."""
     celery_app = Celery("tasks", set_as_current=False)
     celery_app.conf.update(conf)
     return Settings.load(*sources, environ={}, celery=CeleryUrls.of(celery_app.conf))
@@ -79,7 +79,7 @@ def test_any_other_broker_stays_as_it_is(url):
             "rediss://h/1?ssl_keyfile=%2Fvar%2Fssl%2Fprivate%2Fclient-key.pem&ssl_certfile=%2Fvar%2Fssl%2Fclient-cert.pem"
             "&ssl_ca_certs=%2Fvar%2Fssl%2Fmyca.pem&ssl_cert_reqs=required&ssl_check_hostname=false",
         ),
-        # As with kombu: what the URL says goes first, and truth alone adds nothing to a URL of Redis.
+        # As with kombu: the URL takes precedence, and `True` alone adds nothing to a Redis URL.
         ("rediss://h/1?ssl_cert_reqs=required", {"ssl_cert_reqs": "none"}, "rediss://h/1?ssl_cert_reqs=required"),
         ("rediss://h/1", True, "rediss://h/1"),
         ("redis+socket:///run/redis.sock?virtual_host=3", False, "unix:///run/redis.sock?virtual_host=3"),

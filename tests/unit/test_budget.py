@@ -1,4 +1,4 @@
-"""Buckets and tallies: how much one connection and one person may ask for."""
+"""Buckets and tallies: how many calls one connection and one user may make."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a delivery whose task runs elsewhere, by what Celery itself makes of it."""
+"""What happens to a delivery whose task runs elsewhere, as Celery records it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AWAY = OSError("no broker")
 
 
 class Delivery:
-    """A message that arrives while its task runs elsewhere; `publish` is what its copy's `apply_async` does first."""
+    """A message that arrives while its task runs elsewhere; `publish` is called first by its copy's `apply_async`."""
 
     def __init__(self, make_settings: Callable[..., Any]) -> None:
         self.now = 1_764_000_000.0
@@ -40,7 +40,7 @@ class Delivery:
                 return super().apply_async(*args, **options)
 
         self.app = Celery("claims-test", broker="memory://", backend="cache+memory://")
-        self.app.backend.forget(ID)  # its store is the process's
+        self.app.backend.forget(ID)  # its store is shared by the process
         with self.app.connection_for_write() as connection:
             connection.default_channel.queue_declare("celery")
             connection.default_channel.queue_purge("celery")
@@ -63,7 +63,7 @@ class Delivery:
         self.app.backend.store_result(ID, {"by": "the execution that lives"}, "PROGRESS")
 
     def arrive(self) -> str | None:
-        """Have Celery execute it, and return what it calls that."""
+        """Have Celery execute it, and return Celery's outcome."""
         request = {"id": ID, "retries": 0, "delivery_info": {"redelivered": True}, "headers": {}}
         _, information, _, _ = build_tracer(self.task.name, self.task, app=self.app)(ID, (), {}, request)
         return None if information is None else str(information.state)

@@ -44,7 +44,7 @@ def python_packages() -> list[str]:
 
 
 def lower_bounds() -> dict[str, set[str]]:
-    """Return what is the least of each package that an application needs with Petiole, once for each place that says so."""
+    """Return the lower bound of each package that an application needs with Petiole, once for each place that has it."""
     project = PROJECT["project"]
     extras = project["optional-dependencies"]
     found: dict[str, set[str]] = {}
@@ -58,7 +58,7 @@ def lower_bounds() -> dict[str, set[str]]:
 
 
 def suites_packages() -> list[str]:
-    """What other projects' suites need beside the lock: the versions are in the file itself."""
+    """The requirements of other projects' suites besides the lock: the versions are in the file itself."""
     lines = (ROOT / "suites" / "requirements.txt").read_text(encoding="utf-8").splitlines()
     return sorted(line for line in lines if "==" in line)
 

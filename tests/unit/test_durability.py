@@ -1,4 +1,4 @@
-"""What ended right before the journal lost its newest second is sent again."""
+"""A task that ended right before the journal lost its newest second is sent again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def journal(make_settings) -> Faults:
 
 
 def finish(journal, make_settings, *, on_end=lambda _outbox: None) -> Outbox:
-    """Run a task to its end; its thread has ended."""
+    """Run a task to its end; its thread has ended then."""
     outbox = Outbox(journal, begin(journal), make_settings(), newest=Counted(), on_end=on_end)
     outbox.start()
     for number in range(10):

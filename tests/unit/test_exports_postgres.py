@@ -1,4 +1,4 @@
-"""PostgreSQL as a database that exports read, on a real server."""
+"""PostgreSQL as the source of exports, on a real server."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_every_type_has_its_cell_and_null_is_nothing(server, database, postgres_
         "CREATE TYPE mood AS ENUM ('ok')",
         "CREATE DOMAIN amount AS numeric(9, 2)",
         "CREATE DOMAIN price AS amount CHECK (VALUE > 0)",
-        # Settings of a login that must not show in a file.
+        # Settings of a login that must not affect a file.
         f"ALTER DATABASE {postgres_database} SET datestyle = 'German'",
         f"ALTER DATABASE {postgres_database} SET timezone = 'America/New_York'",
         f"ALTER DATABASE {postgres_database} SET extra_float_digits = -5",
@@ -357,12 +357,12 @@ def test_a_locked_table_is_said(database, monkeypatch):
 
 @pytest.fixture
 def slow(server: PostgresServer, postgres_database: str) -> Iterator[str]:
-    """A database with a table `t` of which each row takes half a minute to read, and one of many rows, `many`."""
+    """A database with a table `t`, of which each row takes half a minute to read, and a table with many rows, `many`."""
     with server.connect(postgres_database) as connection:
         for statement in (
             "CREATE ROLE reader LOGIN PASSWORD 'reader'",
             "CREATE TABLE t AS SELECT 1 AS n",
-            # More than the connection's buffers hold.
+            # More than fits into the connection's buffers.
             "CREATE TABLE many AS SELECT n, repeat('x', 200) AS text FROM generate_series(1, 200000) AS n",
             "CREATE FUNCTION slowly() RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true FROM pg_sleep(30)'",
             "ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY slow ON t USING (slowly())",
@@ -381,7 +381,7 @@ def test_the_time_limit_of_the_login_is_kept_and_said(server, slow):
 
 
 class Ended(Progress):
-    """A progress that somebody cancels: `at` says when."""
+    """A progress that gets cancelled, at `at`."""
 
     def __init__(self, *, at: str, when: Callable[[], bool] = lambda: True) -> None:
         self._at, self._when = at, when
@@ -432,7 +432,7 @@ def test_a_cancel_between_two_batches_ends_the_query_there(server, slow, postgre
 
 
 def test_without_the_watch_a_cancel_is_not_heard_while_the_server_works(server, slow, postgres_database, monkeypatch):
-    """The negative control of the test above: the query goes on until somebody else ends it."""
+    """The negative control of the test above: the query goes on until another connection ends it."""
     heard = threading.Event()
     monkeypatch.setattr(query_watch.QueryWatch, "_watch", lambda self: heard.set())
 

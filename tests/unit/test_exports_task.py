@@ -102,7 +102,7 @@ def test_a_full_disk_is_a_failure_that_says_so(database, directory, monkeypatch)
 
 
 class Recorded(Progress):
-    """The same calls, in a list; `end` raises where a run would be ended."""
+    """The same calls, in a list; `end` raises like a run that is ended."""
 
     def __init__(self, *, end: tuple[str, BaseException] | None = None) -> None:
         self.calls: list[tuple] = []
@@ -236,7 +236,7 @@ def test_the_task_is_there_by_name_and_needs_no_flask():
 
 
 def test_an_export_does_not_import_pandas(database, directory):
-    # Where pandas happens to be installed, importing it would cost each worker a second and 60 MB.
+    # If pandas is installed, importing it would cost each worker a second and 60 MB.
     code = (
         "import sys; from pathlib import Path; from petiole.exports import export_selection\n"
         "export_selection({'table': 't'}, database=Path(sys.argv[1]), directory=Path(sys.argv[2]), key='k',\n"

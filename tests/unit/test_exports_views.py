@@ -25,7 +25,7 @@ from petiole.protocol.events import Draft, task_feed
 
 
 class Site:
-    """A real application on a real journal, with the part of the worker played by the test."""
+    """A real application on a real journal; the test plays the worker."""
 
     def __init__(self, folder: Path, redis_url: str, key_prefix: str) -> None:
         self.database, self.directory = folder / "a.db", folder / "files"

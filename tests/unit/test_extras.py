@@ -1,4 +1,4 @@
-"""What isn't installed is named with the extra that brings it, wherever an application first meets it."""
+"""A missing package is named with the extra that brings it, wherever an application first needs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-# The packages that aren't there, what is done, and how the sentence begins and ends.
+# The missing packages, the action, and the beginning and the end of the message.
 MISSING = [
     ("flask", "from petiole import Petiole", "Petiole's web side needs flask", "petiole[web]"),
     ("flask_socketio", "from petiole import Petiole", "Petiole's web side needs flask_socketio", "petiole[web]"),
@@ -68,7 +68,7 @@ print(json.dumps(said))
 
 @pytest.fixture(scope="module")
 def said() -> dict[tuple[str, str], list[str]]:
-    """What each of them leads to, all in one process of their own."""
+    """The result of each of them, all in one separate process."""
     asked = [(package, statement) for package, statement, *_ in MISSING]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], input=json.dumps(asked), capture_output=True, text=True, timeout=60, check=True

@@ -1,4 +1,4 @@
-"""The reader's rule: the transcripts that both languages run, and a reader beside a real journal and a bad bus."""
+"""The reader's rule: the transcripts that both languages run, and a reader with a real journal and a faulty bus."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class TestReader:
 
     @pytest.fixture
     def overflowed(self, journal, rung):
-        """A reader that stands at the first fact, reads, and has had more events than it buffers; and where it stands."""
+        """A reader at the first fact that is reading, with more events than it buffers; and its cursor."""
         reader = Reader(FEED)
         reader.start()
         early = journal.read(FEED, None, limit=10)
@@ -271,7 +271,7 @@ class TestReader:
 
 
 class FeedMachine(RuleBasedStateMachine):
-    """One writer, a journal, a bus that drops, doubles and swaps, and one reader whose reads and heads take their time."""
+    """One writer, a journal, a bus that drops, doubles and swaps, and one reader whose reads and heads are delayed."""
 
     falls_back = False
 
@@ -370,7 +370,7 @@ class FeedMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.falls_back and len(self.drafts) > 1)
     @rule(lost=st.integers(1, 4))
     def fall_back(self, lost):
-        """A replica takes over that has not heard of the last events."""
+        """A replica takes over that doesn't have the last events."""
         self.drafts = self.drafts[: max(len(self.drafts) - lost, 1)]
         self.journal = new_journal(facts_kept=self.facts_kept)
         self.journal.open(FEED, owner="alice", draft=FIRST, epoch="0123abcd")
@@ -412,7 +412,7 @@ class FeedMachine(RuleBasedStateMachine):
         if not hasattr(self, "reader"):
             return
         if self.falls_back:
-            # A counter may reuse the number of a lost one; the next event makes it good, as it makes a lost one good.
+            # A counter may reuse the number of a lost one; the next event corrects it, as it corrects a lost one.
             self.write_a_fact({}, True)
         self.settle()
         assert not self.reader.reading
@@ -443,7 +443,7 @@ TestFallingFeed.settings = _PACE
 
 
 def breaks(machine):
-    """Say whether the state machine finds the fault that was built into it."""
+    """Whether the state machine finds the injected fault."""
     try:
         machine.TestCase("runTest").runTest()
     except AssertionError:
@@ -459,7 +459,7 @@ class NoHeads(FallingFeedMachine):
 
 
 class TrustsTheBus(FeedMachine):
-    """A reader that applies whatever comes."""
+    """A reader that applies every event."""
 
     @precondition(lambda self: self.rung)
     @rule()

@@ -1,4 +1,4 @@
-"""WebSocket frames, beside those that gevent-websocket makes."""
+"""WebSocket frames, compared with those of gevent-websocket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from petiole.web.engineio.frames import send_text, takes_pong, text_frame
 
 
 class Narrow:
-    """A connection whose buffer takes so many bytes at once."""
+    """A connection whose buffer accepts so many bytes at once."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -45,7 +45,7 @@ def test_what_the_buffer_has_no_room_for_follows(room):
 
 
 def masked(first: int, payload: bytes, mask: bytes = b"\x01\xfe\x33\x80") -> bytes:
-    """A short frame as a client sends it."""
+    """A short frame from a client."""
     return bytes((first, 0x80 | len(payload))) + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
 
 

@@ -1,4 +1,4 @@
-"""What the guard needs of python-engineio, python-socketio and the WebSocket libraries, and what it makes of packets."""
+"""The guard's requirements of python-engineio, python-socketio and the WebSocket libraries, and its handling of packets."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_other_answers_are_the_librarys(server):
 
 
 class Herd:
-    """So many connections of a guarded server, all of which came at the same moment; its time is set by hand."""
+    """So many connections of a guarded server, all opened at the same moment; the test sets its time."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class Herd:
             ping_timeout=pings,
         )
         self.guard = Guard(self.server, text_only="/petiole", events={"watch"}, join_within=1e6, clock=lambda: self.now)
-        self.guard._sweeping = True  # its background task isn't wanted: what it does is done by hand
+        self.guard._sweeping = True  # without its background task: the test does its work
         guarded(self.server)
         self.sockets = [engineio.socket.Socket(self.server.eio, f"s{number}") for number in range(size)]
         for made in self.sockets:
@@ -226,7 +226,7 @@ def test_events_go_on_between_the_pings_of_many(monkeypatch):
 
 def send(herd: Herd, *, after: float = 0.0) -> None:
     herd.now += after
-    for _ in herd.sockets:  # as often as it takes: a few go out at a time
+    for _ in herd.sockets:  # as often as needed: a few go out at a time
         herd.guard.pings.send()
 
 
@@ -235,14 +235,14 @@ def test_a_client_that_answers_no_ping_is_closed_in_time_and_taken_out():
     eio = herd.server.eio
     send(herd, after=eio.ping_interval)
     for made in herd.sockets:
-        made.last_ping -= eio.ping_timeout + 1  # the wall's clock, which Engine.IO asks, isn't the guard's
+        made.last_ping -= eio.ping_timeout + 1  # the guard's clock isn't the wall clock, which Engine.IO uses
     herd.sockets[0].receive(Packet(PONG))
     send(herd, after=eio.ping_timeout)
     assert [made.closed for made in herd.sockets] == [False, False, False]
     send(herd, after=2 * pings.TICK)
     assert [made.closed for made in herd.sockets] == [False, True, True]
     assert [packet.packet_type for packet in herd.sockets[1].poll()] == [PING]
-    assert herd.sockets[1].poll() == []  # the end of a WebSocket's writer, which closes it
+    assert herd.sockets[1].poll() == []  # the end of a WebSocket's writer closes it
     herd.guard.sweep()
     assert list(eio.sockets) == ["s0"]
 
@@ -326,7 +326,7 @@ def test_an_answer_that_comes_while_its_ping_is_looked_at_is_no_fault():
     class Answered(engineio.socket.Socket):
         @property
         def last_ping(self):
-            at, self._at = self._at, None  # another thread takes the answer as soon as this one has looked
+            at, self._at = self._at, None  # another thread takes the answer as soon as this one has checked
             return at
 
         @last_ping.setter
@@ -351,7 +351,7 @@ def test_engine_io_goes_on_looking_for_silent_clients_itself():
 
 
 class TestHandlersOfOthers:
-    """What is registered with Engine.IO after Petiole, as monitors do."""
+    """A handler registered with Engine.IO after Petiole, as by a monitor."""
 
     def test_another_handler_is_called_through_the_guard(self):
         herd = Herd(0)
@@ -388,18 +388,18 @@ class TestHandlersOfOthers:
 
 
 class Text(socketio.packet.Packet):
-    """A serializer of an application's own that sends what the default one does."""
+    """An application's own serializer that sends the same as the default."""
 
 
 class Packed(socketio.packet.Packet):
-    """Bytes, as of msgpack."""
+    """Sends bytes, like msgpack."""
 
     def encode(self):
         return json.dumps(self._to_dict()).encode()
 
 
 class Bare(socketio.packet.Packet):
-    """Text, and another one."""
+    """Sends text in another format."""
 
     def encode(self):
         return json.dumps(self._to_dict())

@@ -1,4 +1,4 @@
-"""The worker's sign of life goes on whatever one of its tasks, or one of its messages, is like."""
+"""The worker's heartbeat goes on whatever a single task or message is like."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_it_goes_on_after_anything_that_is_raised(settings):
             raise raised.pop()
         return [FEED]
 
-    # What a failure holds up is less than a lease: the pause after it is a heartbeat's.
+    # A failure delays it by less than a lease: the pause after it is a heartbeat's.
     with beating(journal, settings, running=running):
         wait_until(
             lambda: not raised and journal.heads([FEED])[FEED].lease_left > 0.3, what="the lease is renewed again"

@@ -14,7 +14,7 @@ import pytest
 import petiole
 
 SOURCE = Path(petiole.__file__).parent
-# From the ground up: a module imports its own level and what is below. A part's module may stand lower than its part.
+# From the bottom up: a module imports its own level and those below. A part's module may be on a lower level than its part.
 LAYERS = (
     ("errors", "protocol"),
     ("logs", "extras", "tls", "redis.url"),
@@ -46,13 +46,13 @@ MODULES = modules()
 
 
 def part_of(module):
-    """Return the part of the package that a module belongs to: `petiole.worker.run` is of `worker`."""
+    """Return the part of the package that a module belongs to: `worker` for `petiole.worker.run`."""
     names = module.split(".")[1:]
     return next((part for end in range(len(names), 0, -1) if (part := ".".join(names[:end])) in LEVELS), "")
 
 
 def resolved(module, name):
-    """Return where `from module import name` leads: to a module, or for what a package hands on to its home."""
+    """Return the module that `from module import name` leads to; for a name that a package re-exports, its own module."""
     if f"{module}.{name}" in MODULES:
         return f"{module}.{name}"
     if module == "petiole" and name in petiole._HOMES:
@@ -90,7 +90,7 @@ def test_imports_go_one_way(module):
 
 
 def loads(module):
-    """Every module that importing `module` loads first. From outside of a package that is the package's `__init__`, too."""
+    """Every module that importing `module` loads first. From outside a package that includes the package's `__init__`."""
     found = imports(MODULES[module]) & MODULES.keys()
     packages = {name[:at] for name in found for at, character in enumerate(name) if character == "."}
     return found | {package for package in packages if not f"{module}.".startswith(f"{package}.")}

@@ -1,4 +1,4 @@
-"""The list of one person's tasks: pages of a state and a name, each task once."""
+"""The list of one user's tasks: pages by state and name, each task once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANN = "user:ann"
 
 @pytest.fixture
 def journal(make_settings: Callable[..., Settings]) -> Journal:
-    """120 tasks of Ann's: every third has failed, every fourth is called `report`; and one of Bob's."""
+    """120 tasks of Ann's: every third has failed, every fourth is named `report`; and one of Bob's."""
     journal = MemoryJournal(make_settings())
     for number in range(120):
         name = "report" if number % 4 == 0 else "count"
@@ -60,7 +60,7 @@ def test_the_pages_have_each_task_once_and_never_more_than_the_limit(
         cursor = one.cursor
         if cursor is None:
             break
-        assert len(one.snapshots) == limit  # all of them are within reach of one search
+        assert len(one.snapshots) == limit  # one search covers all of them
     assert found == [f"task:{number}" for number in expected]
 
 

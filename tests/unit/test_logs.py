@@ -1,4 +1,4 @@
-"""What a line says in the formats that show its text alone, and where its fields and its name are."""
+"""A log line in formats that show only its text: its fields and its name are part of the text."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_celerys_and_gunicorns_formats_show_it(caplog):
 
 
 def lines_of_the_log():
-    """Each call of a module's `log` in the source: where, its level, its name and its fields."""
+    """Each call of a module's `log` in the source: place, level, name and fields."""
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
@@ -83,7 +83,7 @@ LINES = list(lines_of_the_log())
 
 @pytest.mark.parametrize(("where", "level", "name", "fields"), LINES, ids=[line[0] for line in LINES])
 def test_each_warning_and_error_says_why(where, level, name, fields):
-    if " " not in name and level != "exception":  # which has its traceback
+    if " " not in name and level != "exception":  # it has a traceback
         assert fields & {"error", "reason"}, f"{where}: {name} doesn't say why"
 
 

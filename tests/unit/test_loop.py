@@ -1,4 +1,4 @@
-"""A loop that can't die, and says what doesn't run."""
+"""A loop that can't die, and reports a part that doesn't run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.logs import logged
 
 
 class Turns:
-    """A loop's turns, each of them given; the last one closes the loop."""
+    """A loop's given turns; the last one closes the loop."""
 
     def __init__(self, *turns: float | Exception) -> None:
         self._turns = list(turns)
@@ -51,7 +51,7 @@ def test_while_the_journal_is_away_it_waits_and_nothing_is_wrong_with_it(caplog:
     turns = Turns(Unavailable("away"), Unavailable("away"), 1.0)
     turns.loop.run()
     assert turns.waits == [8.0, 8.0, 1.0]
-    # Once, however long it lasts.
+    # Once, however long the failure lasts.
     assert [record.msg for record in logged(caplog)] == ["loop_waits"]
     assert turns.troubles == [None] * 3
 

@@ -1,4 +1,4 @@
-"""Loops and bars of every kind, after and within each other: no count is above its total, and the whole never goes back."""
+"""Loops and bars of every kind, in sequence and nested: no count exceeds its total, and overall progress never goes back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROGRAMS = 400
 
 
 class Program:
-    """One task's loops, made by chance. `seen`: the progress after each step."""
+    """One task's random loops. `seen`: the progress after each step."""
 
     def __init__(self, chance, run):
         self.chance, self.run = chance, run

@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# Below these every folder with code has a line of its own; of the others, the top one is enough.
+# Below these every folder with code has its own line; for the others, the top one is enough.
 MAPPED_WHOLE = ("src/petiole", "browser", "tests", "chaos", "suites")
 CODE = {".py", ".html", ".js", ".ts"}
 
 
 def mapped() -> list[str]:
-    """Return the paths of the map, a folder's with a slash at its end."""
+    """Return the paths of the map, a folder's with a trailing slash."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     section = text.partition("## Where a new line goes\n")[2].partition("\n## ")[0]
     found, above = [], {0: ""}
@@ -27,7 +27,7 @@ def mapped() -> list[str]:
 
 
 def tracked() -> list[Path]:
-    """Return the files of the repository that git has or would take."""
+    """Return the files of the repository that git tracks or would add."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
     return [path for line in listed.splitlines() if (ROOT / (path := Path(line))).exists()]

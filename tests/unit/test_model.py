@@ -1,4 +1,4 @@
-"""The guarantee in a small world, explored whole: every order of every step, with every fault. `-s` prints how much."""
+"""The guarantee in a small world, explored exhaustively: every order of every step, with every fault. `-s` prints the size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.world import (
     Violation,
 )
 
-# Each world with the least number of states that it has: what shrinks unseen proves less.
+# Each world with its minimum number of states: a world that shrinks unnoticed proves less.
 WORLDS = {
     "two runs, each fault alone": (Rules(), 80_000),
     "one run, every two faults": (Rules(plans=(FIRST_RUN, NO_RUN), budget=2), 80_000),

@@ -1,4 +1,4 @@
-"""What a notice says, and who delivers it."""
+"""The content of a notice, and its delivery."""
 
 from __future__ import annotations
 

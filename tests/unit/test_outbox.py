@@ -469,7 +469,7 @@ class TestStates:
 
 
 def fall_back(journal: Faults, make_settings, *, keep: int) -> None:
-    """Put a copy of the feed in the journal's place that has only its first `keep` facts: a replica that lagged."""
+    """Replace the journal by a copy of the feed with only its first `keep` facts: a lagging replica."""
     copy = MemoryJournal(make_settings())
     drafts = [Draft(event.kind, event.patch, event.progress, event.data, event.id) for event in facts(journal)]
     copy.open(FEED, owner=OWNER, draft=drafts[0], epoch="0123abcd")
@@ -582,7 +582,7 @@ class TestLostData:
 
 
 def measure_lateness() -> Callable[[], float]:
-    """Watch by how much this machine wakes a thread too late; the returned function ends that, and says the most in seconds."""
+    """Measure how late this machine wakes a thread; the returned function stops that, and returns the maximum in seconds."""
     done, late = threading.Event(), [0.0]
 
     def watch() -> None:
@@ -684,7 +684,7 @@ class TestRealOutages:
             progress.log("500")
             took.append(time.perf_counter() - began)
             server.resume()
-            # A call that waited for the journal would take a timeout; by how much the machine itself was late isn't the call's.
+            # A call that waited for the journal would take a timeout; the machine's own delay doesn't count.
             assert max(took) < 0.05 + lateness()
             assert max(took) < settings.journal_timeout
             assert run.outbox.flush(SOON)
@@ -757,20 +757,20 @@ def test_the_faults_of_these_tests_do_break(memory):
 
 
 def answered(outbox):
-    """Wait until the answer to what was begun last has come; nobody has taken it yet."""
+    """Wait until the answer to the last begun append has arrived, but hasn't been taken."""
     wait_until(lambda: outbox._queue[0].begun.poll() is not None, what="it is answered")
 
 
 class TestBegun:
-    """Where nothing is under way a fact is sent by the task's thread, and the sending thread waits for the answer."""
+    """If nothing is in transit the task's thread sends a fact, and the sending thread waits for the answer."""
 
     @pytest.fixture
     def begins(self, make_settings, redis_servers):
         return Faults(RedisJournal(make_settings(redis_servers(VARIANTS[0]).url)))
 
     def test_a_fact_is_with_the_journal_although_the_sending_thread_sleeps(self, begins, make_settings):
-        outbox = Outbox(begins, begin(begins), make_settings(), newest=Counted())  # it isn't even started
-        begins.target.append(FEED, line("before"))  # a new server learns the script by this
+        outbox = Outbox(begins, begin(begins), make_settings(), newest=Counted())  # the thread isn't even started
+        begins.target.append(FEED, line("before"))  # this loads the script into a new server
         for number in range(3):
             outbox.put(line(str(number)))
             kept = ["before", "0", "1", "2"][: number + 2]
@@ -845,7 +845,7 @@ class TestBegun:
         outbox.start()
         outbox.close()
         assert outbox.flush(SOON)
-        # The task's thread never came to put the second one.
+        # The task's thread never got to put the second one.
         assert messages(begins) == ["before", "0", "2"]
 
     def test_facts_that_come_one_by_one_are_all_begun(self, begins, make_settings):
@@ -888,7 +888,7 @@ class TestBegun:
         assert messages(begins) == ["first", "second"]
 
 
-# Sends this process a signal again and again, each time after a while that nobody can foresee.
+# Sends this process signals repeatedly, at random intervals.
 ALARM = """
 import os, random, signal, sys, time
 while True:
@@ -898,11 +898,11 @@ while True:
 
 
 class TestTimeLimits:
-    """Celery raises a soft time limit in the task's thread, wherever that is just then."""
+    """Celery raises a soft time limit in the task's thread, at any point of its code."""
 
     @pytest.fixture
     def limited(self):
-        """What makes a call, and says whether no limit has broken it off."""
+        """Makes a call, and returns whether no limit has interrupted it."""
         armed = False
 
         def handle(*_):
@@ -940,8 +940,8 @@ class TestTimeLimits:
                     said.append(number)
                 else:
                     broken += 1
-                time.sleep(0.0003 * (number % 3))  # so that facts are begun, too, and not only queued
-            # Not by a flush: that would give back a lock that was left taken.
+                time.sleep(0.0003 * (number % 3))  # so that facts are sent at once, too, and not only queued
+            # Not by a flush: that would release a lock that was left locked.
             wait_until(lambda: not outbox._queue and outbox._sending is None, what="all of it is with the journal")
         kept = [int(message) for message in messages(journal)]
         assert kept == sorted(set(kept))
@@ -949,7 +949,7 @@ class TestTimeLimits:
 
 
 class TestFactsThatComeOften:
-    """Of these the sending thread looks for the answers by itself, and isn't woken for each."""
+    """For these the sending thread checks for the answers by itself, and isn't woken for each."""
 
     @pytest.fixture(params=["memory", "redis"])
     def begins(self, request, make_settings, redis_servers):
@@ -959,7 +959,7 @@ class TestFactsThatComeOften:
 
     @pytest.fixture
     def outbox(self, begins, make_settings, monkeypatch):
-        """One whose thread looks by itself, after a few facts."""
+        """One whose thread checks by itself, after a few facts."""
         monkeypatch.setattr(outbox_module, "OFTEN", 600.0)
         with started(begins, make_settings()) as outbox:
             for number in range(3):
@@ -1004,11 +1004,11 @@ class TestFactsThatComeOften:
 
 
 class TestHandover:
-    """A task that computes keeps the interpreter from the sending thread, so a fact is handed over before it goes on."""
+    """A computing task keeps the interpreter from the sending thread, so a fact is handed over before the task goes on."""
 
     @pytest.fixture(autouse=True)
     def patient(self, monkeypatch):
-        # Long enough that the test fails by its deadline where a call waits for it.
+        # Long enough that the test exceeds its deadline if a call waits for it.
         monkeypatch.setattr(outbox_module, "HANDOVER", 60.0)
 
     def test_a_fact_of_a_task_that_computes_is_with_the_journal_when_the_call_returns(self, journal, make_settings):
@@ -1016,11 +1016,11 @@ class TestHandover:
             outbox.put(line("0"))
             assert outbox.flush(SOON)
             for number in range(1, 5):
-                # Its own time only: on a busy machine it may compute for a small part of what passes.
+                # Its own CPU time only: on a busy machine it may compute for only a small part of the elapsed time.
                 outbox._spoke = (threading.get_ident(), time.monotonic(), time.thread_time() - 60.0)
                 outbox.put(line(str(number)))
                 said = [str(said) for said in range(number + 1)]
-                if journal.begun:  # sent by the task's thread: on its way to a server
+                if journal.begun:  # sent by the task's thread: in transit to the server
                     wait_until(lambda said=said: messages(journal) == said, what="it is with the journal")
                 assert messages(journal) == said
 

@@ -1,4 +1,4 @@
-"""What the pages without JavaScript say."""
+"""The words of the pages without JavaScript."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def run(journal, make_settings):
 
 
 def kept(run, journal):
-    """The document once the journal has everything that was said."""
+    """The document once the journal has all events."""
     run.outbox.touch()
     assert run.outbox.flush(SOON)
     return document(journal)
@@ -256,7 +256,7 @@ class TestTrack:
         assert seen == [(0, 4, None), (1, 4, None), (2, 4, None), (3, 4, None)]
         list(track(iter(range(60))))
         assert (run.progress()["completed"], run.progress()["total"], run.progress()["fraction"]) == (60, None, None)
-        # A hundred loops without names aren't a hundred lines of the log.
+        # A hundred unnamed loops aren't a hundred log lines.
         kept(run, journal)
         assert [event.data["name"] for event in facts(journal) if event.kind == "stage"] == ["Working"]
 
@@ -350,7 +350,7 @@ class TestTrack:
         assert [item for item, _ in zip(rows, range(3), strict=False)] == [0, 1, 2]
         before = run.progress()["completed"]
         assert list(rows) == list(range(4, 10))
-        # `zip` has asked for an item that it gave to nobody, and that was never done.
+        # `zip` has fetched an item that it never yielded, and that was never processed.
         assert (before, run.progress()["completed"], run.progress()["total"]) == (3, 9, 9)
         assert list(rows) == []
 

@@ -53,7 +53,7 @@ def names_of_tests() -> set[str]:
 
 
 def faults(page: str) -> list[str]:
-    """Say what keeps the page from being total and true."""
+    """Return the reasons why the page isn't total and true."""
     listed = {key: re.findall(r"`([^`]+)`", tests) for key, tests in _LISTED.findall(page)}
     existing = names_of_tests()
     found = [f"{key} names no test" for key, tests in listed.items() if not tests]

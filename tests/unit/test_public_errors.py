@@ -1,4 +1,4 @@
-"""Whoever calls Petiole can catch what it raises: each error is public where the call is."""
+"""Callers of Petiole can catch its errors: each error is public in the same place as the call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared reads: one answer for all who ask at once, and never one that is older than the question."""
+"""Shared reads: one answer for all concurrent callers, and never one that is older than the call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 
 class Source:
-    """Answers with how often it was asked; each answer waits at its gate."""
+    """Answers with its number of calls; each answer waits at its gate."""
 
     def __init__(self) -> None:
         self.gates: list[threading.Event] = []

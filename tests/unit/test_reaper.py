@@ -1,4 +1,4 @@
-"""What the reaper says of runs whose lease has ended, and of what it sends again."""
+"""The reaper's reports on runs whose lease has ended, and on tasks that it sends again."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def clock() -> Clock:
 
 @pytest.fixture
 def tracking(make_settings, clock) -> Tracking:
-    """An application whose results and messages are kept in this process."""
+    """An application with results and messages in this process."""
     app = Celery("reaper-test", broker="memory://", backend="cache+memory://")
-    app.backend.forget(ID)  # its store is the process's
+    app.backend.forget(ID)  # its store is shared by the process
     made = Tracking(app, make_settings())
     made.journal = MemoryJournal(made.settings, clock=clock)
     return made
 
 
 def stalled(tracking: Tracking, clock: Clock, **more: object) -> None:
-    """A task whose worker has gone, and whose lease has ended."""
+    """A task whose worker is gone, and whose lease has ended."""
     tracking.journal.open(FEED, owner="ann", draft=Draft("state", {"state": "queued"}))
     draft = Draft("state", {"state": "running", "worker": "w@host", **more})
     message = '{"task":"say"}' if more.get("rerun") else ""
@@ -263,9 +263,9 @@ def test_a_feed_that_alone_cannot_be_read_for_a_minute_is_ended(tracking, clock,
 @pytest.mark.parametrize(
     "backend",
     [
-        "redis://127.0.0.1:1/0",  # away
-        "nowhere+installed://",  # not there
-        "cache+memory://",  # what is in it is of a serializer that isn't accepted
+        "redis://127.0.0.1:1/0",  # down
+        "nowhere+installed://",  # missing
+        "cache+memory://",  # its content is from a serializer that isn't accepted
     ],
 )
 def test_a_result_that_cannot_be_read_is_waited_for_a_minute_and_then_the_verdict_is_given(

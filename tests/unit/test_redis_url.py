@@ -112,7 +112,7 @@ def test_an_option_of_another_type_is_refused_at_start():
 
 
 class TestWordsOfOthers:
-    """What Celery's and redis-py's documentation write into such a URL."""
+    """The options in such a URL in Celery's and redis-py's documentation."""
 
     @pytest.mark.parametrize("written", ["none", "NONE", "CERT_NONE", "cert_none", "0"])
     def test_each_spelling_of_what_a_certificate_needs(self, written):

@@ -1,4 +1,4 @@
-"""What Celery's result backend keeps of a cancelled task, read by status routes as documentations write them."""
+"""Celery's result of a cancelled task, read by the status routes of various documentations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from petiole.dispatch.revoked import TaskCancelled, store_cancelled
 
 
 class KeptHere(KeyValueStoreBackend):
-    """Celery's own backend, with a dictionary for a server."""
+    """Celery's own backend, with a dictionary as its server."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -34,7 +34,7 @@ class KeptHere(KeyValueStoreBackend):
 
 @pytest.fixture(params=["json", "pickle"])
 def result(request):
-    """What a status route asks, of a task that was cancelled."""
+    """The calls of a status route, for a cancelled task."""
     celery_app = Celery("tasks", set_as_current=False)
     celery_app.conf.update(result_serializer=request.param, accept_content=["json", "pickle"])
     backend = KeptHere(app=celery_app)

@@ -16,7 +16,7 @@ WATCHES = 2 * AT_ONCE + 10
 
 
 class Watching:
-    """So many browsers, each with a feed of its own."""
+    """So many browsers, each with its own feed."""
 
     def __init__(self, number: int) -> None:
         self.feeds = {f"sid-{at}": f"task:{at}" for at in range(number)}
@@ -75,7 +75,7 @@ def test_where_the_rule_cannot_change_only_tokens_are_looked_at(make_settings) -
     )
     rights.look()
     assert asked == []
-    # An application may give its rule later.
+    # An application may set its rule later.
     changes[0] = True
     rights.look()
     assert asked == ["task:0"]

@@ -1,4 +1,4 @@
-"""Rings in a thread of their own: in order, bounded, and never in the way of whoever writes."""
+"""Rings in a separate thread: in order, bounded, and never blocking the writer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Rings = Sequence[tuple[str, "str | bytes"]]
 
 
 class Heard:
-    """A bus that can be held up, and that can fail."""
+    """A bus that can block, and that can fail."""
 
     def __init__(self) -> None:
         self.rings: list[tuple[str, str | bytes]] = []

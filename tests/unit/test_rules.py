@@ -1,4 +1,4 @@
-"""Each rule of the journal by a table: what is given, and what is decided. `tests/contract` holds the backends to the same."""
+"""Each rule of the journal by a table of inputs and decisions. `tests/contract` tests the backends for the same."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ENDED = replace(FEED, state=SUCCEEDED, live=False)
 FAILED_RUN = replace(FEED, state=FAILED, live=False)
 
 
-# Which state may follow which, spelled out: the first has the states that it may come from.
+# Which state may follow which: each state with its allowed predecessors.
 FOLLOWS = {
     QUEUED: "",
     RUNNING: "queued running retrying stalled",
@@ -183,7 +183,7 @@ DUPLICATE = Duplicate(HERE, cancel=False)
         (FEED, {"fact": 4, "state": RETRYING}, rules.Accepted(4, 0, True, False)),
         (FEED, {"fact": 4, "state": SUCCEEDED}, rules.Accepted(4, 0, True, False)),
         (FEED, {"fact": 4, "state": RUNNING}, rules.Accepted(4, 0, False, False)),
-        # A stalled run hears that it was called so, unless it says a state itself.
+        # A stalled run is told so, unless it reports a state itself.
         (replace(FEED, state=STALLED), {"fact": 4}, rules.Accepted(4, 0, False, True)),
         (replace(FEED, state=STALLED), {"fact": 4, "state": RUNNING}, rules.Accepted(4, 0, False, False)),
         # Web and reaper have no run, and leave its numbers.
@@ -233,19 +233,19 @@ def test_a_reader_is_recovered_if_every_fact_after_it_is_kept_and_follows(held, 
 @pytest.mark.parametrize(
     ("feed", "asks", "decided"),
     [
-        # Nobody runs it.
+        # It isn't running.
         (replace(FEED, live=False), {}, rules.Begun(3, 1, 0, "now", "old older")),
         (replace(FEED, live=False, state=QUEUED, run=0), {}, rules.Begun(1, 1, 0, "now", "old older")),
         (replace(FEED, live=False, cancel=1), {}, rules.Begun(3, 0, 0, "now", "old older")),
         (replace(FEED, live=False), {"publication": "new"}, rules.Begun(3, 1, 0, "new", "old older")),
-        # Somebody does.
+        # It is running.
         (FEED, {}, Busy(2, 5.0)),
         (FEED, {"left": 0.001}, Busy(2, 0.001)),
         (FEED, {"retries": 0}, Busy(2, 5.0)),
         (FEED, {"delivery": "mine"}, rules.Again()),
         (replace(FEED, cancel=2), {"delivery": "mine"}, rules.Again()),
         (replace(FEED, live=False), {"delivery": "mine"}, rules.Begun(3, 1, 0, "now", "old older")),
-        # A higher retry supersedes it; what it was published by has ended then.
+        # A higher retry supersedes it; its publication has ended then.
         (FEED, {"retries": 2}, rules.Begun(3, 1, 0, "now", "old older")),
         (FEED, {"retries": 2, "publication": "now"}, rules.Begun(3, 1, 0, "now", "old older")),
         (FEED, {"retries": 2, "publication": "new"}, rules.Begun(3, 1, 0, "new", "old older now")),
@@ -258,7 +258,7 @@ def test_a_reader_is_recovered_if_every_fact_after_it_is_kept_and_follows(held, 
         (replace(FEED, silent=2), {"left": -1.0}, rules.GivenUp(3)),
         (replace(FEED, silent=2), {"left": -1.0, "may_fail": False}, rules.Begun(3, 1, 3, "now", "old older")),
         (replace(FEED, silent=2), {"retries": 2}, rules.Begun(3, 1, 2, "now", "old older")),
-        # It is over.
+        # It has ended.
         *((replace(FEED, state=state, live=False), {}, Closed(state)) for state in TERMINAL),
         (ENDED, {"publication": "new"}, Missing()),
         (ENDED, {"publication": "now"}, Closed(SUCCEEDED)),

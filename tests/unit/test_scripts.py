@@ -1,4 +1,4 @@
-"""Each script of the Redis journal beside its one description: its header, its names and its answers."""
+"""Each script of the Redis journal against its one description: header, names and answers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_script_uses_every_key_and_argument_that_it_is_given(name):
     assert ("EACH_KEY" in words, "REST" in words) == (bool(description.each_key), bool(description.rest))
     used = set(re.findall(r"\bkeys\.(\w+)", body))
     assert used <= set(description.keys)
-    # What writes an inbox is given all keys of a feed; an inbox has no lease.
+    # A script that writes an inbox gets all keys of a feed, though an inbox has no lease.
     assert set(description.keys) - used <= {"leases"}
 
 
@@ -60,7 +60,7 @@ def test_a_script_answers_in_the_words_of_its_description(name):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_no_script_defines_what_python_defines(name):
-    """Each table, limit and word is used, and its definition stands in no Lua file."""
+    """Each table, limit and word is used, and defined in no Lua file."""
     sources = {lua: code_of(read_lua(lua)) for lua in LUA}
     assert any(name in WORD.findall(source) for source in sources.values())
     assert [lua for lua, source in sources.items() if re.search(rf"local (function )?{name}\b", source)] == []

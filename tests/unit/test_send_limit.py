@@ -1,4 +1,4 @@
-"""The limited of slow browsers, on a real Socket.IO server without a network."""
+"""The send limit of slow browsers, on a real Socket.IO server without a network."""
 
 from __future__ import annotations
 

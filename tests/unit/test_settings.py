@@ -24,7 +24,7 @@ def load_exports(**values):
 
 
 def load_all(**values):
-    """Read both tables, as a process with exports does."""
+    """Read both tables, like a process with exports."""
     load(with_url(**values))
     load_exports(**values)
 
@@ -211,7 +211,7 @@ def rows():
 
 
 def expected_rows():
-    """The same table as `Settings` and `ExportSettings` have it."""
+    """The same table from `Settings` and `ExportSettings`."""
 
     def shown(value):
         if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""What goes out at once, and what has to wait its turn: a real Engine.IO socket over a real connection."""
+"""Packets that are sent at once, and packets that wait: a real Engine.IO socket over a real connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 
 class Line:
-    """A WebSocket's two ends. Its writer is the tests' own, so that they know when it waits."""
+    """A WebSocket's two ends. Its writer belongs to the tests, so that they know when it waits."""
 
     writes = True
 
@@ -37,20 +37,20 @@ class Line:
         return write_text(self.here, text)
 
     def wait_for_a_packet(self) -> threading.Thread:
-        """Have the writer wait for something to do."""
+        """Let the writer wait for work."""
         writer = threading.Thread(target=lambda: self.polled.extend(self.outgoing.poll()), daemon=True)
         writer.start()
         wait_until(lambda: self.outgoing._waits, what="the writer waits")
         return writer
 
     def sent_at_once(self, text: str) -> bool:
-        """Send a packet; says whether it is on its way already."""
+        """Send a packet; return whether it has been sent at once."""
         before = self.made.queue.qsize()
         self.outgoing.send(Packet(MESSAGE, text))
         return self.made.queue.qsize() == before
 
     def write_all(self) -> None:
-        """Do what a writer does with what it has polled."""
+        """Do a writer's work on the polled packets."""
         self.here.setblocking(True)
         for packet in self.polled:
             message = packet.encode()
@@ -110,7 +110,7 @@ def test_what_doesnt_fit_is_the_writers_and_what_comes_later_comes_after_it(make
 def test_nothing_overtakes_what_waits(make):
     line = make()
     line.made.queue.put(Packet(MESSAGE, "first"))
-    line.outgoing._waits = True  # as if the writer had not come to it yet
+    line.outgoing._waits = True  # as if the writer had not got to it yet
     assert not line.sent_at_once("second")
     assert [packet.data for packet in line.outgoing.poll()] == ["first", "second"]
 

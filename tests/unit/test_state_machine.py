@@ -1,4 +1,4 @@
-"""Tasks' states in memory, many examples; and that the state machine finds a rule that is wrong."""
+"""Task states in memory, with many examples; and the state machine finds a wrong rule."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_task_goes_through_its_states_as_the_oracle_says():
 
 
 def breaks(**more):
-    """Say whether the state machine finds the fault that was built into it."""
+    """Whether the state machine finds the injected fault."""
     try:
         run_state_machine_as_test(
             machine_on(MemoryStore(), **more),

@@ -1,4 +1,4 @@
-"""What is said of other projects' suites: which tests differ with Petiole, and which of those were to be expected."""
+"""The report on other projects' suites: which tests differ with Petiole, and which of those were expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`petiole.tqdm` inside a task speaks for it; outside it is tqdm's own."""
+"""`petiole.tqdm` reports for the task inside one; outside it is tqdm's own."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ class TestSeveralBars:
             for _ in range(10):
                 bar.update()
             assert (run.progress()["completed"], run.progress()["total"]) == (10, 10)
-        # It isn't known how many more of these there are.
+        # The number of further loops is unknown.
         assert run.progress()["fraction"] is None
         assert stages(run, journal) == ["Part"]
 

@@ -1,4 +1,4 @@
-"""What people's values become when they are said."""
+"""What users' values become when they are reported."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Point:
 
 
 class Mute:
-    """Raises whatever it is asked."""
+    """Raises in every method."""
 
     def __str__(self):
         raise RuntimeError("no")
@@ -57,7 +57,7 @@ class Own:
 
 
 class Proxy:
-    """Says that it is what it stands for, as Django's and Werkzeug's do."""
+    """Claims the class of its target, like Django's and Werkzeug's proxies."""
 
     def __init__(self, value):
         self.value = value

@@ -1,4 +1,4 @@
-"""Values that people's classes really are."""
+"""Values of classes that users really have."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Lying:
 
 
 class Lazy:
-    """Text in the language of whoever reads it, as Django's and Flask-Babel's."""
+    """Text in the reader's language, like Django's and Flask-Babel's."""
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -1,4 +1,4 @@
-"""What the small world of `model.py` consists of, in values that can be hashed, and what may happen in it."""
+"""The parts of the small world of `model.py`, as hashable values, and its possible events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from petiole.protocol.events import COUNTER, Document, advance_chain
 
-# The faults, each at most once in a world; `budget` says how many of them together.
+# The faults, each at most once in a world; `budget` limits their total.
 FAULTS: Final = (
     "drop",
     "double",
@@ -25,11 +25,11 @@ DROP, DOUBLE, SWAP, TRIM, LOSS, STALE, CUT, REPLY, SLOW, AGAIN = (1 << at for at
 
 
 class Violation(AssertionError):
-    """The guarantee doesn't hold: the message says which part, and by which steps."""
+    """The guarantee doesn't hold: the message says which part, and after which steps."""
 
 
 class Place(NamedTuple):
-    """A cursor, as a tuple: its hash is taken at every step."""
+    """A cursor, as a tuple: it is hashed at every step."""
 
     epoch: str
     seq: int
@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """A document, as far as this world needs one."""
+    """A document, reduced to this world's needs."""
 
     state: str
     run: int
@@ -60,7 +60,7 @@ class Told(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What a writer is going to say; `id` is minted once."""
+    """An event that a writer is going to send; `id` is generated once."""
 
     id: str
     kind: str
@@ -69,7 +69,7 @@ class Planned(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """The journal: `log` has every fact of this epoch, of which those before `first` are trimmed."""
+    """The journal: `log` has every fact of this epoch; those before `first` are trimmed."""
 
     cursor: Place
     document: Summary
@@ -78,8 +78,8 @@ class Kept(NamedTuple):
     run: int
     fact: int
     counter: int
-    lost: int  # the number that a stale copy has fallen back from: up to it a counter may bear that of another one
-    # What `petiole.journal.rules` asks of a feed beside these: here a run has one delivery, and nobody cancels.
+    lost: int  # the number from which a stale copy has fallen back: up to it two counters may have the same number
+    # The other fields that `petiole.journal.rules` reads: here a run has one delivery, and there is no cancel.
     delivery: str = ""
     publication: str = ""
     spent: str = ""
@@ -95,7 +95,7 @@ class Kept(NamedTuple):
 
 
 class Writer(NamedTuple):
-    """A run: how far it is in its plan, and what it knows of the journal."""
+    """A run: its position in its plan, and its knowledge of the journal."""
 
     at: int
     fact: int
@@ -106,7 +106,7 @@ class Writer(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The journal's answer to a read, on its way."""
+    """The journal's answer to a read, in transit."""
 
     document: Summary
     events: tuple[Told, ...]
@@ -116,7 +116,7 @@ class Answer(NamedTuple):
 
 
 class Page(NamedTuple):
-    """The reader, and what it has shown since `since` facts, where it began or was reset."""
+    """The reader, and the facts it has shown since `since`, where it began or was reset."""
 
     cursor: Place | None
     document: Summary | None
@@ -158,11 +158,11 @@ NO_RUN: Final[Plan] = ()
 
 @dataclass(frozen=True)
 class Rules:
-    """What may happen, and the mechanisms, each of which a negative control switches off."""
+    """The possible events, and the mechanisms, each of which a negative control switches off."""
 
     plans: tuple[Plan, Plan] = (FIRST_RUN, LATER_RUN)
     budget: int = 1
-    rings: int = 2  # that are under way at a time
+    rings: int = 2  # in transit at a time
     faults: int = (1 << len(FAULTS)) - 1
     head_check: bool = True
     fence: bool = True
