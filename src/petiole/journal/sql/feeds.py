@@ -1,0 +1,196 @@
+"""Feeds in a database: open, append, read, heads, lists, removal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from petiole.errors import InvalidEvent, Refusal
+from petiole.journal import rules
+from petiole.journal.answers import (
+    Appended,
+    Gone,
+    Head,
+    Missing,
+    Snapshot,
+)
+from petiole.journal.rules import read_unknown
+from petiole.journal.sql import schema
+from petiole.journal.sql.row import COLUMNS, Feed, as_kept, check_numbers
+from petiole.journal.sql.schema import feeds, now_ms, read_text
+from petiole.journal.sql.server import Mode
+from petiole.journal.sql.step import Step
+from petiole.journal.sql.store import SqlStore, ms
+from petiole.logs import logger
+from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, Event, mint_epoch
+from petiole.protocol.reader import Reading
+
+log = logger(__name__)
+
+
+class SqlFeeds(SqlStore):
+    """`Feeds` in a database."""
+
+    def open(
+        self,
+        feed: str,
+        *,
+        owner: str,
+        draft: Draft,
+        lease: float | None = None,
+        epoch: str | None = None,
+        message: str = "",
+        publication: str = "",
+        replayed: bool = False,
+    ) -> Cursor:
+        def step(step: Step) -> Cursor:
+            minted = epoch or mint_epoch()
+            kept, made = step.load_or_make(feed, owner=owner, epoch=minted)
+            if not made and rules.begins_again(kept, publication, replayed=replayed):
+                before, kept, made = kept, step.empty(kept, owner=owner, epoch=minted), True
+                # The numbers of runs go on, so that what is left of an earlier one is fenced.
+                kept.run, kept.publication, kept.spent = before.run, before.publication, before.spent
+            if made:
+                kept.succeed(publication)
+                kept.lease_ends = None if lease is None else step.now + ms(lease)
+                if message:
+                    step.save(kept, message=message)
+                step.write(kept, draft, run=0)
+            return kept.cursor
+
+        return self._write(step)
+
+    def append(
+        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+    ) -> Appended:
+        draft.encode()
+
+        def step(step: Step) -> Appended:
+            kept = step.load(feed)
+            if kept is None:
+                return Missing()
+            answer = rules.append(
+                kept, is_fact=draft.is_fact, state=draft.state, run=run, fact=fact, counter=counter, delivery=delivery
+            )
+            if not isinstance(answer, rules.Accepted):
+                return answer
+            kept.fact, kept.counter = answer.fact, answer.counter
+            if answer.ends_run:
+                kept.end_run()
+            if draft.successor:
+                kept.succeed(draft.successor)
+            if rules.prolongs(kept, run, left=kept.left(step.now), lease=self._settings.lease):
+                kept.lease_ends = step.now + ms(self._settings.lease)
+            return replace(step.write(kept, draft, run=run), stalled=answer.was_stalled)
+
+        return self._write(step)
+
+    def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
+        def instant(connection: Connection) -> tuple[Feed, Sequence[tuple[str, str]]] | None:
+            row = connection.execute(select(*COLUMNS).where(self._kept(feed))).one_or_none()
+            if row is None or row.removed:
+                return None
+            kept = Feed.of(row)
+            after = cursor.facts if cursor else kept.first - 1
+            if after >= kept.facts or after + 1 < kept.first:
+                return kept, ()
+            facts = schema.facts.c
+            later = select(facts.before, facts.event).where(facts.feed == kept.id, facts.number > after)
+            found = connection.execute(later.order_by(facts.number).limit(limit)).all()
+            return kept, [(before, event) for before, event in found]
+
+        answer = self._server.run(instant, mode=Mode.INSTANT)
+        if answer is None:
+            return read_unknown(feed, cursor)
+        kept, found = answer
+        start = None
+        if cursor is None and kept.first > 1:
+            start = Cursor(kept.epoch, 0, kept.first - 1, found[0][0] if found else kept.chain)
+        held = cursor or start or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
+        fits = not found or found[0][0] == held.chain
+        recovered = rules.is_recovered(kept.cursor, held, first=kept.first, fits=fits)
+        events: tuple[Event, ...] = ()
+        try:
+            events = tuple(Event.from_text(event) for _, event in found) if recovered else ()
+        except InvalidEvent as error:
+            # Set aside as a whole: a reader that can't be told every fact is told so, and gets the document.
+            log.error("fact_unreadable", extra={"feed": feed, "error": str(error)})
+            recovered, start = False, None
+        more = bool(events) and events[-1].facts < kept.facts
+        place = events[-1].cursor if more else kept.cursor
+        return Reading(feed, kept.fields, events, place, recovered and start is None, more, start)
+
+    def heads(self, names: Sequence[str]) -> dict[str, Head]:
+        if not names:
+            return {}
+        places = (feeds.c.name, feeds.c.epoch, feeds.c.seq, feeds.c.facts, feeds.c.chain, feeds.c.state)
+        found = select(
+            *places, as_kept(feeds.c.owner), feeds.c.run, feeds.c.waits, feeds.c.lease_ends, now_ms().label("now")
+        )
+        rows = self._server.run(
+            lambda connection: connection.execute(found.where(self._kept(*names))).all(), mode=Mode.QUERY
+        )
+        heads: dict[str, Head] = {}
+        for row in rows:
+            # What is spoiled hides its own feed only.
+            with suppress(Refusal):
+                check_numbers(row.name, row.seq, row.facts, row.run, row.lease_ends or 0)
+                left = None if row.lease_ends is None else (row.lease_ends - row.now) / 1000
+                cursor = Cursor(row.epoch, row.seq, row.facts, row.chain)
+                heads[row.name] = Head(cursor, row.state, read_text(row.owner), row.run, left, row.waits)
+        return heads
+
+    def changed_heads(self, known: Mapping[str, Cursor | None]) -> dict[str, Cursor | Gone]:
+        heads = self.heads(list(known))
+        found: dict[str, Cursor | Gone] = {}
+        for name in known:
+            head = heads.get(name)
+            found[name] = (
+                rules.head_of(name, None) if head is None else rules.head_of(name, head.cursor, removed=not head.owner)
+            )
+        return {name: head for name, head in found.items() if head != known[name]}
+
+    def snapshot(self, feed: str) -> Snapshot | None:
+        kept = self._find(feed)
+        return None if kept is None or kept.removed else _snapshot(kept)
+
+    def forget(self, feed: str) -> None:
+        self._write(lambda step: step.forget(feed))
+
+    def remove(self, feed: str) -> None:
+        def step(step: Step) -> None:
+            kept = step.load(feed)
+            if kept is not None:
+                step.strip(kept)
+
+        self._write(step)
+
+    def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
+        own = select(*COLUMNS).where(
+            feeds.c.prefix == self._settings.key_prefix,
+            feeds.c.owner == owner,
+            feeds.c.name.startswith("task:"),
+            feeds.c.goes_at > now_ms(),
+        )
+        if before is not None:
+            own = own.where(feeds.c.id < before)
+        page = own.order_by(feeds.c.id.desc()).limit(limit)
+        rows = self._server.run(lambda connection: connection.execute(page).all(), mode=Mode.QUERY)
+        return list(_readable(rows)), rows[-1].id if rows and len(rows) == limit else None
+
+
+def _readable(rows: Sequence[Any]) -> Iterator[Snapshot]:
+    """Yield the snapshots of those feeds that can be read."""
+    for row in rows:
+        try:
+            yield _snapshot(Feed.of(row))
+        except Refusal as error:
+            log.error("feed_unreadable", extra={"feed": row.name, "error": str(error)})
+
+
+def _snapshot(kept: Feed) -> Snapshot:
+    return Snapshot(kept.name, kept.owner, kept.cursor, kept.fields)
