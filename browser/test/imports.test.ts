@@ -1,10 +1,10 @@
-/** The rooms of `src/` and the arrows between them, by the compiler's own graph: every import counts, of types alone too. */
+/** The rooms of `src/` and the arrows between them, by the compiler's own graph: type-only imports count too. */
 
 import { execFileSync } from "node:child_process";
 import { dirname } from "node:path";
 import { expect, test } from "vitest";
 
-/** What each room may import beside itself. The files that stand in no room say what is public, and may import all. */
+/** What each room may import beside itself. Files outside the rooms are the package's entries and may import everything. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   protocol: [],
   link: ["protocol"],
@@ -82,7 +82,7 @@ test("every room has its arrows", () => {
   );
 });
 
-test("the compiler's graph has the imports of types, and those of values", () => {
+test("the compiler's graph has imports of types and of values", () => {
   expect(graph.get("src/tasks/view.ts")).toContain("src/link/link.ts");
   expect(graph.get("src/tasks/view.ts")).toContain("src/protocol/reader.ts");
 });

@@ -105,11 +105,13 @@ export class TaskClient {
       timing: this.#timing,
       random,
     });
-    link.on("connect", () => this.#acknowledgements.again());
-    link.on("wake", () => this.#acknowledgements.again());
-    link.on("connect", () => this.#refresh());
+    const catchUp = (): void => {
+      this.#acknowledgements.again();
+      this.#refresh();
+    };
+    link.on("connect", catchUp);
     link.on("connect", () => this.#lists.forEach((list) => list.refresh()));
-    link.on("wake", () => this.#refresh());
+    link.on("wake", catchUp);
     link.on("fallback", () => this.#refresh());
     link.on("disconnect", () => this.#views.forEach((view) => view.interrupt()));
     link.on("state", (state) => {

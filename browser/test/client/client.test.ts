@@ -26,7 +26,7 @@ afterEach(async () => {
   await server.close();
 });
 
-/** The ids of the facts that the view says, in order. */
+/** The ids of the facts that the view emits, in order. */
 function facts(view: TaskView): string[] {
   const seen: string[] = [];
   view.on("event", (event: Event) => {

@@ -58,7 +58,7 @@ test("what came while the connection was away is one change", async () => {
   server.notice("last");
   await vi.waitFor(() => expect(ids(inbox)).toEqual(["last"]), WITHIN);
   await live(inbox);
-  // Two pages of facts, and the document of the first is that of its instant already.
+  // Two pages of facts, and the first one has the newest document already.
   expect(server.watches).toHaveLength(3);
   expect(changes).toHaveBeenCalledOnce();
 });

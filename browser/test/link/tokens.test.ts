@@ -30,7 +30,7 @@ function connect(token: NonNullable<ClientOptions["token"]>): TaskClient {
   return client;
 }
 
-/** A source of tokens that the server takes, each until the next. */
+/** A source of tokens; the server accepts each until the next one. */
 function renewals(): { source: () => Promise<string>; asked: () => number } {
   let asked = 0;
   const source = async (): Promise<string> => {

@@ -1,4 +1,4 @@
-/** The reader beside a journal and a bus that fast-check chooses: whatever happens in whatever order, nothing is missed unsaid. */
+/** The reader with a journal and a bus that fast-check drives: whatever happens in whatever order, no loss goes unsaid. */
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -36,7 +36,7 @@ const step = fc.oneof(
 );
 const steps = fc.array(step, { maxLength: 80, size: "max" });
 
-/** A journal, a bus and one reader, whose reads and heads take their time. */
+/** A journal, a bus and one reader, whose reads and heads are answered late. */
 class World {
   readonly journal = new Journal(FEED);
   readonly #reader: Reader;
@@ -89,7 +89,7 @@ class World {
         this.journal.keptFrom = Math.max(this.journal.facts, this.journal.keptFrom);
         return;
       case "new epoch":
-        // What a writer does whose journal has lost the feed: its document, at its numbers, and nothing before.
+        // What a writer does when the journal has lost the feed: it writes its document at its numbers, without earlier facts.
         this.#lossy = true;
         this.#epochs += 1;
         this.journal.epoch = this.#epochs.toString(16).padStart(8, "0");
@@ -120,7 +120,7 @@ class World {
     }
   }
 
-  /** Nothing goes wrong any more; then the page has what the journal has. */
+  /** From here on nothing goes wrong: the page ends up with what the journal has. */
   settle(): void {
     while (this.#bus.length > 0) this.take("deliver");
     this.take("head arrives");
@@ -179,7 +179,7 @@ function property(make: () => Reader, { comparesHeads = true } = {}): fc.IProper
   });
 }
 
-/** A reader without a rule: it applies whatever comes. */
+/** A reader without the rule: it applies whatever arrives. */
 class Credulous extends Reader {
   override offer(event: Event): Action[] {
     if (this.reading || this.cursor === null) return super.offer(event);

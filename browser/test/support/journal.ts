@@ -23,7 +23,7 @@ export class Journal {
   document: Document = {};
   /** Facts before this number are trimmed. */
   keptFrom = 1;
-  /** Facts that one reading may have. */
+  /** The most facts in one reading. */
   limit = 100;
   #facts: Event[] = [];
   #seq = 0;
@@ -66,7 +66,7 @@ export class Journal {
       : { ...reading, events, recovered: true };
   }
 
-  /** The facts that the reader of this cursor has; null if it read something else. */
+  /** The facts that a reader at this cursor has; null if it read another history. */
   #position(cursor: string): number | null {
     const [epoch, , facts, chain] = cursor.split(".") as [string, string, string, string];
     const own = facts === "0" ? "0".repeat(16) : this.#facts[Number(facts) - 1]?.chain;

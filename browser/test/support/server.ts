@@ -16,26 +16,26 @@ export class TestServer {
   readonly journals = new Map<string, Journal>();
   /** Every `watch`, in order. */
   readonly watches: { feed: string; cursor?: string; token?: string }[] = [];
-  /** Lever: the only token that is taken; null: none is needed. */
+  /** Lever: the only token that is accepted; null: none is needed. */
   token: string | null = null;
-  /** Lever: what a watch says of its token's end. */
+  /** Lever: the seconds after which, as a watch says, its token expires. */
   tokenExpiresIn: number | null = null;
   readonly polls: string[] = [];
-  /** Every question for the list of tasks: its query. */
+  /** The query of every request for the list of tasks. */
   readonly lists: string[] = [];
-  /** Every question whether a document has changed, and the status that it was answered with. */
+  /** The status that answered each conditional request for a document. */
   readonly conditional: number[] = [];
   readonly unwatched: string[] = [];
-  /** Every acknowledgement, in order, and the way it came. */
+  /** Every acknowledgement, in order, and how it arrived. */
   readonly acknowledged: { way: "socket" | "http"; message: object }[] = [];
   readonly cancels: { way: "socket" | "http"; feed: string; force?: boolean }[] = [];
-  /** Lever: rings that are lost on their way. */
+  /** Lever: the rings that get lost. */
   lose = 0;
-  /** Lever: watches that stay without an acknowledgement. */
+  /** Lever: the watches that get no acknowledgement. */
   deaf = 0;
-  /** Lever: nothing goes out any more, and the connections stay open: a cable that was cut further away. */
+  /** Lever: nothing goes out, and the connections stay open: a cable cut further away. */
   halfOpen = false;
-  /** Lever: acknowledgements of notices that are taken, and whose answers are lost. */
+  /** Lever: how many acknowledgements of notices are accepted without an answer. */
   mute = 0;
   /** Lever: what the next acknowledgements of notices are refused with. */
   spurned: { title: string; status: number }[] = [];
@@ -50,7 +50,7 @@ export class TestServer {
   /** Lever: whose inbox `/inbox` is. */
   inbox = INBOX;
   retryAfter: string | null = null;
-  /** Lever: the addresses in snapshots. */
+  /** Lever: the links in snapshots. */
   links: Record<string, string> = {};
   readonly #http: HttpServer = createServer((request, response) => void this.#serve(request, response));
   readonly #io = new Server(this.#http, { allowRequest: (_request, decide) => decide(null, this.sockets) });
@@ -91,7 +91,7 @@ export class TestServer {
     this.#io.of("/petiole").to(feed).emit("reset", reading);
   }
 
-  /** Say something to every connection. */
+  /** Send a message to every connection. */
   say(name: string, payload: object): void {
     this.#io.of("/petiole").emit(name, payload);
   }
@@ -163,7 +163,7 @@ export class TestServer {
     });
   }
 
-  /** Take notices out; returns the problem if that is refused. */
+  /** Remove notices; returns the problem if that is refused. */
   #acknowledge(message: { tasks?: string[] }): { title: string; status: number } | null {
     const refusal = this.spurned.shift();
     if (refusal) return refusal;
@@ -261,7 +261,7 @@ export class TestServer {
       : send(410, { title: "Gone", status: 410, links: { self: `/petiole/tasks/${id}` } });
   }
 
-  /** The tasks of which there are journals, the newest first; the cursor is the place of the next one. */
+  /** The tasks that have a journal, newest first; the cursor is the index of the next one. */
   #list(query: URLSearchParams, response: ServerResponse): void {
     const [state, name] = [query.get("state"), query.get("name")];
     const fits = ({ document }: Journal): boolean =>
