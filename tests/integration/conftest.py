@@ -14,7 +14,7 @@ from tests.support.system import System, running
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a Redis of the module's own."""
+    """The URL of the module's own Redis."""
     server = RedisServer(any_redis_binary(), tmp_path_factory.mktemp("redis"), append_only=False)
     server.start()
     yield server.url
@@ -29,7 +29,7 @@ def shared_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 @pytest.fixture
 def system(shared_system: System, request: pytest.FixtureRequest) -> Iterator[System]:
-    """The session's system; what the processes said during a failed test is printed with it."""
+    """The session's system; a failed test prints the processes' output."""
     began = len(shared_system.log)
     yield shared_system
     while shared_system.clients:
@@ -39,7 +39,7 @@ def system(shared_system: System, request: pytest.FixtureRequest) -> Iterator[Sy
 
 @pytest.fixture
 def own_system(tmp_path: Path) -> Iterator[System]:
-    """A system of the test's own, for faults that others mustn't feel."""
+    """The test's own system, for faults that mustn't affect other tests."""
     with running(tmp_path) as system:
         yield system
         print("\n".join(system.log[-200:]))

@@ -1,4 +1,4 @@
-"""Nobody sees, reads or cancels what isn't theirs: over HTTP and over the socket."""
+"""Nobody sees, reads or cancels a foreign task: over HTTP and over the socket."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_foreign_watcher_gets_no_event(system: System) -> None:
         bob.watch(mine.feed, on_event=seen.append).wait(timeout=5)
     gate.touch()
     mine.wait(timeout=15)
-    # Bob's connection is alive and ordered: whatever had been sent to it would be there before this answer.
+    # Bob's connection is alive and ordered: any event sent to it would have arrived before this answer.
     assert bob.call("unwatch", {"feed": mine.feed}) == {}
     assert seen == []
 

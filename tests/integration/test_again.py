@@ -1,4 +1,4 @@
-"""Starting again and removing, with a real worker: the arguments are those of the first time, and what is removed stops."""
+"""Retry and delete, with a real worker: a retry has the original arguments, and a deleted task stops."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_task_that_was_started_by_delay_starts_again_as_well(system: System) -
     child = f"/petiole/tasks/{document(system, ann, parent)['result']}"
     task = {"links": {"self": child}}
     wait_for_state(system, ann, task, "succeeded")
-    # One that has succeeded isn't started again, so its message is looked at where a retry would find it.
+    # A succeeded task can't be retried, so this reads its message where a retry would find it.
     assert ann.post(f"{system.url}{child}/retry", timeout=5).status_code == 409
     with system.redis() as client:
         kept = client.get(next(iter(client.scan_iter(f"*task:{child.rpartition('/')[2]}:message"))))

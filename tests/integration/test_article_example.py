@@ -1,4 +1,4 @@
-"""`examples/article`: the plain pattern works as far as it can, and the same application works on Petiole."""
+"""`examples/article`: the plain pattern works within its limits, and the same application works with Petiole."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.waiting import wait_until
 def example(
     name: str, directory: Path, *, settings: Mapping[str, str] | None = None, log: list[str] | None = None
 ) -> Iterator[str]:
-    """Run one of them as its README says, and yield its address; without `settings` on a Redis of its own."""
+    """Run one of them as its README says, and yield its address; without `settings` on its own Redis."""
     log = [] if log is None else log
     processes = Processes(lambda process, line: log.append(f"{process}: {line}"))
     redis_port, web_port = free_port(), free_port()
@@ -77,7 +77,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class Listener:
-    """A plain Socket.IO client that puts what it hears into a queue."""
+    """A plain Socket.IO client that puts events into a queue."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -134,7 +134,7 @@ def test_the_plain_pattern_reaches_the_browser_that_stays(
 def test_no_queue_of_the_plain_pattern_is_transient_and_shared(
     plain_on_rabbitmq: str, own_rabbitmq: RabbitServer
 ) -> None:
-    """What RabbitMQ refuses from 4.3 on; an older one says only how each queue was declared."""
+    """The queues that RabbitMQ refuses from 4.3 on; an older one only reports how each queue was declared."""
     browser = Listener(plain_on_rabbitmq)
     try:
 
@@ -146,12 +146,12 @@ def test_no_queue_of_the_plain_pattern_is_transient_and_shared(
         assert [row.split("\t")[1:] for row in declared()] == [["false", "true"]]
     finally:
         browser.socket.disconnect()
-    # The control: what python-socketio declares by itself.
+    # The control: the queue that python-socketio declares by itself.
     queue = socketio.KombuManager(own_rabbitmq.url)._queue()
     assert (queue.durable, queue.exclusive) == (False, False)
 
 
-# Emits at each line that it is given, and says so.
+# Emits at each input line, and reports it.
 EMITTER = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -171,7 +171,7 @@ while sys.stdin.readline():
 
 
 class Emitter:
-    """A process that emits whenever it is told to."""
+    """A process that emits on request."""
 
     def __init__(self, kind: str, url: str) -> None:
         folder = str(ROOT / "examples" / "article" / "rabbitmq")
@@ -189,7 +189,7 @@ class Emitter:
             self.emitted.put(line)
 
     def emit(self, *, timeout: float) -> float | None:
-        """Return how long it took; `None` if it took longer than `timeout`."""
+        """Return the duration; `None` if it took longer than `timeout`."""
         began = time.monotonic()
         self.popen.stdin.write("\n")
         self.popen.stdin.flush()
@@ -218,7 +218,7 @@ def test_an_emit_comes_back_when_rabbitmq_has_died_and_the_plain_one_never_does(
         assert emitters["bounded"].emit(timeout=5) is not None
         own_rabbitmq.pause()
         try:
-            # What a silent broker costs at most is named in the README.
+            # The README names the maximum cost of a silent broker.
             for _ in range(2):
                 assert emitters["bounded"].emit(timeout=15) is not None
         finally:

@@ -1,4 +1,4 @@
-"""The browser file in the package is what its sources make, and it is small."""
+"""The browser file in the package matches its sources, and is small."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.system import ROOT
 
 BROWSER = ROOT / "browser"
 SERVED = ROOT / "src" / "petiole" / "web" / "static" / "petiole.js"
-# The client, the elements and Socket.IO's client, which is a third of it.
+# The client, the elements and Socket.IO's client, which is a third of the file.
 LARGEST = 40_000
 
 

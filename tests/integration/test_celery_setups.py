@@ -1,4 +1,4 @@
-"""Celery as its users set it up: acknowledgements, workflows, retries, limits, children that are recycled, `update_state`."""
+"""Celery in its users' setups: acknowledgements, workflows, retries, limits, recycled children, `update_state`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECYCLED = {"one": ("--max-tasks-per-child", "1"), "memory": ("--max-memory-per-
 
 @pytest.fixture(scope="module")
 def adopting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """One system whose workers follow every task; two of them put each pool child aside after one task."""
+    """One system whose workers follow every task; two of them replace each pool child after one task."""
     with running(tmp_path_factory.mktemp("setups"), settings={"PETIOLE_ADOPT_UPDATE_STATE": "yes"}) as system:
         recycling = [
             start_worker(system.processes, system.environment, name=queue, options=("--queues", queue, *options))
@@ -153,7 +153,7 @@ def test_what_celery_progress_records_is_the_progress(system: System) -> None:
     view = system.client("ann").start("/start/record", {"args": [10, str(gate)]})
     halfway = view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 5, timeout=15)
     assert (halfway["progress"]["total"], halfway["progress"]["description"]) == (10, "row 5")
-    # And it still is Celery's state, for a page that polls.
+    # And it is still Celery's state, for a page that polls.
     result = Celery("reader", backend=system.redis_url).AsyncResult(view.feed.removeprefix("task:"))
     wait_until(lambda: result.state == "PROGRESS" and result.info["current"] == 5, what="Celery's own state")
     gate.touch()

@@ -1,4 +1,4 @@
-"""The Python client against a server that doesn't behave."""
+"""The Python client against a misbehaving server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEED = "task:silent"
 
 @pytest.fixture
 def silent_once() -> Iterator[tuple[str, list[Any]]]:
-    """A server that doesn't answer the first watch; its address and what it was asked."""
+    """A server that doesn't answer the first watch; its address and the received calls."""
     asked: list[Any] = []
     ended = threading.Event()
     server = socketio.Server(async_mode="threading")
@@ -58,7 +58,7 @@ def test_a_read_that_is_never_answered_is_asked_again(
 def test_a_connection_of_whose_end_nobody_is_told_is_made_again(
     silent_once: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As where it ends while it is being made: python-socketio has no event for that.
+    # Like a connection that ends while it is being opened: python-socketio has no event for that.
     monkeypatch.setattr(connection, "LOOK_EVERY", 0.1)
     monkeypatch.setattr(view, "ANSWER_TIMEOUT", 60.0)
     url, asked = silent_once
@@ -102,7 +102,7 @@ def test_a_client_that_is_closed_while_it_connects_again_does_not_come_back(monk
         clients["closed"].close()
         came.clear()
         is_open.set()
-        # The other's returns are the clock: each takes as long as one of the closed client's would.
+        # The other client's reconnects are the clock: each takes as long as one of the closed client's would.
         for times in range(1, 4):
             wait_until(lambda times=times: came.count("other") == times, what="the other is back")  # type: ignore[misc]
             wait_until(lambda: clients["other"].connected, what="the other knows")
@@ -117,7 +117,7 @@ def test_a_client_that_is_closed_while_it_connects_again_does_not_come_back(monk
 
 @pytest.fixture
 def stubborn(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[Any], set[Any]]]:
-    """A server that fails three times, and lets 100 feeds be watched at once; its address, what it refused, what is watched."""
+    """A server that fails three times, and allows 100 watches at once; its address, its refusals, the watched feeds."""
     refused: list[Any] = []
     watched: set[Any] = set()
     server = socketio.Server(async_mode="threading")

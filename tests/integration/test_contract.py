@@ -1,4 +1,4 @@
-"""The HTTP contract beyond the monitor: keys, forms and pages, starting again, removing, the list, and its OpenAPI document."""
+"""The HTTP contract beyond the monitor: keys, forms and pages, retry, delete, the list, and its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def site(redis_url: str) -> Iterator[Site]:
 @pytest.fixture
 def ann() -> requests.Session:
     session = requests.Session()
-    # A person of the test's own.
+    # The test's own user.
     session.headers["X-Person"] = f"p-{uuid.uuid4().hex[:8]}"
     return session
 
@@ -144,7 +144,7 @@ class TestKeys:
         assert len(listed(site, ann)) == 1
 
     def noted(self, site: Site, session: requests.Session, **more: Any) -> str:
-        """As if the first request had died after it had noted its key; returns its task's feed."""
+        """As if the first request had died after it had recorded its key; returns its task's feed."""
         body = json.dumps({"rows": 1}).encode()
         with site.app.test_request_context("/start", method="POST", data=body, content_type="application/json"):
             asked = idempotent_request((), key="k1")
@@ -349,7 +349,7 @@ class TestDelete:
         feed = site.open(owner(ann))
         view = site.client(headers={"X-Person": str(ann.headers["X-Person"])}).watch(feed)
         view.wait_until(lambda document: document.get("state") == "queued", timeout=5)
-        site.journal.remove(feed)  # as another process does it
+        site.journal.remove(feed)  # like another process
         with pytest.raises(Refused) as refused:
             view.wait(timeout=10)
         assert refused.value.problem["status"] == 404

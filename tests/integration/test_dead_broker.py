@@ -1,4 +1,4 @@
-"""A broker that is away, silent or slow: who clicks hears of it within two seconds, and a slow one is waited for."""
+"""A broker that is down, silent or slow: the user is told within two seconds, and a start waits for a slow one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """The port of what takes connections, and never answers."""
+    """The port of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as listening:
         yield listening.getsockname()[1]
 
@@ -84,7 +84,7 @@ def application(broker: str, journal: str, *, backend: str | None = None) -> Fla
 
 
 def posted(app: Flask) -> tuple[int, float]:
-    """The status of a start, and after how many seconds it came."""
+    """The status of a start, and the seconds until it came."""
     began = time.monotonic()
     return app.test_client().post("/start").status_code, time.monotonic() - began
 
@@ -94,7 +94,7 @@ def posted(app: Flask) -> tuple[int, float]:
 def test_a_dead_broker_is_said_within_two_seconds(server: RedisServer, silent: int, scheme: str, kind: str) -> None:
     port = silent if kind == "silent" else free_port()
     app = application(f"{scheme}://127.0.0.1:{port}/", server.url)
-    posted(app)  # which imports what is needed
+    posted(app)  # does the imports
     status, took = posted(app)
     assert status == 503
     assert took < WITHIN
@@ -134,7 +134,7 @@ def test_one_that_falls_silent_while_it_is_connected_is_said_as_soon(
         own_redis.resume()
     assert status == 503
     assert took < WITHIN
-    # It is there again, also where it was another one meanwhile.
+    # It is back, also after another server in the meantime.
     assert posted(app)[0] == 202
     own_redis.restart()
     assert posted(app)[0] == 202
@@ -155,4 +155,4 @@ def test_a_slow_rabbitmq_is_waited_for(
     app = application(f"amqp://{user}@127.0.0.1:{slowly(parts.port or 5672)}{parts.path}", server.url)
     status, took = posted(app)
     assert status == 202
-    assert took > WITHIN  # it takes many answers to connect, and each is in time
+    assert took > WITHIN  # connecting takes many answers, and each is in time

@@ -1,4 +1,4 @@
-"""A demo that gets no chance to clean up: its processes end with it, and nobody else gets at its data before they have."""
+"""A demo that gets no chance to clean up: its processes end with it, and its data stays locked until they have."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def pipes_of(pid: int) -> set[str]:
 
 
 def guardians(parent: int) -> set[int]:
-    """The guardians of a process's children: they are nobody's child, and read what only that process writes."""
+    """The guardians of a process's children: they are orphans that read a pipe from that process."""
     mine = pipes_of(parent)
     found = set()
     for each in processes_of_this_machine():
@@ -106,7 +106,7 @@ def test_a_server_that_outlives_its_demo_keeps_others_out_and_is_named(demo_dire
     with running("--port", 0, "--directory", demo_directory) as demo:
         server = demo.child("redis-server")
         [guardian] = guardians(demo.popen.pid)
-        # Together, as by a kill by name that both have and the server hasn't.
+        # Both at once, as by a kill by name, which the server doesn't share.
         os.kill(guardian, signal.SIGKILL)
         demo.popen.kill()
         demo.wait_ended()

@@ -21,10 +21,10 @@ def test_the_flights_are_put_into_postgresql_and_an_export_is_checked_cancelled_
     postgres_server: PostgresServer, postgres_database: str, tmp_path: Path
 ) -> None:
     url = postgres_server.url(postgres_database)
-    # Slow enough for a cancel, which a worker hears within its heartbeat.
+    # Slow enough for a cancel, which a worker notices within its heartbeat.
     options = ("--port", 0, "--directory", tmp_path, "--database-url", url, "--rows-per-second", 60_000)
     with running(*options) as demo:
-        # What `petiole demo --once` does: it compares every row of the file with the database.
+        # As `petiole demo --once`: it compares every row of the file with the database.
         report = export_once(demo.url, Database.parse(url), check=lambda: None)
         assert report.rows == 336_776
         assert not (tmp_path / "nycflights13.sqlite").exists()

@@ -31,7 +31,7 @@ def programs() -> None:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """A directory that the user `postgres` can enter, as pytest's own can't be."""
+    """A directory that the user `postgres` can enter, unlike pytest's own."""
     with tempfile.TemporaryDirectory(prefix="petiole-demo-") as made:
         Path(made).chmod(0o755)
         yield Path(made) / "demo"
@@ -51,7 +51,7 @@ def test_one_export_from_click_to_checked_file_and_the_same_data_again(directory
         lines = result.stdout.splitlines()
         assert re.search(r"^file: 336,776 rows, .* equal to the database$", lines[-2])
         assert re.fullmatch(r"receipt: ([\d,]+) of \1 facts, none missing", lines[-1])
-    # Two files of one directory, and one cluster that both demos have used.
+    # Two files in one directory, and one cluster that both demos have used.
     assert len([file for file in (directory / "exports").rglob("*") if file.suffix == ".data"]) == 2
 
 

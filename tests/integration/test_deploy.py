@@ -1,4 +1,4 @@
-"""`deploy/`: gunicorn's configurations serve sockets, and the units and the compose file say what is there and is so."""
+"""`deploy/`: gunicorn's configurations serve sockets, and the units and the compose file match the code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.waiting import wait_until
 DEPLOY = ROOT / "deploy"
 GUNICORN = {"gevent": DEPLOY / "gunicorn_gevent.py", "gthread": DEPLOY / "gunicorn_gthread.py"}
 PAGES = 12
-# Read by others than Petiole.
+# Read by other programs than Petiole.
 FOREIGN = ("CELERY_BROKER_URL", "FLASK_SECRET_KEY", "COMPOSE_PROFILES")
 
 
@@ -71,7 +71,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
         "PYTHONPATH": str(ROOT),
         "RIGHTS_ENDED": str(tmp_path / "rights-ended"),
         "PETIOLE_RECONNECT_SPREAD": "0.5",
-        # No worker is there; the tests speak for the tasks.
+        # There is no worker; the tests append the tasks' events.
         "PETIOLE_UNHEARD_AFTER": "600",
         **({"ASYNC_MODE": "threading"} if request.param == "gthread" else {}),
     }
@@ -122,11 +122,11 @@ def test_gunicorn_serves_pages_by_websocket_and_lets_them_go(
             )  # type: ignore[misc]
         assert requests.get(f"{server.url}/petiole/alive", timeout=5).ok
         if "gthread" in request.node.name:
-            # What the file says of a page. A thread or two for the process itself come with the first page.
+            # The file's number of threads per page. The first page adds a thread or two for the process itself.
             assert 2 * PAGES <= server.threads() - threads <= 3 * PAGES + 4
         os.kill(server.process.popen.pid, signal.SIGTERM)
         wait_until(lambda: len(told) == PAGES, timeout=10, what="each is told when to come back")
-        # Open sockets don't hold it up: graceful_timeout is for requests.
+        # Open sockets don't delay it: graceful_timeout is for requests.
         assert server.process.popen.wait(5) == 0
     finally:
         for client in clients:
@@ -162,7 +162,7 @@ def test_a_rolling_restart_waits_as_long_as_pages_take_to_come_back() -> None:
 
 
 def unit(name: str) -> dict[str, dict[str, str]]:
-    """A unit file's sections; a key is there once."""
+    """A unit file's sections; each key occurs once."""
     sections: dict[str, dict[str, str]] = {}
     for line in (DEPLOY / "systemd" / name).read_text().splitlines():
         if line.startswith("["):
@@ -197,7 +197,7 @@ def test_systemd_finds_nothing_wrong_with_a_unit(name: str, tmp_path: Path) -> N
             pytest.fail(remedy)
         pytest.skip(remedy)
     text = (DEPLOY / "systemd" / name).read_text()
-    # It looks for the programs: those of this environment stand in for those of /srv/app.
+    # It checks the programs: those of this environment replace those of /srv/app.
     copy = tmp_path / name.replace("@.", "@8001.")
     copy.write_text(text.replace("/srv/app/.venv/bin", str(Path(sys.executable).parent)))
 
@@ -258,7 +258,7 @@ def test_compose_has_three_web_processes_where_its_nginx_looks_for_them() -> Non
     assert (shell, flag) == ("sh", "-c")
     (source,) = re.findall(r"/etc/petiole/\S+\.conf", line)
     assert f"./{Path(source).name}:{source}:ro" in services["nginx"]["volumes"]
-    # The command's own sed, over the file that it is given.
+    # The command's own sed, applied to the file.
     sed = line.split(" > ")[0].replace(source, str(DEPLOY / "nginx.conf"))
     text = subprocess.run([shell, flag, sed], capture_output=True, text=True, check=True, timeout=10).stdout
     upstreams = re.findall(r"^\s*server (\w+):(\d+) ", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Starting a task: its own options, eager mode, and configurations that don't meet."""
+"""Starting a task: its own options, eager mode, and configurations that don't match."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_no_message_goes_out_where_the_journal_takes_the_feed_and_says_nothing(
         def work() -> None: ...
 
         task = work if known else "silent.unknown"
-        tracking.start(task, owner="me", queue="silent")  # so that there is a connection that stands
+        tracking.start(task, owner="me", queue="silent")  # so that a connection is open
         journal.pause()
         with pytest.raises(Unavailable):
             tracking.start(task, owner="me", queue="silent")
@@ -228,7 +228,7 @@ def test_delay_in_a_request_is_the_askers_if_the_task_says_so(redis_url: str) ->
     petiole = Petiole(flask_app, SocketIO(flask_app, async_mode="threading"), celery_app=celery_app)
     petiole.identify(lambda: "ann")
 
-    # Celery would give a shared task to every application of the process, and those of the other tests are tracked too.
+    # Celery would register a shared task with every application of the process, and those of other tests are tracked too.
     @celery_app.task(progress=True, name="delay.live", shared=False)
     def live() -> None: ...
 
@@ -259,7 +259,7 @@ def add_up(first: int, second: int) -> int:
 
 
 class AlreadyQueued(Exception):
-    """As celery-once raises it."""
+    """Like celery-once's error."""
 
 
 class Once(Task):
@@ -270,7 +270,7 @@ class Once(Task):
 
 
 class Singleton(Task):
-    """As celery-singleton has it: the result of the task that is under way, and nothing is published."""
+    """Like celery-singleton: it returns the result of the running task, and publishes nothing."""
 
     abstract = True
     held = ""
@@ -387,8 +387,8 @@ def shared_live() -> None: ...
 def test_an_application_that_is_made_twice_knows_who_asks_in_each(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The `create_app()` of Flask's documentation on Celery: each has a Celery application, and the last is the default."""
-    # What an earlier test has made current would come before the default.
+    """The `create_app()` of Flask's documentation on Celery: each call creates a Celery application, the last is the default."""
+    # An application that an earlier test has made current would take precedence over the default.
     monkeypatch.setattr(celery_state._tls, "current_app", None)
     made = []
     before = celery_state.default_app
@@ -401,7 +401,7 @@ def test_an_application_that_is_made_twice_knows_who_asks_in_each(
         for app, petiole, celery_app in made:
             with app.test_request_context():
                 asked = f"user:ann at {app.name}"
-                # By the default application, and by this one's own.
+                # By the default application, and by this one.
                 assert owner_of(petiole, shared_live.delay().id) == asked
                 assert owner_of(petiole, celery_app.tasks["shared.live"].delay().id) == asked
     finally:

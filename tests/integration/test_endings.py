@@ -1,4 +1,4 @@
-"""Every end of a task is told truthfully."""
+"""Every end of a task is reported truthfully."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_queued_task_is_cancelled_at_once_and_never_runs(system: System) -> No
 
 
 def kept_as_cancelled(system: System, feed: str) -> None:
-    """Wait until Celery's own record says so, in words that a status route can return."""
+    """Wait until Celery's own record has it, in a form that a status route can return."""
     result = Celery("reader", backend=system.redis_url).AsyncResult(feed.removeprefix("task:"))
     wait_until(lambda: isinstance(result.result, TaskCancelled), what="Celery's record of the end")
     assert (result.state, str(result.result), result.ready()) == ("REVOKED", "The task was cancelled.", True)

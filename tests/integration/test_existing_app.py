@@ -1,4 +1,4 @@
-"""`examples/existing_app`: an application that polls becomes live by at most ten lines, and runs as its README says."""
+"""`examples/existing_app`: at most ten lines make a polling application live, and it runs as its README says."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_at_most_ten_lines_are_added_and_the_polling_is_gone() -> None:
 
 
 def start(processes: Processes, line: str, environment: dict[str, str], *, ready_line: str | None) -> Process:
-    """Start a line of a shell: settings of the environment, then a command."""
+    """Start a shell command line: environment settings, then a command."""
     words = shlex.split(line)
     count = next(at for at, word in enumerate(words) if "=" not in word)
     settings = dict(word.split("=", 1) for word in words[:count])
@@ -123,7 +123,7 @@ def test_the_task_of_flasks_documentation_is_followed_to_its_receipt(address: st
     assert (document["progress"]["completed"], document["progress"]["total"]) == (10, 10)
     assert len(counted) > 3
     assert view.receipt.complete
-    # Its own route still answers whoever asks.
+    # Its own route still answers.
     answer = session.get(f"{address}/tasks/result/{started['result_id']}", timeout=5).json()
     assert answer == {"ready": True, "successful": True, "value": {"current": 10, "total": 10}}
     stranger = requests.get(f"{address}/petiole/tasks/{started['result_id']}", timeout=5)
@@ -159,6 +159,6 @@ def test_its_status_route_says_of_a_cancelled_task_that_it_is_ready(address: str
     wait_until(lambda: state() == "cancelled", what="it is cancelled")
     wait_until(lambda: session.get(route, timeout=5).json()["ready"], what="Celery's record says so")
     answer = session.get(route, timeout=5)
-    # It calls `get()`, which raises what the task has raised.
+    # It calls `get()`, which raises the task's exception.
     assert (answer.status_code, answer.json()["successful"], answer.json()["value"]) == (410, False, None)
     assert answer.json()["detail"] == "The task was cancelled."

@@ -1,4 +1,4 @@
-"""The Flask extension: misuse is refused with its remedy, applications keep apart, and hooks decide."""
+"""The Flask extension: misuse is refused with a remedy, applications are separate, and hooks decide."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Site:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Within a request of a browser that nobody has seen before."""
+        """Within a request of a new browser."""
         with self.app.test_request_context():
             yield
 
@@ -218,7 +218,7 @@ def test_an_application_that_means_it_may_let_everybody_in(redis_url: str, confi
 
 def test_a_server_whose_packets_no_page_of_ours_understands_is_refused(redis_url: str) -> None:
     class Packed(Packet):  # type: ignore[misc]
-        uses_binary_events = False  # as in socketio.msgpack_packet, which needs msgpack
+        uses_binary_events = False  # like socketio.msgpack_packet, which needs msgpack
 
     socketio = SocketIO(async_mode="threading", serializer=Packed)
     app = plain_app()

@@ -1,7 +1,6 @@
 """The master that holds a task's feed is killed while the task runs: behind Sentinels, and in a cluster.
 
-A replica is given its copy afterwards (asynchronously), so what the master has acknowledged may be lost with it: then the
-task sends it again.
+Replication is asynchronous, so facts that the master has acknowledged may be lost with it: then the task sends them again.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ClusterS
 
 @pytest.fixture
 def failing(servers: ClusterServer | SentinelServer, tmp_path: Path) -> Iterator[System]:
-    """A system with its journal there, and Celery's broker on a server of its own."""
+    """A system with its journal there, and Celery's broker on a separate server."""
     with running(tmp_path, settings={"PETIOLE_JOURNAL_URL": servers.url}) as system:
         yield system
         print("\n".join(system.log[-200:]))
@@ -73,7 +72,7 @@ def ended(view: TaskView, *, timeout: float) -> tuple[str, Any]:
 
 
 def facts_in(journal: RedisJournal, feed: str) -> int | None:
-    """How many facts the journal has, once a master answers."""
+    """The number of facts in the journal, once a master answers."""
     try:
         head = journal.heads([feed]).get(feed)
     except Unavailable:
@@ -82,7 +81,7 @@ def facts_in(journal: RedisJournal, feed: str) -> int | None:
 
 
 def state_in(journal: RedisJournal, feed: str) -> str | None:
-    """What the journal says of a task, once a master answers."""
+    """A task's state in the journal, once a master answers."""
     try:
         snapshot = journal.snapshot(feed)
     except Unavailable:
@@ -104,7 +103,7 @@ def test_a_master_that_dies_in_mid_task_costs_nothing(failing: System, servers: 
     wait_until(lambda: failing.said("journal_away"), what="the worker has noticed")
     reached(view, 200, timeout=FAILOVER)
     assert master_of(servers, view.feed) is not before
-    # The one that died comes back as a replica, and nobody takes its word.
+    # The dead one comes back as a replica, and no client uses it as master.
     before.start()
     second.touch()
     assert view.wait(timeout=30)["result"] == 300
@@ -135,7 +134,7 @@ def test_what_the_new_master_never_got_is_sent_again(failing: System, servers: A
     replica = replica_of(servers, master)
     replica.pause()
     with master.client() as client:
-        # With the connection goes what the replica hasn't read of it.
+        # The replica loses unread data with the connection.
         client.execute_command("CLIENT", "KILL", "TYPE", "replica")
     first.touch()
     reached(view, 100)
@@ -145,15 +144,15 @@ def test_what_the_new_master_never_got_is_sent_again(failing: System, servers: A
     replica.resume()
     journal = RedisJournal(Settings(journal_url=servers.url))
     wait_until(lambda: facts_in(journal, view.feed) is not None, what="the replica is master", timeout=FAILOVER)
-    # Without its writer the journal is short of what every page has seen.
+    # Without the facts' writer the journal has fewer facts than every page has seen.
     kept = facts_in(journal, view.feed)
     assert kept is not None
     assert kept <= shown - 40
     if stalls:
-        # The reaper's word gets the number that one of the lost facts had.
+        # The reaper's fact gets the number of one of the lost facts.
         wait_until(lambda: state_in(journal, view.feed) == "stalled", what="the reaper has spoken", timeout=FAILOVER)
     failing.thaw_worker()
-    # A task that says nothing doesn't notice; with its next word it sends again what is missing.
+    # A silent task doesn't notice; with its next event it sends the missing ones again.
     second.touch()
     document = view.wait(timeout=30)
     assert (document["state"], document["result"]) == ("succeeded", 150)
@@ -164,7 +163,7 @@ def test_what_the_new_master_never_got_is_sent_again(failing: System, servers: A
     late: list[Event] = []
     failing.client("ann").watch(view.feed, on_event=late.append).wait(timeout=10)
     assert lines(late) == [f"item {number}" for number in range(150)]
-    # Whoever was there has everything as well; where it was read anew, that was said, and all from there on was shown.
+    # Connected browsers have everything as well; each new reading was reported as a reset, and everything after it was shown.
     resets = [at for at, what in enumerate(seen) if isinstance(what, Cursor)]
     assert view.resets == len(resets)
     assert view.receipt.complete is not bool(resets)
@@ -194,7 +193,7 @@ def test_celerys_broker_behind_the_same_sentinels_is_the_journal_and_survives_wi
             assert ended(view, timeout=30) == ("succeeded", 100)
             assert lines(events) == [f"item {number}" for number in range(100)]
             assert view.receipt.complete
-            # The worker has found its broker again too.
+            # The worker has reconnected to its broker too.
             assert ended(client.start("/start/count", {"args": [5]}), timeout=40) == ("succeeded", 5)
             with servers.master().client() as found:
                 assert found.keys("petiole:*")

@@ -1,4 +1,4 @@
-"""Redis killed, its subscribers cut, its server gone: nothing is lost, and what can't be done is said."""
+"""Redis killed, its subscribers cut, its server gone: nothing is lost, and failures are reported."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_journal_that_refuses_everything_for_3_s_fails_no_task_and_loses_nothi
     second = client.start("/start/count", {"args": [200, {"100": str(gates[1])}]})
     for view in (first, second):
         view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 100, timeout=15)
-    # Both places of the worker are taken, so this one is claimed while it is refused.
+    # Both of the worker's processes are busy, so this one is claimed while the server refuses.
     third = client.start("/start/count", {"args": [20, {}]})
     system.redis().execute_command("ACL", "SETUSER", "default", "-evalsha", "-eval")
     for gate in gates:
@@ -161,7 +161,7 @@ def test_a_claim_of_a_feed_whose_key_is_spoiled_is_waited_for_and_the_others_go_
         view.wait_until(lambda document: document["state"] == "running", timeout=15)
     queued = client.start("/start/count", {"args": [20, {}]})
     redis = system.redis()
-    # Who asks for a feed that isn't there is refused for good, so the page has it already, and at no instant is it gone.
+    # A watch of a missing feed is refused for good, so the page watches it first, and the feed is never missing for it.
     queued.wait_until(lambda document: document["state"] == "queued", timeout=15)
     [meta] = redis.keys(f"*{queued.feed}:meta")
     with redis.pipeline(transaction=True) as swap:

@@ -1,4 +1,4 @@
-"""The ways in which Flask applications are built: Petiole works in each of them, over HTTP and over the socket."""
+"""The common setups of Flask applications: Petiole works in each of them, over HTTP and over the socket."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.waiting import wait_until
 
 
 def plain(redis_url: str, **config: Any) -> Flask:
-    """An application without Petiole yet."""
+    """An application, still without Petiole."""
     app = Flask(f"app-{uuid.uuid4().hex[:8]}")
     app.config.update(SECRET_KEY="set-ups", PETIOLE_KEY_PREFIX=app.name, **config)
     app.extensions["celery"] = Celery(app.name, broker=redis_url, set_as_current=False)
@@ -56,7 +56,7 @@ def finish(site: Nearby, feed: str) -> None:
 
 
 def follow(site: Nearby, browser: requests.Session, *, base: str = "", prefix: str = "/petiole") -> dict[str, Any]:
-    """Start a task as a browser, follow it over the socket to its end, and ask its monitor; returns the 202."""
+    """Start a task as a browser, follow it over the socket to its end, and read its monitor; returns the 202."""
     assert browser.get(f"{site.url}{base}/reports/", timeout=5).text == "a page"
     client = site.client(session=browser, path=f"{base}/socket.io")
     events: list[Event] = []
@@ -147,7 +147,7 @@ def test_an_application_may_be_behind_a_proxy_that_takes_a_prefix_away(redis_url
         browser = requests.Session()
         browser.headers.update(proxied)
         browser.get(f"{site.url}/reports/", timeout=5)
-        # The browser knows the public address, the proxy takes the prefix away.
+        # The browser uses the public address; the proxy removes the prefix.
         browser.cookies.set("session", browser.cookies["session"])
         task = browser.post(f"{site.url}/reports/", json={}, timeout=5).json()
         assert task["links"]["self"] == f"/app/petiole/tasks/{task['id']}"
@@ -189,7 +189,7 @@ def test_flask_login_says_who_is_asking(redis_url: str) -> None:
         task = follow(site, ann)
         is_foreign(site, task)
         monitor = site.url + task["links"]["self"]
-        # The same person elsewhere, and nobody after the logout.
+        # The same user in another browser, and anonymous after the logout.
         assert phone.get(monitor, timeout=5).status_code == 404
         phone.post(f"{site.url}/login/ann", timeout=5)
         assert phone.get(monitor, timeout=5).status_code == 200
@@ -213,7 +213,7 @@ def test_sessions_may_be_kept_on_the_server(redis_url: str, manage_session: bool
         task = follow(site, browser)
         is_foreign(site, task)
         assert "petiole" in browser.get(f"{site.url}/session", timeout=5).json()
-        # What the cookie has is a name only.
+        # The cookie has only an id.
         assert "petiole" not in str(browser.cookies.get_dict())
 
 
@@ -279,7 +279,7 @@ def test_tasks_run_in_the_applications_context_as_flask_documents_it(redis_url: 
             events: list[Event] = []
             view = client.start("/greet", {}, on_event=events.append)
             assert view.wait(timeout=15)["state"] == "succeeded"
-            # A context of its own for each.
+            # A separate context for each.
             assert [event.data["message"] for event in events if event.kind == "log"] == ["hello 1"]
 
 

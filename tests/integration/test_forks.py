@@ -1,4 +1,4 @@
-"""A task that starts processes and threads: what it says itself is kept whole, and what they say is its own or is refused."""
+"""A task that starts processes and threads: its own events are all kept, and theirs are either the task's or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other people's headers: wherever they move Petiole's, it is found."""
+"""Headers of other tools: Petiole finds its own wherever they move it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRACE = {"sentry-trace": "4c79f60c11214eb38604f4ae0781bfb2-fa90fdead5f74052-1", 
 
 
 class Instrumented(Task):
-    """A task that is published as `sentry_sdk.init(dsn)` has it: headers within the header `headers`, beside the headers."""
+    """A task published as under `sentry_sdk.init(dsn)`: headers inside the header `headers`, and at the top level too."""
 
     abstract = True
 
@@ -74,7 +74,7 @@ def test_a_dead_pool_child_is_spoken_for_through_an_instrumentations_headers(sys
 def test_headers_that_a_task_hands_on_to_another_do_not_make_that_the_same_task(
     system: System, publisher: Celery
 ) -> None:
-    """`child.apply_async(headers=self.request.headers)`: the header in them is of the caller's own task."""
+    """`child.apply_async(headers=self.request.headers)`: the header in them belongs to the caller's own task."""
     held = Header("task:another", "0badcafe", "user:bob", "Another").to_message()
     result = stub(publisher, "silent").apply_async(headers={**held, "mine": 1})
     assert system.client("ann").watch(f"task:{result.id}").wait(timeout=15)["state"] == "succeeded"

@@ -1,4 +1,4 @@
-"""Hostile clients against a real server: what one of them can make it hold, do, log or show is bounded."""
+"""Hostile clients against a real server: the memory, work, log lines and output that one can cause are bounded."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def feed_of(site: Site, person: str) -> str:
 
 
 def said_since(site: Site, lines: int) -> list[str]:
-    """What the server has said since; that it has closed a connection may come late, and be of the test before."""
+    """The server's new log lines; the one about a closed connection may come late, from the previous test."""
     return [line for line in site.log[lines:] if "connection_closed" not in line]
 
 
@@ -115,7 +115,7 @@ def test_the_third_malformed_packet_closes_and_costs_at_most_a_line(site: Site, 
     with suppress(OSError, websocket.WebSocketException):
         browser.send(packet)
     assert browser.ends_within(3)
-    # Lines of tests before may come late, one for each of them.
+    # Lines of earlier tests may come late, one for each of them.
     said = site.log[lines:]
     assert len(said) <= len(MALFORMED), said
     assert all("connection_closed" in line for line in said), said
@@ -152,7 +152,7 @@ def test_a_message_in_endless_fragments_is_cut_at_the_limit(each: Site) -> None:
 
 def test_a_frame_that_declares_more_than_the_limit_is_not_waited_for(each: Site) -> None:
     browser = each.browser(join=False)
-    # 2^40 bytes, masked; a megabyte and a bit of them are sent.
+    # 2^40 bytes, masked; a little more than a megabyte of them is sent.
     with suppress(OSError):
         browser.socket.sock.sendall(b"\x82\xff" + (2**40).to_bytes(8, "big") + b"mask" + b"x" * 1_100_000)
     assert browser.ends_within(3)
@@ -182,7 +182,7 @@ def test_attachments_of_an_application_arrive(each: Site) -> None:
 def test_who_joins_nothing_or_owes_attachments_is_closed_within_10_s(each: Site) -> None:
     before = each.resident()
     idle = [each.browser(join=False) for _ in range(20)]
-    # All have 10 s from their own beginning, and a busy machine takes seconds for twenty of them.
+    # Each has 10 s from its own start, and a busy machine takes seconds to open twenty.
     began = time.monotonic()
     for browser in idle[:5]:
         browser.send("40/nowhere,")
@@ -208,7 +208,7 @@ def test_who_joins_nothing_or_owes_attachments_is_closed_within_10_s(each: Site)
         assert browser.ends_within(max(began + 11 - time.monotonic(), 1.0))
     for bomb in bombs:
         assert bomb.ends_within(5)
-    # It came after the others, so perhaps a sweep later; a pong joins nothing.
+    # It came after the others, so perhaps a sweep later; a pong doesn't join a namespace.
     wait_until(
         lambda: requests.post(f"{url}&sid={sid}", data="3", timeout=5).status_code == 400,
         timeout=max(began + 11.5 - time.monotonic(), 1.0),
@@ -260,7 +260,7 @@ def test_a_page_that_pauses_may_ask_again(site: Site) -> None:
     browser = site.browser(somebody())
     while "error" not in (answer := browser.ask("unwatch", {"feed": "task:1"})):
         pass
-    time.sleep(answer["error"]["retry_after"])  # what the server asks for
+    time.sleep(answer["error"]["retry_after"])  # requested by the server
     assert browser.ask("unwatch", {"feed": "task:1"}) == {}
     browser.close()
 
@@ -375,7 +375,7 @@ def test_a_foreign_origin_is_refused_on_both_transports(each: Site, origin: str)
     address = f"ws://127.0.0.1:{each.port}/socket.io/?EIO=4&transport=websocket"
     with suppress(websocket.WebSocketBadStatusException, websocket.WebSocketConnectionClosedException):
         foreign = websocket.create_connection(address, origin=origin, cookie=cookie, timeout=5)
-        # gevent-websocket agrees before the application is asked; then it ends without a word.
+        # gevent-websocket accepts before the application is called; then the connection just closes.
         assert not str(foreign.recv()).startswith("0{")
     mine = websocket.create_connection(address, origin=each.url, cookie=cookie, timeout=5)
     assert mine.recv().startswith("0{")
@@ -452,7 +452,7 @@ def test_an_attack_leaves_memory_and_log_as_they_were(site: Site) -> None:
 
 @pytest.mark.parametrize("server", sorted(SERVERS))
 def test_a_page_that_only_answers_pings_stays(tmp_path: Path, server: str) -> None:
-    # Shorter than the writer of a WebSocket would wait by itself, several times over.
+    # Several times shorter than the writer of a WebSocket would wait by itself.
     settings = {"PING_INTERVAL": "0.2", "PING_TIMEOUT": "0.3"}
     with serving(tmp_path, server=server, settings=settings) as site:
         browser = site.browser("ann")

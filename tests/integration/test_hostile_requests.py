@@ -1,4 +1,4 @@
-"""Hostile requests against real servers: bodies, headers and query strings of every shape, and what they leave behind."""
+"""Hostile requests against real servers: bodies, headers and query strings of every shape, and their traces."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.usefixtures("lines")
 
 
 class Large:
-    """A file of so many spaces, made while it is sent."""
+    """A file of so many spaces, generated while it is sent."""
 
     def __init__(self, size: int) -> None:
         self.size = self.left = size
@@ -93,7 +93,7 @@ def test_a_body_of_100_megabytes_is_never_held(site: Site, method: str, path: st
     except requests.ConnectionError:
         pass  # refused before all of it was sent
     else:
-        # Where a route takes no body, or none of a task that isn't there, one without a length isn't read at all.
+        # A route without a body, or for a missing task, doesn't read a body without a length at all.
         assert response.status_code == 413 or not said
     assert site.resident() - before < 20 * MEGABYTE
 
@@ -102,7 +102,7 @@ def test_a_body_of_100_megabytes_is_never_held(site: Site, method: str, path: st
 def test_a_body_over_the_limit_is_refused_whether_its_length_is_said_or_not(site: Site, call: str, path: str) -> None:
     path = path.format(task=site.open(f"task:{uuid.uuid4()}", owner="user:ann")[5:])
     is_problem(send(site, "POST", path, data=b" " * 65_537, headers=JSON), 413)
-    # What is said of it may come at its beginning.
+    # The answer may come before the whole body.
     is_problem(send(site, "POST", path, data=iter([b'{"all":true}', b" " * 70_000]), headers=JSON), 413)
     assert send(site, "GET", "/petiole/tasks").ok
 
@@ -129,7 +129,7 @@ def test_what_is_no_json_is_a_bad_request(site: Site, call: str, path: str, body
 )  # fmt: skip
 def test_an_acknowledgement_of_another_shape_is_invalid_over_http_and_on_the_socket(site: Site, message: Any) -> None:
     is_problem(send(site, "POST", "/petiole/inbox/acknowledge", json=message), 422)
-    # Nobody is known here: it is looked at all the same.
+    # The user is unknown here: the body is checked all the same.
     is_problem(requests.post(f"{site.url}/petiole/inbox/acknowledge", json=message, timeout=5), 422)
     browser = site.browser("ann")
     assert browser.ask("acknowledge", message)["error"]["status"] in (400, 422)
@@ -160,7 +160,7 @@ def test_a_body_that_is_not_what_its_head_says_is_a_mistake_of_its_sender(
         )
         connection.shutdown(socket.SHUT_WR)
         status = connection.recv(65536).split(b" ")[1]
-    # Of a form an acknowledgement reads nothing: it is none.
+    # An acknowledgement doesn't read forms, so it has no content.
     assert status == (b"422" if kind == "" and path != "/start" else b"400")
 
 
@@ -253,7 +253,7 @@ def test_who_has_started_nothing_leaves_nothing(site: Site) -> None:
     assert browser.ask("watch", {"feed": "user:" + "0" * 32})["error"]["status"] == 404
     browser.close()
     made = keys(site) - before
-    # A notice of another test's task comes when it likes, into an inbox that has it.
+    # A notice of another test's task may come at any time into its inbox.
     told = {key.rsplit(b":", 1)[0] for key in made if key.endswith(b":unread")}
     assert {key for key in made if key.rsplit(b":", 1)[0] not in told} == set()
 

@@ -1,4 +1,4 @@
-"""The HTTP twin of the socket: monitor, events, list and cancel, in their shapes, headers and refusals."""
+"""The HTTP twin of the socket: monitor, events, list and cancel, with their shapes, headers and refusals."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ann(system: System) -> requests.Session:
 
 @pytest.fixture
 def held(system: System, ann: requests.Session) -> Any:
-    """A task that runs and waits, two items done, until the test is over."""
+    """A task that waits with two items done, until the test has ended."""
     gate = system.gate(f"http-{time.monotonic_ns()}")
     task = start(system, ann, "count", 5, {"2": str(gate)})
 
@@ -92,7 +92,7 @@ def test_the_monitor_is_not_sent_again_while_nothing_has_changed(
     again = ann.get(url, headers={"If-None-Match": first.headers["ETag"]}, timeout=5)
     assert again.status_code == 304
     assert again.content == b""
-    assert again.headers["ETag"] == first.headers["ETag"] == f'"{first.json()["cursor"]}"'  # which clients rely on
+    assert again.headers["ETag"] == first.headers["ETag"] == f'"{first.json()["cursor"]}"'  # clients rely on it
     assert again.headers["Cache-Control"] == "private, no-cache"
     assert int(again.headers["Retry-After"]) > 0
 
@@ -335,7 +335,7 @@ def test_an_answer_to_a_head_request_has_no_body(
 
 
 def blocks(response: requests.Response) -> list[tuple[str, str, dict]]:
-    """The id, the name and the data of every event of a stream, to its end."""
+    """The id, the name and the data of every event of a stream, up to its end."""
     found = []
     for block in response.content.decode().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))

@@ -1,4 +1,4 @@
-"""The inbox: one notice of each finished task for who started it, once on all pages, until it is acknowledged."""
+"""The inbox: one notice of each finished task for the user who started it, once on all pages, until it is acknowledged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def person() -> str:
-    """Somebody with an inbox of their own."""
+    """A user with an own inbox."""
     return f"person-{uuid4().hex[:8]}"
 
 
@@ -29,7 +29,7 @@ def acknowledge(system: System, session: requests.Session, body: dict) -> reques
 
 
 def watch_inbox(system: System, person: str, shown: list[dict]) -> TaskView:
-    """A tab that shows the inbox: what it says goes into `shown`."""
+    """A tab that shows the inbox: its content goes into `shown`."""
     session = system.session(person)
     found = inbox(system, session)
     shown.append(found["document"])
@@ -42,7 +42,7 @@ def watch_inbox(system: System, person: str, shown: list[dict]) -> TaskView:
 
 
 def finished(system: System, person: str, name: str = "count", **body: object) -> str:
-    """Run a task to its end without anybody watching, and wait for its notice; returns its feed."""
+    """Run a task to its end without watchers, and wait for its notice; returns its feed."""
     session = system.session(person)
     answer = session.post(f"{system.url}/start/{name}", json={"args": [2], **body}, timeout=5).json()
     wait_until(lambda: answer["feed"] in inbox(system, session)["document"], what="the notice", timeout=20)
@@ -78,7 +78,7 @@ def test_an_acknowledgement_that_is_sent_twice_is_said_once(system: System, pers
     feed = finished(system, person)
     session = system.session(person)
     first = acknowledge(system, session, {"tasks": [feed[5:]]}).json()
-    # The answer was lost, so the page asks again.
+    # The answer was lost, so the page retries.
     again = acknowledge(system, session, {"tasks": [feed[5:]]}).json()
     assert first == again
     assert again["document"] == {"unread": 0, "earlier": 0}
@@ -154,5 +154,5 @@ def test_somebody_elses_inbox_is_not_there(system: System, person: str) -> None:
         assert client.call(name, {"feed": feed})["error"]["status"] == 404
     mine = system.client(person)
     mine.connect()
-    # An inbox is no task: its owner can watch it and nothing else.
+    # An inbox isn't a task: its owner can only watch it.
     assert mine.call("cancel", {"feed": feed})["error"]["status"] == 404

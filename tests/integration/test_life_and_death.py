@@ -1,4 +1,4 @@
-"""Workers that die, freeze and come back; deliveries that come twice."""
+"""Workers that die, freeze and come back; messages delivered twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def done(number: int):
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
-    """A system in which a stalled task is lost after 4 s instead of 30; its leases are as long as everywhere."""
+    """A system in which a stalled task is lost after 4 s instead of 30; its leases are as long as usual."""
     with running(tmp_path, settings={"PETIOLE_LOST_AFTER": "4"}) as system:
         yield system
         print("\n".join(system.log[-300:]))
@@ -87,7 +87,7 @@ def test_a_task_whose_workers_main_process_is_frozen_is_alive(quick: System, spe
     view.wait_until(done(5), timeout=15)
     freeze([quick.worker.popen.pid])
     try:
-        time.sleep(8)  # as long as the fault lasts: more than two leases
+        time.sleep(8)  # for the duration of the fault: more than two leases
         gate.touch()
         assert view.wait(timeout=20)["state"] == "succeeded"
     finally:
@@ -111,7 +111,7 @@ def test_a_worker_that_is_asked_to_stop_keeps_its_lease_until_its_task_has_ended
         with system.redis() as client:
             (key,) = client.scan_iter("petiole:*:leases", count=1000)
             ends = [client.zscore(key, view.feed)]
-            # Two leases' time: without a sign of life the reaper would have spoken twice.
+            # The time of two leases: without a sign of life the reaper would have acted twice.
             wait_until(
                 lambda: ends.append(client.zscore(key, view.feed)) or ends[-1] > ends[0] + 4000,
                 what="the lease goes on",
@@ -214,5 +214,5 @@ def test_a_task_that_hears_nothing_is_stopped_by_force(tmp_path: Path) -> None:
         assert view.wait(timeout=10)["state"] == "cancelled"
         assert view.document["forced"] is True
         wait_until(lambda: not Path(f"/proc/{process}").exists(), what="its process has ended")
-        # The pool has another one, and the worker goes on.
+        # The pool replaces it, and the worker goes on.
         assert system.client("ann").start("/start/count", {"args": [3]}).wait(timeout=15)["state"] == "succeeded"

@@ -1,4 +1,4 @@
-"""Long polling by hand: more packets at once than python-engineio takes in one payload, in both directions."""
+"""Long polling by hand: more packets at once than python-engineio accepts in one payload, in both directions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWER = "3/petiole,"
 
 @dataclass
 class Poller:
-    """An Engine.IO connection over long polling that sends and asks only when it is told to."""
+    """An Engine.IO connection over long polling that sends and polls only on request."""
 
     site: Site
     person: str = "ann"
@@ -41,7 +41,7 @@ class Poller:
         return self.session.post(self.url, data=SEPARATOR.join(packets), timeout=10).status_code
 
     def poll(self) -> list[str]:
-        """What one request brings, read as Python's client reads it; pings are answered."""
+        """The packets of one request, read like Python's client; pings are answered."""
         response = self.session.get(self.url, timeout=30)
         response.raise_for_status()
         packets = Payload(encoded_payload=response.text).packets
@@ -66,7 +66,7 @@ def lines(packets: list[str]) -> list[Any]:
 
 
 def test_python_engineio_takes_no_more_than_sixteen() -> None:
-    """What all of this is for: without it the tests below fail."""
+    """The negative control: without it the tests below fail."""
     Payload(encoded_payload=SEPARATOR.join(["6"] * 16))
     with pytest.raises(ValueError, match="Too many packets"):
         Payload(encoded_payload=SEPARATOR.join(["6"] * 17))
@@ -104,7 +104,7 @@ def test_what_waits_for_a_slow_client_comes_in_parts_that_python_takes(site: Sit
         heard[name].extend(lines(from_.poll()))
         return len(heard[name]) >= len(said)
 
-    # Once the one has heard the last of them, all of them wait for the other.
+    # Once the one has received the last of them, all of them wait for the other.
     wait_until(lambda: heard_all("other", other), what="the one that asks at once has heard all")
     wait_until(lambda: heard_all("poller", poller), what="the one that was slow has heard all")
     assert heard == {"other": said, "poller": said}

@@ -1,4 +1,4 @@
-"""What stands before an application's routes: proxies, Flask-WTF's CSRF protection, Flask-Limiter. With the real ones."""
+"""Middleware in front of an application's routes: proxies, Flask-WTF's CSRF protection, Flask-Limiter. All are real."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.integration.test_flask_setups import plain
 def made(
     redis_url: str, *, before: Callable[[Flask], object] = lambda app: None, origins: Any = None, **config: Any
 ) -> tuple[Petiole, Flask]:
-    """An application; `before` has it before Petiole does."""
+    """An application; `before` is called with it before Petiole is."""
     app = plain(redis_url, **config)
     before(app)
     petiole = Petiole(app, SocketIO(app, async_mode="threading", cors_allowed_origins=origins))
@@ -39,7 +39,7 @@ def started(browser: FlaskClient, base_url: str = "http://localhost") -> str:
 
 
 def changes(browser: FlaskClient, **headers: str) -> list[int]:
-    """The answers to everything that a page may change."""
+    """The answers to all changing requests of a page."""
     task, sent = started(browser), {"headers": {name.replace("_", "-"): value for name, value in headers.items()}}
     return [
         browser.post(f"{task}/cancel", **sent).status_code,
@@ -61,13 +61,13 @@ class TestOrigins:
             ("site.example:80", {"Origin": "http://site.example"}, None),
             ("site.example:8080", {"Origin": "http://site.example:8080"}, None),
             ("[::1]:8080", {"Origin": "http://[::1]:8080"}, None),
-            # A proxy that drops the port, or ends TLS, and says so to Socket.IO's servers, or not at all.
+            # A proxy that drops the port, or terminates TLS, and forwards that in headers or not at all.
             ("site.example", {"Origin": "http://site.example:8080"}, ["http://site.example:8080"]),
             ("site.example", {"Origin": "https://site.example"}, "https://site.example"),
             ("web:5000", {"Origin": "https://a.example", "X_Forwarded_Proto": "https", "X_Forwarded_Host": "a.example"}, None),
             ("site.example", {"Origin": "https://site.example", "X_Forwarded_Proto": "https, http"}, None),
             ("site.example", {"Origin": "http://site.example:8080", "X_Forwarded_Port": "8080"}, None),
-            # The browser says itself that the page is this site's, whatever became of the address.
+            # The browser itself says that the page is this site's, whatever the proxy does to the address.
             ("web:5000", {"Origin": "https://site.example", "Sec_Fetch_Site": "same-origin"}, None),
             ("web:5000", {"Origin": "null", "Sec_Fetch_Site": "same-origin"}, None),
             ("site.example", {}, None),
@@ -128,11 +128,11 @@ class TestCsrfProtection:
         app.add_url_rule("/own", "own", lambda: "changed", methods=["POST"])
         browser = app.test_client()
         assert changes(browser, Origin="http://localhost") == DONE
-        # The page without JavaScript has forms of its own.
+        # The page without JavaScript has its own forms.
         task = started(browser)
         form = browser.post(f"{task}/cancel", headers={"Accept": "text/html", "Origin": "http://localhost"})
         assert (form.status_code, form.headers["Location"]) == (303, task)
-        # Another site's page is refused all the same, and the application's own routes are as protected as before.
+        # Another site's page is still refused, and the application's own routes are as protected as before.
         assert changes(browser, Origin="http://evil.example") == [403] * 4
         assert browser.post("/own", headers={"Origin": "http://localhost"}).status_code == 400
 

@@ -1,4 +1,4 @@
-"""`examples/minimal` is what the README shows, byte for byte, and it runs as its own README says."""
+"""`examples/minimal` matches the README byte for byte, and runs as its own README says."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def code_blocks(page: Path, *languages: str) -> list[str]:
 
 
 def start_command(processes: Processes, line: str, environment: dict[str, str], *, ready_line: str | None) -> Process:
-    """Start a line of a shell: settings of the environment, then a command."""
+    """Start a shell command line: environment settings, then a command."""
     words = shlex.split(line)
     count = next(at for at, word in enumerate(words) if "=" not in word)
     settings = dict(word.split("=", 1) for word in words[:count])
@@ -42,7 +42,7 @@ def start_command(processes: Processes, line: str, environment: dict[str, str], 
 
 @contextmanager
 def minimal(directory: Path) -> Iterator[str]:
-    """The example, started by the commands of its README, on ports of the test's own."""
+    """The example, started by the commands of its README, on the test's own ports."""
     log: list[str] = []
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
     redis_port, web_port = free_port(), free_port()

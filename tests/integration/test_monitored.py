@@ -1,4 +1,4 @@
-"""Monitors that take the place of Engine.IO's handlers after Petiole: what one client can hold stays bounded."""
+"""Monitors that replace Engine.IO's handlers after Petiole: the resources of one client stay bounded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def open_sockets(site: Site) -> int:
 
 
 def poll(site: Site, *packets: str) -> None:
-    """A client over long polling that says this and vanishes."""
+    """A client over long polling that sends this and vanishes."""
     url = f"{site.url}/socket.io/?EIO=4&transport=polling"
     sid = json.loads(requests.get(url, timeout=5).text[1:])["sid"]
     for packet in packets:
@@ -49,7 +49,7 @@ def test_clients_over_long_polling_that_vanish_do_not_stay(monitored: tuple[Site
         poll(site, "40/petiole,")
         poll(site, "40/own,")
     assert open_sockets(site) > 0
-    # Engine.IO looks at one socket after the other within its ping timeout, and after the ping's own.
+    # Engine.IO checks one socket after the other within its ping timeout, and after the ping's own.
     wait_until(lambda: open_sockets(site) == 0, what="all of them have gone", timeout=15)
 
 
@@ -69,7 +69,7 @@ def test_a_watch_works_and_a_page_that_answers_stays(monitored: tuple[Site, str]
 def test_the_third_malformed_packet_closes(monitored: tuple[Site, str]) -> None:
     site, monitor = monitored
     if monitor == "table":
-        return  # who takes the whole table away takes the guard off: silent clients are Engine.IO's matter then, as above
+        return  # replacing the whole table removes the guard: then Engine.IO handles silent clients, as above
     browser = site.browser("ann")
     with suppress(OSError, websocket.WebSocketException):
         for _ in range(3):

@@ -27,7 +27,7 @@ LOG = "log_format each '$request_method $request_uri $status $upstream_addr'; ac
 
 @dataclass
 class Logged(Site):
-    """A site whose nginx writes down which process answered what."""
+    """A site whose nginx logs which process has answered which request."""
 
     access_log: Path
 
@@ -40,7 +40,7 @@ class Logged(Site):
         self.journal.append(feed, Draft("log", data={"level": "info", "message": message}))
 
     def addresses(self, of_each: int) -> list[int]:
-        """Clients' addresses of which nginx sends so many to each process: which they are depends on the ports."""
+        """Client addresses of which nginx sends so many to each process; they depend on the ports."""
         found: dict[int, list[int]] = {port: [] for port in self.webs}
         for number in range(1, 250):
             if all(len(numbers) == of_each for numbers in found.values()):
@@ -53,13 +53,13 @@ class Logged(Site):
         raise AssertionError(f"nginx doesn't use each of its processes: {found}")
 
     def answers(self) -> list[Answer]:
-        """What Socket.IO has answered by now, as nginx has logged it."""
+        """Socket.IO's answers so far, from nginx's log."""
         found = []
         for line in self.access_log.read_text().splitlines():
             method, uri, status, upstream = line.split(" ", 3)
             query = parse_qs(urlsplit(uri).query)
             if uri.startswith("/socket.io/"):
-                # Of those that nginx has asked the last one answered.
+                # The last of the processes that nginx tried has answered.
                 found.append(Answer(method, query.get("sid", [""])[0], int(status), upstream.split(", ")[-1]))
         return found
 
@@ -74,7 +74,7 @@ class Answer:
 
 @dataclass
 class Page:
-    """One client with one view, and what it has heard."""
+    """One client with one view, and its events."""
 
     client: TaskClient
     view: TaskView
@@ -100,7 +100,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
             "PYTHONPATH": str(ROOT),
             "RIGHTS_ENDED": str(directory / "rights-ended"),
             "PETIOLE_RECONNECT_SPREAD": "0.5",
-            # No worker is there; the tests speak for the tasks.
+            # There is no worker; the tests append the tasks' events.
             "PETIOLE_UNHEARD_AFTER": "600",
         }
         journal = RedisJournal(Settings(journal_url=url))
@@ -120,7 +120,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
             directory,
             port=port,
             webs=webs,
-            # The clients of this test are on one machine; behind another proxy this is what the file says to do.
+            # The clients of this test are on one machine; the file recommends this for use behind another proxy.
             instead={
                 "hash $remote_addr ": "hash $http_x_forwarded_for ",
                 "access_log off;": LOG,
@@ -136,7 +136,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
 
 @pytest.fixture
 def pages(site: Logged) -> Iterator[Callable[[str, str, int], Page]]:
-    """`pages(feed, kind, number)`: a client of one kind that watches a feed, as if from an address of its own."""
+    """`pages(feed, kind, number)`: a client of one kind that watches a feed, as if from a separate address."""
     made: list[TaskClient] = []
 
     def page(feed: str, kind: str, number: int) -> Page:
@@ -169,7 +169,7 @@ def test_events_arrive_live_by_both_transports_and_from_each_process(site: Logge
     for page in watching:
         wait_until(lambda page=page: page.heard(said), timeout=20, what="every line, in order")  # type: ignore[misc]
     answers = site.answers()[before:]
-    # Each stayed with one process, and each process has had some.
+    # Each stayed with one process, and each process had some.
     assert {answer.status for answer in answers} <= {101, 200}
     at: dict[str, set[str]] = {}
     for answer in answers:
@@ -188,7 +188,7 @@ def test_a_stream_is_not_held_back(site: Logged) -> None:
         lines = response.iter_lines(decode_unicode=True)
         assert next(line for line in lines if line.startswith("event:")) == "event: state"
         site.say(feed, "now")
-        # The task goes on, so whatever a buffer held would stay there.
+        # The task goes on, so a buffered event would stay in the buffer.
         assert next(line for line in lines if line.startswith("event:")) == "event: log"
 
 
@@ -209,7 +209,7 @@ def test_a_rolling_restart_of_all_three_loses_nothing_by_either_transport(site: 
         site.stop_web(port)
         say_and_hear("every line, in order, by way of the other processes")
         site.start_web(port)
-        # nginx asks it again, and its long-polling clients are sent back to it, where nobody knows their session.
+        # nginx tries it again, and sends its long-polling clients back to it, which doesn't know their sessions.
         say_and_hear("every line, in order, with all processes there again")
     site.journal.append(feed, Draft("state", {"state": "cancelled"}))
     for page in watching:
@@ -218,7 +218,7 @@ def test_a_rolling_restart_of_all_three_loses_nothing_by_either_transport(site: 
         assert receipt is not None
         assert receipt.complete
         assert page.view.resets == 0
-        # What said `Invalid session` on the way is answered by a new one, and nginx may send a client back just now.
+        # A client that got `Invalid session` opens a new one, and nginx may send a client back at this moment.
         wait_until(lambda page=page: page.client.connected, timeout=20, what="a connection for every page")  # type: ignore[misc]
     refused = [answer for answer in site.answers()[before:] if answer.status == 400]
     assert refused, "no session was lost on the way, so nothing of this was tested"

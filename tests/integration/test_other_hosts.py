@@ -1,4 +1,4 @@
-"""Worker, broker, web and client each on a host of its own, and each one's cable pulled out and put back."""
+"""Worker, broker, web and client on separate hosts; each one's cable is unplugged and plugged in again."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ SETTINGS = {
     "PETIOLE_HEARTBEAT": "0.7",
     "PETIOLE_LEASE": "3",
     "PETIOLE_HEAD_CHECK": "1",
-    # Longer than any cable is out: the worker comes back.
+    # Longer than any cable is unplugged: the worker comes back.
     "PETIOLE_LOST_AFTER": "60",
 }
-# What the journal has of a feed, asked on the broker's own host.
+# Reads a feed in the journal, on the broker's own host.
 ASK = """
 import json, sys
 from petiole.journal.redis.journal import RedisJournal
@@ -41,7 +41,7 @@ print(json.dumps([snapshot.cursor.facts, snapshot.document["state"]]))
 
 @dataclass
 class Plant:
-    """The four hosts and what runs on them."""
+    """The four hosts and their processes."""
 
     hosts: Hosts
     processes: Processes
@@ -69,12 +69,12 @@ class Plant:
         return run.stdout
 
     def journal(self, feed: str) -> tuple[int, str]:
-        """How many facts the journal has of a feed, and its state."""
+        """The number of a feed's facts in the journal, and its state."""
         facts, state = json.loads(self.ask("broker", "-c", ASK, self.broker_url, feed))
         return facts, state
 
     def web_is_ready(self) -> bool:
-        """What the web process says of itself, asked on its own host."""
+        """The web process's readiness, read on its own host."""
         url = f"http://{self.hosts.addresses['web']}:{WEB_PORT}/petiole/ready"
         return (
             self.ask("web", "-c", f"import requests; print(requests.get({url!r}, timeout=10).status_code)") == "200\n"
@@ -194,9 +194,9 @@ def test_each_host_is_cut_off_and_comes_back_and_nothing_is_lost(plant: Plant) -
     assert last["receipt"]["complete"]
     assert last["resets"] == 0
     assert plant.items() == [f"item {number}" for number in range(ITEMS)]
-    # It was queued in the answer to its start, from which the client goes on. Cut off from the broker for longer than its
-    # lease, the worker may be said to be silent a second time; and when it is back it may end before anybody says that it runs.
-    # That it runs again both the task and its worker's main process may say.
+    # It was queued in the answer to its start, from which the client continues. While cut off from the broker for longer
+    # than its lease, the worker may be reported as silent a second time; and when it is back the task may end before it is
+    # reported as running. That it runs again both the task and its worker's main process may say.
     states = [state for state, _ in groupby(plant.states())]
     assert states[:3] == ["running", "stalled", "running"]
     assert states[3:] in (["succeeded"], ["stalled", "running", "succeeded"], ["stalled", "succeeded"])

@@ -1,4 +1,4 @@
-"""What a task's own code says is the task's, wherever Celery, or the task itself, calls it."""
+"""A task's own code reports for the task, wherever Celery, or the task itself, calls it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that run a task in a way of their own: embedded in a test, with tasks that come late, with a publish that fails."""
+"""Workers that run a task in an unusual way: embedded in a test, with tasks registered late, with a failing publish."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Celery]:
-    """An application whose worker is embedded in this process, as in the tests of its users."""
+    """An application whose worker is embedded in this process, as in users' tests."""
     processes = Processes(lambda _name, _line: None)
     port = free_port()
     start_redis(processes, port, tmp_path_factory.mktemp("redis"))
@@ -36,7 +36,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Celery]:
 
     @app.task(name="embedded.long", bind=True, shared=False)
     def long(self: Task) -> float:
-        """Look at its own lease for longer than that is."""
+        """Watch its own lease for longer than a lease."""
         feed, ends = f"task:{self.request.id}", []
         deadline = time.monotonic() + 1.5
         while time.monotonic() < deadline:
@@ -101,7 +101,7 @@ def test_a_task_that_is_registered_after_the_worker_began_is_followed(
     tracking: Tracking, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended(tracking, tracking.start("embedded.register", ["embedded.late"], owner="me"))
-    # As `worker.reload` does it.
+    # As `worker.reload` does.
     tracking.celery_app.worker.consumer.update_strategies()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The commonest mistake in a fleet: a worker of the same queue that lacks Petiole."""
+"""The most common mistake in a fleet: a worker of the same queue without Petiole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture(scope="module", params=["redis", "postgresql"])
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system whose own worker takes from another queue, and a plain one that takes from the default."""
+    """A system whose own worker consumes another queue, and a plain worker that consumes the default one."""
     directory, port = tmp_path_factory.mktemp("plain"), free_port()
     settings = {"PETIOLE_UNHEARD_AFTER": "1", "PETIOLE_LEASE": "3"}
     if request.param == "postgresql":
@@ -64,7 +64,7 @@ def test_a_page_says_that_nobody_may_have_taken_its_task_and_has_the_end_that_ce
     assert failing.wait(timeout=20)["state"] == "failed"
     assert "swordfish" not in str(failing.document)
     assert retrying.wait(timeout=20)["result"] == "retried by a plain worker"
-    # Said once, however long it takes.
+    # Reported once, however long it takes.
     assert [event.data["message"] for event in heard if event.kind == "log"] == [UNHEARD]
     assert view.receipt.complete
 
@@ -72,7 +72,7 @@ def test_a_page_says_that_nobody_may_have_taken_its_task_and_has_the_end_that_ce
 def test_a_worker_that_comes_late_takes_that_back(system: System) -> None:
     view = system.client("ann").start("/start/silent", {"queue": "late"})
     view.wait_until(lambda document: document.get("unheard") == UNHEARD, timeout=20)
-    # Asked after more than once meanwhile, which is no news.
+    # It was checked several times meanwhile, which isn't an event.
     wait_until(lambda: view.cursor.seq > 3, what="it was asked after again", timeout=20)
     worker = start_worker(system.processes, system.environment, name="late", options=("--queues", "late"))
     system.processes.wait_ready(worker, timeout=READY)

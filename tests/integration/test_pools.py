@@ -1,4 +1,4 @@
-"""What a task's page promises holds in every pool that Celery has."""
+"""The promises to a task's page hold in every pool of Celery."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POOLS = ("prefork", "threads", "gevent", "solo")
 
 
 def only(*pools: str) -> pytest.MarkDecorator:
-    """Run a test in these pools, in place of all."""
+    """Run a test in these pools instead of all."""
     return pytest.mark.parametrize("any_pool", pools, indirect=True, scope="module")
 
 
@@ -133,11 +133,11 @@ def test_a_pool_that_cannot_end_one_task_says_so_instead_of_forcing_it(system: S
     assert answer.status_code == 409
     assert "can't end a single one" in answer.json()["detail"]
     gate.touch()
-    # It never heard of the cancel, so it was faster.
+    # It never noticed the cancel, so it was faster.
     assert view.wait(timeout=15)["state"] == "succeeded"
 
 
-# The session's prefork worker is needed by others; test_shutdown.py ends one of its own.
+# Other tests need the session's prefork worker; test_shutdown.py stops its own.
 @only("threads", "gevent", "solo")
 def test_a_warm_shutdown_waits_for_the_task_and_loses_nothing(system: System) -> None:
     gate = system.gate("warm")

@@ -1,4 +1,4 @@
-"""Messages of Celery's older protocol (`task_protocol = 1`): a real worker runs them, and their retries are told."""
+"""Messages of Celery's older protocol (`task_protocol = 1`): a real worker runs them, and their retries are reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNTDOWN = 2.5
 
 @pytest.fixture(scope="module")
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracking]:
-    """An application with a worker in this process. A reaper gives up at once what has no worker."""
+    """An application with a worker in this process. The reaper gives up tasks without a worker at once."""
     server = RedisServer(any_redis_binary(), tmp_path_factory.mktemp("redis"), append_only=False)
     server.start()
     app = Celery(f"protocol-{uuid.uuid4().hex[:8]}", broker=server.url, set_as_current=False)
@@ -65,7 +65,7 @@ def test_a_late_retry_is_told_and_runs(tracking: Tracking, way: str) -> None:
         return "succeeded" in states
 
     wait_until(ended, timeout=15, what="it has run again")
-    # Nobody has given it up before its time had come.
+    # It wasn't given up early.
     assert "lost" not in states
     found = document(tracking, feed)
     assert (found["run"], found["retries"], found["result"]) == (2, 1, "done")

@@ -1,4 +1,4 @@
-"""What is published again runs again; what is only delivered again does not. On Redis, and with the journal in a database."""
+"""A task that is published again runs again; a redelivered message doesn't. On Redis, and with the journal in a database."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def test_an_id_that_is_published_again_runs_again(system: System, publisher: Cel
     task, file, epoch = publisher.tasks[f"{NAMES}.sync_account"], tmp_path / "runs", ""
     for time in (1, 2, 3):
         result = task.apply_async((str(file),), task_id=f"sync-{tmp_path.name}")
-        # Celery's own record is the one of the first time until the next has ended.
+        # Celery's own record is that of the first execution until the next has ended.
         wait_until(lambda time=time: len(lines(file)) == time, what=f"it runs for the {time}. time")
         view = ended(system, result.id, after=epoch)
         assert (view.document["state"], view.document["result"]) == ("succeeded", time)
-        # Read anew: who came while the feed began again was told that it did (`reset`).
+        # A new reading: a page that joined while the feed began again was told so (`reset`).
         events = system.session("ann").get(f"{system.url}/petiole/tasks/{result.id}/events", timeout=5).json()["events"]
         assert [event["data"]["message"] for event in events if event["kind"] == "log"] == [f"run {time}"]
         epoch = epoch_of(view)
@@ -85,7 +85,7 @@ def test_an_id_that_is_published_again_runs_again(system: System, publisher: Cel
 
 @contextmanager
 def watching(system: System, person: str, feed: str) -> Iterator[socketio.SimpleClient]:
-    """A page that goes on watching after the end."""
+    """A page that keeps watching after the end."""
     socket = socketio.SimpleClient()
     socket.connect(system.url, namespace="/petiole", headers={"X-Person": person}, transports=["websocket"])
     try:
@@ -164,7 +164,7 @@ def test_the_body_of_a_chord_that_replaces_a_task_runs(system: System, tmp_path:
 
 
 def stored_message(system: System, publisher: Celery, file: Path, task_id: str, **kwargs: Any) -> bytes:
-    """Publish into a queue that nobody takes from, and take the message out of it."""
+    """Publish into a queue without consumers, and take the message out of it."""
     publisher.tasks[f"{NAMES}.sync_account"].apply_async((str(file),), kwargs, task_id=task_id, queue=f"held-{task_id}")
     with system.redis() as client:
         (message,) = client.lrange(f"held-{task_id}", 0, -1)
@@ -173,7 +173,7 @@ def stored_message(system: System, publisher: Celery, file: Path, task_id: str, 
 
 
 def delivered(system: System, message: bytes, *, again: bool = False) -> None:
-    """Put a message into the queue, as a broker would the first time, or once more."""
+    """Put a message into the queue, as a broker delivers it the first time, or again."""
     body = json.loads(message)
     body["properties"]["delivery_info"]["routing_key"] = "celery"
     if again:
@@ -230,7 +230,7 @@ def test_a_retry_that_waits_longer_than_the_visibility_timeout_runs_once(system:
     document = view.wait(timeout=60)
     assert (document["state"], document["result"], document["run"]) == ("succeeded", "attempt 2", 3)
     assert lines(file) == ["attempt 0", "attempt 1", "attempt 2"]
-    # The test is one of what comes again, so it has come again.
+    # The test is about redelivery, so wait for the redelivery.
     received = [line for line in system.log[began:] if "retry_late" in line and "received" in line]
     assert len(received) > 3, received
 

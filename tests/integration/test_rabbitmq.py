@@ -32,7 +32,7 @@ _names = (f"rabbitmq{number}" for number in itertools.count(1))
 
 @dataclass(frozen=True)
 class Backbone:
-    """A virtual host and a database of a test's own."""
+    """A test's own virtual host and database."""
 
     name: str
     broker: RabbitServer
@@ -80,7 +80,7 @@ def check_complete(view: TaskView, events: list[Event], total: int) -> None:
 
 
 def test_every_fact_arrives_in_order_once_with_a_receipt(backbone: Backbone, tmp_path: Path) -> None:
-    # The head check is left at rest, so that what arrives has been rung.
+    # Without the head check, so that every event that arrives has been rung.
     with backbone.running(tmp_path, PETIOLE_HEAD_CHECK="60") as system:
         events: list[Event] = []
         client = system.client("ann")
@@ -97,7 +97,7 @@ def test_every_fact_arrives_in_order_once_with_a_receipt(backbone: Backbone, tmp
 
         retried = client.start("/start/fail_twice", {}).wait(timeout=30)
         assert (retried["result"], retried["run"]) == ("attempt 2", 3)
-        # Celery's queue is a quorum queue, and the bus has one of its own that goes with the web process.
+        # Celery's queue is a quorum queue, and the bus has its own, which is deleted with the web process.
         assert "celery" in backbone.broker.queues(backbone.name)
         assert backbone.bus_queue()
         kinds = backbone.broker.node.control("list_queues", "-p", backbone.name, "name", "type")
@@ -116,7 +116,7 @@ def test_a_broker_that_is_killed_and_restarted_in_mid_task_loses_nothing(backbon
         backbone.broker.kill()
         try:
             first.touch()
-            # By the head check: nothing rings.
+            # By the head check: the bus is down.
             has_counted(view, 200)
             assert system.said("bus_away")
             refused = client.session.post(f"{system.url}/start/silent", json={}, timeout=30)
@@ -126,7 +126,7 @@ def test_a_broker_that_is_killed_and_restarted_in_mid_task_loses_nothing(backbon
         second.touch()
         assert view.wait(timeout=30)["result"] == 300
         check_complete(view, events, 300)
-        # Everybody is back: the web process's queue, and the worker.
+        # All are back: the web process's queue, and the worker.
         wait_until(
             lambda: any(each.startswith("amq.gen-") for each in backbone.broker.queues(backbone.name)), what="a queue"
         )
@@ -166,7 +166,7 @@ def test_a_task_is_at_most_5_percent_longer_with_the_broker_away(backbone: Backb
 
 
 def check_not_slowed(result: dict[str, float]) -> None:
-    """All that a task can be longer by is what its progress calls take."""
+    """A task can only take longer by its progress calls."""
     print(result)
     assert result["in_calls"] < 0.05 * (result["elapsed"] - result["in_calls"])
 
@@ -216,7 +216,7 @@ def test_what_rabbitmq_does_not_confirm_is_refused_and_never_runs_later(backbone
                 assert "Nothing was started" in refused.text
         finally:
             backbone.broker.clear_memory_alarm()
-        # The broker had both in its buffers. The next one comes after them.
+        # The broker had both in its buffers. The next message comes after them.
         assert client.start("/start/silent", {}).wait(timeout=30)["result"] == "done"
         passed_over = [line for line in system.log if "worker_app.silent" in line and "ignored" in line]
         assert len(passed_over) == 2
@@ -238,7 +238,7 @@ def test_the_broker_confirms_each_task_that_is_started(backbone: Backbone, monke
     for number in range(1, 4):
         tracking.start("tasks.work", owner="me")
         assert len(acknowledged) == number
-    # The control: by Celery's own way the broker says nothing.
+    # The control: with Celery's own publish the broker doesn't confirm.
     app.send_task("tasks.work")
     assert len(acknowledged) == 3
 

@@ -1,4 +1,4 @@
-"""Readiness, an outage of the journal, a process that ends, and a herd that joins: on the real server."""
+"""Readiness, an outage of the journal, a process that ends, and a thundering herd: on the real server."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_outage_of_the_journal_is_said_new_pages_wait_and_open_ones_stay(tmp_
         assert f"Redis at 127.0.0.1:{site.redis_port}" in site.said("call_refused (call=watch")[0]
         site.redis = start_redis(site.processes, site.redis_port, tmp_path)
         wait_until(lambda: ready(site)[0] == 200, timeout=5, what="readiness is true")
-        # The open page has kept its connection and is told what happens from now on.
+        # The open page has kept its connection and receives further events.
         site.journal.append(feed, Draft("log", data={"level": "info", "message": "back"}))
         assert page.next("event")["data"]["message"] == "back"
         assert site.browser("ann").joined.startswith("40/petiole,")
@@ -88,14 +88,14 @@ def test_a_process_that_ends_sends_its_browsers_away_each_to_its_own_time(tmp_pa
         assert len(set(afters)) > 10
         for page in pages:
             assert page.ends_within(3)
-        # gunicorn starts another worker, and the client comes back to it by itself.
+        # gunicorn starts another worker, and the client reconnects to it by itself.
         site.journal.append("task:1", Draft("state", {"state": "cancelled"}))
         view.wait_until(lambda document: document["state"] == "cancelled", timeout=40)
         wait_until(lambda: site.server() != ends, timeout=10, what="the process has ended")
 
 
 class Trial:
-    """A journal of which only whether it takes something is asked; counts it."""
+    """A journal that is only checked for writability; counts the checks."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -141,7 +141,7 @@ def test_readiness_says_which_work_in_the_background_does_not_run() -> None:
 
 
 class Counting:
-    """Passes every verb on to a real journal, and counts."""
+    """Forwards every verb to a real journal, and counts."""
 
     def __init__(self, journal: RedisJournal) -> None:
         self._journal = journal
@@ -184,7 +184,7 @@ def test_a_thousand_that_join_at_once_share_their_reads_and_miss_nothing(
 
     def join() -> None:
         together.wait()
-        # What had been rung before this browser joined doesn't reach it.
+        # Rings from before this browser joined don't reach it.
         missed = len(rung)
         known = max((wire["facts"] for wire in rung[:missed]), default=1)
         relay.snapshot(feed)

@@ -1,4 +1,4 @@
-"""The servers that documentation names, each with a real client: events arrive live, calls are answered, and it comes back."""
+"""The servers in the documentation, each with a real client: events arrive live, calls are answered, and it reconnects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ THREADS = {"ASYNC_MODE": "threading"}
 RUN = "from {0} import {1}; app = {1}(); app.extensions['socketio'].run(app, port={2}, allow_unsafe_werkzeug=True)"
 GUNICORN = ("-m", "gunicorn", "--no-control-socket", "--graceful-timeout", "1")
 GEVENT = (*GUNICORN, "--worker-class", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker")
-# As docs/web.md has them: a thread for each open page, and some for the calls.
+# As in docs/web.md: a thread for each open page, and some for the calls.
 GTHREAD = (*GUNICORN, "--worker-class", "gthread", "--threads", "100")
 
 
@@ -85,7 +85,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
                 "CELERY_BROKER_URL": url,
                 "PYTHONPATH": str(ROOT),
                 "RIGHTS_ENDED": str(directory / "rights-ended"),
-                # No worker is there; the tests speak for the tasks.
+                # There is no worker; the tests append the tasks' events.
                 "PETIOLE_UNHEARD_AFTER": "600",
                 **({} if "gevent" in name else THREADS),
             }
@@ -154,7 +154,7 @@ def test_two_processes_with_one_journal_show_the_same(servers: dict[str, Server]
     say(one, feed, "hello")
     for events in seen:
         wait_until(lambda heard=events: messages(heard) == ["hello"], what="both have heard it")  # type: ignore[misc]
-    # Asked of one, heard at the other.
+    # Called at one, received at the other.
     assert views[1].cancel()["status"] == 202
     assert [view.wait(timeout=10)["state"] for view in views] == ["cancelled", "cancelled"]
     assert [event.id for event in seen[0]] == [event.id for event in seen[1]]

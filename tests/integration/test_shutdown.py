@@ -1,4 +1,4 @@
-"""A worker that is told to end: warm, soft and cold. What happens to its tasks is said truthfully, and at once."""
+"""A worker's warm, soft and cold shutdown: the fate of its tasks is reported truthfully, and at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from petiole.servers.processes import Process
 from tests.support.system import READY, System, start_worker
 from tests.support.waiting import wait_until
 
-# By its queue each worker's pool, and how long it is given by a soft shutdown.
+# Each worker's pool and its time for a soft shutdown, by its queue.
 WORKERS = {
     "warm": ("prefork", 0.0),
     "cold-prefork": ("prefork", 0.0),
@@ -26,7 +26,7 @@ WORKERS = {
 
 @pytest.fixture(scope="module")
 def workers(shared_system: System) -> dict[str, Process]:
-    """Workers with queues of their own, so that the session's doesn't take their tasks; all start at once."""
+    """Workers with their own queues, so that the session's worker doesn't take their tasks; all start at once."""
     started = {queue: begin(shared_system, queue) for queue in WORKERS}
     for worker in started.values():
         shared_system.processes.wait_ready(worker, timeout=READY)

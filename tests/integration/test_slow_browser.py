@@ -1,4 +1,4 @@
-"""A browser that stops reading is bounded on the server, and loses nothing when it reads again."""
+"""The server's buffer for a browser that stops reading is bounded, and the browser loses nothing when it reads again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE = 4000
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
-    """A journal that keeps more than the socket's buffers can hold."""
+    """A journal that keeps more than fits into the socket's buffers."""
     settings = {"PETIOLE_WINDOW": "50", "PETIOLE_FACTS_KEPT": "10000", "PETIOLE_BYTES_KEPT": str(64 * 1024 * 1024)}
     with running(tmp_path, settings=settings) as system:
         yield system
@@ -32,7 +32,7 @@ def watch(browser: Browser, feed: str, cursor: str | None = None) -> None:
 
 
 def heard(browser: Browser) -> tuple[str, Any]:
-    """The next event of the server, or the answer to a watch."""
+    """The next event from the server, or the answer to a watch."""
     text = browser.receive()
     if text.startswith("43/petiole,1"):
         return "answer", json.loads(text.removeprefix("43/petiole,1"))[0]
@@ -46,7 +46,7 @@ def test_a_stopped_browser_is_left_out_and_catches_up_from_the_journal(system: S
     browser = Browser(system.web_port, "ann")
     reader = Reader(accepted["feed"])
     watch(browser, accepted["feed"])
-    # It reads nothing while another one sees the task to its end.
+    # It doesn't read while another one follows the task to its end.
     other = system.client("ann").watch(accepted["feed"])
     assert other.wait(timeout=60)["state"] == "succeeded"
     assert other.receipt.complete

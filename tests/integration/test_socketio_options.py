@@ -1,4 +1,4 @@
-"""Options of Flask-SocketIO, and its test client: every event arrives, or Petiole refuses the option at set-up."""
+"""Options of Flask-SocketIO, and its test client: every event arrives, or Petiole refuses the option at setup."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PERSON = {"X-Person": "ann"}
 
 
 class Spaced:
-    """A JSON module of an application's own, whose text is another one."""
+    """An application's own JSON module, with another output format."""
 
     @staticmethod
     def dumps(value: Any, **_options: Any) -> str:
@@ -41,7 +41,7 @@ class Packed(python_socketio.packet.Packet):
 
 @pytest.fixture
 def own_json() -> Iterator[None]:
-    """Socket.IO's option `json` is the process's: it is taken back."""
+    """Socket.IO's option `json` is global to the process: restore it."""
     kept = python_socketio.packet.Packet.json, python_engineio.packet.Packet.json
     yield
     python_socketio.packet.Packet.json, python_engineio.packet.Packet.json = kept
@@ -87,7 +87,7 @@ def test_a_serializer_that_no_client_of_petiole_reads_is_refused_at_set_up(redis
 
 
 class TestClient:
-    """Flask-SocketIO's test client: an application's own tests see what a page would."""
+    """Flask-SocketIO's test client: an application's own tests see the same as a page."""
 
     @pytest.fixture
     def site(self, redis_url: str) -> Iterator[tuple[flask.Flask, Petiole, SocketIO]]:
@@ -138,5 +138,5 @@ class TestClient:
         with app.app_context():
             petiole.depart()
         wait_until(lambda: not page.is_connected("/petiole"), what="it was disconnected", timeout=10)
-        page.connected["/petiole"] = True  # what came before that is asked for
+        page.connected["/petiole"] = True  # events from before that are read
         assert [each["name"] for each in page.get_received("/petiole")] == ["reconnect"]

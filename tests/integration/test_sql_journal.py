@@ -1,4 +1,4 @@
-"""The whole way with the journal in a database and the bus in Redis: worker and web server in processes of their own."""
+"""The whole way with the journal in a database and the bus in Redis: worker and web server in separate processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sql_system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Syste
     else:
         url = request.getfixturevalue("own_postgres").url()
         upgrade(url)
-    # The head check is left at rest, so that what arrives has been rung.
+    # Without the head check, so that every event that arrives has been rung.
     with running(tmp_path, settings={"PETIOLE_JOURNAL_URL": url, "PETIOLE_HEAD_CHECK": "30"}) as system:
         yield system
         print("\n".join(system.log[-200:]))
@@ -84,7 +84,7 @@ def test_a_database_that_is_killed_and_restarted_in_the_middle_loses_nothing(
         wait_until(lambda: system.said("journal_away"), what="the worker has noticed")
         own_postgres.start()
         view.wait_until(lambda document: (document.get("progress") or {}).get("completed") == 200, timeout=30)
-        # Between two statements of nobody's: its connections die where they lie.
+        # While no statement is running: its idle connections die.
         own_postgres.restart()
         second.touch()
         assert view.wait(timeout=30)["result"] == 300

@@ -1,4 +1,4 @@
-"""Tokens: what their holder may do, for how long, from where; and that a watch outlives the token that it began with."""
+"""Tokens: the holder's rights, their duration and origin; and a watch outlives the token that it began with."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Site(Nearby):
 
 @contextmanager
 def served_site(redis_url: str, *, own_rule: bool) -> Iterator[Site]:
-    """Serve a site; by its own rule nobody who is suspended may do anything, without one it is Petiole's."""
+    """Serve a site; its own rule denies everything to suspended users, without it Petiole's rule applies."""
     petiole = Petiole()
     suspended: set[str] = set()
     socketio = SocketIO(async_mode="threading", cors_allowed_origins=[ELSEWHERE])
@@ -210,7 +210,7 @@ def test_a_view_mints_for_whom_the_feed_belongs_to(site: Site) -> None:
     assert requests.post(url, headers={"X-Person": "bob"}, timeout=5).status_code == 404
     token = requests.post(url, headers={"X-Person": "ann"}, timeout=5).json()
     assert get(site.tasks(feed), token).status_code == 200
-    # A token doesn't renew itself: that takes a login.
+    # A token doesn't renew itself: that needs a login.
     assert get(url, token, "POST").status_code == 404
 
 
@@ -270,7 +270,7 @@ def test_a_browser_on_a_named_origin_may_read_the_answers_and_others_may_not(sit
     assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
     assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
     assert get(site.tasks("task:none"), token, Origin=ELSEWHERE).headers["Access-Control-Allow-Origin"] == ELSEWHERE
-    # The token proves more than a cookie would: another origin may change things with it.
+    # The token proves more than a cookie would: with it another origin may make changes.
     assert get(site.tasks(feed, "/cancel"), token, "POST", Origin=ELSEWHERE).status_code == 202
     with_cookie = requests.post(
         site.tasks(feed, "/cancel"), headers={"Origin": ELSEWHERE, "X-Person": "ann"}, timeout=5

@@ -1,4 +1,4 @@
-"""Versions of python-engineio and python-socketio that Petiole doesn't know: a protection is off, and every socket works."""
+"""Unknown versions of python-engineio and python-socketio: a protection is off, and every socket works."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from petiole.web.engineio.guard import Guard
 from petiole.web.socket import namespace as petiole_socket
 from tests.support.nearby import Nearby, make_app, served
 
-# By what is missing, what has to be said.
+# The expected message, by the missing attribute.
 MISSING = {
     "packet_class": "against malformed packets",
     "_binary_packet": "against hostile connections",
@@ -32,12 +32,12 @@ MISSING = {
     "socket.schedule_ping": "against a thread for each socket's pings",
     "socket.last_ping": "against a thread for each socket's pings",
 }
-# How the server's sockets are told apart from other things.
+# Distinguishes the server's sockets from other objects.
 SOCKET = ("eio.sockets", "socket")
 
 
 class Without:
-    """Stands for `thing` in a version that lacks one attribute, named by a dotted path."""
+    """Replaces `thing` by a version without one attribute, named by a dotted path."""
 
     def __init__(self, thing: Any, path: str, at: str = "") -> None:
         self.__dict__.update(_thing=thing, _path=path, _at=at)
@@ -106,7 +106,7 @@ def test_without_an_internal_its_protection_is_off_and_sockets_work(
         view = nearby.client(headers={"X-Person": "ann"}).watch(feed)
         view.wait_until(lambda document: document.get("state") == "queued", timeout=5)
         if path.startswith("socket.") or path == "eio._async":
-            # Pings are the guard's: without it they have to be Engine.IO's again.
+            # The guard sends pings: without it Engine.IO must send them again.
             assert own.recv() == "2"
             own.send("3")
         nearby.say(feed, "hello")

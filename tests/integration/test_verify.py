@@ -40,7 +40,7 @@ def test_a_fact_that_was_changed_in_the_journal_is_found(system: System, task_id
     client = system.redis()
     (key,) = client.scan_iter(f"*task:{task_id}:facts", count=1000)
     fact = client.lindex(key, 700)
-    # A head of 14 bytes, one that says how long its id is, and the id.
+    # A head of 14 bytes, one byte with the length of its id, and the id.
     client.lset(key, 700, fact[:15] + (b"1" if fact[15:16] == b"0" else b"0") + fact[16:])
     done = verify(system, task_id)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""Servers that can't serve an application's sockets: each is refused where it loads the application, with a sentence."""
+"""Servers that can't serve an application's sockets: each is refused when it loads the application, with an explanation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(directory: Path, *options: str, app: str = "application:create_app()", **environment: str):
-    """What gunicorn says when it loads the application, and no more."""
+    """gunicorn's output when it loads the application, and nothing else."""
     return subprocess.run(
         [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind", "127.0.0.1:0", *options, app],
         cwd=directory,

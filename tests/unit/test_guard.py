@@ -33,8 +33,8 @@ from petiole.web.engineio.guard import Guard
 from petiole.web.engineio.packets import Malformed, check_serializer, checked_packet
 from petiole.web.engineio.websockets import checked_websocket, unmask
 
-# The guard was written with these in view. When one changes: read it, mend what it names if it has to be, write the new
-# digest here.
+# The guard depends on the source of these. When one changes, read it, correct the code that uses it if necessary, and write
+# the new digest here.
 READ = {
     socketio.Server._send_eio_packet: "5fa452fb118c",
     socketio.Server.register_namespace: "9aeaaab5a638",
