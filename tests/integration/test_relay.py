@@ -1,4 +1,4 @@
-"""The relay against a real Redis: what the bus loses, doubles or swaps, every watcher sees once and in order."""
+"""The relay against a real Redis: every watcher sees once and in order the events that the bus loses, doubles or swaps."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Server]:
-    """A server of the test's own, to kill and to empty."""
+    """The test's own server, to kill and to empty."""
     with serving(tmp_path) as server:
         yield server
 
@@ -68,7 +68,7 @@ def settings(server: Server) -> MakeSettings:
 
 @pytest.fixture
 def webs() -> Iterator[list[Web]]:
-    """Webs that are closed when the test is over."""
+    """Webs that are closed at the end of the test."""
     webs: list[Web] = []
     yield webs
     for web in webs:
@@ -143,7 +143,7 @@ def test_a_feed_that_is_heard_of_is_not_compared_and_one_that_falls_silent_is(
         return changed_heads(known)
 
     monkeypatch.setattr(web.journal, "changed_heads", count)
-    # The one that was watched first is compared with each probe of the bus, silent or not.
+    # The feed that was watched first is compared with each probe of the bus, silent or not.
     browsers = []
     for writer in (silent, heard):
         browsers.append(Page(web, writer.feed))
@@ -179,7 +179,7 @@ def test_a_silent_feed_is_compared_after_each_head_check(
     probed: list[float] = []
     monkeypatch.setattr(web.journal, "changed_heads", count)
     monkeypatch.setattr(web.bus, "probe", probe)
-    # The one that was watched first is compared with each probe of the bus in any case.
+    # The feed that was watched first is compared with each probe of the bus in any case.
     first, second = Writer(web.journal).feed, Writer(web.journal).feed
     for feed in (first, second):
         Page(web, feed).wait()
@@ -236,7 +236,7 @@ def test_a_lost_counter_is_made_good_without_a_fact_after_it(settings: MakeSetti
 
 
 def test_cut_subscriptions_cost_no_event(server: Server, settings: MakeSettings, open_web: OpenWeb) -> None:
-    web = open_web(settings(head_check=600.0))  # only the connection's return heals here
+    web = open_web(settings(head_check=600.0))  # only the reconnect heals here
     writer = Writer(web.journal)
     browser = Page(web, writer.feed)
     for _ in range(4):
@@ -245,7 +245,7 @@ def test_cut_subscriptions_cost_no_event(server: Server, settings: MakeSettings,
         with server.redis() as client:
             assert client.execute_command("CLIENT", "KILL", "TYPE", "pubsub") >= 1
         writer.write(10)
-        # Nothing more is written that could show the gap.
+        # No further event is written that could show the gap.
         browser.wait()
     writer.end()
     browser.wait()
@@ -254,7 +254,7 @@ def test_cut_subscriptions_cost_no_event(server: Server, settings: MakeSettings,
 
 
 class DeafeningProxy:
-    """Stands before Redis; `deafen` swallows what Redis says to the connections that are subscribed by then."""
+    """A proxy in front of Redis; `deafen` swallows Redis's messages to the present subscribers."""
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -400,7 +400,7 @@ def test_many_watchers_share_one_subscription_and_one_emission(
     for browser in browsers:
         browser.wait()
         assert_saw_everything(browser)
-    # A comparison of heads that meets a ring on its way reads, and then one counter stands for several.
+    # A head check while a ring is in transit causes a read, and then one counter replaces several.
     facts = [event.id for event in web.events(writer.feed) if event.is_fact]
     assert len(facts) == len(set(facts)) == 31
     assert len(web.events(writer.feed)) <= 62

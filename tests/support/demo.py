@@ -25,8 +25,8 @@ ENDS = 60.0
 DATABASE = "nycflights13.sqlite"
 STATIC = ROOT / "src" / "petiole" / "demo"
 
-# The installed command; but a test run in the background has Ctrl-C ignored, one under `nohup` a hang-up, and its children
-# would inherit that.
+# The installed command, with default signal handling: a test run in the background ignores Ctrl-C, one under `nohup` a
+# hang-up, and its children would inherit that.
 COMMAND = """
 import signal
 from petiole.cli import main
@@ -36,7 +36,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 main()
 """
 
-# Hides installed packages from a Python process, as if nobody had installed them.
+# Hides installed packages from a Python process.
 HIDING = """
 import os, sys
 from importlib.machinery import PathFinder
@@ -51,7 +51,7 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding
 """
 
 
-# In the environment of what a test starts, so that whatever comes of it is found though nobody saw it start.
+# Marks the environment of a test's processes, so that all their descendants can be found.
 MARK = "STARTED_BY_TEST"
 
 
@@ -63,7 +63,7 @@ class Running:
 
 
 def processes_of_this_machine() -> list[Running]:
-    """Every process that hasn't ended; by `/proc`, elsewhere by `ps`."""
+    """Every running process; from `/proc`, elsewhere from `ps`."""
     found = []
     if not Path("/proc/self/stat").exists():
         rows = subprocess.run(
@@ -87,7 +87,7 @@ def processes_of_this_machine() -> list[Running]:
 
 
 def marked(mark: str) -> set[int]:
-    """The processes that inherited the mark; where there is no `/proc` to say so, none."""
+    """The processes that inherited the mark; without `/proc` none."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -99,7 +99,7 @@ def marked(mark: str) -> set[int]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment without what would set up Celery, Flask or Petiole otherwise."""
+    """The environment without settings for Celery, Flask or Petiole."""
     foreign = ("PETIOLE_", "CELERY_", "FLASK_")
     return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | more
 
@@ -109,14 +109,14 @@ def command(*options: object) -> list[str]:
 
 
 class Demo:
-    """One `petiole demo`, and what it prints."""
+    """One `petiole demo`, and its output."""
 
     def __init__(self, *options: object) -> None:
         self.mark = uuid.uuid4().hex
         proxy = "http://127.0.0.1:9"
         self.popen = subprocess.Popen(
             command(*options),
-            # On a machine whose proxy doesn't answer: nothing here has business with it.
+            # With a proxy that doesn't answer: the demo mustn't use it.
             env=environment(HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="", no_proxy="", **{MARK: self.mark}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -200,7 +200,7 @@ def running(*options: object, ready: bool = True) -> Iterator[Demo]:
 
 
 def refused(*options: object, **more: str) -> str:
-    """What `petiole demo` says when it can't start: one error, no traceback, exit code 1, within seconds."""
+    """The output of `petiole demo` when it can't start: one error, no traceback, exit code 1, within seconds."""
     result = subprocess.run(
         command(*options), env=environment(**more), capture_output=True, text=True, timeout=20, check=False
     )

@@ -33,7 +33,7 @@ from tests.support.system import start_redis
 from tests.support.waiting import wait_until
 
 HEAD_CHECK = 0.3
-# The relay wakes every TICK seconds, so that is the least that a head check can take; the rest is for a busy machine.
+# The relay wakes every TICK seconds, so a head check takes at least that long; the rest is for a busy machine.
 HEALED = max(HEAD_CHECK, TICK) + 4.0
 
 
@@ -60,7 +60,7 @@ class Server:
         self.process = start_redis(self.processes, self.port, self.directory)
 
     def subscribers(self, feed: str) -> int:
-        """How many connections are subscribed to the feed's channel."""
+        """The number of connections that are subscribed to the feed's channel."""
         with self.redis() as client:
             channels = client.pubsub_channels(f"*:{feed}")
             return sum(count for _, count in client.pubsub_numsub(*channels)) if channels else 0
@@ -77,7 +77,7 @@ def serving(directory: Path) -> Iterator[Server]:
 
 
 class Writer:
-    """One run of one task; numbers its facts and counters as a worker does."""
+    """One run of one task; numbers its facts and counters like a worker."""
 
     def __init__(self, journal: RedisJournal) -> None:
         self.journal = journal
@@ -103,7 +103,7 @@ class Writer:
         return self._append(Draft("counter", progress={"completed": self.completed, "total": None}))
 
     def write(self, facts: int) -> None:
-        """Write so many facts, and between them a counter or two."""
+        """Write so many facts, with a counter or two between them."""
         for number in range(facts):
             self.fact()
             for _ in range(number % 3):
@@ -135,7 +135,7 @@ class Writer:
 
 
 class FaultyBus:
-    """A real bus whose rings get lost, come twice and change places on their way to the relay, by a seed."""
+    """A real bus whose rings are lost, doubled and swapped on their way to the relay, by a seed."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class FaultyBus:
 
 
 class Web:
-    """A web process without its server: the relay, and rooms with browsers in them."""
+    """A web process without a server: the relay, and rooms with browsers."""
 
     def __init__(self, settings: Settings, *, bus: Bus | None = None) -> None:
         self.settings = settings
@@ -208,7 +208,7 @@ class Web:
         self.relay = Relay(self.journal, self.bus, settings, emit=self._emit, spawn=spawn)
 
     def events(self, feed: str) -> list[Event]:
-        """What was emitted of a feed."""
+        """The emitted events of a feed."""
         return [
             Event.from_wire(wire) for name, its_feed, wire in list(self.emitted) if (name, its_feed) == ("event", feed)
         ]
@@ -231,7 +231,7 @@ def spawn(function: Callable[..., object], *args: Any, **kwargs: Any) -> threadi
 
 
 class Page:
-    """One reader, as the browser file has it: joins the room, then watches, and reads by the reader's rule."""
+    """One reader, as in the browser file: joins the room, then watches, and reads by the reader's rule."""
 
     def __init__(self, web: Web, feed: str, *, cursor: Cursor | None = None, document: Document | None = None) -> None:
         self.web = web
@@ -284,7 +284,7 @@ class Page:
 
 
 def assert_saw_everything(browser: Page) -> None:
-    """Every fact once, in order; the document that the journal has; and it knows that nothing is missing."""
+    """Every fact once, in order; the journal's document; and it knows that nothing is missing."""
     feed, journal = browser.reader.feed, browser.web.journal
     kept = journal.read(feed, None, limit=100_000)
     assert kept is not None
@@ -298,7 +298,7 @@ def assert_saw_everything(browser: Page) -> None:
 
 
 def assert_emitted_in_order(web: Web, feed: str) -> None:
-    """What goes out is healed already: the numbers only rise, and no fact is skipped or repeated."""
+    """The emitted events are already healed: the numbers only rise, and no fact is skipped or repeated."""
     events = web.events(feed)
     numbers = [event.seq for event in events]
     assert numbers == sorted(set(numbers))
