@@ -74,7 +74,7 @@ LOG: Final = (
 )
 
 CASES: Final = (
-    Case("queued", "Queued", "No worker has taken it yet.", {**TITLE, "state": "queued"}),
+    Case("queued", "Queued", "No worker has received it yet.", {**TITLE, "state": "queued"}),
     Case(
         "counting",
         "Running, the total unknown",
@@ -84,13 +84,13 @@ CASES: Final = (
     Case(
         "running",
         "Running",
-        "What is done, of how much, and the time left; below it the stage and the rate.",
+        "Count, total and time left; below them the stage and the rate.",
         {**TITLE, "state": "running", "progress": WORKING},
     ),
     Case(
         "exceeded",
         "More than expected",
-        "The bar is full, and there is no percentage: 100 % is said of a finished task only.",
+        "The bar is full, without a percentage: only a finished task has 100 %.",
         {**TITLE, "state": "running", "progress": rows(1_020_000, rate=91_000)},
     ),
     Case(
@@ -103,7 +103,7 @@ CASES: Final = (
     Case(
         "retrying",
         "Waiting for another run",
-        "The task asked to be run again, and said why.",
+        "The task asked for a retry, with a reason.",
         {
             **TITLE,
             "state": "retrying",
@@ -115,7 +115,7 @@ CASES: Final = (
     Case(
         "again",
         "Another run",
-        "The bar went back, so that is said.",
+        "The bar has gone back, and the card says why.",
         {
             **TITLE,
             "state": "running",
@@ -133,20 +133,20 @@ CASES: Final = (
     Case(
         "force",
         "It doesn't stop",
-        "Where its worker can end the process, and as soon as the server allows it.",
+        "The button is shown if its worker can terminate the process, as soon as the server allows it.",
         {**TITLE, "state": "cancelling", "forcible": True, "force_after": NOW - SECOND, "progress": WORKING},
     ),
     Case(
         "cancelled",
         "Cancelled",
-        "It stopped.",
+        "It has stopped.",
         {**TITLE, "state": "cancelled", "progress": WORKING, "finished_at": NOW},
         links=RETRY,
     ),
     Case(
         "failed",
         "Failed",
-        "A sentence that a person can act on, and a reference that is in the worker's log too.",
+        "The sentence says what to do; the reference is also in the worker's log.",
         {
             **TITLE,
             "state": "failed",
@@ -175,7 +175,7 @@ CASES: Final = (
     Case(
         "done",
         "Done",
-        "The bar has made room for the file. The receipt is in the log: it stands in sight only where events are missing.",
+        "The file has replaced the bar. The receipt is in the log; it is on the card only if events are missing.",
         {
             **TITLE,
             "state": "succeeded",
@@ -188,7 +188,7 @@ CASES: Final = (
     Case(
         "expired",
         "Expired",
-        "The file was kept for as long as it was to be.",
+        "The file's retention has ended.",
         {
             **TITLE,
             "state": "succeeded",
@@ -202,7 +202,7 @@ CASES: Final = (
     Case(
         "reconnecting",
         "The link: reconnecting",
-        "After two seconds without a connection. The task's own words stay as they are.",
+        "Shown after two seconds without a connection. The task's own words don't change.",
         {**TITLE, "state": "running", "progress": WORKING},
         link="reconnecting",
     ),
@@ -216,21 +216,21 @@ CASES: Final = (
     Case(
         "offline",
         "The link: offline",
-        "The browser says that it has no network.",
+        "The browser reports that it has no network.",
         {**TITLE, "state": "running", "progress": WORKING},
         link="offline",
     ),
     Case(
         "refused",
         "Refused",
-        "It isn't there, or somebody else's.",
+        "It doesn't exist, or belongs to another user.",
         {},
         problem={"title": "Not found", "status": 404, "detail": "There is no such task here, or it isn't yours."},
     ),
     Case(
         "log",
         "The log",
-        "Every fact is a line, the newest 200 are shown. It is read when it is opened.",
+        "Every fact is a line; the newest 200 are shown. It is read when it is opened.",
         {**TITLE, "state": "running", "progress": WORKING},
         facts=LOG,
     ),
@@ -337,8 +337,8 @@ def document(said: dict[str, dict[str, str]]) -> str:
     lines = [
         "# Every state",
         "",
-        "What `<petiole-task>` shows, in words and shape; colour alone says nothing. Drawn by",
-        "`python -m tests.browser.states` from the elements themselves; a test holds the words to them.",
+        "How `<petiole-task>` shows each state, in words and shapes; colour is never the only sign.",
+        "`python -m tests.browser.states` draws this page from the elements; a test compares the words.",
         "",
     ]
     for case in CASES:
