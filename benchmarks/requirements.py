@@ -57,17 +57,17 @@ def costs_table(costs: Costs) -> str:
     lines = [
         ("web: an event to its browser", _curve(costs.web_event)),
         ("web: the same event to each further browser", f"{costs.web_further_us:.0f} µs"),
-        ("web: a browser that watches and waits",
+        ("web: an idle watching browser",
          f"{costs.web_browser_us:.0f} µs each second, {costs.web_browser_kib:.0f} KiB"),
-        ("web: a browser that joins", f"{costs.web_join_us / 1000:.2f} ms"),
-        ("web: a process that waits", f"{costs.web_idle_us:,.0f} µs each second, {costs.web_mib:.0f} MiB"),
+        ("web: a joining browser", f"{costs.web_join_us / 1000:.2f} ms"),
+        ("web: an idle process", f"{costs.web_idle_us:,.0f} µs each second, {costs.web_mib:.0f} MiB"),
         ("Redis: a fact, appended and rung", _curve(costs.redis_fact)),
-        ("Redis: a watched feed, asked after by its web process", f"{costs.redis_browser_us:.1f} µs each second"),
+        ("Redis: a watched feed, polled by its web process", f"{costs.redis_browser_us:.1f} µs each second"),
         ("Redis: each web process", f"{costs.redis_web_us:,.0f} µs each second"),
         ("Redis: each worker", f"{costs.redis_worker_us:.0f} µs each second"),
         ("Redis: a live feed of five facts", f"{costs.redis_feed_kib:.1f} KiB"),
-        ("worker: a fact, beside the task's own work", f"{costs.worker_fact_us:.0f} µs"),
-        ("worker: one that waits", f"{costs.worker_idle_us:,.0f} µs each second, {costs.worker_mib:.0f} MiB"),
+        ("worker: a fact, without the task's own work", f"{costs.worker_fact_us:.0f} µs"),
+        ("worker: an idle one", f"{costs.worker_idle_us:,.0f} µs each second, {costs.worker_mib:.0f} MiB"),
         ("a fact on the wire: to Redis, from Redis, to a browser",
          f"{costs.fact_in_bytes:.0f}, {costs.fact_out_bytes:.0f}, {costs.frame_bytes:.0f} bytes"),
         ("a watched feed on the wire: to Redis, from Redis",
@@ -104,11 +104,11 @@ def million_table(costs: Costs, limits: Limits) -> str:
         ("bytes from Redis", _bytes(load, found.webs, costs.fact_out_bytes, costs.watch_out_bytes, costs.web_out_bytes),
          f"{from_redis / 1e6:,.0f} MB/s"),
         ("bytes to the browsers", f"{events} × {costs.frame_bytes:.0f}", f"{found.browser_bytes / 1e6:,.0f} MB/s"),
-        ("workers' CPU for what they say", f"{events} × {costs.worker_fact_us:.0f} µs", f"{found.worker_cores:,.0f} cores"),
+        ("workers' CPU for their events", f"{events} × {costs.worker_fact_us:.0f} µs", f"{found.worker_cores:,.0f} cores"),
         ("all browsers join at once", f"{browsers} × {costs.web_join_us / 1000:.2f} ms / {found.webs}",
          f"{found.join_seconds:,.0f} s"),
     ]  # fmt: skip
-    return markdown(["what", "arithmetic, for each second", "comes to"], lines)
+    return markdown(["what", "arithmetic, for each second", "result"], lines)
 
 
 def decades(name: str, loads: Mapping[str, Load], costs: Costs, limits: Limits) -> str:

@@ -111,7 +111,7 @@ def watching() -> list[dict[str, float]]:
                     "mib": before / 2**20,
                 }
             )
-            print(f"{number:,} browsers wait: web {idle.busy('web'):.3f} cores, joined in {taken:.1f} s", flush=True)
+            print(f"{number:,} idle browsers: web {idle.busy('web'):.3f} cores, joined in {taken:.1f} s", flush=True)
         for crowd in crowds:
             crowd.close()
     return found
@@ -280,7 +280,7 @@ def webs_table(found: Sequence[dict[str, Any]]) -> str:
 def crowds_table(found: Sequence[dict[str, float]]) -> str:
     return markdown(
         [
-            "browsers that wait",
+            "idle browsers",
             "web",
             "Redis",
             "commands/s",
