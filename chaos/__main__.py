@@ -38,7 +38,7 @@ def main() -> int:
     unknown = chosen - {scenario.number for scenario in scenarios}
     if unknown:
         there = [scenario.number for scenario in scenarios]
-        parser.error(f"there is no scenario {sorted(unknown)} on {options.backbone}; there are {there}")
+        parser.error(f"no scenario {sorted(unknown)} on {options.backbone}; the scenarios are {there}")
     if (options.plain or options.soak) and options.backbone != REDIS:
         parser.error("--plain and --soak run on Redis only")
     if options.quick and not chosen:
@@ -87,7 +87,7 @@ def _control_row(scenario: Scenario, options: Options) -> bool:
 
 
 def _cut_short(row: str, error: Exception) -> bool:
-    print(f"{row} BROKEN     the run didn't come to its end: {error}", flush=True)
+    print(f"{row} BROKEN     the run didn't finish: {error}", flush=True)
     return True
 
 

@@ -103,14 +103,14 @@ def _check_one(seen: Seen, said: Sequence[Said], resets_allowed: bool, fault_end
     where = f"{seen.browser} on task {seen.task}"
     reset = any("reset" in entry for entry in seen.entries)
     if reset and not resets_allowed:
-        yield f"I9 {where}: a reset that no fault explains"
+        yield f"I9 {where}: an unexplained reset"
     events = [entry for entry in seen.entries if "event" in entry]
     told = [entry for entry in events if entry.get("said") is not None]
     shown = {(entry["run"], entry["said"]) for entry in told}
     missing = {(each.run, each.fact) for each in said} - shown
     dropped = sum(entry.get("dropped") or 0 for entry in events)
     if len(missing) != dropped and not reset:
-        admitted = f", {dropped} said to be dropped" if dropped else " without a word"
+        admitted = f", {dropped} reported as dropped" if dropped else " without a report"
         yield f"I1 {where}: {len(missing)} of {len(said)} facts missing{admitted}"
     yield from _check_numbers(where, seen.entries)
     yield from _check_end(where, seen.entries, events, reset)
@@ -190,7 +190,7 @@ def _check_chain(seen: Seen) -> Iterator[str]:
         elif "cursor" in entry:
             after = Cursor.parse(entry["cursor"]).chain
             if chain is not None and entry["kind"] != "counter" and advance_chain(chain, entry["event"]) != after:
-                yield f"I4 {where}: fact {entry['facts']} doesn't follow from what was shown before it"
+                yield f"I4 {where}: fact {entry['facts']} doesn't follow from the fact shown before it"
             chain = after
 
 

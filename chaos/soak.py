@@ -141,7 +141,7 @@ def soak_control(options: Options) -> bool:
     """Run for a minute without a mechanism; true if the checker notices."""
     print(f"without {CONTROL_WITHOUT}:")
     found = _soak(CONTROL_MINUTES, options, CONTROL_FAULTS, without=CONTROL_WITHOUT)
-    print(f"without {CONTROL_WITHOUT}: found {len(found)}, such as {found[0]}" if found else "BLIND")
+    print(f"without {CONTROL_WITHOUT}: {len(found)} violations, such as {found[0]}" if found else "BLIND")
     return bool(found)
 
 
@@ -186,7 +186,7 @@ def _soak(minutes: float, options: Options, faults: tuple[Fault, ...], *, withou
     for name, then in base.items():
         print(f"{name}: {then} after {warm_up:.0f} s; {end[name]} at the end")
     facts = sum(len(each.entries) for each in seen)
-    print(f"{batch.first + TASKS} tasks, {facts:,} entries of browsers, {len(found)} violations")
+    print(f"{batch.first + TASKS} tasks, {facts:,} browser entries, {len(found)} violations")
     return found
 
 

@@ -84,9 +84,9 @@ def nothing_is_given(system: System) -> list[str]:
         if took > ANSWERED_WITHIN:
             found.append(f"{transport}, {name}: answered after {took:.1f} s")
         if answer.get("recovered") or answer.get("events"):
-            found.append(f"I9 {transport}, {name}: taken for a good cursor, {len(answer.get('events', ()))} events")
+            found.append(f"I9 {transport}, {name}: accepted as a valid cursor, {len(answer.get('events', ()))} events")
         if name == "the other's feed" and "document" in answer:
-            found.append(f"I10 {transport}: the document of another person's task")
+            found.append(f"I10 {transport}: the document of another user's task")
     return found
 
 
@@ -186,7 +186,7 @@ def stopped_in_time(system: System) -> list[str]:
         if after > STOPS_WITHIN
     ]
     untold = system.noted["told"].count(False)
-    return found + ([f"{untold} watches weren't ended"] if untold else [])
+    return found + ([f"{untold} watches weren't closed"] if untold else [])
 
 
 SCENARIOS = (

@@ -115,7 +115,7 @@ def snapshot_is_said_and_right(system: System) -> list[str]:
     for oracle, away in system.noted["pairs"]:
         resets = [entry for entry in away.entries if "reset" in entry]
         if len(resets) != 1:
-            found.append(f"I9 {away.name}: {len(resets)} resets after it came back")
+            found.append(f"I9 {away.name}: {len(resets)} resets after its return")
         for entry in resets:
             expected = oracle.documents.get(entry["reset"])
             if expected is None:
@@ -172,7 +172,7 @@ def stop_one(system: System, _random: random.Random) -> str:
     rate = sum(paused <= at < resumed for at, _ in others[0].delays) / (resumed - paused)
     return (
         f"{seen} events to the others, {rate:.0f} a second, 99 % within {system.noted['delays'][1]:.0f} ms instead of "
-        f"{system.noted['delays'][0]:.0f} ms; at most {worst / MIB:.2f} MiB waited for the stopped one, its web process "
+        f"{system.noted['delays'][0]:.0f} ms; at most {worst / MIB:.2f} MiB queued for the stopped one, its web process "
         f"grew by {grown[1] / MIB:.1f} MiB, the other by {grown[0] / MIB:.1f} MiB"
     )
 
@@ -186,9 +186,9 @@ def _p99(lights: list[LightBrowser], since: float, until: float) -> float:
 def memory_is_bounded(system: System) -> list[str]:
     waiting = system.noted["waiting"]
     before, after = system.noted["delays"]
-    found = [f"I11 {waiting / MIB:.1f} MiB waited for one browser"] if waiting > WAITING_AT_MOST else []
+    found = [f"I11 {waiting / MIB:.1f} MiB queued for one browser"] if waiting > WAITING_AT_MOST else []
     if after > before + max(SLOWER_BY * before, SLOWER_BY_MS):
-        found.append(f"the others waited {after:.0f} ms instead of {before:.0f} ms, 99 % of the time")
+        found.append(f"99th percentile of the others' delays: {after:.0f} ms instead of {before:.0f} ms")
     return found
 
 

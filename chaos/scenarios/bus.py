@@ -75,7 +75,7 @@ def swallow_subscribers(system: System, rng: random.Random) -> str:
     health.close()
     system.noted["health"] = health
     ill = [f"{after - began:.1f} s" for after in health.ill.values()]
-    return f"{figure}, noticed and made anew after {max(noticed):.1f} s; degraded after {', '.join(ill)}"
+    return f"{figure}, noticed and reconnected after {max(noticed):.1f} s; degraded after {', '.join(ill)}"
 
 
 class Health:
@@ -111,7 +111,7 @@ def noticed_in_time(system: System) -> list[str]:
     noticed, health = system.noted["noticed"], system.noted["health"]
     found = [f"the black hole was noticed after {noticed:.1f} s"] if noticed > NOTICED_WITHIN else []
     if len(health.ill) < len(system.webs):
-        found.append(f"{len(system.webs) - len(health.ill)} web processes never said that they were degraded")
+        found.append(f"{len(system.webs) - len(health.ill)} web processes never reported themselves as degraded")
     return found + ([] if health.is_well() else ["a web process said to the end that it was degraded"])
 
 

@@ -40,7 +40,7 @@ def poison(system: System, _random: random.Random) -> str:
     system.noted["spoiled"] = time.monotonic()
     time.sleep(1)
     server.hdel(f"petiole:{tag}:{feed}:document", "spoiled")
-    return f"{POISONS} values in a task, 7 rings and 2 values in the store of another"
+    return f"{POISONS} values in a task, 7 rings and 2 corrupt values in the store of another"
 
 
 def set_aside_and_said(system: System) -> list[str]:
@@ -49,9 +49,9 @@ def set_aside_and_said(system: System) -> list[str]:
         lines = [entry["message"] for entry in browser.entries(0) if entry.get("message")]
         aside = [line for line in lines if line.startswith("An event was set aside.")]
         if len(aside) != TOO_LARGE:
-            found.append(f"{browser.name} was told of {len(aside)} of {TOO_LARGE} events that were set aside")
+            found.append(f"{browser.name} was told of {len(aside)} of {TOO_LARGE} set-aside events")
         found += [
-            f"I9 {browser.name} on task {task}: a reset, though only task 2 was spoiled"
+            f"I9 {browser.name} on task {task}: a reset, though only task 2 was corrupted"
             for task in (0, 1)
             if any("reset" in entry for entry in browser.entries(task))
         ]
@@ -78,7 +78,7 @@ def leases_and_times_are_right(system: System) -> list[str]:
         # A counter that the relay creates from a reading has the relay's time; facts have the journal's.
         facts = [off for off, entry in zip(offs, each.entries, strict=False) if entry.get("kind") != "counter"]
         if facts and max(facts) > CLOCK_OFF_AT_MOST:
-            found.append(f"{each.browser} on task {each.task}: a fact was kept {max(facts):.0f} s off")
+            found.append(f"{each.browser} on task {each.task}: a fact's time was off by {max(facts):.0f} s")
     return found
 
 

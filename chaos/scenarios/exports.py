@@ -135,15 +135,15 @@ def no_part_stays(system: System) -> list[str]:
     for how, document, taken, left in system.noted["ends"]:
         sentence = str(document.get("reason") or "")
         if document["state"] != "failed":
-            found.append(f"full {how}: the task has {document['state']}")
+            found.append(f"full {how}: the task is {document['state']}")
         elif "There is no room for the file." not in sentence:
-            found.append(f"full {how}: the person is told {sentence!r}")
+            found.append(f"full {how}: the user is told {sentence!r}")
         if left:
-            found.append(f"full {how}: {len(left)} files stay, such as {left[0]}")
+            found.append(f"full {how}: {len(left)} files are left, such as {left[0]}")
         if taken and system.noted["own disk"]:
-            found.append(f"full {how}: {taken} bytes weren't given back")
+            found.append(f"full {how}: {taken} bytes weren't freed")
     if system.noted["again"]["state"] != "succeeded":
-        found.append(f"with room again, an export has {system.noted['again']['state']}")
+        found.append(f"with free space again, an export is {system.noted['again']['state']}")
     return found
 
 
@@ -170,7 +170,7 @@ def die_at_every_step(system: System, _random: random.Random) -> str:
         system.wait_for_workers()
     system.noted["ends"] = ends
     states = Counter(state for _, state in ends.values())
-    return f"killed at {len(ends) - 1} steps, and one not: " + ", ".join(
+    return f"killed at {len(ends) - 1} steps, and one undisturbed: " + ", ".join(
         f"{count} {state}" for state, count in states.most_common()
     )
 

@@ -179,7 +179,7 @@ def shown_once(system: System) -> list[str]:
             if times != (task not in noted["early"]) and not tab.resets:
                 found.append(f"I7 {tab.name} was told {times} times of a task")
         if tab.resets:
-            found.append(f"I9 {tab.name}: a reset that no fault explains")
+            found.append(f"I9 {tab.name}: an unexplained reset")
     if not noted["back"].resets and not system.without:
         found.append("the page that came back was within what is kept")
     for tab in (*noted["tabs"], noted["back"]):

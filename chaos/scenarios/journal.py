@@ -63,7 +63,7 @@ def fall_back(system: System, rng: random.Random) -> str:
         backbone.fall_back(lambda: time.sleep(rng.uniform(0.2, 0.8)))
         time.sleep(rng.uniform(0.1, 0.6))
     system.noted["accepted"] = accepted
-    return f"{rounds} fall-backs to a stale copy, {lost} lines of others lost by them"
+    return f"{rounds} fall-backs to a stale copy, which lost {lost} lines of other writers"
 
 
 def same_at_the_end(system: System) -> list[str]:
@@ -80,7 +80,7 @@ def same_at_the_end(system: System) -> list[str]:
         for shown in [[entry["said"] for entry in each.entries if entry.get("said") is not None]]
     )
     resets = sum("reset" in entry for browser in system.browsers for each in browser.seen() for entry in each.entries)
-    system.noted["figure"] = f"{resets} resets said, {again} facts shown again after one"
+    system.noted["figure"] = f"{resets} resets reported, {again} facts shown again after one"
     return found
 
 
@@ -187,12 +187,12 @@ def _is_said(system: System) -> bool:
 
 def refusals_are_said(system: System) -> list[str]:
     """Readiness reports each refusal and its end, and the workers have met every one."""
-    found = [f"readiness said nothing of: {how}" for how in system.noted.get("unsaid", [])]
+    found = [f"readiness didn't report: {how}" for how in system.noted.get("unsaid", [])]
     answer = requests.get(_ready(system), timeout=5)
     if (answer.status_code, answer.json()) != (200, {"ready": True}):
         found.append(f"readiness answers {answer.status_code} {answer.text} afterwards")
     met, meant = system.log_count("journal_away"), sum(WORKER in each.sides for each in system.backbone.refusals)
-    return found if met >= meant else [*found, f"the workers say {met} times that they were refused, of {meant}"]
+    return found if met >= meant else [*found, f"the workers report {met} refusals of {meant}"]
 
 
 def _ready(system: System) -> str:

@@ -37,7 +37,7 @@ def deliver_while_running(system: System, _random: random.Random) -> str:
         browser.wait(time.monotonic() + 40)
     again = system.log_count("task_runs_already") + system.log_count("delivery_of_finished_task")
     system.noted["again"] = again
-    return f"18 s under a visibility timeout of 8 s, {again} deliveries more"
+    return f"18 s under a visibility timeout of 8 s, {again} more deliveries"
 
 
 def one_at_a_time(system: System) -> list[str]:
@@ -141,10 +141,10 @@ def files_are_of_successes(system: System) -> list[str]:
         if terminal != 1:
             found.append(f"I7 task {key}: {terminal} terminal facts")
         if there != (state == "succeeded"):
-            found.append(f"task {key} has {state}, and its file is {'there' if there else 'missing'}")
+            found.append(f"task {key} is {state}, and its file is {'there' if there else 'missing'}")
     states = {state for _, state, _ in ends}
     if not system.without and not states >= {"succeeded", "cancelled"}:
-        found.append(f"only {states}: the cancels didn't meet the ends")
+        found.append(f"only {states}: no cancel raced an end")
     return found
 
 
@@ -156,7 +156,7 @@ def let_both_sides_speak(system: System, _random: random.Random) -> str:
 
 def children_are_refused(system: System) -> list[str]:
     forked, refused = len(system.history("forked")), system.log_count("in a process that the task has forked")
-    return [] if refused == forked else [f"{forked} children spoke, {refused} were refused"]
+    return [] if refused == forked else [f"{forked} children reported, {refused} were refused"]
 
 
 def take_without_petiole(system: System, _random: random.Random) -> str:
@@ -175,14 +175,14 @@ def take_without_petiole(system: System, _random: random.Random) -> str:
         time.sleep(0.1)
     ends = [_end_of(session, f"{system.url()}/petiole/tasks/{task['id']}") for task in tasks]
     system.noted["plain"] = list(said.values()), ends
-    return f"{len(tasks)} tasks, said of {len(said)}, ends: {', '.join(sorted(set(ends)))}"
+    return f"{len(tasks)} tasks, {len(said)} reported, ends: {', '.join(sorted(set(ends)))}"
 
 
 def plain_workers_are_noticed(system: System) -> list[str]:
     said, ends = system.noted["plain"]
-    found = [] if len(said) == PLAIN_TASKS else [f"of {PLAIN_TASKS - len(said)} tasks nothing was said"]
-    found += [f"I8 it was said after {after:.1f} s" for after in said if after > UNHEARD_AFTER + 3]
-    return found + [f"I8 a task that was done has {end}" for end in ends if end != "succeeded"]
+    found = [] if len(said) == PLAIN_TASKS else [f"{PLAIN_TASKS - len(said)} tasks weren't reported"]
+    found += [f"I8 it was reported after {after:.1f} s" for after in said if after > UNHEARD_AFTER + 3]
+    return found + [f"I8 a finished task is {end}" for end in ends if end != "succeeded"]
 
 
 SCENARIOS = (

@@ -59,7 +59,7 @@ def restart_webs(system: System, _random: random.Random) -> str:
         )
         system.noted[name] = _p99(times[name])
     return f"{many} browsers, " + "; ".join(
-        f"one web process {name}: {len(each)} went elsewhere, 99 % within {_p99(each):.1f} s"
+        f"one web process {name}: {len(each)} moved to the other, 99 % within {_p99(each):.1f} s"
         for name, each in times.items()
     )
 
@@ -117,7 +117,7 @@ def all_come_back(system: System, _random: random.Random) -> str:
     times = back()
     system.noted["back"] = times
     if not times:
-        return f"{MANY} browsers, none asked again"
+        return f"{MANY} browsers, none watched again"
     return (
         f"{len(times)} of {MANY} browsers back within {times[-1]:.1f} s, 99 % within {_p99(times):.1f} s, "
         "the restart of both web processes included"

@@ -166,7 +166,7 @@ def slow_worker(system: System, _random: random.Random) -> str:
     side.faults.refuse = False
     time.sleep(4)
     side.faults.delay = 0.0
-    return "0.6 s more a call, and 11 s without any; two reapers"
+    return "0.6 s more per call, and 11 s without any; two reapers"
 
 
 def one_mark_and_no_verdict(system: System) -> list[str]:
@@ -177,10 +177,10 @@ def one_mark_and_no_verdict(system: System) -> list[str]:
             states = [entry["state"] for entry in each.entries if entry.get("state")]
             marks = max(marks, states.count("stalled"))
             if "lost" in states:
-                found.append(f"I7 {each.browser} on task {each.task}: lost, and its worker is alive: {states}")
+                found.append(f"I7 {each.browser} on task {each.task}: lost, though its worker is alive: {states}")
             life = [state for state in states if state in ("stalled", "running")]
             if ("stalled", "stalled") in pairwise(life):
-                found.append(f"I7 {each.browser} on task {each.task}: two reapers have said it: {states}")
+                found.append(f"I7 {each.browser} on task {each.task}: two reapers reported it: {states}")
     if not marks and not found:
         found.append("no lease ended, so no reaper had anything to decide")
     system.noted["figure"] = f"at most {marks} marks a task, each answered by its worker"

@@ -57,7 +57,7 @@ def test_a_whole_history_has_no_violation() -> None:
 @pytest.mark.parametrize(
     ("entries", "sentence"),
     [
-        (without(whole(), 2), "I1 a on task 0: 1 of 5 facts missing without a word"),
+        (without(whole(), 2), "I1 a on task 0: 1 of 5 facts missing without a report"),
         ([*whole()[:3], event(4, said=3), event(4, said=3), *whole()[4:]], "I3 a on task 0: 1 shown twice"),
         ([whole()[1], whole()[0], *whole()[2:]], "I2 a on task 0: out of order"),
         (changed(3, completed=0), "I5 a on task 0: progress 0 after 2"),
@@ -67,7 +67,7 @@ def test_a_whole_history_has_no_violation() -> None:
         (whole()[:-1], "I8 a on task 0: never saw the end"),
         (changed(4, at=30.0), "I8 a on task 0: 1 facts up to 26 s after the fault had ended"),
         (changed(FACTS + 1, complete=False), "I9 a on task 0: the receipt isn't complete"),
-        ([{"reset": "c"}, *whole()], "I9 a on task 0: a reset that no fault explains"),
+        ([{"reset": "c"}, *whole()], "I9 a on task 0: an unexplained reset"),
     ],
 )
 def test_each_violation_is_named(entries: list[dict[str, Any]], sentence: str) -> None:
@@ -79,7 +79,7 @@ def test_what_was_said_to_be_dropped_is_counted_exactly() -> None:
     dropped = [*whole()[:2], line, *whole()[3:]]
     assert "I1" not in found(dropped, other=dropped)
     two = [*whole()[:2], {**line, "dropped": 2}, *whole()[3:]]
-    assert "I1 a on task 0: 1 of 5 facts missing, 2 said to be dropped" in found(two, other=two)
+    assert "I1 a on task 0: 1 of 5 facts missing, 2 reported as dropped" in found(two, other=two)
 
 
 def test_what_a_reset_took_back_is_no_disagreement_and_what_stands_is() -> None:
@@ -98,7 +98,7 @@ def test_a_fact_that_does_not_follow_by_its_hash_is_named() -> None:
 
     right, stale = chained(["one", "two", "three"]), chained(["one", "other", "three"])
     assert "doesn't follow" not in found(right)
-    assert "I4 a on task 0: fact 3 doesn't follow from what was shown before it" in found([*right[:2], stale[2]])
+    assert "I4 a on task 0: fact 3 doesn't follow from the fact shown before it" in found([*right[:2], stale[2]])
     assert "doesn't follow" not in found([*right[:2], {"reset": "c"}, stale[2]], resets=True)
 
 
