@@ -29,14 +29,14 @@ def main() -> int:
     """Print the differences; 1 if one has no reason in the list, or if a run didn't finish."""
     parser = argparse.ArgumentParser(prog="python -m suites", description=__doc__)
     parser.add_argument("group", choices=GROUPS)
-    parser.add_argument("--only", default="", metavar="VARIANT", help="this variant alone")
-    parser.add_argument("--again", type=int, default=3, metavar="TIMES", help="how often what differs is run again")
+    parser.add_argument("--only", default="", metavar="VARIANT", help="only this variant")
+    parser.add_argument("--again", type=int, default=3, metavar="TIMES", help="how often differing tests run again")
     options = parser.parse_args()
     projects = GROUPS[options.group]
     # So that all child processes are ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.only and options.only not in {variant.name for project in projects for variant in project.variants}:
-        parser.error(f"there is no variant {options.only} of {options.group}")
+        parser.error(f"{options.group} has no variant {options.only}")
     try:
         differing = [project for project in projects if not _compare(project, only=options.only, again=options.again)]
         return 1 if differing else 0

@@ -99,7 +99,7 @@ def _check_free(port: int) -> None:
         try:
             probe.bind(("localhost", port))
         except OSError as error:
-            raise SetupError(f"Tests take the port {port}, and something has it ({error}). End that first.") from error
+            raise SetupError(f"The tests need port {port}, which is in use ({error}). Free it first.") from error
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def locked_version(package: str) -> str:
     """
     found = re.search(rf"^{re.escape(package)}==(\S+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
-        raise SetupError(f"requirements.lock has no {package}. Write it anew with: make lock")
+        raise SetupError(f"requirements.lock has no {package}. Update it with: make lock")
     return found[1]
 
 
@@ -49,7 +49,7 @@ def python() -> Path:
     if mark.is_file() and mark.read_text(encoding="utf-8") == stamp:
         return interpreter
     mark.unlink(missing_ok=True)
-    print(f"Installing what the suites need into {environment.relative_to(ROOT)} …", flush=True)
+    print(f"Installing the suites' requirements into {environment.relative_to(ROOT)} …", flush=True)
     venv.create(environment, clear=True, with_pip=True)
     _pip(
         interpreter,
@@ -109,4 +109,4 @@ def _pip(interpreter: Path, command: str, *arguments: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise SetupError(f"pip {command} failed: {done.stderr.strip()[-2000:]} Look whether pip works here otherwise.")
+        raise SetupError(f"pip {command} failed: {done.stderr.strip()[-2000:]} Check whether pip works here otherwise.")
