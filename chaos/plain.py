@@ -163,7 +163,7 @@ def run_plain(fault: Fault, options: Options) -> tuple[Losses, list[str]]:
         with suppress(TimeoutError):
             wait_until(
                 lambda: all(each.entries and "end" in each.entries[-1] for each in _seen(browsers, tasks)),
-                what="everybody has seen every end",
+                what="every page has seen every end",
                 timeout=ends - time.monotonic(),
             )
         said = {number: [Said(1, step, 0.0) for step in range(1, STEPS + 1)] for number in range(TASKS)}

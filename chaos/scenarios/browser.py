@@ -91,7 +91,7 @@ def stay_away(system: System, _random: random.Random) -> str:
         away = LightBrowser(f"away {task}", system.url(number), task, accepted, without=system.without)
         system.light += [oracle, away]
         oracles.append((oracle, away))
-    wait_until(lambda: all(away.answered_at for _, away in oracles), what="all are there", timeout=10)
+    wait_until(lambda: all(away.answered_at for _, away in oracles), what="all have arrived", timeout=10)
     for _, away in oracles:
         away.leave()
     left = {away.name: (away.reader.cursor.facts if away.reader.cursor else 0) for _, away in oracles}

@@ -120,7 +120,7 @@ def disturb_inboxes(system: System, rng: random.Random) -> str:
 def _wait(system: System, condition: Callable[[], bool]) -> None:
     with suppress(TimeoutError):
         timeout = 2.0 if system.without else SETTLED_WITHIN
-        wait_until(condition, what="the inbox is as it must be", timeout=timeout)
+        wait_until(condition, what="the inbox is correct", timeout=timeout)
 
 
 def _kill_a_web(system: System) -> None:

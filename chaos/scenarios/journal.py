@@ -179,7 +179,7 @@ def _is_said(system: System) -> bool:
         return requests.get(_ready(system), timeout=5).status_code == 503
 
     try:
-        wait_until(is_not_ready, what="readiness says it", timeout=5)
+        wait_until(is_not_ready, what="readiness reports it", timeout=5)
     except TimeoutError:
         return False
     return True

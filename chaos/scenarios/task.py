@@ -66,7 +66,9 @@ def deliver_after_the_end(system: System, _random: random.Random) -> str:
     for _ in range(3):
         server.lpush(queue, json.dumps(message))
     wait_until(
-        lambda: not server.exists(queue) and not server.exists("unacked"), what="they are taken and ended", timeout=30
+        lambda: not server.exists(queue) and not server.exists("unacked"),
+        what="they are accepted and closed",
+        timeout=30,
     )
     return "delivered 3 times more"
 

@@ -92,7 +92,7 @@ def freeze_worker(system: System, _random: random.Random) -> str:
     """Freeze a worker until another has taken its task over, and let it go on."""
     accepted = {0: system.start_task("publish_late", 0, 160, 0.05)}
     _follow(system, accepted)
-    wait_until(lambda: len(system.said().get(0, [])) > 10, what="the task is under way", timeout=30)
+    wait_until(lambda: len(system.said().get(0, [])) > 10, what="the task is running", timeout=30)
     number = system.number_of_worker(system.bodies(0)[0]["worker"])
     system.freeze_worker(number)
     frozen = time.monotonic()

@@ -155,7 +155,7 @@ class TestFollowing:
     def test_a_heartbeat_holds_nobody_up(self, listening):
         connection = listening.bus._link._connection
         before = connection.bytes_recv
-        wait_until(lambda: connection.bytes_recv > before, timeout=10, what="a heartbeat has come")
+        wait_until(lambda: connection.bytes_recv > before, timeout=10, what="a heartbeat has arrived")
         for number in range(20):
             began = time.perf_counter()
             assert listening.bus.follow(task_feed(f"t{number}"), timeout=SOON)
@@ -228,7 +228,7 @@ class TestFollowing:
         publisher.close()
         # There is room for the last of them only: the oldest were dropped.
         listening.listener.on_ring = lambda: None
-        wait_until(lambda: len(listening.listener.heard) >= QUEUED, timeout=30, what="what was kept has arrived")
+        wait_until(lambda: len(listening.listener.heard) >= QUEUED, timeout=30, what="the kept ones have arrived")
 
 
 class TestLoss:
@@ -293,7 +293,7 @@ class TestLoss:
         own_rabbitmq.pause()
         try:
             assert not own.bus.probe(timeout=0.1)
-            wait_until(lambda: own.bus._link is not link, timeout=15, what="the bus has given the connection up")
+            wait_until(lambda: own.bus._link is not link, timeout=15, what="the bus has dropped the connection")
             assert numb.bus._link is numb_link
         finally:
             own_rabbitmq.resume()
@@ -406,7 +406,7 @@ class TestPublishing:
                     return "short of memory or disk" in str(error)
                 return False
 
-            wait_until(refused, timeout=SOON, what="the broker has said that it takes nothing")
+            wait_until(refused, timeout=SOON, what="the broker has reported that it is blocked")
             took = []
             for _ in range(100):
                 began = time.monotonic()
@@ -427,7 +427,7 @@ class TestPublishing:
                 return False
             return True
 
-        wait_until(taken, timeout=SOON, what="the broker takes messages again")
+        wait_until(taken, timeout=SOON, what="the broker accepts messages again")
         publisher.close()
 
     def test_a_broker_that_stops_reading_ends_a_publish_within_the_timeout(self, make_settings, own_rabbitmq):
@@ -464,17 +464,17 @@ class TestPublishing:
             time.sleep(0.05)
             return any(body == text.encode() for _, body in list(heard))
 
-        wait_until(lambda: arrives("before"), timeout=SOON, what="it is heard")
+        wait_until(lambda: arrives("before"), timeout=SOON, what="it is received")
         proxy.faults.swallow = True
         publisher.publish([(FEED, "swallowed")])
-        wait_until(lambda: proxy.swallowed, timeout=SOON, what="the connection is in the hole")
+        wait_until(lambda: proxy.swallowed, timeout=SOON, what="the connection is in the black hole")
         proxy.faults.swallow = False
         try:
             if answer_within < math.inf:
-                wait_until(lambda: arrives("after"), timeout=SOON, what="it is heard again")
+                wait_until(lambda: arrives("after"), timeout=SOON, what="it is received again")
             else:
                 with pytest.raises(TimeoutError, match="it is heard again"):
-                    wait_until(lambda: arrives("after"), timeout=2, what="it is heard again")
+                    wait_until(lambda: arrives("after"), timeout=2, what="it is received again")
         finally:
             publisher.close()
             proxy.close()
@@ -499,7 +499,7 @@ class TestPublishing:
         own_rabbitmq.restart()
         own.listener.wait_for_returns(2)
         publisher.publish([(FEED, "after")])
-        wait_until(lambda: (FEED, b"after") in list(own.listener.heard), timeout=SOON, what="it is heard")
+        wait_until(lambda: (FEED, b"after") in list(own.listener.heard), timeout=SOON, what="it is received")
         publisher.close()
 
     def test_a_forked_process_publishes_on_a_connection_of_its_own(self, listening, rabbitmq):
@@ -516,7 +516,7 @@ class TestPublishing:
                 os._exit(code)
         assert os.waitpid(child, 0)[1] == 0
         publisher.publish([(FEED, "parent again")])
-        wait_until(lambda: len(listening.listener.heard) == 3, timeout=SOON, what="all three are heard")
+        wait_until(lambda: len(listening.listener.heard) == 3, timeout=SOON, what="all three are received")
         assert {body for _, body in listening.listener.heard} == {b"parent", b"child", b"parent again"}
         publisher.close()
 
@@ -583,7 +583,9 @@ class TestRefusals:
         rabbitmq.node.control("set_permissions", "ringer", "^$", "^$", "^$")
         made.bus.restart()
         wait_until(
-            lambda: any(record.levelname == "ERROR" for record in caplog.records), timeout=SOON, what="the log says so"
+            lambda: any(record.levelname == "ERROR" for record in caplog.records),
+            timeout=SOON,
+            what="the log has the line",
         )
         made.bus.close()
         made.listener._thread.join(SOON)

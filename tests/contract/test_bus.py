@@ -297,7 +297,7 @@ class TestRings:
 
     def test_a_bus_that_hears_itself_passes_the_probe(self, setup):
         # Some of a cluster's connections may still be opening.
-        wait_until(lambda: setup.bus.probe(timeout=1.0), timeout=SOON, what="it hears itself")
+        wait_until(lambda: setup.bus.probe(timeout=1.0), timeout=SOON, what="it receives its own message")
 
     def test_close_ends_listening(self, setup):
         setup.listener.close()
@@ -390,7 +390,7 @@ class TestRedis:
             except Unavailable:
                 return False
 
-        wait_until(said, timeout=SOON, what="the journal takes a line again")
+        wait_until(said, timeout=SOON, what="the journal accepts a line again")
         assert own.listener.wait_for(FEED, 2)[1].data == {"message": "after"}
 
     def test_a_paused_server_fails_the_probe_and_restart_brings_the_bus_back(self, own, server):
@@ -464,7 +464,7 @@ class TestRedis:
             return int(row["idle"]) >= 1
 
         [before] = subscribers(server)
-        wait_until(idle, timeout=SOON, what="the subscriber has been idle for longer than a call may take")
+        wait_until(idle, timeout=SOON, what="the subscriber has been idle for longer than a call's timeout")
         [after] = subscribers(server)
         assert after["id"] == before["id"]
         assert own.listener.returns == 1

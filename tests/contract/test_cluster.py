@@ -49,7 +49,7 @@ def whole(cluster: ClusterServer) -> Iterator[ClusterServer]:
     yield cluster
     for node in cluster.nodes:
         node.resume_or_start()
-    wait_until(cluster.is_whole, timeout=20, what="the cluster is whole again")
+    wait_until(cluster.is_whole, timeout=20, what="the cluster is complete again")
     cluster.catch_up()
 
 
@@ -58,7 +58,7 @@ def own(whole: ClusterServer, make_settings: Callable[..., Settings]) -> Iterato
     settings = make_settings(whole.url, journal_timeout=TIMEOUT)
     made = Setup(RedisJournal(settings), open_bus(settings))
     made.listener.start()
-    wait_until(lambda: hears(made.bus), timeout=SOON, what="the bus hears itself on every node")
+    wait_until(lambda: hears(made.bus), timeout=SOON, what="the bus receives its own messages on every node")
     yield made
     made.close()
     assert made.listener.ended()
@@ -159,9 +159,9 @@ class TestFailover:
         before.kill()
         with pytest.raises(Unavailable, match="Start it, or set PETIOLE_JOURNAL_URL"):
             own.journal.append(FEED, line())
-        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master takes a line")
+        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master accepts a line")
         wait_until(lambda: whole.master_of(tag(own)) is not before, timeout=5, what="most nodes know the new master")
-        wait_until(lambda: own.listener.returns > returns, timeout=10, what="the bus has said that it was away")
+        wait_until(lambda: own.listener.returns > returns, timeout=10, what="the bus has reported its outage")
         # A feed that moves meanwhile is reported as unconfirmed.
         wait_until(lambda: own.bus.follow(FEED, timeout=1.0), timeout=10, what="the feed is followed at the new master")
         assert hears(own.bus)
@@ -176,7 +176,7 @@ class TestFailover:
         opened(own.journal, other)
         before.pause()
         assert not says(own, "to a frozen master")
-        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master takes a line")
+        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master accepts a line")
         wait_until(lambda: says(own, "beside it", other), timeout=5, what="so does another shard")
 
     def test_a_bus_whose_master_is_frozen_is_deaf_and_restarts_at_the_new_one(self, own, whole):
@@ -185,9 +185,9 @@ class TestFailover:
         whole.catch_up()
         whole.master_of(tag(own)).pause()
         assert not hears(own.bus)
-        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master takes a line")
+        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master accepts a line")
         own.bus.restart()
-        wait_until(lambda: hears(own.bus), timeout=10, what="the bus hears itself again")
+        wait_until(lambda: hears(own.bus), timeout=10, what="the bus receives its own messages again")
         wait_until(lambda: own.bus.follow(FEED, timeout=1.0), timeout=10, what="the feed is followed at the new master")
         assert says(own, "heard again")
         wait_until(lambda: heard(own.listener, "heard again"), timeout=SOON, what="the feed rings again")
@@ -204,7 +204,7 @@ class TestFailover:
             return whole.master_of(tag(own)) is replica
 
         wait_until(changed, timeout=10, what="the replica is the master")
-        wait_until(lambda: says(own, "after"), timeout=5, what="the new master takes a line")
+        wait_until(lambda: says(own, "after"), timeout=5, what="the new master accepts a line")
 
         def rings() -> bool:
             own.bus.follow(FEED, timeout=1.0)
@@ -226,7 +226,7 @@ class TestSlots:
         yield slot, source, target
         if whole.master_of(tag(own)) is target:
             whole.move_slot(slot, target, source)
-            wait_until(lambda: whole.agree_on(slot, source), timeout=10, what="all know that the slot is back")
+            wait_until(lambda: whole.agree_on(slot, source), timeout=10, what="all nodes know that the slot is back")
 
     def test_a_slot_that_moves_takes_its_feed_along_and_the_bus_goes_after_it(self, own, whole, moving):
         slot, source, target = moving
@@ -260,12 +260,14 @@ class TestSlots:
         assert own.bus.follow(FEED, timeout=SOON)
         monkeypatch.setattr(ShardedBus, "_settle", lambda self: False)
         whole.move_slot(slot, source, target)
-        wait_until(lambda: says(own, "at its new place"), timeout=5, what="the journal has gone after it")
+        wait_until(lambda: says(own, "at its new place"), timeout=5, what="the journal has followed it")
         # On Redis before 7.0 a ring goes to every node, so there is nothing to follow.
         with source.client() as client:
             everywhere = client.info("server")["redis_version"].startswith("6.")
         if everywhere:
-            wait_until(lambda: heard(own.listener, "at its new place"), timeout=SOON, what="it was heard all the same")
+            wait_until(
+                lambda: heard(own.listener, "at its new place"), timeout=SOON, what="it was received all the same"
+            )
         else:
             assert not own.bus.follow(FEED, timeout=1.0)
             assert not heard(own.listener, "at its new place")
@@ -339,7 +341,7 @@ def test_a_cluster_whose_majority_is_gone_is_away_as_a_whole(own, whole):
             return True
         return False
 
-    wait_until(refused, timeout=10, what="the cluster says that it is down")
+    wait_until(refused, timeout=10, what="the cluster reports itself as down")
     with pytest.raises(Unavailable, match="is temporarily unavailable"):
         own.journal.append(FEED, line())
 

@@ -42,7 +42,7 @@ def test_a_note_goes_after_its_time(backend: Backend) -> None:
     write(journal, "one", lasts=SHORT)
     if isinstance(backend, MemoryBackend):
         backend.now += SHORT
-    wait_until(lambda: journal.notes([NAME]) == {}, what="the note has gone")
+    wait_until(lambda: journal.notes([NAME]) == {}, what="the note is gone")
     assert write(journal, "two") == ""
 
 

@@ -189,7 +189,7 @@ def test_replies_are_heard_once_they_have_come(server: RedisServer, calls: Calls
     assert replies is not None
     assert replies.heard() is None
     server.resume()
-    wait_until(lambda: replies.heard() is not None, what="they have come")
+    wait_until(lambda: replies.heard() is not None, what="they have arrived")
     assert replies.heard() == replies() == [b"OK", b"1"]
     assert calls(("GET", "a")) == [b"1"]  # and none of their replies is left over
 

@@ -73,7 +73,7 @@ class TestFailover:
         before.kill()
         with pytest.raises(Unavailable, match="Start it, or set PETIOLE_JOURNAL_URL"):
             own.journal.append(FEED, line())
-        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master takes a line")
+        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master accepts a line")
         wait_until(lambda: sentinels.master() is not before, timeout=5, what="the Sentinels name another master")
         own.listener.wait_for_returns(2)
         assert own.bus.follow(FEED, timeout=SOON)
@@ -92,7 +92,7 @@ class TestFailover:
         follows_to_the_new_master(own, sentinels)
         sentinels.master().pause()
         assert not own.bus.probe(timeout=TIMEOUT)
-        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master takes a line")
+        wait_until(lambda: says(own, "at the new master"), timeout=15, what="the new master accepts a line")
         assert not own.bus.probe(timeout=TIMEOUT)
         own.bus.restart()
         own.listener.wait_for_returns(2)

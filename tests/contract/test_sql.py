@@ -225,7 +225,7 @@ class TestLifetimes:
         claimed(journal)
         stored(journal.append(FEED, state("succeeded"), run=1, fact=2))
         journal.note("a note", "text", instead_of="", lasts=0.05)
-        wait_until(lambda: journal.snapshot(FEED) is None and not journal.notes(["a note"]), what="both have gone")
+        wait_until(lambda: journal.snapshot(FEED) is None and not journal.notes(["a note"]), what="both are gone")
         prefix = journal._settings.key_prefix
         [(number,)] = ask(sql_backend.url, "SELECT id FROM petiole_feeds WHERE prefix = :prefix", prefix=prefix)
         sql_backend.make().expired(limit=1)
@@ -236,7 +236,7 @@ class TestLifetimes:
     def test_a_name_whose_feed_is_past_its_lifetime_is_opened_as_new(self, sql_backend):
         journal = sql_backend.make(live_kept_for=0.5)
         first = claimed(journal, message="message").cursor
-        wait_until(lambda: journal.snapshot(FEED) is None, what="the feed has gone")
+        wait_until(lambda: journal.snapshot(FEED) is None, what="the feed is gone")
         after = sql_backend.make()
         cursor = opened(after)
         assert cursor.epoch != first.epoch
@@ -389,12 +389,12 @@ class TestUnavailable:
         with own_postgres.connect() as client:
             client.execute("ALTER SYSTEM SET default_transaction_read_only = on")
             client.execute("SELECT pg_reload_conf()")
-            wait_until(lambda: refuses(journal, "is temporarily unavailable"), what="the server takes no writes")
+            wait_until(lambda: refuses(journal, "is temporarily unavailable"), what="the server accepts no writes")
             assert journal.snapshot(FEED).cursor.epoch == before.epoch
             client.execute("SET default_transaction_read_only = off")
             client.execute("ALTER SYSTEM RESET default_transaction_read_only")
             client.execute("SELECT pg_reload_conf()")
-        wait_until(lambda: not refuses(journal), what="the server takes writes again")
+        wait_until(lambda: not refuses(journal), what="the server accepts writes again")
 
     def test_a_full_disk_is_unavailable_and_changes_nothing(self, make_settings, tmp_path):
         journal = SqlJournal(make_settings(f"sqlite:///{tmp_path}/journal.sqlite"))

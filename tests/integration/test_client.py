@@ -65,7 +65,7 @@ def test_a_connection_of_whose_end_nobody_is_told_is_made_again(
     client = TaskClient(url)
     try:
         watching = client.watch(FEED)
-        wait_until(lambda: len(asked) == 1, what="it has asked once, for nothing")
+        wait_until(lambda: len(asked) == 1, what="it has made one request in vain")
         del client._connection.socket.handlers["/petiole"]["disconnect"]
         client.cut()
         assert watching.wait(timeout=10)["state"] == "succeeded"
@@ -98,14 +98,14 @@ def test_a_client_that_is_closed_while_it_connects_again_does_not_come_back(monk
         is_open.clear()
         for client in clients.values():
             client.cut()
-        wait_until(lambda: set(turned_away) == set(clients), what="both try to come back")
+        wait_until(lambda: set(turned_away) == set(clients), what="both try to reconnect")
         clients["closed"].close()
         came.clear()
         is_open.set()
         # The other client's reconnects are the clock: each takes as long as one of the closed client's would.
         for times in range(1, 4):
             wait_until(lambda times=times: came.count("other") == times, what="the other is back")  # type: ignore[misc]
-            wait_until(lambda: clients["other"].connected, what="the other knows")
+            wait_until(lambda: clients["other"].connected, what="the other has been told")
             clients["other"].cut()
         assert "closed" not in came
     finally:
@@ -158,7 +158,7 @@ def test_a_trouble_of_the_servers_own_is_asked_about_again_and_what_has_ended_is
         for number in range(120):
             assert client.watch(f"task:{number}").wait(timeout=15)["state"] == "succeeded"
         assert len(refused) == 3
-        wait_until(lambda: not watched, what="nothing that has ended is watched")
+        wait_until(lambda: not watched, what="no ended feed is watched")
     finally:
         client.close()
 

@@ -174,7 +174,7 @@ def test_what_a_killed_child_has_started_itself_is_stopped_too() -> None:
     processes = Processes(lambda name, line: said.append(line))
     child = processes.start("parent", [sys.executable, "-c", parent.format(sleeping, sleeping)])
     try:
-        wait_until(lambda: bool(said), what="the child has said whom it has started")
+        wait_until(lambda: bool(said), what="the child has named its own child")
         os.kill(child.popen.pid, signal.SIGKILL)
         child.popen.wait(5)
         assert int(said[0]) in {process.pid for process in processes_of_this_machine()}
@@ -194,7 +194,7 @@ def test_output_that_nobody_takes_any_more_is_an_error_and_stops_no_child() -> N
     processes = Processes(say)
     child = processes.start("child", [sys.executable, "-c", talks + "; import time; time.sleep(60)"])
     try:
-        wait_until(lambda: "all said" in child.last_lines, what="a megabyte was taken in")
+        wait_until(lambda: "all said" in child.last_lines, what="a megabyte was read")
         with pytest.raises(BrokenPipeError):
             processes.check()
         assert child.is_alive()

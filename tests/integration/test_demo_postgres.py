@@ -44,7 +44,7 @@ def test_the_flights_are_put_into_postgresql_and_an_export_is_checked_cancelled_
         wait_until(
             lambda: monitor(session, demo.url, accepted)["document"]["state"] == "cancelled", what="it is cancelled"
         )
-        wait_until(lambda: postgres_server.queries(postgres_database) == [], what="the server works for nobody")
+        wait_until(lambda: postgres_server.queries(postgres_database) == [], what="the server is idle")
         assert SECRET not in demo.text + str(monitor(session, demo.url, accepted))
         assert f"@127.0.0.1:{postgres_server.port}/{postgres_database}" in demo.text
 

@@ -118,14 +118,14 @@ def test_gunicorn_serves_pages_by_websocket_and_lets_them_go(
             wait_until(
                 lambda events=events: [event.kind for event in events][-1] == "log",
                 timeout=10,
-                what="everybody hears it",
+                what="all receive it",
             )  # type: ignore[misc]
         assert requests.get(f"{server.url}/petiole/alive", timeout=5).ok
         if "gthread" in request.node.name:
             # The file's number of threads per page. The first page adds a thread or two for the process itself.
             assert 2 * PAGES <= server.threads() - threads <= 3 * PAGES + 4
         os.kill(server.process.popen.pid, signal.SIGTERM)
-        wait_until(lambda: len(told) == PAGES, timeout=10, what="each is told when to come back")
+        wait_until(lambda: len(told) == PAGES, timeout=10, what="each is told when to reconnect")
         # Open sockets don't delay it: graceful_timeout is for requests.
         assert server.process.popen.wait(5) == 0
     finally:

@@ -150,7 +150,7 @@ def test_what_the_new_master_never_got_is_sent_again(failing: System, servers: A
     assert kept <= shown - 40
     if stalls:
         # The reaper's fact gets the number of one of the lost facts.
-        wait_until(lambda: state_in(journal, view.feed) == "stalled", what="the reaper has spoken", timeout=FAILOVER)
+        wait_until(lambda: state_in(journal, view.feed) == "stalled", what="the reaper has reported", timeout=FAILOVER)
     failing.thaw_worker()
     # A silent task doesn't notice; with its next event it sends the missing ones again.
     second.touch()

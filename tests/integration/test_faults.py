@@ -141,7 +141,7 @@ def test_a_journal_that_refuses_everything_for_3_s_fails_no_task_and_loses_nothi
         gate.touch()
     wait_until(lambda: system.said("claim_waits") and system.said("journal_away"), what="all were refused")
     ready = f"{system.url}/petiole/ready"
-    wait_until(lambda: requests.get(ready, timeout=5).status_code == 503, what="readiness says it")
+    wait_until(lambda: requests.get(ready, timeout=5).status_code == 503, what="readiness reports it")
     time.sleep(3)  # as long as the fault lasts
     system.redis().execute_command("ACL", "SETUSER", "default", "+@all")
     for view in (first, second, third):

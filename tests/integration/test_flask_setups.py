@@ -311,7 +311,7 @@ def test_an_applications_own_sockets_and_queue_go_on_and_nothing_is_doubled(redi
             client.connect(site.url, transports=["websocket"])
             own.append(client)
         assert own[0].call("shout", "hello", timeout=5) == "done"
-        wait_until(lambda: heard == [["hello"], ["hello"]], what="both have heard it")
+        wait_until(lambda: heard == [["hello"], ["hello"]], what="both have received it")
         browser = requests.Session()
         browser.get(f"{one.url}/reports/", timeout=5)
         task = browser.post(f"{one.url}/reports/", json={}, timeout=5).json()
@@ -335,7 +335,7 @@ def test_an_applications_own_sockets_and_queue_go_on_and_nothing_is_doubled(redi
         done = threading.Event()
         own[0].emit("shout", "again", callback=lambda *_: done.set())
         assert done.wait(5)
-        wait_until(lambda: heard == [["hello", "again"]] * 2, what="both have heard it again, once")
+        wait_until(lambda: heard == [["hello", "again"]] * 2, what="both have received it again, once")
         wait_until(lambda: len(raw) >= 2, what="the events arrived")
         assert plainly.call("unwatch", {"feed": task["feed"]}, namespace="/petiole", timeout=5) == {}
         assert sorted(wire["kind"] for wire in raw) == ["log", "state"]

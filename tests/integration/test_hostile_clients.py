@@ -274,7 +274,9 @@ def test_a_person_has_so_many_pages_and_may_open_another_when_one_is_closed(site
     assert json.loads(more.joined.removeprefix("44/petiole,"))["data"]["status"] == 429
     assert site.browser(somebody()).joined.startswith("40/petiole,")
     pages.pop().close()
-    wait_until(lambda: site.browser(person).joined.startswith("40/petiole,"), timeout=5, what="another page is let in")
+    wait_until(
+        lambda: site.browser(person).joined.startswith("40/petiole,"), timeout=5, what="another page is accepted"
+    )
 
 
 def test_joining_over_and_over_is_bounded(site: Site) -> None:

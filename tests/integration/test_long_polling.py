@@ -86,7 +86,7 @@ def test_a_page_that_asks_for_forty_feeds_in_one_request_is_answered_for_each(si
                 answered[int(number)] = json.loads("[" + rest)[0]
         return len(answered) == len(feeds)
 
-    wait_until(all_answered, what="every question has its answer")
+    wait_until(all_answered, what="every call has its answer")
     assert [answered[number]["feed"] for number in range(len(feeds))] == feeds
 
 
@@ -105,8 +105,8 @@ def test_what_waits_for_a_slow_client_comes_in_parts_that_python_takes(site: Sit
         return len(heard[name]) >= len(said)
 
     # Once the one has received the last of them, all of them wait for the other.
-    wait_until(lambda: heard_all("other", other), what="the one that asks at once has heard all")
-    wait_until(lambda: heard_all("poller", poller), what="the one that was slow has heard all")
+    wait_until(lambda: heard_all("other", other), what="the one that retries at once has received all")
+    wait_until(lambda: heard_all("poller", poller), what="the slow one has received all")
     assert heard == {"other": said, "poller": said}
 
 

@@ -43,14 +43,14 @@ def poll(site: Site, *packets: str) -> None:
 
 def test_clients_over_long_polling_that_vanish_do_not_stay(monitored: tuple[Site, str]) -> None:
     site, _ = monitored
-    wait_until(lambda: open_sockets(site) == 0, what="those of other tests have gone", timeout=15)
+    wait_until(lambda: open_sockets(site) == 0, what="those of other tests are gone", timeout=15)
     for _ in range(10):
         poll(site)
         poll(site, "40/petiole,")
         poll(site, "40/own,")
     assert open_sockets(site) > 0
     # Engine.IO checks one socket after the other within its ping timeout, and after the ping's own.
-    wait_until(lambda: open_sockets(site) == 0, what="all of them have gone", timeout=15)
+    wait_until(lambda: open_sockets(site) == 0, what="all of them are closed", timeout=15)
 
 
 def test_a_watch_works_and_a_page_that_answers_stays(monitored: tuple[Site, str]) -> None:

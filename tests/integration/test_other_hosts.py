@@ -90,13 +90,13 @@ class Plant:
         return [event["patch"]["state"] for event in self.events() if "state" in event["patch"]]
 
     def wait_for(self, count: int) -> None:
-        wait_until(lambda: len(self.items()) >= count, timeout=30, what=f"the client has heard of {count} items")
+        wait_until(lambda: len(self.items()) >= count, timeout=30, what=f"the client has received {count} items")
 
     def word(self, name: str) -> dict[str, Any]:
         def found() -> dict[str, Any] | None:
             return next((line for line in list(self.said) if name in line), None)
 
-        line = wait_until(found, timeout=30, what=f"the client says its {name}")
+        line = wait_until(found, timeout=30, what=f"the client prints its {name}")
         assert line is not None
         return line
 
@@ -153,18 +153,20 @@ def test_each_host_is_cut_off_and_comes_back_and_nothing_is_lost(plant: Plant) -
     plant.hosts.cut("worker")
     plant.gate(10).touch()
     wait_until(
-        lambda: plant.states()[-1] == "stalled", timeout=12, what="a task whose worker is cut off is said to be stalled"
+        lambda: plant.states()[-1] == "stalled",
+        timeout=12,
+        what="a task whose worker is cut off is reported as stalled",
     )
     assert len(plant.items()) == 10
     plant.hosts.heal("worker")
     plant.wait_for(20)
-    wait_until(lambda: plant.states()[-1] == "running", timeout=10, what="it is said to run again")
+    wait_until(lambda: plant.states()[-1] == "running", timeout=10, what="it is reported as running again")
 
     before, _ = plant.journal(feed)
     plant.hosts.cut("web")
     plant.gate(20).touch()
     wait_until(
-        lambda: plant.journal(feed)[0] >= before + 10, timeout=20, what="the journal has what the worker says meanwhile"
+        lambda: plant.journal(feed)[0] >= before + 10, timeout=20, what="the journal has the events of the outage"
     )
     wait_until(lambda: not plant.web_is_ready(), timeout=20, what="the web process knows that it has no journal")
     assert len(plant.items()) == 20

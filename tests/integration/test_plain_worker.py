@@ -73,7 +73,7 @@ def test_a_worker_that_comes_late_takes_that_back(system: System) -> None:
     view = system.client("ann").start("/start/silent", {"queue": "late"})
     view.wait_until(lambda document: document.get("unheard") == UNHEARD, timeout=20)
     # It was checked several times meanwhile, which isn't an event.
-    wait_until(lambda: view.cursor.seq > 3, what="it was asked after again", timeout=20)
+    wait_until(lambda: view.cursor.seq > 3, what="it was checked again", timeout=20)
     worker = start_worker(system.processes, system.environment, name="late", options=("--queues", "late"))
     system.processes.wait_ready(worker, timeout=READY)
     document = view.wait(timeout=20)

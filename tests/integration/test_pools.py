@@ -144,7 +144,7 @@ def test_a_warm_shutdown_waits_for_the_task_and_loses_nothing(system: System) ->
     view = system.client("ann").start("/start/count", {"args": [20, {"10": str(gate)}]})
     completed(view, 10)
     system.worker.popen.terminate()
-    wait_until(lambda: system.said("Warm shutdown"), what="the worker has heard it")
+    wait_until(lambda: system.said("Warm shutdown"), what="the worker has noticed")
     gate.touch()
     assert view.wait(timeout=20)["state"] == "succeeded"
     assert view.receipt.complete

@@ -56,7 +56,7 @@ def document(tracking: Tracking, feed: str) -> dict:
 def test_a_late_retry_is_told_and_runs(tracking: Tracking, way: str) -> None:
     task = tracking.celery_app.tasks["retry_late"]
     feed = tracking.start(task, owner="ann").feed if way == "start" else task_feed(task.apply_async().id)
-    wait_until(lambda: document(tracking, feed).get("state") == "retrying", timeout=10, what="it says that it retries")
+    wait_until(lambda: document(tracking, feed).get("state") == "retrying", timeout=10, what="it reports a retry")
     assert document(tracking, feed)["retry_at"] is not None
     states = set()
 

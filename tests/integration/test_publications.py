@@ -187,7 +187,7 @@ def said_of(system: System, text: str, task_id: str) -> int:
 
 
 def ignored(system: System, task_id: str, times: int) -> None:
-    wait_until(lambda: said_of(system, "ignored", task_id) == times, what=f"{times} deliveries were passed over")
+    wait_until(lambda: said_of(system, "ignored", task_id) == times, what=f"{times} deliveries were ignored")
 
 
 def test_a_late_redelivery_never_runs_also_after_the_id_was_used_again(

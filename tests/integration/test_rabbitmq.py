@@ -144,7 +144,7 @@ def test_a_memory_alarm_in_mid_task_slows_nothing_and_loses_nothing(backbone: Ba
             gate.touch()
             document = view.wait(timeout=60)
             check_not_slowed(document["result"])
-            wait_until(lambda: system.said("bus_away"), what="the ringer was told")
+            wait_until(lambda: system.said("bus_away"), what="the ringer was notified")
         finally:
             backbone.broker.clear_memory_alarm()
         check_complete(view, events, 300)

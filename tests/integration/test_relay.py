@@ -210,7 +210,7 @@ def test_a_feed_that_was_unknown_and_is_back_where_it_stood_is_read_again(
             web.journal._names.channel(writer.feed), counter_at(writer.feed, ahead, run=1, progress=None).to_text()
         )
         wait_until(
-            lambda: reader.reading and not web.relay._feeds[writer.feed].healing, what="it has asked for it in vain"
+            lambda: reader.reading and not web.relay._feeds[writer.feed].healing, what="it has requested it in vain"
         )
         client.rename(f"{meta}:away", meta)
     wait_until(lambda: not reader.reading, what="the relay has read it again")
@@ -308,7 +308,7 @@ def test_a_connection_that_is_alive_and_deaf_is_made_anew(
     writer.fact()
     browser.wait()
     assert proxy.swallowed > 0
-    wait_until(lambda: bus.did["restarted"] == 1, what="the relay has given the deaf connection up")
+    wait_until(lambda: bus.did["restarted"] == 1, what="the relay has dropped the deaf connection")
     wait_until(lambda: server.subscribers(writer.feed) == 1, what="the feed is followed over a new connection")
     rung = bus.did["passed"]
 
@@ -330,7 +330,7 @@ def test_an_unknown_feed_is_answered_with_nothing_and_not_followed(
     web = open_web(settings(head_check=5.0, linger=0.2))
     feed = task_feed(str(uuid.uuid4()))
     assert web.relay.watch(feed, None) is None
-    wait_until(lambda: server.subscribers(feed) == 0, what="nobody follows the unknown feed")
+    wait_until(lambda: server.subscribers(feed) == 0, what="the unknown feed isn't followed")
     assert web.emitted == []
 
 
@@ -347,7 +347,7 @@ def test_a_feed_is_followed_for_a_while_after_its_last_watcher_and_then_let_go(
     other.wait()
     assert server.subscribers(writer.feed) == 1
     other.leave()
-    wait_until(lambda: server.subscribers(writer.feed) == 0, what="the feed is let go")
+    wait_until(lambda: server.subscribers(writer.feed) == 0, what="the feed is unfollowed")
     emitted = len(web.emitted)
     writer.end()
     again = Page(web, writer.feed)
@@ -383,7 +383,7 @@ def test_feeds_are_let_go_when_heads_are_checked_often(
     browser = Page(web, writer.feed)
     browser.wait()
     browser.leave()
-    wait_until(lambda: server.subscribers(writer.feed) == 0, what="the feed is let go", timeout=4)
+    wait_until(lambda: server.subscribers(writer.feed) == 0, what="the feed is unfollowed", timeout=4)
 
 
 def test_many_watchers_share_one_subscription_and_one_emission(

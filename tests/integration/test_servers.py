@@ -153,7 +153,7 @@ def test_two_processes_with_one_journal_show_the_same(servers: dict[str, Server]
     views = [watched(server, feed, events) for server, events in zip((one, two), seen, strict=True)]
     say(one, feed, "hello")
     for events in seen:
-        wait_until(lambda heard=events: messages(heard) == ["hello"], what="both have heard it")  # type: ignore[misc]
+        wait_until(lambda heard=events: messages(heard) == ["hello"], what="both have received it")  # type: ignore[misc]
     # Called at one, received at the other.
     assert views[1].cancel()["status"] == 202
     assert [view.wait(timeout=10)["state"] for view in views] == ["cancelled", "cancelled"]
@@ -172,5 +172,5 @@ def test_a_process_that_ends_sends_its_browsers_away(servers: dict[str, Server],
     told: list[object] = []
     view._client._connection.socket.on("reconnect", told.append, namespace="/petiole")
     server.process.popen.terminate()
-    wait_until(lambda: told, timeout=10, what="it was told to come back")
+    wait_until(lambda: told, timeout=10, what="it was told to reconnect")
     assert server.process.popen.wait(15) is not None

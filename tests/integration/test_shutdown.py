@@ -56,7 +56,7 @@ def test_a_warm_shutdown_waits_for_the_task(system: System, workers: dict[str, P
     worker, gate = workers["warm"], system.gate("warm-prefork")
     view = halfway(system, "count", "warm", gate)
     worker.popen.send_signal(signal.SIGTERM)
-    wait_until(lambda: system.said("warm: worker: Warm shutdown"), what="the worker has heard it")
+    wait_until(lambda: system.said("warm: worker: Warm shutdown"), what="the worker has noticed")
     gate.touch()
     assert view.wait(timeout=20)["state"] == "succeeded"
     assert view.receipt.complete
@@ -106,7 +106,7 @@ def test_a_soft_shutdown_gives_the_task_its_time_and_then_says_that_it_was_ended
     quick, slow = system.gate("soft-quick"), system.gate("soft-slow")
     in_time, too_late = halfway(system, "count", "soft", quick), halfway(system, "count", "soft", slow)
     worker.popen.send_signal(signal.SIGQUIT)
-    wait_until(lambda: system.said("Initiating Soft Shutdown"), what="the worker has heard it")
+    wait_until(lambda: system.said("Initiating Soft Shutdown"), what="the worker has noticed")
     quick.touch()
     assert in_time.wait(timeout=20)["state"] == "succeeded"
     assert too_late.wait(timeout=20)["reason"] == "The worker was shut down and ended the task."

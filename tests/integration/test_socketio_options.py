@@ -72,7 +72,7 @@ def test_with_an_option_of_socketio_every_event_arrives(
         again = nearby.client(headers=PERSON, transports=[transport], path=path)
         again.watch(feed, on_event=lambda event: seen.append(event.kind))
         nearby.say(feed, "hello")
-        wait_until(lambda: "log" in seen, what="the line has come", timeout=10)
+        wait_until(lambda: "log" in seen, what="the line has arrived", timeout=10)
         assert client.call("cancel", {"feed": feed})["status"] == 202
         assert view.wait(timeout=10)["state"] == "cancelled"
 
@@ -120,7 +120,7 @@ class TestClient:
                 seen.extend(page.get_received("/petiole"))
                 return len(seen) >= 3
 
-            wait_until(all_came, what="all lines have come", timeout=10)
+            wait_until(all_came, what="all lines have arrived", timeout=10)
             assert [each["name"] for each in seen] == ["event"] * 3
             assert [each["args"][0]["data"]["message"] for each in seen] == ["line 0", "line 1", "line 2"]
 

@@ -344,7 +344,7 @@ def test_a_watch_goes_on_from_its_cursor_after_a_401(site: Site) -> None:
     site.say(feed, "said meanwhile")
     assert messages(events) == []
     waiting.set()
-    wait_until(lambda: messages(events) == ["said meanwhile"], what="what was missed is read")
+    wait_until(lambda: messages(events) == ["said meanwhile"], what="the missed events are read")
     site.end(feed)
     view.wait(timeout=5)
     assert view.receipt.complete

@@ -150,7 +150,7 @@ class Demo:
             assert self.popen.poll() is None, f"the demo ended: {self.text}"
             return text in self.text
 
-        wait_until(said, what=f"the demo says {text!r}", timeout=READY)
+        wait_until(said, what=f"the demo prints {text!r}", timeout=READY)
 
     def descendants(self) -> list[Running]:
         everything = processes_of_this_machine()

@@ -280,7 +280,7 @@ class Page:
             return snapshot is not None and not self.reader.reading and self.reader.cursor == snapshot.cursor
 
     def wait(self, *, timeout: float = HEALED) -> None:
-        wait_until(self.is_at_the_head, what="the browser is where the journal is", timeout=timeout)
+        wait_until(self.is_at_the_head, what="the browser is at the journal's head", timeout=timeout)
 
 
 def assert_saw_everything(browser: Page) -> None:

@@ -64,7 +64,7 @@ def test_a_journal_that_is_away_is_asked_again(journal, make_settings, monkeypat
     journal.away = True
     after = DurabilityCheck(journal)
     after.add(outbox)
-    wait_until(lambda: journal.heads_asked >= 3, timeout=SOON, what="it is asked again")
+    wait_until(lambda: journal.heads_asked >= 3, timeout=SOON, what="it is called again")
     journal.away = False
     wait_until(lambda: document(journal)["state"] == "succeeded", timeout=SOON, what="the end is back")
 
@@ -74,7 +74,7 @@ def test_an_end_that_was_kept_costs_one_question_and_writes_nothing(journal, mak
     outbox = finish(journal, make_settings)
     sent = len(journal.sent)
     DurabilityCheck(journal).add(outbox)
-    wait_until(lambda: journal.heads_asked == 1, timeout=SOON, what="it is asked")
+    wait_until(lambda: journal.heads_asked == 1, timeout=SOON, what="it is called")
     assert len(journal.sent) == sent
 
 

@@ -79,7 +79,7 @@ def test_a_task_that_cannot_be_ended_keeps_nobody_from_being_renewed(settings):
         raise ConnectionError("the broker")
 
     with beating(journal, settings, end_process=end_process):
-        wait_until(lambda: len(asked) > 3, what="it is asked for again and again")
+        wait_until(lambda: len(asked) > 3, what="it is requested repeatedly")
         assert journal.heads([FEED])[FEED].lease_left > 0
 
 
@@ -110,7 +110,7 @@ def test_the_end_of_a_second_delivery_is_no_end_of_the_run_that_another_worker_h
     assert document(journal)["state"] == "running"
     with beating(journal, settings) as heartbeat:
         heartbeat.conclude(FEED, Draft("state", {"state": "failed"}))
-        wait_until(lambda: document(journal)["state"] == "failed", what="who runs it has the last word")
+        wait_until(lambda: document(journal)["state"] == "failed", what="the worker that runs it decides")
 
 
 def test_a_task_that_nobody_has_claimed_ends_where_its_message_was(settings):

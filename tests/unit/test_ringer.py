@@ -37,7 +37,7 @@ def test_rings_are_passed_on_in_their_order() -> None:
     told = [("task:a", str(number)) for number in range(500)]
     for ring in told:
         ringer.ring(*ring)
-    wait_until(lambda: len(heard.rings) == 500, what="all rings were passed on")
+    wait_until(lambda: len(heard.rings) == 500, what="all rings were forwarded")
     assert heard.rings == told
 
 
@@ -49,7 +49,7 @@ def test_of_too_many_that_wait_the_oldest_are_let_go() -> None:
     for number in range(WAITING + 500):
         ringer.ring("task:a", str(number))
     heard.open.set()
-    wait_until(lambda: len(heard.rings) == WAITING + 1, what="what has waited was passed on")
+    wait_until(lambda: len(heard.rings) == WAITING + 1, what="the queued ones were forwarded")
     assert [text for _, text in heard.rings] == ["first", *map(str, range(500, WAITING + 500))]
 
 
@@ -62,7 +62,7 @@ def test_after_a_failure_of_any_kind_it_goes_on() -> None:
         left = len(heard.failures)
         ringer.ring("task:a", str(number))
         wait_until(lambda left=left: len(heard.failures) < left or bool(heard.rings), what="the ring was taken")  # type: ignore[misc]
-    wait_until(lambda: heard.rings == [("task:a", "2")], what="the third ring was passed on")
+    wait_until(lambda: heard.rings == [("task:a", "2")], what="the third ring was forwarded")
 
 
 def test_a_forked_process_rings_by_itself_and_not_what_its_parent_had_waiting() -> None:
@@ -76,11 +76,11 @@ def test_a_forked_process_rings_by_itself_and_not_what_its_parent_had_waiting() 
         heard.open.set()
         ringer.ring("task:a", "of the child")
         try:
-            wait_until(lambda: bool(heard.rings), what="the child's ring was passed on")
+            wait_until(lambda: bool(heard.rings), what="the child's ring was forwarded")
             os._exit(0 if heard.rings == [("task:a", "of the child")] else 2)
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     heard.open.set()
-    wait_until(lambda: [text for _, text in heard.rings] == ["taken", "waiting"], what="the parent's were passed on")
+    wait_until(lambda: [text for _, text in heard.rings] == ["taken", "waiting"], what="the parent's were forwarded")
