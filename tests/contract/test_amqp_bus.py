@@ -473,7 +473,7 @@ class TestPublishing:
             if answer_within < math.inf:
                 wait_until(lambda: arrives("after"), timeout=SOON, what="it is received again")
             else:
-                with pytest.raises(TimeoutError, match="it is heard again"):
+                with pytest.raises(TimeoutError, match="it is received again"):
                     wait_until(lambda: arrives("after"), timeout=2, what="it is received again")
         finally:
             publisher.close()
