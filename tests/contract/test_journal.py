@@ -159,7 +159,7 @@ class TestOpen:
         journal.append(FEED, line(), run=1, fact=2)
         begun = journal.append_async(FEED, line(), run=1, fact=3) if isinstance(journal, SupportsAsync) else None
         if begun is not None:
-            wait_until(lambda: begun.poll() is not None, what="the answer has come")
+            wait_until(lambda: begun.poll() is not None, what="the answer has arrived")
             assert begun.poll() == begun() == Stored(journal.heads([FEED])[FEED].cursor, cancel=False)
 
     def test_confirm_leaves_the_lease_of_a_claimed_feed(self, journal):

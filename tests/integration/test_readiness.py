@@ -177,7 +177,7 @@ def test_a_thousand_that_join_at_once_share_their_reads_and_miss_nothing(
     feed = task_feed(uuid.uuid4().hex)
     writer.open(feed, owner="user:ann", draft=Draft("state", {"state": "queued"}))
     relay.watch(feed, None)
-    wait_until(lambda: journal.calls["changed_heads"] > 0, timeout=5, what="the relay looks after its feeds")
+    wait_until(lambda: journal.calls["changed_heads"] > 0, timeout=5, what="the relay checks its feeds")
     journal.calls.clear()
     readings: list[tuple[int, int, Reading | None]] = []
     together = threading.Barrier(1001)
@@ -285,9 +285,9 @@ def test_a_task_that_its_writer_opens_again_is_not_called_unknown(
         relay.watch(feed, None)
     with own_redis.client() as client:
         client.flushall()
-    wait_until(lambda: len(journal.unknown) == 2, timeout=5, what="both are found to be unknown")
+    wait_until(lambda: len(journal.unknown) == 2, timeout=5, what="both are reported as unknown")
     journal.open(kept, owner="user:ann", draft=Draft("state", {"state": "queued"}))
-    wait_until(lambda: gone, timeout=5, what="the other one is said to be unknown")
+    wait_until(lambda: gone, timeout=5, what="the other one is reported as unknown")
     asked = journal.asked
     wait_until(lambda: journal.asked >= asked + 2, timeout=5, what="both were compared again")
     assert gone == [(lost, Gone.UNKNOWN)]

@@ -259,7 +259,7 @@ class TestBound:
         memory.away = True
         with started(memory, make_settings(outbox_limit=10)) as outbox:
             outbox.put(line("0"))
-            wait_until(lambda: outbox.signals.away, what="the first line is on its way")
+            wait_until(lambda: outbox.signals.away, what="the first line is in transit")
             for number in range(1, 100):
                 outbox.put(line(str(number)))
             memory.away = False
@@ -300,7 +300,7 @@ class TestBound:
         memory.away = True
         with started(memory, make_settings(outbox_limit=3)) as outbox:
             outbox.put(line("0"))
-            wait_until(lambda: outbox.signals.away, what="the first line is on its way")
+            wait_until(lambda: outbox.signals.away, what="the first line is in transit")
             for number in range(1, 10):
                 outbox.put(line(str(number)))
             outbox.put(Draft("state", {"state": "succeeded"}))
@@ -313,7 +313,7 @@ class TestBound:
         memory.away = True
         with started(memory, make_settings(outbox_limit=6)) as outbox:
             outbox.put(line("on its way"))
-            wait_until(lambda: outbox.signals.away, what="the first line is on its way")
+            wait_until(lambda: outbox.signals.away, what="the first line is in transit")
             for number in range(4):
                 outbox.put(Draft("custom", data={"name": str(number)}))
                 outbox.put(Draft("stage", data={"name": str(number)}))
@@ -352,23 +352,23 @@ class TestSignals:
         with started(journal, make_settings()) as outbox:
             cancel(journal)
             outbox.put(line("x"))
-            wait_until(lambda: outbox.signals.cancel, what="the outbox has heard of the cancel")
+            wait_until(lambda: outbox.signals.cancel, what="the outbox has been told of the cancel")
 
     def test_a_silent_run_hears_of_a_cancel(self, journal, make_settings):
         with started(journal, make_settings(heartbeat=0.02)) as outbox:
             cancel(journal)
-            wait_until(lambda: outbox.signals.cancel, what="the outbox has heard of the cancel")
+            wait_until(lambda: outbox.signals.cancel, what="the outbox has been told of the cancel")
             assert not outbox.signals.fenced
 
     def test_a_silent_run_hears_of_a_later_run(self, journal, make_settings):
         with started(journal, make_settings(heartbeat=0.02)) as outbox:
             supersede(journal)
-            wait_until(lambda: outbox.signals.fenced, what="the outbox has heard of the later run")
+            wait_until(lambda: outbox.signals.fenced, what="the outbox has been told of the later run")
 
     def test_a_silent_run_hears_that_it_was_declared_lost(self, journal, make_settings):
         with started(journal, make_settings(heartbeat=0.02)) as outbox:
             journal.target.append(FEED, Draft("state", {"state": "lost"}))
-            wait_until(lambda: outbox.signals.fenced, what="the outbox has heard of the verdict")
+            wait_until(lambda: outbox.signals.fenced, what="the outbox has been told of the verdict")
 
     def test_a_silent_run_that_the_journal_forgot_opens_its_feed_again(self, journal, make_settings):
         with started(journal, make_settings(heartbeat=0.02)) as outbox:
@@ -383,10 +383,10 @@ class TestSignals:
         with started(memory, make_settings(heartbeat=0.01)) as outbox:
             memory.away = True
             before = memory.checks
-            wait_until(lambda: memory.checks >= before + 3, what="the outbox has asked three times")
+            wait_until(lambda: memory.checks >= before + 3, what="the outbox has checked three times")
             memory.away = False
             cancel(memory)
-            wait_until(lambda: outbox.signals.cancel, what="the outbox has heard of the cancel")
+            wait_until(lambda: outbox.signals.cancel, what="the outbox has been told of the cancel")
 
     def test_a_fenced_run_is_ended_at_its_next_progress_call(self, journal, make_settings):
         with running(journal, make_settings()) as run:
@@ -942,7 +942,7 @@ class TestTimeLimits:
                     broken += 1
                 time.sleep(0.0003 * (number % 3))  # so that facts are sent at once, too, and not only queued
             # Not by a flush: that would release a lock that was left locked.
-            wait_until(lambda: not outbox._queue and outbox._sending is None, what="all of it is with the journal")
+            wait_until(lambda: not outbox._queue and outbox._sending is None, what="the journal has all of it")
         kept = [int(message) for message in messages(journal)]
         assert kept == sorted(set(kept))
         assert set(said) <= set(kept)
@@ -965,7 +965,7 @@ class TestFactsThatComeOften:
             for number in range(3):
                 outbox.put(line(str(number)))
                 assert outbox.flush(SOON)
-            wait_until(lambda: outbox._looks, what="it looks by itself")
+            wait_until(lambda: outbox._looks, what="it checks by itself")
             yield outbox
 
     @pytest.fixture
@@ -994,7 +994,7 @@ class TestFactsThatComeOften:
     def test_its_answer_is_heard_soon_all_the_same(self, outbox, begins):
         cancel(begins)
         outbox.put(line("3"))
-        wait_until(lambda: outbox.signals.cancel, what="the cancel is heard")
+        wait_until(lambda: outbox.signals.cancel, what="the cancel is noticed")
         assert not outbox._queue
 
     def test_it_is_sent_again_where_its_answer_says_that_it_is_lost(self, outbox, begins):
@@ -1021,7 +1021,7 @@ class TestHandover:
                 outbox.put(line(str(number)))
                 said = [str(said) for said in range(number + 1)]
                 if journal.begun:  # sent by the task's thread: in transit to the server
-                    wait_until(lambda said=said: messages(journal) == said, what="it is with the journal")
+                    wait_until(lambda said=said: messages(journal) == said, what="the journal has it")
                 assert messages(journal) == said
 
     def test_a_task_that_waits_is_not_kept(self, memory, make_settings):
@@ -1038,7 +1038,7 @@ class TestHandover:
         memory.away = True
         with started(memory, make_settings()) as outbox:
             threading.Thread(target=outbox.put, args=(line("first"),), daemon=True).start()
-            wait_until(lambda: memory.sent or not outbox._is_idle(), what="the first is on its way")
+            wait_until(lambda: memory.sent or not outbox._is_idle(), what="the first is in transit")
             began = time.monotonic()
             for number in range(100):
                 outbox._spoke = (threading.get_ident(), time.monotonic(), time.thread_time() - 60.0)
