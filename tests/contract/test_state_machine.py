@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, update
 from petiole.journal import Journal
 from petiole.journal.sql import SqlJournal
 from petiole.journal.sql.schema import feeds
-from petiole.journal.sql.server import read_url
+from petiole.journal.sql.url import read_url
 from petiole.protocol.events import Event
 from petiole.settings import Settings
 from tests.contract.backends import Backend, RedisBackend

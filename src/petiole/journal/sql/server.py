@@ -7,38 +7,34 @@ call as long as nothing was committed on it.
 from __future__ import annotations
 
 import os
-import random
 import re
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from enum import Enum
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from petiole.errors import PetioleError, Refusal, SetupError, Unavailable
 from petiole.journal.sql import schema
-from petiole.settings import SQL_SCHEMES, Settings
+from petiole.journal.sql.deadline import deadline
+from petiole.journal.sql.postgresql import SERVERS_SHARE, BoundedConnection, prepare_postgresql
+from petiole.journal.sql.sqlite import begin_sqlite, prepare_sqlite
+from petiole.journal.sql.url import address, read_url
+from petiole.settings import Settings
 
 T = TypeVar("T")
 
+
 POOL_SIZE: Final = 4
 POOL_OVERFLOW: Final = 4
-# How long to wait, at random between these, before SQLite's one lock is tried again; and for its seldom locks.
-_BUSY_PAUSE: Final = (0.0005, 0.003)
-_LONGEST_WAIT: Final = 600.0
-
-# The server gives a statement up a little earlier than the client gives up the connection.
-_SERVERS_SHARE: Final = 0.8
 # What says something of others who work there, and nothing of the connection.
 _BUSY_STATES: Final = (
     "40001",  # serialization failure
@@ -54,9 +50,6 @@ _REFUSALS: Final = re.compile(
 _BUSY_IN_SQLITE: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED_IN_SQLITE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
-# When the call that is under way in this thread (or greenlet) has to be over, on `time.monotonic`.
-_deadline: ContextVar[float] = ContextVar("petiole_deadline", default=float("inf"))
-
 
 class Mode(Enum):
     """What a transaction is for: to write, to read by several queries of one instant, or for one statement."""
@@ -64,77 +57,6 @@ class Mode(Enum):
     WRITE = "write"
     INSTANT = "instant"
     QUERY = "query"
-
-
-class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that is closed at the deadline: a server may be alive and silent, and libpq would wait for ever."""
-
-    @classmethod
-    def _connect_gen(cls, *args: Any, **more: Any) -> Any:
-        # psycopg rounds its own `connect_timeout` up to 2 s.
-        return _bounded(super()._connect_gen(*args, **more), lambda: None)
-
-    def wait(self, gen: Any, *args: Any, **more: Any) -> Any:
-        return super().wait(_bounded(gen, self.close), *args, **more)
-
-
-def _bounded(waiting: Generator[Any, Any, T], give_up: Callable[[], None]) -> Generator[Any, Any, T]:
-    wanted = _resume(waiting, None)
-    while not isinstance(wanted, _Ended):
-        ready = yield wanted
-        if time.monotonic() >= _deadline.get():
-            give_up()
-            raise psycopg.OperationalError("no answer in time")
-        wanted = _resume(waiting, ready)
-    result: T = wanted.value
-    return result
-
-
-class _Ended:
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-def _resume(waiting: Generator[Any, Any, Any], ready: Any) -> Any:
-    """Resume a generator; its end is a value like others."""
-    try:
-        return waiting.send(ready)
-    except StopIteration as end:
-        return _Ended(end.value)
-
-
-def read_url(given: str) -> URL:
-    """Return a journal's URL as SQLAlchemy has it.
-
-    Raises:
-        SetupError: it isn't one of PostgreSQL or SQLite, or names no file or no directory that exists.
-    """
-    try:
-        url = make_url(given)
-    except ArgumentError:
-        raise SetupError(
-            "PETIOLE_JOURNAL_URL isn't a URL. Set it to postgresql://user@host/database or sqlite:////path/to/file."
-        ) from None
-    if url.drivername not in SQL_SCHEMES:
-        raise SetupError(
-            f"PETIOLE_JOURNAL_URL begins with {url.drivername}://, which isn't a database of Petiole's. Set it to "
-            "postgresql://user@host/database or sqlite:////path/to/file."
-        )
-    if url.drivername != "sqlite":
-        return url.set(drivername="postgresql+psycopg")
-    if url.database in (None, "", ":memory:"):
-        raise SetupError("A SQLite journal has to be in a file. Set PETIOLE_JOURNAL_URL to sqlite:////path/to/file.")
-    folder = Path(str(url.database)).absolute().parent
-    if not folder.is_dir():
-        raise SetupError(f"There is no directory {folder} for the journal. Make it, or set PETIOLE_JOURNAL_URL.")
-    return url
-
-
-def address(url: URL) -> str:
-    """Return where a URL points, without its password, for messages."""
-    if url.drivername == "sqlite":
-        return str(url.database)
-    return f"{url.host or 'localhost'}:{url.port or 5432}/{url.database or ''}"
 
 
 class Server:
@@ -175,7 +97,7 @@ class Server:
         Raises:
             Unavailable: not within the timeout, or the server refused (`Refusal`); its tables may be gone, or another's.
         """
-        before = _deadline.set(time.monotonic() + self._timeout)
+        before = deadline.set(time.monotonic() + self._timeout)
         try:
             if not self._checked:
                 self._check()
@@ -190,7 +112,7 @@ class Server:
             # As it was right at the start, it may come right again: somebody restores the tables, or upgrades them.
             raise Refusal(str(error)) from error
         finally:
-            _deadline.reset(before)
+            deadline.reset(before)
 
     def close(self) -> None:
         """Give back connections."""
@@ -213,7 +135,7 @@ class Server:
             except DBAPIError as error:
                 # A connection that was lost while it lay in the pool; what was not committed can be done again.
                 stale = error.connection_invalidated and not committing
-                if last or not stale or time.monotonic() >= _deadline.get():
+                if last or not stale or time.monotonic() >= deadline.get():
                     raise
         raise AssertionError("unreachable")
 
@@ -271,10 +193,10 @@ class Server:
         pool = {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": self._timeout}
         if self.is_sqlite:
             engine = create_engine(self._url, connect_args={"timeout": self._timeout}, pool_use_lifo=True, **pool)
-            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "connect", prepare_sqlite)
             event.listen(engine, "connect", lambda _, record: record.info.update(file=self._file()))
             event.listen(engine, "checkout", self._check_file)
-            event.listen(engine, "begin", _begin_sqlite)
+            event.listen(engine, "begin", begin_sqlite)
             return engine
         arguments, options = self._connect_arguments()
         engine = create_engine(
@@ -284,7 +206,7 @@ class Server:
             pool_use_lifo=True,
             **pool,
         )
-        event.listen(engine, "connect", lambda connection, _: _prepare_postgresql(connection, options))
+        event.listen(engine, "connect", lambda connection, _: prepare_postgresql(connection, options))
         return engine
 
     def _file(self) -> tuple[int, int] | None:
@@ -307,7 +229,7 @@ class Server:
         arguments = {name: value for name, value in parts.items() if value is not None}
         arguments |= {"password": url.password} if url.password is not None else {}
         arguments = {"application_name": "petiole", **arguments}
-        limit = f"{max(round(self._timeout * _SERVERS_SHARE * 1000), 1)}ms"
+        limit = f"{max(round(self._timeout * SERVERS_SHARE * 1000), 1)}ms"
         # The last: a process that is frozen within a transaction must not hold a feed for longer than others can wait.
         names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
         return arguments, dict.fromkeys(names, limit)
@@ -352,45 +274,6 @@ def _is_busy(cause: object) -> bool:
 def _is_missing(error: DBAPIError) -> bool:
     """Say whether a statement named a table or a column that isn't there."""
     return getattr(error.orig, "sqlstate", None) in ("42P01", "42703") or str(error.orig).startswith("no such")
-
-
-def _prepare_sqlite(connection: Any, _: object) -> None:
-    # The transactions are begun by `_begin_sqlite`, not by the driver.
-    connection.isolation_level = None
-    connection.execute("PRAGMA synchronous = NORMAL")
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            # While several processes make the file at once; here SQLite doesn't wait by itself.
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= _deadline.get():
-                raise
-            time.sleep(random.uniform(*_BUSY_PAUSE))
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    begin = connection.get_execution_options()["petiole_begin"]
-    # SQLite's own waiting sleeps longer and longer, so that who has waited long comes last.
-    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
-    while True:
-        try:
-            connection.exec_driver_sql(begin)
-            break
-        except DBAPIError as error:
-            busy = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() >= _deadline.get():
-                raise
-            time.sleep(random.uniform(*_BUSY_PAUSE))
-    left = max(_deadline.get() - time.monotonic(), 0.0)
-    connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(min(left, _LONGEST_WAIT) * 1000)}")
-
-
-def _prepare_postgresql(connection: Any, options: dict[str, str]) -> None:
-    connection.autocommit = True
-    settings = ", ".join("set_config(%s, %s, false)" for _ in options)
-    connection.execute(f"SELECT {settings}", [part for option in options.items() for part in option])
-    connection.autocommit = False
 
 
 def upgrade(journal_url: str) -> tuple[str, int | None, int]:
