@@ -21,6 +21,19 @@ OWNER = "alice"
 WORKER = "worker-1"
 LONG = 600.0
 SHORT = 0.02
+HOSTILE = [
+    'a "quoted" word',
+    "two\nlines\r\nand a tab\t",
+    "]]> ]=] --[[ lua ]] \\ \\\\ \\n",
+    "</script><script>alert(1)</script>",
+    "naïve Ελλάδα 日本語 🎉👩‍👩‍👧",
+    "\u2028\u2029\x00\x1f\x7f",
+    "null",
+    "",
+    "{" * 50,
+    "'; DROP TABLE feeds; --",
+    "%s %d {0} $1 \\1",
+]
 
 
 class Backend:
