@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from petiole.web.engineio.frames import send_text
+from petiole.web.engineio.frames import text_frame
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     subscriber.get_message(timeout=5.0)
     browser.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
     for message in subscriber.listen():
-        send_text(browser, message["data"].decode())
+        browser.sendall(text_frame(message["data"].decode()))
 
 
 if __name__ == "__main__":

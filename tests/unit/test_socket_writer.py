@@ -13,7 +13,7 @@ import socketio
 from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE, Packet
 
-from petiole.web.engineio.frames import Unsent, send_text, text_frame, write_text
+from petiole.web.engineio.frames import Unsent, text_frame, write_text
 from petiole.web.engineio.socket_writer import SocketWriter
 from tests.support.waiting import wait_until
 
@@ -57,7 +57,7 @@ class Line:
             if isinstance(message, Unsent):
                 self.here.sendall(message.frame)
             else:
-                send_text(self.here, message)
+                self.here.sendall(text_frame(message))
 
     def arrived(self, size: int) -> bytes:
         data = b""

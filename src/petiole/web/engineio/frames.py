@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from io import BufferedReader
 from typing import Any, Final
 
-_PONG: Final = ord("3")
-_PONG_SIZE: Final = 7
 _TEXT: Final = b"\x81"  # the last frame of a text, which is its first
 
 
@@ -21,31 +18,6 @@ def text_frame(text: str) -> bytes:
     if size < 1 << 16:
         return _TEXT + b"\x7e" + size.to_bytes(2, "big") + payload
     return _TEXT + b"\x7f" + size.to_bytes(8, "big") + payload
-
-
-def takes_pong(reader: BufferedReader) -> bool:
-    """Wait for what a client sends, and say whether it is Engine.IO's answer to a ping, in a frame of its own: then take it.
-
-    What nearly all browsers send, nearly all the time: two calls into C, in place of a library's reading in Python.
-    """
-    frame = reader.peek(_PONG_SIZE)
-    # One masked byte after the four of its mask.
-    if frame[:2] != b"\x81\x81" or len(frame) < _PONG_SIZE or frame[2] ^ frame[6] != _PONG:
-        return False
-    reader.read(_PONG_SIZE)
-    return True
-
-
-def send_text(connection: Any, text: str) -> None:
-    """Send a text through a connected socket, in one system call where its buffer has room.
-
-    Raises:
-        OSError: the connection has ended.
-    """
-    frame = text_frame(text)
-    sent = connection.send(frame)
-    if sent < len(frame):
-        connection.sendall(memoryview(frame)[sent:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from engineio.packet import PONG, Packet
-
-from petiole.web.engineio.frames import Unsent, send_text, takes_pong, write_text
+from petiole.web.engineio.frames import Unsent, write_text
 from petiole.web.engineio.packets import Malformed
 
 # What is used of gevent-websocket beyond what Engine.IO uses.
-NEEDED_OF_GEVENT: Final = ("handler.socket", "handler.rfile", "raw_read", "utf8validator")
-_PONG: Final = Packet(PONG)
+NEEDED_OF_GEVENT: Final = ("handler.socket", "raw_read", "utf8validator")
 
 
 class Watcher(Protocol):
@@ -40,7 +37,6 @@ def checked_websocket(base: Any, guard: Watcher) -> Any:
             self._limit = server.max_http_buffer_size
             self._left = self._limit
             self._connection: Any = None
-            self._reader: Any = None
             self.writes = False
             if hasattr(self, "server_args"):  # simple-websocket, which bounds by itself what it is told to
                 self.server_args["max_message_size"] = self._limit
@@ -52,7 +48,6 @@ def checked_websocket(base: Any, guard: Watcher) -> Any:
             # gevent-websocket, which reads whatever a frame says it has, and any number of them.
             if websocket is not None and guard.finds(websocket, *NEEDED_OF_GEVENT):
                 self._connection = websocket.handler.socket
-                self._reader = websocket.handler.rfile
                 # Not past TLS, which has something of its own to say now and then.
                 self.writes = not hasattr(self._connection, "pending")
                 read = websocket.raw_read
@@ -67,19 +62,14 @@ def checked_websocket(base: Any, guard: Watcher) -> Any:
         def send(self, message: str | bytes | Unsent) -> None:
             if isinstance(message, Unsent):
                 self._connection.sendall(message.frame)
-            elif self._connection is None or isinstance(message, bytes):
-                super().send(message)
             else:
-                send_text(self._connection, message)
+                super().send(message)
 
         def write(self, text: str) -> Unsent | None:
             return write_text(self._connection, text)
 
         def wait(self) -> Any:
             while True:
-                if self._reader is not None and self.engine.upgraded and takes_pong(self._reader):
-                    self.engine.receive(_PONG)
-                    continue
                 self._left = self._limit
                 frame = super().wait()
                 if self.engine.closed:

@@ -1,7 +1,7 @@
 """A start that is asked for twice happens once: the header `Idempotency-Key`, for 24 hours per owner and route.
 
-The key is noted before anything is started, with the id that the task will have. So who asks again finds the answer, or can
-look whether the first one got as far as the broker.
+The key is noted before anything is started, with the id that the task will have. A repeated request finds the first answer, or
+can look whether the first start reached the broker. `docs/dependencies.md` says why the id isn't derived from the key.
 """
 
 from __future__ import annotations
