@@ -1,4 +1,4 @@
-"""Values as JSON: strict, compact, and of what people put into progress calls."""
+"""Values as strict, compact JSON."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} isn't JSON")
 
 
-# Python's own decoder takes NaN and Infinity, on which a browser's fails.
+# Python's own decoder accepts NaN and Infinity, which a browser's refuses.
 DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 
 
 def to_json(value: JSON) -> str:
     """Return strict, compact JSON.
 
-    Dates become ISO 8601, durations seconds, `Decimal` and `UUID` strings, enumerations their value, sets lists: what
-    people put into progress calls. NaN and infinity aren't JSON and are refused.
+    Dates become ISO 8601, durations seconds, `Decimal` and `UUID` strings, enumerations their value, and sets lists. NaN and
+    infinity aren't JSON and are refused.
 
     Raises:
         InvalidEvent: the value can't be JSON.
@@ -61,12 +61,12 @@ def _plain(value: object) -> JSON:
 
 
 def _make_encode() -> Callable[[JSON], str]:
-    """Return `JSONEncoder.encode`, or what it makes anew for each value where Python has that in C: half of its time."""
+    """Return `JSONEncoder.encode`; or, where Python has one in C, the encoder that it builds for each value: half the time."""
     encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return encoder.encode
-    # Without a record of what is being encoded, a value that contains itself is found by its depth.
+    # Without a record of the containers, a value that contains itself is found by its depth.
     encode = make(None, _plain, json.encoder.encode_basestring, None, ":", ",", False, False, False)
     return lambda value: "".join(encode(value, 0))
 

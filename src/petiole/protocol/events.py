@@ -51,7 +51,7 @@ def mint_epoch() -> str:
 
 
 def advance_chain(chain: str, event_id: str) -> str:
-    """Return the chain after a fact with this id; never over JSON text, which two writers may spell differently."""
+    """Return the chain after a fact with this id; never over JSON text, which two writers may write differently."""
     return hashlib.sha1((chain + event_id).encode(), usedforsecurity=False).hexdigest()[:16]
 
 
@@ -65,13 +65,13 @@ def task_feed(task_id: str) -> str:
 
 
 def feed_of(task_id: object) -> str | None:
-    """Return the name of a task's feed; `None` where the id, which Celery's users may choose, can be part of no feed's name."""
+    """Return the name of a task's feed; `None`: the id, which Celery's users may choose, can't be part of a feed's name."""
     name = f"task:{task_id}"
     return name if _FEED.match(name) else None
 
 
 def inbox_feed(owner: str) -> str:
-    """Return the name of a person's inbox: a hash, because an owner may be written in any characters."""
+    """Return the name of a user's inbox: a hash, because an owner may have any characters."""
     return f"user:{hashlib.sha256(owner.encode()).hexdigest()[:32]}"
 
 
@@ -90,7 +90,7 @@ def check_feed(name: object) -> str:
 
 
 def feed_id(feed: str) -> str:
-    """Return what stands after the kind in a feed's name."""
+    """Return the part of a feed's name after the kind."""
     return feed.partition(":")[2]
 
 
@@ -127,7 +127,7 @@ class Cursor:
         return f"{self.epoch}.{self.seq}.{self.facts}.{self.chain}"
 
     def is_behind(self, other: Cursor) -> bool:
-        """Say whether a journal that stands here cannot have told a reader what `other` knows."""
+        """Say whether a journal at this cursor can't have sent a reader what it has at `other`."""
         return (
             self.epoch != other.epoch
             or self.seq < other.seq
@@ -138,7 +138,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One numbered patch to a feed's document, as the journal has taken it."""
+    """One numbered patch to a feed's document, as the journal has stored it."""
 
     id: str
     feed: str
@@ -215,7 +215,7 @@ class Event:
         return event
 
     def to_text(self) -> str:
-        """Return the JSON text that goes to a browser: the one that the event was read from, if it was."""
+        """Return the JSON text that goes to a browser: the text that the event was read from, if there is one."""
         return json.dumps(self.to_wire(), separators=(",", ":")) if self._text is None else self._text
 
     def to_wire(self) -> Document:
@@ -261,7 +261,7 @@ class EventHeader(NamedTuple):
 
     @classmethod
     def from_text(cls, text: str) -> EventHeader | None:
-        """Read the numbers of an event that begins as journals write it; `None`: read it whole, by `Event.from_text`."""
+        """Read the numbers of an event in the form that journals write; `None`: another form, for `Event.from_text`."""
         head = _HEAD.match(text)
         if head is None:
             return None
@@ -273,7 +273,7 @@ class EventHeader(NamedTuple):
 class Draft:
     """An event before the journal has numbered it. The writer keeps the id through every resend.
 
-    `successor`: the publication by which the task goes on after this event. It doesn't travel.
+    `successor`: the publication that continues the task after this event. It isn't sent to readers.
     """
 
     kind: str
@@ -282,7 +282,7 @@ class Draft:
     data: JSON = None
     id: str = field(default_factory=mint_id)
     successor: str = ""
-    # What `encode` has returned: a draft is sent more than once, and never changes.
+    # The result of `encode`: a draft may be sent more than once, and never changes.
     _encoded: EncodedDraft | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -296,9 +296,9 @@ class Draft:
         return state if isinstance(state, str) else None
 
     def settled(self) -> Draft:
-        """Return the draft with its patch as plain JSON, so that what the caller changes later doesn't change it.
+        """Return the draft with its patch copied as plain JSON, so that later changes by the caller don't affect it.
 
-        Of its data only the text is ever used.
+        Its data is only used as text, which is encoded here.
 
         Raises:
             InvalidEvent: a value isn't JSON, or the event is over 8 KiB.
@@ -347,7 +347,7 @@ class EncodedDraft(NamedTuple):
     data: str
 
 
-# Kinds and names of fields: few, and the same again and again.
+# Kinds and field names are few.
 _quoted = lru_cache(256)(to_json)
 
 

@@ -19,8 +19,8 @@ ACTIVE: Final = (QUEUED, RUNNING, RETRYING, STALLED, CANCELLING)
 WAITING: Final = (QUEUED, RETRYING)
 TERMINAL: Final = (SUCCEEDED, FAILED, CANCELLED, LOST)
 
-# Where a state may come from. A terminal state is final; a task that is being cancelled either ends or was faster.
-# One that waits can end without having begun here: a worker that knows nothing of Petiole has run it.
+# The states that may precede each state. A terminal state is final; a task that is being cancelled ends, or ended before that.
+# A waiting task can end without having begun: a worker without Petiole has run it.
 PREDECESSORS: Final[dict[str, tuple[str, ...]]] = {
     QUEUED: (),
     RUNNING: (QUEUED, RUNNING, RETRYING, STALLED),
@@ -33,10 +33,10 @@ PREDECESSORS: Final[dict[str, tuple[str, ...]]] = {
     LOST: ACTIVE,
 }
 
-# The run is over once one of these is said: its lease ends with it.
+# These states end the run, and its lease.
 ENDS_RUN: Final = (RETRYING, *TERMINAL)
 
-# What a task that has ended like this did not do: if its message is replayed, it runs.
+# A task that ended like this runs if its message is replayed.
 REPLAYABLE: Final = (FAILED, LOST)
 
 

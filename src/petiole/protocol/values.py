@@ -1,8 +1,7 @@
-"""What people's values become when they are said: words, numbers and data. Pure, and nothing here fails on a value.
+"""Turns an application's values into texts, numbers and data. Pure, and no value makes it fail.
 
-A task may say anything, of any class, and mustn't end because of it, except by a time limit that breaks in. What can't be said
-as it is becomes the nearest truth, or a mark: "…" where something was cut, and `<name of its class>` in the place of what has
-neither text nor data.
+A task may pass anything, of any class, and mustn't end because of it, except by a time limit. A value that JSON can't carry
+becomes the closest JSON, or a mark: "…" where something was cut, and `<name of its class>` for a value without text or data.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ CUT_MARK: Final = "…"
 WORDS_LIMIT: Final = 200
 WORDS_BYTES: Final = 600
 DEEPEST: Final = 32
-# No event that fits has more: each takes two bytes.
+# An event that fits has no more values: each takes two bytes.
 MOST_VALUES: Final = MAX_EVENT_BYTES // 2
-# How classes that aren't Python's own give their data: pydantic, NumPy and tensors, tables.
+# The methods by which other classes give their data: pydantic; NumPy and tensors; tables.
 _CONVERSIONS: Final = ("model_dump", "tolist", "to_dict")
 _PYTHONS_OWN: Final[object] = object.__str__
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
-# How Python holds a file name's bytes that are no UTF-8.
+# Python's form of a file name's bytes that aren't UTF-8.
 _ESCAPED: Final = re.compile("[\udc80-\udcff]")
 _WORD_BEGINS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -55,12 +54,12 @@ def text_of(value: object) -> str:
 
 
 def address(value: object) -> str:
-    """Return a value as an address, whole; bytes of a file's name that no text has are written as in addresses (`%E9`)."""
+    """Return a value as a URL, whole; bytes of a file name that aren't UTF-8 are percent-encoded (`%E9`)."""
     return text_of(_ESCAPED.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", _said(str, value)))
 
 
 def shown(value: object, *, characters: int = 100) -> str:
-    """Return a value as Python writes it, for a sentence about it."""
+    """Return a value's `repr`, for an error message."""
     return words(_said(repr, value), characters=characters)
 
 
@@ -73,12 +72,12 @@ def readable(name: str) -> str:
 
 
 def mark(value: object) -> str:
-    """Return what stands in the place of a value that has neither text nor data."""
+    """Return the mark for a value that has neither text nor data."""
     return f"<{(value if isinstance(value, type) else type(value)).__name__}>"
 
 
 def finite(value: object) -> float | None:
-    """Return a number of any kind (`Decimal`, a tensor of one) as a plain one that JSON and JavaScript hold; else `None`."""
+    """Return a number of any kind (`Decimal`, a tensor of one) as a plain one that JavaScript can hold; else `None`."""
     try:
         match value:
             case bool() | Integral():
@@ -91,13 +90,13 @@ def finite(value: object) -> float | None:
                 return None
     except SoftTimeLimitExceeded:
         raise
-    except Exception:  # noqa: BLE001 (a number of somebody's class, or one that is too large)
+    except Exception:  # noqa: BLE001 (a number of another class, or one that is too large)
         return None
     return number if abs(number) <= MAX_NUMBER else None
 
 
 def is_endless(value: object) -> bool:
-    """Say whether a number of any kind is positive infinity, which for a total is to say that it isn't known."""
+    """Say whether a number of any kind is positive infinity, which as a total means unknown."""
     try:
         return isinstance(value, Real | Decimal) and value == math.inf
     except ArithmeticError:
@@ -110,20 +109,20 @@ def milliseconds(when: datetime) -> int:
 
 
 def plain(value: object) -> JSON:
-    """Return a value as data that every reader of JSON holds alike.
+    """Return a value as data that every reader of JSON understands alike.
 
     Integers beyond 2^53 and `Decimal` become their digits, because JavaScript would round them; NaN and infinities become
     "NaN", "Infinity" and "-Infinity". Dates become ISO 8601, durations seconds, bytes their text; enumerations their value,
     dataclasses objects, sets, arrays and other collections lists. What contains itself, or is more than 32 deep, is cut.
 
     Raises:
-        InvalidEvent: it has more values than an event has room for.
+        InvalidEvent: it has more values than fit into an event.
     """
     return _Walk().plain(value, DEEPEST)
 
 
 class _Walk:
-    """One pass through a value: how many values it may still have, and which contain the present one."""
+    """One pass through a value: how many values are left, and which containers are open."""
 
     def __init__(self) -> None:
         self._room = MOST_VALUES
@@ -168,7 +167,7 @@ class _Walk:
             raise
         except SoftTimeLimitExceeded:
             raise
-        except Exception:  # noqa: BLE001 (a class of the application's own, that can't say what it is)
+        except Exception:  # noqa: BLE001 (an application's class whose methods fail)
             return mark(value)
 
     def _contents(self, value: Any, depth: int) -> JSON:
@@ -178,7 +177,7 @@ class _Walk:
         if isinstance(value, Mapping | SimpleNamespace):
             return self._object((value if isinstance(value, Mapping) else vars(value)).items(), depth)
         if callable(getattr(value, "casefold", None)):
-            return text_of(value)  # text of a class of its own has a length and letters, too
+            return text_of(value)  # a text-like class has a length and items too
         for name in _CONVERSIONS:
             if callable(getattr(kind, name, None)):
                 if (length := _length(value)) > self._room:
@@ -188,7 +187,7 @@ class _Walk:
             return self._list(_sorted(value), depth)
         if isinstance(value, Collection):
             return self._list(value, depth)
-        # A text of its own is for people; Python's own one, with an address in memory, isn't.
+        # A class's own `__str__` is meant to be read; Python's default, with an address in memory, isn't.
         return text_of(value) if getattr(kind, "__str__", None) is not _PYTHONS_OWN else mark(value)
 
     def _object(self, items: Iterable[tuple[object, object]], depth: int) -> dict[str, JSON]:
@@ -228,7 +227,7 @@ def _said(how: Callable[[object], str], value: object) -> str:
         return how(value)
     except SoftTimeLimitExceeded:
         raise
-    except Exception:  # noqa: BLE001 (the `__str__` of somebody's class; an integer of more digits than Python writes)
+    except Exception:  # noqa: BLE001 (a failing `__str__`; an integer of more digits than Python writes)
         return _digits(value) if isinstance(value, int) else mark(value)
 
 
@@ -253,7 +252,7 @@ def _text_in(content: bytes) -> str:
 
 
 def _length(value: Any) -> int:
-    """Return how many values a table or an array has, before it is turned into so many objects."""
+    """Return how many values a table or an array has, before they become that many objects."""
     size = getattr(value, "size", None)
     if isinstance(size, Integral):
         return int(size)
@@ -261,7 +260,7 @@ def _length(value: Any) -> int:
 
 
 def _is_of_instants(value: Any) -> bool:
-    # The numbers of NumPy's instants and durations alone don't say of what.
+    # NumPy's instants and durations as plain numbers would lose their unit.
     return type(value).__module__ == "numpy" and getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m")
 
 
@@ -270,5 +269,5 @@ def _sorted(values: Iterable[object]) -> list[object]:
         return sorted(values, key=repr)
     except SoftTimeLimitExceeded:
         raise
-    except Exception:  # noqa: BLE001 (the `__repr__` of somebody's class)
+    except Exception:  # noqa: BLE001 (a failing `__repr__`)
         return list(values)
