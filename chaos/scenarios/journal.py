@@ -237,10 +237,10 @@ SCENARIOS = (
     ),
     Scenario(
         11,
-        "Redis away",
+        "Redis down",
         take_journal_away,
         "resend",
-        required="the tasks take at most 5 % longer; what was dropped is counted exactly",
+        required="the tasks take at most 5 % longer; dropped events are counted exactly",
         resets_allowed=True,
         settings={"PETIOLE_OUTBOX_LIMIT": "100"},
         compares_durations=True,

@@ -92,7 +92,7 @@ SCENARIOS = (
         "the SQL journal stopped",
         stop_journal,
         "resend",
-        required="the tasks take at most 5 % longer; what was dropped is counted exactly",
+        required="the tasks take at most 5 % longer; dropped events are counted exactly",
         settings={"PETIOLE_OUTBOX_LIMIT": "100"},
         compares_durations=True,
         on=(RABBITMQ,),
