@@ -54,7 +54,7 @@ class Costs:
     redis_browser_us: float
     redis_worker_us: float
     redis_feed_kib: float
-    # A worker: a fact, beside the task's own work; itself.
+    # A worker: a fact, without the task's own work; itself.
     worker_fact_us: float
     worker_idle_us: float
     worker_mib: float

@@ -183,7 +183,7 @@ class Site:
         )
 
     def memory(self) -> float:
-        """Return the memory of the web process in bytes, what it shares counted in part."""
+        """Return the memory of the web process in bytes, shared memory counted proportionally."""
         return float(sum(process.memory_full_info().pss for process in family(self.web)))
 
 

@@ -227,7 +227,7 @@ class LightBrowser:
                 case Show(event):
                     self._write(entry_of(event))
                 case Reset(cursor):
-                    # The reader may have folded what it had buffered already.
+                    # The reader may already have folded its buffer.
                     self._write({"reset": str(cursor), "document": reading.document if reading else None})
                 case Read(cursor):
                     asked = {"feed": self.feed} | ({} if cursor is None else {"cursor": str(cursor)})

@@ -148,7 +148,7 @@ def run_plain(fault: Fault, options: Options) -> tuple[Losses, list[str]]:
         cookie = f"session={session.cookies['session']}"
         browsers = [PlainBrowser(f"browser {number}", system.url(number), cookie) for number in range(BROWSERS)]
         wait_until(lambda: all(browser.connected.is_set() for browser in browsers), what="all listen", timeout=10)
-        # The faults cut what is in this list.
+        # The faults cut the browsers in this list.
         system.browsers.extend(browsers)  # type: ignore[arg-type]
         tasks = []
         for _ in range(TASKS):

@@ -55,7 +55,7 @@ CELERY: Final = Project(
         "TEST_BACKEND": "redis://127.0.0.1:{port}/1",
         "REDIS_HOST": "127.0.0.1",
         "REDIS_PORT": "{port}",
-        # Some tests read what the worker logs.
+        # Some tests read the worker's log.
         "WORKER_LOGLEVEL": "INFO",
     },
     shards=12,

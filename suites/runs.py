@@ -49,7 +49,7 @@ def run(project: Project, variant: Variant | None, *, only: Sequence[str] = (), 
     `left_out`: tests that don't run, by the beginning of their ids.
 
     Raises:
-        SetupError: there is no Redis, a port isn't free, or pip can't fetch what is needed.
+        SetupError: there is no Redis, a port isn't free, or pip can't download a package.
     """
     for port in project.ports:
         _check_free(port)

@@ -33,7 +33,7 @@ class Refusing:
 class Backbone(Protocol):
     """Scenarios name the fault; a backbone does it.
 
-    Each side, workers and web processes, reaches the bus through a proxy of its own. Celery's broker is reached directly:
+    Each side, workers and web processes, reaches the bus through its own proxy. Celery's broker is reached directly:
     its own messages aren't under test here.
     """
 

@@ -168,7 +168,7 @@ class RabbitBackbone:
             *by_side,
             Refusing("a table renamed", BOTH, self._renamed),
             Refusing(LIMIT.split(".")[0], BOTH, self._limited),
-            Refusing("the tables locked by somebody else", BOTH, self._locked),
+            Refusing("the tables locked by another connection", BOTH, self._locked),
         ]
 
     @property

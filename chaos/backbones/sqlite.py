@@ -74,7 +74,7 @@ class SqliteBackbone:
         return [
             Refusing("a table renamed", BOTH, self._renamed),
             Refusing(LIMIT.split(".")[0], BOTH, self._limited),
-            Refusing("the file locked by somebody else", BOTH, self._locked),
+            Refusing("the file locked by another connection", BOTH, self._locked),
         ]
 
     @property

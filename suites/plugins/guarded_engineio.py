@@ -1,6 +1,6 @@
 """A pytest plugin: every server and every socket that a test of python-engineio creates has Petiole's guard.
 
-The guard stands between Engine.IO and Socket.IO. Here it stands between Engine.IO and the handlers that a test registers.
+Normally the guard sits between Engine.IO and Socket.IO; here between Engine.IO and the handlers that a test registers.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ with gevent.Timeout(30):
     assert all(job.get() for job in [gevent.spawn(bus.follow, feed, timeout=10) for feed in feeds])
     before = ticks
     gevent.sleep(0.5)
-    assert ticks - before > 20, ticks - before  # who listens keeps nobody waiting
+    assert ticks - before > 20, ticks - before  # the listener blocks no other thread
     for number in range(1000):
         ring(feeds[number % 200], str(number))
         if number % 50 == 0:

@@ -86,7 +86,7 @@ def no_tables(request: pytest.FixtureRequest, postgres_server: PostgresServer) -
 
 
 def ask(url: str, statement: str, **values: Any) -> list[Any]:
-    """Run a statement beside the journal; return its rows."""
+    """Run a statement, bypassing the journal; return its rows."""
     given = make_url(url)
     engine = create_engine(given if given.drivername == "sqlite" else given.set(drivername="postgresql+psycopg"))
     try:

@@ -1,4 +1,4 @@
-"""What `petiole demo` leaves behind however it ends, and what it says if it can't start."""
+"""What `petiole demo` leaves behind after every kind of end, and its message if it can't start."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def test_each_host_is_cut_off_and_comes_back_and_nothing_is_lost(plant: Plant) -
     assert plant.items() == [f"item {number}" for number in range(ITEMS)]
     # It was queued in the answer to its start, from which the client continues. While cut off from the broker for longer
     # than its lease, the worker may be reported as silent a second time; and when it is back the task may end before it is
-    # reported as running. That it runs again both the task and its worker's main process may say.
+    # reported as running. Both the task and its worker's main process may report that it runs again.
     states = [state for state, _ in groupby(plant.states())]
     assert states[:3] == ["running", "stalled", "running"]
     assert states[3:] in (["succeeded"], ["stalled", "running", "succeeded"], ["stalled", "succeeded"])

@@ -253,7 +253,7 @@ def test_pages_are_told_of_tasks_that_the_journal_has_lost_and_nobody_opens_agai
 
 
 class Unknowing(RedisJournal):
-    """Remembers how often it was asked for heads, and which feeds it has called unknown."""
+    """Counts its calls for heads, and records the feeds that it has reported as unknown."""
 
     unknown: frozenset[str] = frozenset()
     asked = 0

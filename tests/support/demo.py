@@ -1,4 +1,4 @@
-"""`petiole demo` as a process of its own, what it starts, and what it says."""
+"""`petiole demo` as a separate process, its children, and its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stops processes for a while, as a machine that stalls does: their connections stay open, and they answer nobody."""
+"""Stops processes for a while, as a machine that stalls does: their connections stay open, and they don't answer."""
 
 from __future__ import annotations
 
