@@ -11,8 +11,8 @@ worker_class = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
 # in the same process: nginx chooses the port.
 workers = 1
 
-# Open connections of this process, WebSockets included; past this number the kernel queues new ones. Each takes a file descriptor
-# here and two in nginx: the unit's LimitNOFILE and nginx's worker_connections must be higher.
+# Open connections of this process, WebSockets included; past this number the kernel queues new ones. Each takes a file
+# descriptor here and two in nginx: the unit's LimitNOFILE and nginx's worker_connections must be higher.
 worker_connections = 2000
 
 # How long a request may go on after SIGTERM. WebSockets don't wait for it: Petiole tells each page when to come back (within
