@@ -56,9 +56,9 @@ class Settings:
     The environment is read first, then the given mappings, then the defaults.
     """
 
-    journal_url: str = setting("", "URL", "where the journal is; empty: Celery's broker, where that is Redis")
+    journal_url: str = setting("", "URL", "where the journal is; empty: Celery's broker, if that is Redis")
     bus_url: str = setting(
-        "", "URL", "where the bus is; empty: the journal's Redis, else Celery's broker, where that is Redis or RabbitMQ"
+        "", "URL", "where the bus is; empty: the journal's Redis, else Celery's broker, if that is Redis or RabbitMQ"
     )
     key_prefix: str = setting("petiole", "text", "begins every key and channel; one per environment")
     facts_kept: int = setting(2000, "facts", "how many facts a feed keeps for readers that come back")
@@ -81,12 +81,12 @@ class Settings:
     heartbeat: float = setting(2.5, "seconds", "how often a worker renews its leases and asks for cancel and fence")
     journal_timeout: float = setting(1.5, "seconds", "how long one call of the journal may take, connecting included")
     counters_per_second: float = setting(10.0, "per second", "how often a run's counters are sent at most", zero=True)
-    outbox_limit: int = setting(10_000, "events", "how many events a run holds back while the journal is away")
+    outbox_limit: int = setting(10_000, "events", "how many events a run buffers while the journal is unavailable")
     flush_timeout: float = setting(
         1.0, "seconds", "how long a finished task waits for its last event to be kept", zero=True
     )
     adopt_update_state: bool = setting(
-        False, "true or false", "whether tasks started by `.delay()` are followed, and their `update_state` is progress"
+        False, "truth value", "whether tasks started by `.delay()` are followed, and their `update_state` is progress"
     )
     url_prefix: str = setting("/petiole", "path", "where the HTTP routes and the browser file are mounted")
     read_limit: int = setting(500, "facts", "how many facts one read returns at most")
@@ -97,21 +97,19 @@ class Settings:
     linger: float = setting(10.0, "seconds", "how long a feed is followed after its last watcher left", zero=True)
     window: int = setting(256, "packets", "how many packets may wait for one slow browser")
     watches_per_connection: int = setting(100, "feeds", "how many feeds one connection may watch")
-    connections_per_owner: int = setting(50, "connections", "how many open pages one person may have in one process")
+    connections_per_owner: int = setting(50, "connections", "how many open pages one user may have in one process")
     calls_burst: int = setting(100, "calls", "how many calls a connection may make at once")
     calls_per_second: float = setting(20.0, "per second", "how many calls a connection may make after that")
-    rights_check: float = setting(
-        4.0, "seconds", "how often it is asked again whether a page may still see what it watches"
-    )
-    token_expires_in: float = setting(900.0, "seconds", "how long a token is good for, unless it is minted for longer")
+    rights_check: float = setting(4.0, "seconds", "how often the rights of each watching page are checked again")
+    token_expires_in: float = setting(900.0, "seconds", "how long a token is valid, unless it is issued for longer")
     token_leeway: float = setting(
         30.0,
         "seconds",
-        "how far the clocks of web servers may differ: so long after its end a token still holds",
+        "how far the clocks of web servers may differ: a token stays valid this long after it expires",
         zero=True,
     )
     reconnect_spread: float = setting(
-        5.0, "seconds", "over how long the browsers of a process that ends come back", zero=True
+        5.0, "seconds", "the period over which a stopping process spreads its browsers' reconnects", zero=True
     )
     allow_any_origin: bool = setting(
         False, "truth value", "whether pages of any site may use the sockets, where `cors_allowed_origins` says so"
@@ -157,7 +155,7 @@ class Settings:
         if broker_url and is_amqp(broker_url):
             if not journal_url:
                 raise SetupError(
-                    "Petiole has no journal: the Celery broker is RabbitMQ, which can ring, but keeps nothing to be read "
+                    "Petiole has no journal: the Celery broker is RabbitMQ, which can ring, but keeps nothing to read again "
                     "again. Set PETIOLE_JOURNAL_URL to a postgresql:// URL, or on a single machine to a sqlite:/// URL."
                 )
             if not is_redis(journal_url) and not values.get("bus_url"):

@@ -59,9 +59,7 @@ class Leash:
             SetupError: it isn't.
         """
         if select.select([self._ended], [], [], 0)[0]:
-            raise SetupError(
-                "The process that ends the others if this one is killed has ended itself. Start this again."
-            )
+            raise SetupError("The supervisor process has ended. Start this again.")
 
     def close(self) -> None:
         """End the guardian, and with it the processes that weren't reported as ended."""

@@ -55,7 +55,7 @@ class Petiole(Service):
         """Register routes and the namespace, and read the settings (`PETIOLE_…` in the environment, then `app.config`).
 
         The Celery application is the given one, else `app.extensions["celery"]` as in Flask's documentation. Without
-        `PETIOLE_JOURNAL_URL` the journal is in its broker, where that is Redis.
+        `PETIOLE_JOURNAL_URL` the journal is in its broker, if that is Redis.
 
         Raises:
             SetupError: called twice, no secret key, no Celery application, or a setting is wrong.

@@ -72,7 +72,7 @@ def unavailable(error: Exception) -> Problem:
     problem = Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Temporarily unavailable",
-        "The task service can't be reached just now. Nothing was started or changed; try again in a few seconds.",
+        "The task service is temporarily unavailable. Nothing was started or changed; try again in a few seconds.",
         headers={"Retry-After": "3"},
         members={"retry_after": 3},
     )

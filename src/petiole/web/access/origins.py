@@ -117,7 +117,7 @@ def check_origins(origins: Any) -> None:
     if origins in ("*", []) or (isinstance(origins, list | tuple | set) and "*" in origins):
         raise SetupError(
             f"cors_allowed_origins={origins!r} lets a page of any site use this site's sockets with its visitors' cookies. "
-            "Name the origins, or set PETIOLE_ALLOW_ANY_ORIGIN to true if that is meant."
+            "Name the origins, or set PETIOLE_ALLOW_ANY_ORIGIN to true if you want that."
         )
 
 

@@ -174,9 +174,7 @@ def allow_scope(token: Token, action: str, *, linked: bool = False) -> None:
         detail = f"This token isn't for that. Ask for one with the action {action}."
         raise Problem(HTTPStatus.FORBIDDEN, "Beyond the token's scope", detail)
     if linked and token.actions != ("download",):
-        detail = (
-            "An address is logged, so a token in it may be for downloads only. Send this one as Authorization: Bearer."
-        )
+        detail = "URLs are logged, so a token in one may be for downloads only. Send this one as Authorization: Bearer."
         raise Problem(HTTPStatus.FORBIDDEN, "Beyond the token's scope", detail)
 
 

@@ -33,7 +33,7 @@ BOUND: Final = 60.0
 # A result backend that has let us wait for so long isn't asked again in the same look.
 SLOW: Final = 0.5
 UNHEARD: Final = (
-    "No worker has reported this task yet. It still waits in its queue, or a worker without Petiole has taken it."
+    "No worker has reported this task yet. It is still queued, or a worker without Petiole has received it."
 )
 
 

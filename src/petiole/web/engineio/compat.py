@@ -33,7 +33,8 @@ class DisabledProtections:
         known = " and ".join(f"{name} {_span(*versions)}" for name, versions in KNOWN.items())
         here = ", ".join(f"{name} {_installed(name)}" for name in KNOWN)
         log.warning(
-            "Petiole: the protection %s is off: %s is missing in %s. Known are %s; install one of those, or upgrade Petiole.",
+            "Petiole: the protection %s is off: %s is missing in %s. "
+            "Tested versions: %s. Install one of those, or upgrade Petiole.",
             *(protection, missing, here, known),
         )
 

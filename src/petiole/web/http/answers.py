@@ -63,7 +63,7 @@ def answer_events(rules: Authorization, snapshot: Snapshot, *, document_at: str)
         raise Problem(
             HTTPStatus.GONE,
             "Gone",
-            "The events after that cursor are not kept any more. Read the document and go on from its cursor.",
+            "The events after that cursor are no longer kept. Read the document and go on from its cursor.",
             members={"links": {"self": document_at}},
         )
     response = jsonify(reading.to_wire())

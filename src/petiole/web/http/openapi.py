@@ -41,7 +41,7 @@ def _paths() -> dict[str, Any]:
         "/openapi.json": {"get": _call("This document", {200: ("this document", None)})},
         "/tasks": {
             "get": _call(
-                "Own tasks, newest first; Link: rel=next while there are more",
+                "The user's own tasks, newest first; Link: rel=next while there are more",
                 {200: ("a page of them", "Tasks"), 400: ("not a cursor", None), 422: ("no such state or limit", None)},
                 parameters=[
                     _query("state", {"enum": _STATES}),
@@ -61,7 +61,7 @@ def _paths() -> dict[str, Any]:
         "/tasks/{task_id}/events": {
             "parameters": [task_id],
             "get": _call(
-                "What follows a cursor, as JSON or as a stream",
+                "The events after a cursor, as JSON or as a stream",
                 {
                     200: ("a reading", "Reading"),
                     204: ("a stream: nothing follows", None),
@@ -108,7 +108,7 @@ def _paths() -> dict[str, Any]:
         },
         "/inbox/events": {
             "get": _call(
-                "What follows a cursor, as JSON or as a stream",
+                "The events after a cursor, as JSON or as a stream",
                 {200: ("a reading", "Reading"), 400: ("not a cursor", None), 410: ("not kept any more", None)},
                 parameters=[_query("after", {"type": "string"}), _header("Last-Event-ID")],
                 stream=True,

@@ -110,7 +110,8 @@ def _refuse_force(document: Document, *, now: int) -> None:
     after = document.get("force_after")
     if after is None:
         detail = (
-            "Its worker runs tasks in threads or alone and can't end a single one. It stops at its next progress call."
+            "Its worker runs tasks in threads or one at a time, and can't terminate a single task. "
+            "It stops at its next progress call."
         )
         raise Problem(HTTPStatus.CONFLICT, "Can't be forced", detail)
     if now < after:

@@ -141,7 +141,7 @@ class Authorization:
                         self.authorize(action, feed, principal=Principal(self.user(create=False)))
                 owner = snapshot.owner
             if owner is None:
-                raise PetioleError("A token is for somebody's feeds. Pass a handle, a feed's name, or owner=.")
+                raise PetioleError("A token needs a feed or an owner. Pass a handle, a feed's name, or owner=.")
             return state.tokens.mint(owner, feed=feed, actions=actions, expires_in=expires_in)
 
     def revoke_tokens(self, feed: str | None = None, *, owner: str | None = None) -> None:

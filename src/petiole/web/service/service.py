@@ -154,7 +154,9 @@ class Service(Authorization):
             PetioleError: there is no request and no `owner`.
         """
         if owner is None and not has_request_context():
-            raise PetioleError("Without a request nobody is asking. Pass owner=, as in petiole.tasks('user:ann').")
+            raise PetioleError(
+                "There is no request, so there is no user. Pass owner=, as in petiole.tasks('user:ann')."
+            )
         whose = owner or self.owner_asking() or self.user(create=True) or ""
         with outages_as_problems():
             return list_tasks(self.journal, whose, state=state, name=name, limit=limit, cursor=cursor)
