@@ -10,8 +10,8 @@ from petiole.worker.durability import DurabilityCheck
 from petiole.worker.outbox import Outbox
 from tests.support.memory_journal import MemoryJournal
 from tests.support.waiting import wait_until
+from tests.unit.outbox.shared import fall_back
 from tests.unit.runs import FEED, SOON, Counted, Faults, begin, document, facts, line, thread_ended
-from tests.unit.test_outbox import fall_back
 
 
 @pytest.fixture
