@@ -1,4 +1,4 @@
-"""The journal keeps: ordered, numbered, atomic. `contract.py` says what it promises."""
+"""The journal keeps: ordered, numbered, atomic. Dispatch, worker, web and commands import it; `contract.py` is its promise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logger(__name__)
 
 
 def open_journal(settings: Settings, *, rings: bool = True) -> Journal:
-    """Return the journal that `settings.journal_url` names. `rings=False` is for who only reads, and needs no bus.
+    """Return the journal that `settings.journal_url` names. `rings=False` is for readers: it needs no bus.
 
     Raises:
         SetupError: no journal answers to such a URL, its tables aren't there, its certificate isn't trusted, or it has no bus.
@@ -36,7 +36,7 @@ def open_journal(settings: Settings, *, rings: bool = True) -> Journal:
     try:
         journal.look_at_tables()
     except Unavailable as error:
-        # As with Redis: it may be started later, and whoever needs it until then is told.
+        # As with Redis: it may be started later; until then each call raises `Unavailable`.
         log.warning("journal_away", extra={"error": str(error)})
     return journal
 

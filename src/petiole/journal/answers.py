@@ -13,7 +13,7 @@ from petiole.protocol.events import Cursor, Document
 class Stored:
     """The event was kept and rung; the feed stands at `cursor`. `cancel`: somebody asked the task to stop.
 
-    `stalled`: a reaper has said of the run that there is no news of it.
+    `stalled`: a reaper has marked the run as stalled.
     """
 
     cursor: Cursor
@@ -57,7 +57,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The caller has the task's one execution. `facts_written`: the run's facts so far (1, or 0 when `cancel` was set)."""
+    """The caller may run the task. `facts_written`: the run's facts so far (1, or 0 when `cancel` was set)."""
 
     run: int
     facts_written: int
@@ -76,9 +76,9 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A run's standing: `valid` while it is the feed's current run and the feed isn't closed.
+    """How a run stands: `valid` while it is the feed's current run and the feed isn't closed.
 
-    `stalled`: a reaper has said that there is no news of it. `force`: its process is to be ended, it didn't stop by itself.
+    `stalled`: a reaper has marked it as stalled. `force`: its worker has to end its process, because it didn't stop by itself.
     """
 
     valid: bool
@@ -91,7 +91,7 @@ class Held:
 class Head:
     """Where a feed stands. `lease_left` in seconds, negative after its end, `None` without a lease.
 
-    `waits`: the broker has had its message, as `confirm` has said.
+    `waits`: `confirm` has said that the broker has its message.
     """
 
     cursor: Cursor
@@ -103,7 +103,7 @@ class Head:
 
 
 class Gone(Enum):
-    """Why a feed stands nowhere."""
+    """Why a feed has no head."""
 
     REMOVED = "removed"
     UNKNOWN = "unknown"

@@ -226,7 +226,7 @@ class Inboxes(Protocol):
         ...
 
     def settle(self, feed: str) -> None:
-        """Take a task out of `pending`: its notice is delivered, or there is nobody to tell."""
+        """Take a task out of `pending`: its notice is delivered, or it has no owner to notify."""
         ...
 
     def notify(self, owner: str, *, key: str, notice: Document) -> Stored | Duplicate:

@@ -209,7 +209,7 @@ def claim(
         silent += 1
         if silent >= MAX_SILENT_ENDS and may_fail:
             return GivenUp(silent)
-    # A run that is superseded has handed over, though the fact that says so isn't here.
+    # A superseded run has handed over, though the fact that says so isn't here.
     spent = succeed(feed.publication, feed.spent, publication) if supersedes and publication else feed.spent
     return Begun(feed.run + 1, 0 if feed.cancel else 1, silent, publication or feed.publication, spent)
 

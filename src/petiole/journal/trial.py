@@ -1,4 +1,4 @@
-"""Whether the journal takes what is written just now: asked by whoever has been refused, and by readiness."""
+"""Whether the journal accepts writes at the moment: asked after a refusal, and by readiness."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from petiole.protocol.events import Draft, mint_id
 
 
 def try_write(journal: Journal) -> None:
-    """Write a feed that nobody reads, and take it away again.
+    """Write a feed that nobody reads, and delete it again.
 
-    A server may answer `PING` and refuse each write: one that has become a replica, whose disk is full, whose rights are gone.
+    A server may answer `PING` and refuse every write: it has become a replica, its disk is full, or the user has lost a right.
 
     Raises:
         Unavailable: the journal is away, or refuses.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from petiole.journal import Journal
+from petiole.journal.contract import Feeds
 from petiole.protocol.events import check_feed
 from petiole.protocol.reader import Read, Reader
 from petiole.protocol.states import is_terminal
@@ -29,7 +29,7 @@ class Verification:
         return is_terminal(self.state)
 
 
-def verify(journal: Journal, feed: str) -> Verification | None:
+def verify(journal: Feeds, feed: str) -> Verification | None:
     """Read a feed from its first fact by the reader's rule; `None` if the journal doesn't know it.
 
     Raises:

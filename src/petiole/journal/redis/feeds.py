@@ -75,7 +75,7 @@ class RedisFeeds(RedisStore):
     def _open_async(self, step: Step, owner: str, feed: str) -> Callable[[], Cursor]:
         steps = [step]
         if feed.startswith("task:"):
-            # At once: a caller that chose the epoch has minted the feed, or asks again after a lost reply.
+            # In the same round trip: a caller that chose the epoch has minted the feed, or repeats a call whose reply was lost.
             steps.append(self._to_index(owner, feed))
         with translate_errors(self._settings.journal_url):
             replies = self._call.begin(*(self._command("EVALSHA", *step) for step in steps))
@@ -127,7 +127,7 @@ class RedisFeeds(RedisStore):
         try:
             events = tuple(Event.from_text(text) for text in reply[7])
         except InvalidEvent as error:
-            # Set aside as a whole: a reader that can't be told every fact is told so, and gets the document.
+            # All of them are left out: a reader that can't have every fact is told so, and gets the document.
             log.error("fact_unreadable", extra={"feed": feed, "error": str(error)})
             recovered, events, start = False, (), None
         more = bool(events) and events[-1].facts < head.facts
@@ -153,7 +153,7 @@ class RedisFeeds(RedisStore):
         replies = [reply for answer in self._together(*steps) for reply in answer]
         heads: dict[str, Head] = {}
         for feed, reply in zip(order, replies, strict=True):
-            # As with a key that isn't a hash: what is spoiled hides its own feed only.
+            # As with a key that isn't a hash: a spoiled key hides its own feed only.
             with suppress(Refusal, TypeError, AttributeError, ValueError):
                 if reply:
                     left = None if reply[7] == b"" else int(reply[7]) / 1000

@@ -67,7 +67,8 @@ def _sentinels(pool: Any) -> list[str]:
     count = int(state["num-other-sentinels"]) + 1
     if count >= FEWEST_SENTINELS:
         return []
-    return [f"Only {count} Sentinel watches {pool.service_name!r}, and a failover needs a majority. Run three."]
+    watch = "Sentinel watches" if count == 1 else "Sentinels watch"
+    return [f"Only {count} {watch} {pool.service_name!r}, and a failover needs a majority. Run three."]
 
 
 def _other_kind(info: Mapping[str, Any], where: str) -> str:

@@ -13,14 +13,14 @@ from petiole.redis.errors import translate_errors
 
 
 class RedisJournal(RedisRuns, RedisInboxes, RedisNotes):
-    """`Journal` on a Redis server ≥ 6.2. What its AOF had not synced when it died is lost with it; writers send it again."""
+    """`Journal` on a Redis server ≥ 6.2. Writers send again what its AOF had not synced when it died."""
 
     def ping(self) -> None:
         with translate_errors(self._settings.journal_url):
             if isinstance(self._client, Cluster):
                 self._client.ping()
             else:
-                # With what only scripts use, of which they say no more than that it isn't allowed.
+                # With the commands that only scripts use: a script's error doesn't say which of them isn't allowed.
                 self._call(("PING",), ("TIME",), ("PUBLISH", self._names.channel("group:petiole-ping"), ""))
 
     def inspect(self) -> Sequence[str]:

@@ -41,7 +41,7 @@ class RedisRuns(RedisFeeds):
             self._run(*step)
             return
         with translate_errors(self._settings.journal_url):
-            # With its source: nobody would send it again if the server didn't know it.
+            # With its source: nobody waits for the reply, so nobody would send it again if the server didn't know it.
             self._call.tell(self._command("EVAL", *step))
 
     def claim(
@@ -91,7 +91,7 @@ class RedisRuns(RedisFeeds):
                 for feed, reply in zip(group, self._run(*step), strict=True):
                     held[feed] = held_of(reply)
             except Refusal as error:
-                refused = error  # the other partitions' tasks are alive all the same
+                refused = error  # the other partitions' leases are prolonged all the same
         if refused is not None and not held:
             raise refused
         return held

@@ -47,12 +47,12 @@ class RedisStore:
         return self._together((name, keys, arguments))[0]
 
     def _together(self, *steps: Step) -> Sequence[Any]:
-        """Run scripts in one round trip and in their order; each is a step of its own, and may be run twice."""
+        """Run scripts in one round trip and in their order; each is a step of its own, and may run twice."""
         commands = [self._command("EVALSHA", *step) for step in steps]
         return self._answer(functools.partial(self._call, *commands), *steps)
 
     def _answer(self, replies: Replies, *steps: Step) -> Sequence[Any]:
-        """Wait for the replies to these steps; a server that doesn't know the scripts is given them."""
+        """Wait for the replies to these steps; a server that doesn't know the scripts gets their source."""
         try:
             return replies()
         except NoScriptError:
@@ -76,7 +76,7 @@ class RedisStore:
             self._run(*self._to_index(owner, feed))
 
     def _to_index(self, owner: str, feed: str) -> Step:
-        # In the owner's partition, so in a step of its own: the index is a hint. It lists tasks.
+        # A step of its own, because it is in the owner's partition: the index is a hint. It lists tasks.
         arguments = calls.Index(feed, ms(self._settings.live_kept_for))
         return calls.INDEX.step([self._names.owner(owner)], arguments)
 

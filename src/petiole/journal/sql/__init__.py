@@ -1,4 +1,4 @@
-"""The journal in a database: PostgreSQL, or SQLite for one machine. Each verb one transaction under the feed's row lock."""
+"""The journal in a database: PostgreSQL, or SQLite for one machine. `petiole.journal` opens it; commands upgrade its tables."""
 
 from petiole.extras import require
 

@@ -52,7 +52,7 @@ class SqlFeeds(SqlStore):
             kept, made = step.load_or_make(feed, owner=owner, epoch=minted)
             if not made and rules.begins_again(kept, publication, replayed=replayed):
                 before, kept, made = kept, step.empty(kept, owner=owner, epoch=minted), True
-                # The numbers of runs go on, so that what is left of an earlier one is fenced.
+                # Run numbers go on, so that an earlier run that is still alive is fenced.
                 kept.run, kept.publication, kept.spent = before.run, before.publication, before.spent
             if made:
                 kept.succeed(publication)
@@ -117,7 +117,7 @@ class SqlFeeds(SqlStore):
         try:
             events = tuple(Event.from_text(event) for _, event in found) if recovered else ()
         except InvalidEvent as error:
-            # Set aside as a whole: a reader that can't be told every fact is told so, and gets the document.
+            # All of them are left out: a reader that can't have every fact is told so, and gets the document.
             log.error("fact_unreadable", extra={"feed": feed, "error": str(error)})
             recovered, start = False, None
         more = bool(events) and events[-1].facts < kept.facts
@@ -136,7 +136,7 @@ class SqlFeeds(SqlStore):
         )
         heads: dict[str, Head] = {}
         for row in rows:
-            # What is spoiled hides its own feed only.
+            # A spoiled row hides its own feed only.
             with suppress(Refusal):
                 check_numbers(row.name, row.seq, row.facts, row.run, row.lease_ends or 0)
                 left = None if row.lease_ends is None else (row.lease_ends - row.now) / 1000

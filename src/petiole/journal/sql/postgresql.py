@@ -12,7 +12,7 @@ from petiole.journal.sql.deadline import deadline
 
 T = TypeVar("T")
 
-# The server gives a statement up a little earlier than the client gives up the connection.
+# The server cancels a statement a little earlier than the client closes the connection.
 SERVERS_SHARE: Final = 0.8
 
 

@@ -109,12 +109,12 @@ _TEXTS: Final = tuple(name for name in _NAMES if isinstance(schema.feeds.c[name]
 
 
 def as_kept(column: Column[str]) -> ColumnElement[str]:
-    """Return an `AnyText` as the database keeps it, for `read_text`: where it can't be read, other rows can."""
+    """Return an `AnyText` as the database stores it, for `read_text`: one unreadable row doesn't hide the others."""
     return type_coerce(column, Text).label(column.name)
 
 
 def check_numbers(feed: str, *numbers: int) -> None:
-    """Look whether they are numbers: SQLite keeps what it is given, whatever type a column was declared with.
+    """Check that they are numbers: SQLite stores any type in any column.
 
     Raises:
         Refusal: somebody else has written over one of them.
@@ -125,7 +125,7 @@ def check_numbers(feed: str, *numbers: int) -> None:
         raise Refusal(f"The numbers of {feed} can't be read ({error}). Look for what else writes there.") from error
 
 
-# Without `message`, which is long and seldom asked for.
+# Without `message`, which is long and rarely read.
 COLUMNS: Final = tuple(as_kept(schema.feeds.c[name]) if name in _TEXTS else schema.feeds.c[name] for name in _NAMES)
 
 

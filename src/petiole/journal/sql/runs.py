@@ -138,7 +138,7 @@ class SqlRuns(SqlStore):
         own = feeds.c.prefix == self._settings.key_prefix
         ended = select(feeds.c.name, feeds.c.run, feeds.c.waits).where(own, feeds.c.lease_ends <= now())
         found = ended.order_by(feeds.c.lease_ends).limit(limit)
-        # The clock was set back since these were given: nobody would be spoken for until it is as late again.
+        # The clock was set back since these were given: without this no reaper would see them until the clock is as late again.
         too_late = own & (feeds.c.lease_ends > now() + ms(self._settings.longest_lease))
 
         def ask(connection: Connection) -> tuple[list[Expired], bool]:
@@ -220,7 +220,7 @@ class SqlRuns(SqlStore):
         return self._write(step)
 
     def _sweep(self) -> None:
-        """Delete some of what is past its lifetime; whoever asks for leases that have ended does it on the way."""
+        """Delete some feeds and notes that are past their lifetime; `expired` calls it."""
         if time.monotonic() < self._sweep_at:
             return
 

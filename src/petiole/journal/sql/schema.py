@@ -33,7 +33,7 @@ from petiole.protocol.encoding import to_json
 VERSION: Final = 2
 COMMAND: Final = "petiole db upgrade"
 
-# Any number that is only Petiole's: who upgrades holds this lock of PostgreSQL until the end of its transaction.
+# A number that only Petiole uses: an upgrade holds this advisory lock until the end of its transaction.
 _UPGRADE_LOCK: Final = 0x7065_7469_6F6C_6500
 
 
@@ -102,7 +102,7 @@ feeds = Table(
     Column("chain", Text, nullable=False),
     Column("state", Text),
     Column("document", Text, nullable=False, default="{}"),
-    # The newest run: its number, its last fact and counter, whether it is alive, and who has it.
+    # The newest run: its number, its last fact and counter, whether it is alive, and which worker has it.
     Column("run", BigInteger, nullable=False, default=0),
     Column("fact", BigInteger, nullable=False, default=0),
     Column("counter", BigInteger, nullable=False, default=0),
@@ -116,7 +116,7 @@ feeds = Table(
     Column("spent", Text, nullable=False, default="", server_default=""),
     Column("worker", AnyText, nullable=False, default=""),
     Column("message", AnyText, nullable=False, default=""),
-    # Somebody has removed it: what is left says that it was there.
+    # Somebody has removed it: the row is a tombstone.
     Column("removed", Boolean, nullable=False, default=False),
     # The broker has had its message.
     Column("waits", Boolean, nullable=False, default=False, server_default=false()),
@@ -188,7 +188,7 @@ def _add_publications(connection: Connection) -> None:
     connection.execute(text(f"ALTER TABLE {feeds.name} ADD COLUMN waits BOOLEAN NOT NULL DEFAULT FALSE"))
 
 
-# What leads from each version to the next; a database without any gets the newest tables at once.
+# The migration from each version to the next; an empty database gets the newest tables at once.
 STEPS: Final[Mapping[int, Callable[[Connection], None]]] = {1: _add_publications}
 
 
@@ -202,7 +202,7 @@ def version_of(connection: Connection) -> int | None:
 def upgrade(connection: Connection) -> tuple[int | None, int]:
     """Bring the tables to `VERSION` within the caller's transaction; return the version before and after.
 
-    A newer version is left as it is. Who comes while somebody else upgrades waits for that.
+    A newer version is left as it is. It waits for an upgrade that is under way elsewhere.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})

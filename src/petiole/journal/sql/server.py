@@ -35,12 +35,12 @@ T = TypeVar("T")
 
 POOL_SIZE: Final = 4
 POOL_OVERFLOW: Final = 4
-# What says something of others who work there, and nothing of the connection.
+# Errors that come from other transactions; the connection itself is sound.
 _BUSY_STATES: Final = (
     "40001",  # serialization failure
     "40P01",  # deadlock
     "55P03",  # lock not available
-    "57014",  # it took longer than it may
+    "57014",  # exceeded its time limit
 )
 # libpq gives no SQLSTATE where a connection is refused, only the server's text; in another language it counts as an outage.
 _REFUSALS: Final = re.compile(
@@ -72,13 +72,13 @@ class Server:
         self._in = {mode: self._engine.execution_options(**self._options(mode)) for mode in Mode}
         self._checked = False
         self._checking = threading.Lock()
-        # Pools of the process that this one was forked from. They are kept, so that nothing here closes what is theirs.
+        # Pools of the parent process. They are kept, so that nothing here closes the parent's connections.
         self._inherited: list[object] = []
         this = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: Server._after_fork(this()))
 
     def check(self) -> None:
-        """Look at the tables before any work, with a connection that is given back at once.
+        """Check the tables before any work, on a connection that is closed at once.
 
         Raises:
             SetupError: there are none, or they are of another version; or the server refuses the connection.
@@ -109,7 +109,7 @@ class Server:
         except SQLAlchemyError as error:
             raise Refusal(f"{self.where} could not be used: {error}") from error
         except SetupError as error:
-            # As it was right at the start, it may come right again: somebody restores the tables, or upgrades them.
+            # It worked at the start, so this may be temporary: somebody restores the tables, or upgrades them.
             raise Refusal(str(error)) from error
         finally:
             deadline.reset(before)
@@ -133,7 +133,7 @@ class Server:
                     transaction.commit()
                     return value
             except DBAPIError as error:
-                # A connection that was lost while it lay in the pool; what was not committed can be done again.
+                # The connection was lost while it was idle in the pool; what wasn't committed can be repeated.
                 stale = error.connection_invalidated and not committing
                 if last or not stale or time.monotonic() >= deadline.get():
                     raise
@@ -152,7 +152,7 @@ class Server:
             self._checked = True
 
     def _version(self) -> int | None:
-        # Asked straight out: to look for the table first would be one more question in every process's first call.
+        # Without looking for the table first: that would be one more round trip in every process's first call.
         found = select(schema.versions.c.version)
         try:
             return self._attempt(lambda connection: connection.scalar(found), Mode.QUERY)
@@ -162,7 +162,7 @@ class Server:
             raise
 
     def _at_start(self, error: Unavailable) -> PetioleError:
-        """Return what it means at start: what is refused then won't come right by waiting. Later it may, as it was right."""
+        """Return what an error means at start: there a refusal is permanent. Later it may be temporary."""
         if isinstance(error.__cause__, SetupError):
             return error.__cause__
         said = " ".join(str(getattr(error.__cause__, "orig", "")).split())
@@ -218,7 +218,7 @@ class Server:
         return found.st_dev, found.st_ino
 
     def _check_file(self, _connection: object, record: Any, _proxy: object) -> None:
-        """Have a connection made anew whose file was deleted or replaced: what is written there nobody else would read."""
+        """Replace a connection whose file was deleted or replaced: nobody else would read what is written there."""
         if record.info.get("file") != self._file():
             self._checked = False
             raise DisconnectionError(f"{self.where} isn't the file that it was.")
@@ -230,7 +230,7 @@ class Server:
         arguments |= {"password": url.password} if url.password is not None else {}
         arguments = {"application_name": "petiole", **arguments}
         limit = f"{max(round(self._timeout * SERVERS_SHARE * 1000), 1)}ms"
-        # The last: a process that is frozen within a transaction must not hold a feed for longer than others can wait.
+        # The last one: a process that is frozen within a transaction must not lock a feed for longer than others can wait.
         names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
         return arguments, dict.fromkeys(names, limit)
 
@@ -266,7 +266,7 @@ def _replaced_if_refused(connection: Connection) -> Iterator[None]:
 
 
 def _is_busy(cause: object) -> bool:
-    """Say whether an error tells of others who work there, so that the same may be asked again on the same connection."""
+    """Say whether an error comes from other transactions: the same call may be retried on the same connection."""
     code = getattr(cause, "sqlite_errorcode", None)
     return getattr(cause, "sqlstate", None) in _BUSY_STATES or (code is not None and code & 0xFF in _BUSY_IN_SQLITE)
 
@@ -283,7 +283,7 @@ def upgrade(journal_url: str) -> tuple[str, int | None, int]:
         SetupError: the URL isn't one of a database, the server refuses it, or its tables are newer than this Petiole.
         Unavailable: the server doesn't answer.
     """
-    # A long timeout: who upgrades may wait for another who does, and for the tables to come free.
+    # A long timeout: an upgrade may wait for another one, and for locks on the tables.
     server = Server(Settings(journal_url=journal_url, journal_timeout=600.0))
     try:
         server._checked = True

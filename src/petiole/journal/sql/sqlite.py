@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from petiole.journal.sql.deadline import deadline
 
-# How long to wait, at random between these, before SQLite's one lock is tried again; and for its seldom locks.
+# How long to wait, at random between these, before SQLite's one lock is tried again; and the limit of SQLite's own wait.
 BUSY_PAUSE: Final = (0.0005, 0.003)
 LONGEST_WAIT: Final = 600.0
 
@@ -26,7 +26,7 @@ def prepare_sqlite(connection: Any, _: object) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            # While several processes make the file at once; here SQLite doesn't wait by itself.
+            # Several processes create the file at once; here SQLite doesn't wait by itself.
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline.get():
                 raise
             time.sleep(random.uniform(*BUSY_PAUSE))
@@ -34,7 +34,7 @@ def prepare_sqlite(connection: Any, _: object) -> None:
 
 def begin_sqlite(connection: Connection) -> None:
     begin = connection.get_execution_options()["petiole_begin"]
-    # SQLite's own waiting sleeps longer and longer, so that who has waited long comes last.
+    # SQLite's own back-off sleeps longer and longer, so that the longest waiter comes last.
     connection.exec_driver_sql("PRAGMA busy_timeout = 0")
     while True:
         try:

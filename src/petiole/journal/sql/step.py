@@ -33,18 +33,18 @@ from petiole.protocol.encoding import to_json
 from petiole.protocol.events import Draft, advance_chain, fold_draft
 from petiole.settings import Settings
 
-# A live feed's end is put off with every fact, but written only when it moves by this share of its lifetime: the column
-# has an index.
+# Every fact postpones a live feed's end. It is written only when it moves by this share of its lifetime, because the
+# column has an index.
 _LIFETIME_SLACK: Final = 0.01
 
 
 def _with_now(locked: Select[Any], *more: Any) -> Select[Any]:
-    # Around the lock, so that the time is of after it, and one row comes where nothing is found too.
+    # Around the lock: the time is read after it, and there is one row even if nothing is found.
     here, found = select(literal(1).label("one")).subquery("here"), locked.subquery("found")
     return select(now_ms().label("now"), *more, found).select_from(here.outerjoin(found, true()))
 
 
-# Made once: the parts of the step that every event takes.
+# Built once: every event runs these statements.
 _LOCK_FEED: Final = _with_now(
     select(*COLUMNS)
     .where(schema.feeds.c.prefix == bindparam("prefix"), schema.feeds.c.name == bindparam("name"))
@@ -86,7 +86,7 @@ class Step:
                 feed = self._insert(name, owner, epoch)
                 if feed is not None:
                     return feed, True
-                continue  # somebody else has made it meanwhile
+                continue  # another transaction has inserted it meanwhile
             if feed.goes_at <= self.now:
                 return self.empty(feed, owner=owner, epoch=epoch), True
             return feed, False
@@ -141,13 +141,13 @@ class Step:
             self._loaded[feed.id] = values
 
     def prolong(self, feed: Feed, lifetime: float) -> None:
-        """Have a feed kept for so many seconds from now on."""
+        """Keep a feed for so many seconds from now on."""
         target = self.now + round(lifetime * 1000)
         if not target - lifetime * 1000 * _LIFETIME_SLACK <= feed.goes_at <= target:
             feed.goes_at = target
 
     def pend(self, feed: Feed) -> None:
-        """Note that the end of a task is to be told."""
+        """Note that a task's end has yet to be notified."""
         if feed.name.startswith("task:") and feed.pending_since is None:
             feed.pending_since = self.now
 
@@ -155,11 +155,11 @@ class Step:
         """Delete a feed, past its lifetime or not, if there is one."""
         row = self._row(name)
         if row is not None:
-            # Without reading it: what can't be read is forgotten too.
+            # Without reading it: an unreadable feed can be forgotten too.
             self.delete([row.id])
 
     def strip(self, feed: Feed) -> None:
-        """Delete what belongs to a feed, and keep its row: that it was there and has ended."""
+        """Delete what belongs to a feed, and leave its row as a tombstone."""
         self._delete_parts([feed.id])
         feed.state = rules.state_once_removed(feed.state)
         feed.document, feed.first, feed.written, feed.dropped = to_json({"state": feed.state}), feed.facts + 1, 0, 0
@@ -260,7 +260,7 @@ class Step:
         first = feed.facts - self._settings.facts_kept + 1
         if feed.first >= min(first, feed.facts) and feed.dropped >= over:
             return
-        # A fact goes when too many have followed it, or it and those are over the limit together; never the newest.
+        # A fact is trimmed when too many follow it, or when it and they exceed the limit of bytes; never the newest.
         too_old = or_(kept.number < first, kept.begins < over)
         gone = delete(schema.facts).where(kept.feed == feed.id, kept.number < feed.facts, too_old)
         for number, ends in self._connection.execute(gone.returning(kept.number, kept.ends)):

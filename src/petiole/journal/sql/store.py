@@ -26,7 +26,7 @@ class SqlStore:
         self._server = Server(settings)
 
     def look_at_tables(self) -> None:
-        """Do nothing but find out whether the tables are there.
+        """Check that the tables are there.
 
         Raises:
             SetupError: there are none, or they are of another version.

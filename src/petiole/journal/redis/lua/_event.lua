@@ -64,7 +64,7 @@ local function write(meta, event, terminal, more)
     changes[#changes + 1] = integer(meta.bytes)
   end
   redis.call('HSET', keys.meta, unpack(changes))
-  -- While a run goes on its worker prolongs the lives of these keys, with its lease.
+  -- While a run is alive its worker prolongs the lifetime of these keys, with its lease.
   if terminal or (event.fact and (event.run == 0 or kept == 1)) then
     local lifetime = terminal and LIMITS.kept_ms or LIMITS.live_ms
     for _, key in ipairs({ keys.meta, keys.document, keys.facts, keys.message }) do
@@ -72,7 +72,7 @@ local function write(meta, event, terminal, more)
     end
   end
   if terminal and string.sub(event.feed, 1, 5) == 'task:' then
-    -- Whoever started the task is to hear of its end: the web side takes it from here.
+    -- The task's owner gets a notice of its end: the web side takes it from here.
     redis.call('ZADD', keys.pending, integer(now), event.feed)
   end
   redis.call(RING, event.channel, text)

@@ -47,7 +47,7 @@ if live and not supersedes then
 end
 if publication ~= '' and publication ~= meta.publication then
   if supersedes then
-    -- The one before has handed over, though the fact that says so isn't here.
+    -- The earlier run has handed over, though the fact that says so isn't here.
     succeed(meta, publication)
   else
     redis.call('HSET', keys.meta, 'publication', publication)

@@ -16,7 +16,7 @@ for i = EACH_KEY, #KEYS do
     return found
   end
   answers[i] = found.err and {} or found
-  -- The clock was set back since these were given: nobody would be spoken for until it is as late again.
+  -- The clock was set back since these were given: without this no reaper would see them until the clock is as late again.
   local later = redis.pcall('ZRANGEBYSCORE', leases, '(' .. text(now + tonumber(longest)), '+inf', 'LIMIT', 0, limit)
   for _, feed in ipairs(later.err and {} or later) do
     redis.call('ZADD', leases, text(now + tonumber(lease)), feed)

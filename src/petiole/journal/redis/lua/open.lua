@@ -12,7 +12,7 @@ local event = event_at(REST)
 redis.call('DEL', keys.meta, keys.message)
 local meta = create(epoch, owner)
 if before then
-  -- The numbers of runs go on, so that what is left of an earlier one is fenced.
+  -- Run numbers go on, so that an earlier run that is still alive is fenced.
   redis.call('HSET', keys.meta, 'run', integer(before.run))
   redis.call('ZREM', keys.pending, event.feed)
   meta.publication, meta.spent = before.publication, before.spent

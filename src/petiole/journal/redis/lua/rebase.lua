@@ -17,7 +17,7 @@ if meta then
   end
 end
 local ended = is_terminal(state)
--- Somebody asked the task to stop; that was lost with the rest, and its document still says so.
+-- A cancel was lost with the rest; the writer's document still says so.
 local cancel = state == CANCELLING and CANCEL_ASKED or 0
 create(epoch, owner)
 redis.call('HSET', keys.meta, 'run', run, 'delivery', delivery, 'retries', retries, 'fact', fact, 'seq', seq,
