@@ -33,7 +33,7 @@ def bound_body() -> None:
 def read_json(*, required: bool = False) -> Any:
     """Return the request's body, whatever JSON it is; `None` where it has none, or says that it is something else.
 
-    `required`: none at all isn't JSON either.
+    `required`: an empty body isn't JSON either.
 
     Raises:
         Problem: 413, it is over the limit; 411, it comes in parts and this server reads none of those; 400, it isn't JSON.

@@ -19,7 +19,7 @@ Authorize: TypeAlias = Callable[[str, str, str, str], bool]
 
 
 def owner_only(_action: str, _feed: str, user: str, owner: str) -> bool:
-    """Allow everything to who started the task and nothing to anybody else."""
+    """Allow everything to the user who started the task, and nothing to anybody else."""
     return secrets.compare_digest(user.encode(), owner.encode())
 
 
@@ -30,7 +30,7 @@ def current_user(identify: Identify | None, *, create: bool) -> str | None:
     """
     login = identify() if identify is not None else None
     if login:
-        # What UTF-8 can't carry stays another person's than what takes its place.
+        # A name that UTF-8 can't encode must not become another user's.
         return f"user:{login}".encode("utf-8", "backslashreplace").decode()
     name = session.get(SESSION_KEY)
     if not isinstance(name, str) and create:

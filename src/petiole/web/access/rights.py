@@ -16,7 +16,7 @@ from petiole.web.problems import Problem, not_found, unavailable, unknown
 
 log = logger(__name__)
 
-# An event may have to wait for as long as so many take.
+# Events wait while so many watches are checked.
 AT_ONCE: Final = 50
 BETWEEN: Final = 0.005
 
@@ -102,7 +102,7 @@ class Rights:
                     self._watches.refuse(watch.sid, feed, problem)
 
     def ask_again(self, feed: str, owner: str) -> None:
-        """End the watches of a feed that is another owner's by now, of those who may not see it: its id was used again."""
+        """The feed's id was used again, by another owner: end the watches of users who may not see it."""
         with self._app.app_context():
             for watch in self._watches.watches():
                 if watch.feed == feed and watch.owner != owner:

@@ -24,7 +24,7 @@ from petiole.journal.answers import Snapshot
 from petiole.settings import Settings
 from petiole.web.problems import Problem, not_found
 
-# So that a token of the application's own, in the same header, is told apart.
+# Tells our tokens apart from the application's own in the same header.
 PREFIX: Final = "petiole."
 ACTIONS: Final = ("watch", "cancel", "retry", "delete", "download")
 LONGEST: Final = 86400.0
@@ -51,7 +51,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking: a user, as owners are written in the journal, or somebody who holds a token of theirs."""
+    """Who is asking: a user, as owners are written in the journal, or the holder of a user's token."""
 
     user: str | None
     token: Token | None = None
@@ -84,7 +84,7 @@ class Tokens:
         return PREFIX + str(_serializer(current_app).dumps(body))
 
     def read(self, text: object) -> Token:
-        """Return what a token says, whether or not it still holds.
+        """Return what a token says, whether or not it is still valid.
 
         Raises:
             Problem: 401, it isn't one of this application's.
@@ -100,7 +100,7 @@ class Tokens:
         return Token(owner, feed, tuple(actions), generation, expires_at)
 
     def check(self, token: Token) -> None:
-        """Refuse a token that holds no more.
+        """Refuse a token that isn't valid any more.
 
         Raises:
             Problem: 401, it is expired or revoked.
@@ -111,7 +111,7 @@ class Tokens:
             raise problem
 
     def ended(self, tokens: Iterable[Token]) -> dict[Token, Problem]:
-        """Return why tokens hold no more, those that do left out; with one round trip for all of them.
+        """Return the tokens that aren't valid any more, each with the reason; one round trip for all of them.
 
         Raises:
             Unavailable: the journal didn't answer.
@@ -135,10 +135,10 @@ class Tokens:
         """End all tokens of an owner that were minted until now.
 
         Raises:
-            Unavailable: the journal didn't answer; they may hold or not.
+            Unavailable: the journal didn't answer; they may be valid or not.
         """
         before = self._generations([owner]).get(owner, "")
-        # If another revocation comes between, it has ended the same tokens.
+        # A revocation in between has ended the same tokens.
         self._journal.note(
             _note(owner), secrets.token_hex(4), instead_of=before, lasts=max(self._settings.live_kept_for, 2 * LONGEST)
         )
@@ -165,7 +165,7 @@ def bearer(action: str | None) -> str | None:
 
 
 def allow_scope(token: Token, action: str, *, linked: bool = False) -> None:
-    """Refuse what is beyond the token's scope. `linked`: it was in an address, where only a download's may be.
+    """Refuse an action beyond the token's scope. `linked`: it came in an address, where only a download token may be.
 
     Raises:
         Problem: 403.

@@ -1,4 +1,4 @@
-"""Whether this process can serve just now: asked by load balancers, and before a new connection is let in."""
+"""Whether this process can serve: asked by load balancers, and before a new connection is accepted."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Readiness:
         self._leaving = True
 
     def degraded(self) -> str | None:
-        """Return in a sentence what is worse than it should be, or `None`: it serves all the same, for all may be so."""
+        """Return in sentences what is degraded, or `None`. The process stays ready: all processes may be in that state."""
         troubles = [trouble for loop in self._loops if (trouble := loop.trouble()) is not None]
         bus = self._bus_trouble()
         if bus is not None:
@@ -69,7 +69,7 @@ class Readiness:
         return self._why_away()
 
     def _why_away(self) -> str | None:
-        # Who comes while somebody asks takes the last answer: a dead journal holds up one caller, not all of them.
+        # Callers that come meanwhile take the last answer: a dead journal holds up one caller, not all of them.
         if self._asking.acquire(blocking=self._asked_at is None):
             try:
                 if self._asked_at is None or self._clock() - self._asked_at >= FRESH_FOR:

@@ -1,7 +1,7 @@
 """The reaper: speaks for runs whose worker gives no sign of life any more.
 
 Any number of web processes may run one: the journal lets one of them act. What it says is a mark first (`stalled`, with a
-reason in words) and a verdict only after that mark has stood for a while: after an outage of the journal every lease has ended,
+reason in words) and a conclusion only when that mark has stood a while: after an outage of the journal every lease has ended,
 and the workers are alive.
 """
 
@@ -28,7 +28,7 @@ log = logger(__name__)
 
 TICK: Final = 1.0
 AT_ONCE: Final = 100
-# So long a verdict waits for what may still come right: Celery's record, a broker that takes the task again, a feed's keys.
+# How long a conclusion waits for a recovery: of Celery's result backend, of the broker, of a feed's keys.
 BOUND: Final = 60.0
 # A result backend that has let us wait for so long isn't asked again in the same look.
 SLOW: Final = 0.5
@@ -60,7 +60,7 @@ def conclude_silent(document: Document, *, settings: Settings, now: int) -> Conc
         case states.CANCELLING:
             return _ended(states.CANCELLED, now, "The worker disappeared while it was stopping the task.")
         case states.STALLED if rerun:
-            # It was said when it was stalled: what follows is no news.
+            # The page was told when the task stalled.
             return Conclusion(Draft(COUNTER), settings.dispatch_lease, resend=True)
         case states.STALLED:
             return _ended(states.LOST, now, "The worker disappeared.")
@@ -121,7 +121,7 @@ class Reaper:
         """Speak for every run whose lease has ended; what goes wrong with one of them is put off, and keeps no other waiting.
 
         Raises:
-            Unavailable: the journal is away; what was said stays said.
+            Unavailable: the journal is away; what was concluded before stays.
         """
         self._backend_is_slow = False
         put_off = len(self._failed) + len(self._unread)
@@ -202,9 +202,9 @@ class Reaper:
         began = self._clock()
         try:
             if self._backend_is_slow:
-                raise Unavailable("Celery's result backend has just let another verdict wait.")
+                raise Unavailable("Celery's result backend has just kept another conclusion waiting.")
             ended = self._tracking.result_of(feed, since=since)
-        except Exception as error:  # noqa: BLE001 (a backend raises what it likes, and the verdict is given all the same)
+        except Exception as error:  # noqa: BLE001 (a backend raises what it likes; the task is concluded all the same)
             self._backend_is_slow = self._backend_is_slow or self._clock() - began > SLOW
             if self._unread.lasts(feed) == 0:
                 log.warning("verdict_postponed", extra={"feed": feed, "error": repr(error)})
@@ -218,7 +218,7 @@ class Reaper:
         return draft if ended is None else Draft("state", ended)
 
     def _end_unreadable(self, expired: Expired) -> None:
-        """End a feed that alone can't be read: by a verdict where that is taken, else it is forgotten, as pages are told."""
+        """End a feed that alone can't be read: by `lost` if the journal takes that, else it is forgotten."""
         feed = expired.feed
         try:
             try_write(self._journal)

@@ -15,15 +15,15 @@ from petiole.logs import logger
 
 log = logger(__name__)
 
-# How long a process that nobody stops gracefully stays, so that its browsers hear of it.
+# How long a process without a graceful stop stays, so that its browsers get the message.
 LAST_WORDS: Final = 0.5
 
 
 class Shutdown:
     """Calls `before` at once and `leave` in a background task, when this process is told to end (SIGTERM), once.
 
-    What else was to happen then, happens.
-    Only a process's main thread may take a signal. `at_start` is called where the application is made: it follows a handler
+    Calls the previous handler afterwards.
+    Only a process's main thread may handle a signal. `at_start` is called where the application is made: it follows a handler
     that is there already, as in a gunicorn worker, or Flask's own server. `at_request` follows it where requests are served
     in the main thread, as by gevent.
     """

@@ -1,6 +1,6 @@
-"""What is said where a library isn't as this version of Petiole knows it.
+"""Turns a protection off where a library lacks what it needs, and logs that once.
 
-Then the protection that needs the difference is off, and the application's sockets go on by what the library documents.
+The application's sockets go on by what the library documents.
 """
 
 from __future__ import annotations

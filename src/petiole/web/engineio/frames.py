@@ -22,7 +22,7 @@ def text_frame(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """What is left of a frame that has begun. In Engine.IO's queue it is a packet, and to its WebSocket a message."""
+    """The rest of a frame that was sent in part. In Engine.IO's queue it is a packet, and to its WebSocket a message."""
 
     frame: memoryview
 
@@ -37,7 +37,7 @@ class Unsent:
 def write_text(connection: Any, text: str) -> Unsent | None:
     """Write what a connection's buffer takes of a text without waiting, and return what it doesn't take.
 
-    The connection is one that doesn't block, as gevent's are. One that has ended takes nothing; who sends the rest is told.
+    The connection must not block, as gevent's don't. One that has ended takes nothing; sending the rest fails.
     """
     frame = text_frame(text)
     try:

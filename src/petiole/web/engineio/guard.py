@@ -137,7 +137,7 @@ class Guard:
         try:
             socket.close(wait=False, abort=True)
             if not socket.upgraded:
-                # Nobody's thread ends with it, so nobody else takes it out soon.
+                # No thread ends with it, so Engine.IO removes it late.
                 self._eio.sockets.pop(eio_sid, None)
         except (AttributeError, TypeError) as error:
             self._disabled.add("against clients that don't read their end", error)
@@ -162,14 +162,14 @@ class Guard:
             self.close(eio_sid, "malformed packets")
 
     def sweep(self) -> None:
-        """Close who has joined nothing or not completed a packet in time, and cut what stays open after its close."""
+        """Close connections that joined nothing or completed no packet in time; cut those that stay open after that."""
         now = self._clock()
         for eio_sid, seen in list(self._ended.items()):
             wire = self.wires.get(eio_sid)
             if wire is None:
                 del self._ended[eio_sid]
                 if eio_sid in self._eio.sockets:
-                    # Closed by us: of a long-polling client that doesn't come back nobody else hears.
+                    # Closed by us: Engine.IO doesn't notice a long-polling client that never comes back.
                     self._eio.sockets.pop(eio_sid, None)
             elif seen:
                 wire.cut()
@@ -187,7 +187,7 @@ class Guard:
             self._server.start_background_task(self.close, eio_sid, "attachments that don't come")
 
     def _in_no_namespace(self, known: set[str], now: float) -> set[str]:
-        """Return who is in no namespace: of those who weren't before, and every few seconds of all, because one can be left."""
+        """Return the connections in no namespace: among those that weren't before and, every few seconds, among all."""
         suspects: set[str] = known & self._eio.sockets.keys()
         if now >= self._look_at_all:
             self._look_at_all = now + LOOK_AT_ALL_EVERY
@@ -271,7 +271,7 @@ class Guard:
         except SocketIsClosedError:
             raise
         except ContentTooLongError:
-            # Closed before Engine.IO does it, which would wait until the client has read what is queued for it.
+            # Closed before Engine.IO does it: Engine.IO would wait until the client has read its queue.
             self.close(socket.sid, "a body over the limit")
             raise
         except Exception:  # noqa: BLE001 (decoders raise what they like; a client's mistake gets no traceback)
@@ -293,7 +293,7 @@ class Guard:
             elif pending is None:
                 self._attachments.begin(eio_sid)
         except ValueError as error:
-            # Of a packet with attachments python-socketio has called nobody yet: it is the packet's fault.
+            # python-socketio has called no handler for a packet with attachments yet, so the packet is at fault.
             if not isinstance(error, Malformed) and not str(data).startswith(("5", "6")):
                 raise
             self._server._binary_packet.pop(eio_sid, None)

@@ -2,7 +2,7 @@
 
 Engine.IO starts a thread or greenlet for each socket, which sleeps until the next ping, and past the socket's end. And
 browsers that came at the same moment, as after a deployment, would be pinged in the same moment each time, and hold up the
-events of all: so the first ping comes early, at a random instant, and what is due at once goes out in small parts.
+events of all. So the first ping comes early, at a random instant, and pings that are due together go out in small parts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WITHIN: Final = 5.0
 AT_ONCE: Final = 10
 # The first ping comes after this share of the interval at the earliest, and after the whole of it at the latest.
 EARLIEST: Final = 0.2
-# What of an Engine.IO socket's and server's is used here beside what it documents.
+# Undocumented attributes of Engine.IO's socket and server that this module uses.
 NEEDED: Final = ("schedule_ping", "check_ping_timeout", "last_ping", "send", "closing", "closed", "sid")
 NEEDED_OF_SERVER: Final = ("sockets", "ping_interval", "ping_timeout")
 _PING: Final = Packet(PING)
@@ -61,7 +61,7 @@ class Pings:
         self._answers.drop(eio_sid)
 
     def send(self) -> None:
-        """Send the pings that are due, or as many of them as there is time for; and close who hasn't answered."""
+        """Send the pings that are due, as many as there is time for, and close sockets that haven't answered."""
         now = self._clock()
         silent = self._answers.take(now, limit=len(self._answers))
         due = self._pings.take(now, limit=ceil((len(self._pings) + len(self._answers)) * TICK / WITHIN))

@@ -13,7 +13,7 @@ from typing import Any, Final
 from engineio.payload import Payload
 
 SEPARATOR: Final = b"\x1e"
-# Of one request: more than a page has feeds (`PETIOLE_WATCHES_PER_CONNECTION`), and little to decode.
+# In one request: more than a page has feeds (`PETIOLE_WATCHES_PER_CONNECTION`), and cheap to decode.
 MOST_PACKETS: Final = 512
 
 Environ = dict[str, Any]

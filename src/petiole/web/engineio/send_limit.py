@@ -1,4 +1,4 @@
-"""Bounds what is queued for one slow browser: past its window it gets no more rings, and reads when it has drained.
+"""Bounds the queue of one slow browser: past the limit it gets no more events, and reads the journal when its queue is empty.
 
 Socket.IO's server queues without a bound for a connection that doesn't read. A browser that is left out loses nothing: once its
 queue is empty it is told where each feed stands, sees the gap by the reader's rule, and reads it from the journal.
@@ -74,7 +74,7 @@ class SendLimit:
         return bool(connection.queue.qsize() < self._limit)
 
     def catch_up(self, position: Callable[[str], dict[str, Any] | None]) -> None:
-        """Take back who has drained: `position(feed)` is the event that says where the feed is, if that can be known."""
+        """Take back connections whose queue is empty. `position(feed)`: the event that says where the feed is, if known."""
         manager = self._socketio.server.manager
         for sid, feeds in list(self._behind.items()):
             eio_sid = manager.eio_sid_from_sid(sid, self._namespace)
@@ -85,7 +85,7 @@ class SendLimit:
                     if not self._watching(sid, feed):
                         feeds.discard(feed)
                         continue
-                    # Back into the room first: what is rung from here on arrives, and what was before is in the journal.
+                    # Back into the room first: later events arrive, and earlier ones are in the journal.
                     # Forgotten before that: an emit may leave it out again while the journal is asked.
                     feeds.discard(feed)
                     manager.enter_room(sid, self._namespace, feed)

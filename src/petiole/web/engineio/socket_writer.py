@@ -15,7 +15,7 @@ from engineio.payload import Payload
 
 from petiole.web.engineio.frames import Unsent
 
-# What of an Engine.IO socket's is used here beside what it documents.
+# Undocumented attributes of Engine.IO's socket that this module uses.
 NEEDED: Final = (
     "poll",
     "send",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from petiole.web.problems import Problem
 
 REFRESH: Final = 3
-# Most that is said before the task has succeeded.
+# The most that is shown before the task has succeeded.
 NEARLY: Final = 0.99
 HTML: Final = "text/html"
 

@@ -1,4 +1,4 @@
-"""Who of many has not been heard of for a while: to hear of somebody is one `set.add`, however many there are."""
+"""Which of many names have been idle for a while. To record activity is one `set.add`, however many names there are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 
 
 class IdleTracker:
-    """Counts time in turns. Who was heard of last before the newest `turns` whole ones is silent. Thread-safe."""
+    """Counts time in turns. A name without activity in the newest `turns` whole ones is idle. Thread-safe."""
 
     def __init__(self, turns: int) -> None:
         # The names of each turn; the last is the one that goes on, and there is always one before it.
@@ -17,11 +17,11 @@ class IdleTracker:
         self._heard[-1].add(name)
 
     def ask(self, name: str) -> None:
-        """Have a name that is silent be said again `turns` turns after the one that has just begun."""
+        """Report a name that stays idle again, `turns` turns after the one that has just begun."""
         self._heard[-2].add(name)
 
     def turn(self) -> set[str]:
-        """Begin a turn, and return who is silent from now on, and wasn't before."""
+        """Begin a turn, and return the names that have become idle."""
         self._heard.append(set())
         if len(self._heard) <= self._turns + 1:
             return set()

@@ -1,4 +1,4 @@
-"""Shared reads: who asks the journal the same at the same time gets one answer, read after all of them had asked."""
+"""Shared reads: callers that ask the journal the same at the same time get one answer, read after all of them have asked."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from petiole.errors import Unavailable
 T = TypeVar("T")
 
 READS_AT_ONCE: Final = 16
-# A journal that doesn't answer holds every place for its timeout: who would wait longer than this is told to come again.
+# A journal that doesn't answer occupies every place for its timeout. A caller that would wait longer is told to try again.
 PLACE_WITHIN: Final = 5.0
-# After a read that several wanted, the next one of its key waits this long for more of them. Who comes alone never waits.
+# After a read that several wanted, the next one of its key waits this long for more of them. A single caller never waits.
 GATHER: Final = 0.2
 
 
 class _Batch:
-    """One read and those who wait for it."""
+    """One read and the callers that wait for it."""
 
     __slots__ = ("callers", "done", "error", "value")
 
@@ -100,7 +100,7 @@ class SharedReads:
     def _pause(self, key: Hashable) -> None:
         now = time.monotonic()
         with self._lock:
-            # In the order of their instants, so what is past stands first.
+            # Ordered by instant: the oldest come first.
             while self._shared_at and now - next(iter(self._shared_at.values())) >= self._gather:
                 del self._shared_at[next(iter(self._shared_at))]
             shared_at = self._shared_at.get(key)

@@ -120,7 +120,7 @@ class Relay:
             followed.watchers += 1
             self._left.pop(feed, None)
         try:
-            # Unconfirmed in time: answer anyway, the head check heals what was missed.
+            # Answer even if this wasn't confirmed in time: the head check heals what was missed.
             self._bus.follow(feed, timeout=self._settings.follow_timeout)
             reading = self.read(feed, cursor)
             if reading is not None and followed.reader.cursor is None:

@@ -104,7 +104,7 @@ def remove(journal: Journal, snapshot: Snapshot) -> None:
 def _refuse_force(document: Document, *, now: int) -> None:
     state = document.get("state")
     if states.is_terminal(state):
-        return  # the journal says so
+        return  # the journal refuses it
     if state != states.CANCELLING:
         raise Problem(HTTPStatus.CONFLICT, "Not cancelled", "Cancel the task first; it may stop by itself.")
     after = document.get("force_after")

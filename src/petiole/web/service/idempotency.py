@@ -34,7 +34,7 @@ log = logger(__name__)
 HEADER: Final = "Idempotency-Key"
 KEPT_FOR: Final = 86400.0
 MOST_KEY: Final = 255
-# Of a body that is read for its fingerprint only, where the application has no limit of its own.
+# The limit of a body that is read for its fingerprint, where the application has no limit of its own.
 MOST_COMPARED: Final = 16 * 1024**2
 BLOCK: Final = 64 * 1024
 FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -117,7 +117,7 @@ class Idempotency:
         try:
             handle = start(pending["id"])
         except BaseException:
-            # Nothing was started: the next one may try.
+            # Nothing was started: the next request may try.
             self._write(name, "", instead_of=text)
             raise
         self._write(
@@ -129,7 +129,7 @@ class Idempotency:
         try:
             self._journal.note(name, text, instead_of=instead_of, lasts=KEPT_FOR)
         except Unavailable as error:
-            # Who asks again looks at the task itself.
+            # A repeated request looks at the task itself.
             log.warning("idempotency_not_noted", extra={"error": str(error)})
 
     def _first(self, noted: dict[str, Any], asked: IdempotentRequest) -> Handle | None:
@@ -142,7 +142,7 @@ class Idempotency:
             return Handle(noted["id"], feed, Cursor.parse(noted["cursor"]), noted["document"])
         head = self._journal.heads([feed]).get(feed)
         if head is not None and (head.state != QUEUED or head.lease_left is None):
-            # It reached the broker, and died before it could note that.
+            # The first start reached the broker, and its process died before it could note that.
             snapshot = self._journal.snapshot(feed)
             if snapshot is not None:
                 return Handle(noted["id"], feed, snapshot.cursor, snapshot.document)
@@ -164,7 +164,7 @@ def _fingerprint() -> str:
         Problem: 413, the body is over the application's limit, or over ours where there is none; 400, it can't be read.
     """
     if request.max_content_length is None:
-        # Of what the view has read before nothing is refused.
+        # A body that the view has read already is never refused.
         request.max_content_length = MOST_COMPARED
     try:
         with malformed_at_worst():

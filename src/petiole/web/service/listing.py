@@ -14,7 +14,7 @@ from petiole.web.problems import Problem, invalid
 
 PAGE_SIZE: Final = 50
 LARGEST_PAGE: Final = 100
-# A page of a state or a name is searched for among so many tasks.
+# How many tasks a page with a state or a name is searched in.
 SEARCHED: Final = 500
 
 
@@ -34,8 +34,7 @@ def list_tasks(
 ) -> Page:
     """Return a page of an owner's tasks: those in `state`, those of the task `name`; at most `limit`.
 
-    Of a state or a name a page may have fewer, even none, and older ones may follow it all the same: it ends after what was
-    searched for it.
+    With a state or a name a page may have fewer, even none, though older ones follow: it searches so many tasks and no more.
 
     Raises:
         Problem: 422, there is no such state, or the limit isn't one; 400, that is not a cursor.
@@ -62,7 +61,7 @@ def list_tasks(
 def _piece(
     journal: Journal, owner: str, state: str | None, name: str | None, *, wanted: int, piece: int, before: int | None
 ) -> tuple[list[Snapshot], int | None]:
-    """Return at most `wanted` fitting tasks of the next `piece`, and the mark after what was looked at."""
+    """Return at most `wanted` fitting tasks of the next `piece`, and the mark after those that were searched."""
     while True:
         listed, mark = journal.list(owner, limit=piece, before=before)
         fitting = [index for index, snapshot in enumerate(listed) if _fits(snapshot, state, name)]

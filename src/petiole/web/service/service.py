@@ -75,12 +75,12 @@ class Service(Authorization):
         """Start a tracked task for who is asking; by name, the task's code need not be here.
 
         `title` may be a lazy text, said in the language of this request; past 200 characters it is cut. Without one the
-        task's name is said in words.
+        title comes from the task's name.
         A request with the header `Idempotency-Key` (or `idempotency_key`) starts it once in 24 hours: asked again it gets the
         same handle.
 
         Raises:
-            Problem: 503, journal or broker are away; nothing was started. Of a key: 400, it is none; 422, it was used with
+            Problem: 503, journal or broker are away; nothing was started. Of a key: 400, it isn't valid; 422, it was used with
                 another body; 409, its first request is still under way.
             PetioleError: the arguments can't be sent.
         """

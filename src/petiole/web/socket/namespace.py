@@ -37,7 +37,7 @@ from petiole.web.state import current_state
 T = TypeVar("T")
 
 NAMESPACE: Final = "/petiole"
-# How long a process that ends waits for its last words to be sent.
+# How long an ending process waits until its last messages are sent.
 LAST_WORDS_WITHIN: Final = 0.3
 
 
@@ -56,7 +56,7 @@ class Connection:
     def __init__(self, principal: Principal, settings: Settings, *, counted_as: str | None) -> None:
         self.principal = principal
         self.counted_as = counted_as
-        # Who takes a feed out ends what is counted, and nobody else.
+        # The caller that removes a feed from here gives its count back, and no other.
         self.watched: dict[str, Watch] = {}
         self.lock = threading.Lock()
         self.calls = Bucket(burst=settings.calls_burst, rate=settings.calls_per_second)
@@ -71,7 +71,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         self._service = service
         self._settings = settings
         self._connections: dict[str, Connection] = {}
-        # Who has shown a token, and not gone yet.
+        # Open connections that have shown a token.
         self._by_token: set[str] = set()
         self._owners = Tally(settings.connections_per_owner)
         self._guard: Guard | None = None
@@ -99,7 +99,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         closed = state.readiness.closed()
         if closed is not None:
             raise ConnectionRefusedError(closed, unavailable(Unavailable(closed)).to_wire())
-        # Who holds somebody's token can't use up their pages.
+        # A token's holder must not use up the pages of its owner.
         counted_as = principal.user if principal.token is None else f"token:{principal.user}"
         if counted_as is not None and not self._owners.take(counted_as):
             raise ConnectionRefusedError(
@@ -215,7 +215,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         if left:
             raise Unavailable("The watch was ended while it began. Ask again.")
         if self._connections.get(sid) is not connection:
-            # It went away meanwhile, and nobody else would end its watch.
+            # The connection has ended meanwhile, and nothing else would end its watch.
             self._by_token.discard(sid)
             self._leave(sid, connection, feed)
         return reading
