@@ -87,8 +87,8 @@ def _text(value: Any) -> str | None:
             return None
 
 
-def check_files(options: Mapping[str, Any], *, key: str) -> None:
-    """Read the certificates and keys that a connection's options name, at start and not at the first connect.
+def read_files(options: Mapping[str, Any], *, key: str) -> ssl.SSLContext:
+    """Return a context with the certificates and keys that a connection's options name, read at start.
 
     Raises:
         SetupError: a file is missing, unreadable or invalid.
@@ -111,6 +111,7 @@ def check_files(options: Mapping[str, Any], *, key: str) -> None:
         raise SetupError(
             f"A file of {name} in {key} can't be read ({error.strerror or error}). Correct its path, or its rights."
         ) from error
+    return context
 
 
 def distrust(error: BaseException | None) -> ssl.SSLError | None:

@@ -18,6 +18,7 @@ from petiole.dispatch.tracking import track_app
 from petiole.errors import SetupError, Unavailable
 from petiole.journal import open_journal
 from petiole.journal.redis.journal import RedisJournal
+from petiole.redis.client import tls_alert
 from petiole.servers.redis import free_port
 from tests.conftest import redis_binary
 from tests.contract.test_bus import FEED, SOON, Setup
@@ -197,6 +198,11 @@ def test_tls_that_can_not_be_is_said_at_start(secured, certificates, make_settin
             with pytest.raises(SetupError, match=said) as refused:
                 open_journal(make_settings(f"rediss://ann:{ENCODED}@{url}"))
             assert ENCODED not in str(refused.value)
+        # Whether redis-py sees the alert depends on the moment at which it sends: this sends nothing.
+        options = {"host": "127.0.0.1", "port": strict_port, "ssl_ca_certs": f"{certificates}/ca.crt"}
+        alert = tls_alert(options, timeout=SOON)
+        assert alert is not None
+        assert "CERTIFICATE" in str(alert)
     finally:
         strict.kill()
 

@@ -22,7 +22,7 @@ from petiole.redis.errors import no_tls, tls_refused
 from petiole.redis.sentinel import connect_by_sentinel
 from petiole.redis.url import REDIS_PORT, Kind, RedisUrl, address, kind_of
 from petiole.settings import Settings
-from petiole.tls import check_files, distrust
+from petiole.tls import distrust, read_files
 
 Client: TypeAlias = redis.Redis | Cluster
 
@@ -63,7 +63,7 @@ def connect(settings: Settings, *, url: str | None = None) -> Client:
                 pool.connection_kwargs["ssl_min_version"] = ssl.TLSVersion(
                     int(pool.connection_kwargs["ssl_min_version"])
                 )
-            check_files(pool.connection_kwargs, key=key)
+            read_files(pool.connection_kwargs, key=key)
     except ValueError as error:
         # The text in the port's place may be the rest of a password with an unescaped /.
         reason = "its port isn't a number" if "port" in str(error).lower() else error
@@ -104,39 +104,44 @@ def look_at(settings: Settings, *, url: str | None = None) -> None:
     except (RedisError, OSError) as error:
         # Any other error may be temporary; callers are told until then.
         place, fault = f"Redis at {address(given)}", distrust(error)
-        if fault is None and kind_of(given) is Kind.SERVER:
-            fault = _alert(client)
+        is_server, options = kind_of(given) is Kind.SERVER, client.get_connection_kwargs()
+        if fault is None and is_server:
+            fault = tls_alert(options, timeout=settings.journal_timeout)
         if fault is not None:
             raise SetupError(tls_refused(fault, place)) from error
-        if kind_of(given) is Kind.SERVER and _speaks_plainly(
-            client.get_connection_kwargs(), timeout=settings.journal_timeout
-        ):
+        if is_server and _speaks_plainly(options, timeout=settings.journal_timeout):
             raise SetupError(no_tls(place)) from error
     finally:
         client.close()
         client.connection_pool.disconnect()
 
 
-def _alert(client: Client) -> ssl.SSLError | None:
+def tls_alert(options: Mapping[str, Any], *, timeout: float) -> ssl.SSLError | None:
     """Return the TLS alert that a server sends right after the handshake; it would be lost if a command was sent."""
-    pool = client.connection_pool
-    listening = {**pool.connection_kwargs, "redis_connect_func": lambda connection: connection.read_response()}
-    connection = pool.connection_class(**listening)
+    context = read_files(options, key="the URL")
+    # Only what the server says counts here; redis-py has checked the server.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    where = _place(options)
     try:
-        connection.connect()
-    except (RedisError, OSError) as error:
+        with (
+            socket.create_connection(where, timeout=timeout) as plain,
+            context.wrap_socket(plain, server_hostname=where[0]) as connected,
+        ):
+            connected.recv(1)
+    except OSError as error:
         return distrust(error)
-    finally:
-        connection.disconnect()
     return None
 
 
 def _speaks_plainly(options: Mapping[str, Any], *, timeout: float) -> bool:
     """Say whether a Redis answers without TLS; spoken to in TLS, such a server waits silently for the end of a line."""
     try:
-        where = (options.get("host", "localhost"), options.get("port", REDIS_PORT))
-        with socket.create_connection(where, timeout=timeout) as connected:
+        with socket.create_connection(_place(options), timeout=timeout) as connected:
             connected.sendall(b"PING\r\n")
             return connected.recv(1) in (b"+", b"-")
     except OSError:
         return False
+
+
+def _place(options: Mapping[str, Any]) -> tuple[str, int]:
+    return options.get("host", "localhost"), options.get("port", REDIS_PORT)
