@@ -90,7 +90,7 @@ test-oldest: $(OLDEST)/.ready
 	@echo "Testing with: $$($(BIN)/uv pip freeze --quiet --exclude-editable --python $(OLDEST)/bin/python | xargs)"
 	@scripts/pytest.sh $(OLDEST)/bin/python --numprocesses $(WORKERS) $(BY_FILE) --durations 10 -m 'not slow' \
 		-k 'not redis-oldest and not redis-embedded' $(CORE) \
-		$(addprefix tests/contract/test_,journal.py bus.py sql.py redis_calls.py) \
+		$(patsubst %,tests/contract/test_%.py,feeds retention append runs rebase reading unavailable bus sql redis_calls) \
 		$(addprefix tests/integration/test_,hostile_clients.py unknown_versions.py)
 
 # Other Celery packages together with Petiole, each one real. Not part of CI: they require their own versions of Celery.

@@ -55,3 +55,21 @@ def test_each_folder_with_code_is_on_the_map():
 def test_each_module_at_the_top_of_the_package_is_on_the_map():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert [path.name for path in (ROOT / "src/petiole").glob("*.py") if path.name not in text] == []
+
+
+def test_each_file_that_make_tests_is_there():
+    command = [
+        "make",
+        "--dry-run",
+        "pytest",
+        "pytest-everywhere",
+        "pytest-chaos",
+        "test-fast",
+        "test-core",
+        "test-oldest",
+        "test-browser",
+    ]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    named = set(re.findall(r"tests/[\w/.]+(?![\w/.*])", said))
+    assert "tests/contract/test_feeds.py" in named
+    assert [name for name in named if not (ROOT / name).exists()] == []
