@@ -131,7 +131,7 @@ def test_a_pool_that_cannot_end_one_task_says_so_instead_of_forcing_it(system: S
     session = system.session("ann")
     answer = session.post(f"{system.url}/petiole/tasks/{view.feed[5:]}/cancel", json={"force": True}, timeout=5)
     assert answer.status_code == 409
-    assert "can't end a single one" in answer.json()["detail"]
+    assert "can't terminate a single task" in answer.json()["detail"]
     gate.touch()
     # It never noticed the cancel, so it was faster.
     assert view.wait(timeout=15)["state"] == "succeeded"
