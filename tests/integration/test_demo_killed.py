@@ -49,7 +49,7 @@ def guardians(parent: int) -> set[int]:
     mine = pipes_of(parent)
     found = set()
     for each in processes_of_this_machine():
-        if "demo/guardian.py" in each.command:
+        if "servers/guardian.py" in each.command:
             with suppress(OSError):
                 if os.readlink(f"/proc/{each.pid}/fd/0") in mine:
                     found.add(each.pid)
