@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from petiole.protocol.events import Cursor, Document
+from petiole.protocol.texts import Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,13 @@ class Conflict:
     """The run's facts after `last` are missing here: send them again from `last + 1`."""
 
     last: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextGap:
+    """The journal has only so much of the run's texts: write on from there."""
+
+    texts: Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,4 +136,4 @@ class Expired:
     waits: bool = False
 
 
-Appended: TypeAlias = Stored | Duplicate | Conflict | Fenced | Closed | Missing
+Appended: TypeAlias = Stored | Duplicate | Conflict | TextGap | Fenced | Closed | Missing

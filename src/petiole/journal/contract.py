@@ -25,6 +25,7 @@ from petiole.journal.answers import (
 )
 from petiole.protocol.events import Cursor, Document, Draft
 from petiole.protocol.reader import Reading
+from petiole.protocol.texts import NO_TEXTS, Texts
 
 
 class Feeds(Protocol):
@@ -56,7 +57,15 @@ class Feeds(Protocol):
         ...
 
     def append(
-        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        run: int = 0,
+        fact: int = 0,
+        counter: int = 0,
+        delivery: str = "",
+        texts: Texts = NO_TEXTS,
     ) -> Appended:
         """Number, fold, keep and ring one event.
 
@@ -67,6 +76,11 @@ class Feeds(Protocol):
         `successor` ends the feed's present publication: what is delivered of that one afterwards is late. Order within a run
         is the order of the numbers; a fact that is `Stored` is lost only with the journal's own data, which the writer
         learns from the next `Conflict` or `Missing`.
+
+        A chunk (`Draft.of_text`) is appended to its run's text if that ends where the chunk begins; a chunk that is there
+        already is a `Duplicate`, any other one a `TextGap`. `texts` is what the run has written before: a journal that has less
+        of it, because it has lost some, answers `TextGap` as well. The fact that begins a run, and a run's first chunk, void
+        the texts of earlier runs. From its first chunk on each of a feed's events carries the lengths of its texts.
         """
         ...
 
@@ -77,7 +91,14 @@ class Feeds(Protocol):
 
         Not recovered: the cursor's epoch, numbers or chain aren't this feed's, or the facts after it were trimmed. Without a
         cursor the first facts may have been trimmed: then the reading has its `start`, and the facts that are kept.
+
+        `chunks` are what the texts have after the cursor's lengths, at most `MAX_READ_BYTES` (then `more`); from the start, if
+        the cursor has none, is of an earlier run, or isn't recovered. The cursor of the reading has the lengths with them.
         """
+        ...
+
+    def text(self, feed: str, name: str) -> str | None:
+        """Return a whole text; `None` if the feed is unknown or has none of this name."""
         ...
 
     def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
@@ -92,7 +113,10 @@ class Feeds(Protocol):
         ...
 
     def snapshot(self, feed: str) -> Snapshot | None:
-        """Return a feed's document, cursor and owner of one instant; `None` for an unknown feed."""
+        """Return a feed's document, cursor and owner of one instant; `None` for an unknown feed.
+
+        The cursor has the lengths of the feed's texts; the cursors of `heads` and `changed_heads` have none.
+        """
         ...
 
     def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
@@ -324,7 +348,15 @@ class SupportsAsync(Protocol):
         ...
 
     def append_async(
-        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        run: int = 0,
+        fact: int = 0,
+        counter: int = 0,
+        delivery: str = "",
+        texts: Texts = NO_TEXTS,
     ) -> PendingAppend | None:
         """Send an `append`, for callers that must not block; `None`: it would have blocked, and nothing was sent."""
         ...

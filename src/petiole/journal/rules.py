@@ -7,15 +7,16 @@ on every backend. Seconds are the journal server's; `left` is how long a lease s
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from petiole.errors import InvalidEvent
-from petiole.journal.answers import Busy, Closed, Conflict, Duplicate, Fenced, Gone, Held, Missing
+from petiole.journal.answers import Busy, Closed, Conflict, Duplicate, Fenced, Gone, Held, Missing, TextGap
 from petiole.protocol import states
 from petiole.protocol.encoding import to_json
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Document
 from petiole.protocol.reader import Reading
+from petiole.protocol.texts import MAX_READ_BYTES, NO_TEXTS, Span, Texts
 
 # A task whose runs end silently this often is not run again: it is what kills its workers.
 MAX_SILENT_ENDS: Final = 3
@@ -61,6 +62,8 @@ class Numbers(Protocol):
     def spent(self) -> str: ...
     @property
     def removed(self) -> bool: ...
+    @property
+    def texts(self) -> Texts: ...
 
 
 # The guard of states.
@@ -111,38 +114,86 @@ def begins_again(feed: Numbers, publication: str, *, replayed: bool) -> bool:
 
 
 class Accepted(NamedTuple):
-    """An event is taken: the run's numbers after it, whether it ends the run, and whether it was stalled before."""
+    """An event is taken: the run's numbers after it, whether it ends the run, whether it was stalled before, and the texts."""
 
     fact: int
     counter: int
     ends_run: bool
     was_stalled: bool
+    texts: Texts
 
 
-Refused: TypeAlias = Duplicate | Conflict | Fenced | Closed | Missing
+Refused: TypeAlias = Duplicate | Conflict | TextGap | Fenced | Closed | Missing
 
 
 def append(
-    feed: Numbers, *, is_fact: bool, state: str | None, run: int, fact: int, counter: int, delivery: str
+    feed: Numbers,
+    *,
+    is_fact: bool,
+    state: str | None,
+    run: int,
+    fact: int,
+    counter: int,
+    delivery: str,
+    texts: Texts = NO_TEXTS,
+    span: Span | None = None,
 ) -> Accepted | Refused:
-    """Decide on one event of a run, or of web and reaper (`run` 0), which are guarded by state alone."""
+    """Decide on one event of a run, or of web and reaper (`run` 0), which are guarded by state alone.
+
+    `texts` is what the run has written before it, `span` what a text event adds.
+    """
+    kept = feed.texts
     if run > feed.run:
         return Missing()
     if run > 0:
         # After a loss of all data run numbers begin again: then the delivery tells one run from the other.
         if run < feed.run or (delivery and feed.delivery != delivery):
             return Fenced(feed.run)
-        if fact <= feed.fact if is_fact else (fact, counter) <= (feed.fact, feed.counter):
+        written = kept.of_run(run)
+        if span is not None:
+            length = written.length(span.name)
+            if span.end <= length:
+                return Duplicate(feed.cursor, feed.cancel > 0)
+            if span.at != length:
+                return TextGap(written)
+            fact, counter, kept = feed.fact, feed.counter, written.grown(span.name, span.end)
+        elif fact <= feed.fact if is_fact else (fact, counter) <= (feed.fact, feed.counter):
             return Duplicate(feed.cursor, feed.cancel > 0)
-        if fact > feed.fact + is_fact:
+        elif fact > feed.fact + is_fact:
             return Conflict(feed.fact)
+        elif any(written.length(name) < length for name, length in texts.lengths):
+            return TextGap(written)
     if not admits(feed.state, state):
         return Closed(feed.state or "")
     if run == 0:
         fact, counter = feed.fact, feed.counter
     elif is_fact:
         counter = 0
-    return Accepted(fact, counter, ends_run(state), feed.state == states.STALLED and state is None)
+    return Accepted(fact, counter, ends_run(state), feed.state == states.STALLED and state is None, kept)
+
+
+# Texts.
+
+
+def texts_once_begun(texts: Texts, run: int) -> Texts:
+    """Return a feed's texts once `run` has begun: those of earlier runs are void."""
+    return texts.of_run(run) if texts else NO_TEXTS
+
+
+def spans_after(texts: Texts, held: Texts) -> Iterator[Span]:
+    """Yield what a reading brings of the texts to a reader that has `held` of them, at most `MAX_READ_BYTES` in all.
+
+    The last one may end within a character: then it is a few bytes shorter.
+    """
+    left = MAX_READ_BYTES
+    has = held if held.run == texts.run else NO_TEXTS
+    for name, length in texts.lengths:
+        at = has.length(name)
+        at = at if at <= length else 0
+        end = min(length, at + left)
+        if end > at:
+            left -= end - at
+            yield Span(name, at, end)
 
 
 def prolongs(feed: Numbers, run: int, *, left: float | None, lease: float) -> bool:
@@ -182,6 +233,7 @@ class Begun(NamedTuple):
     silent: int
     publication: str
     spent: str
+    texts: Texts
 
 
 def claim(
@@ -211,7 +263,10 @@ def claim(
             return GivenUp(silent)
     # A superseded run has handed over, though the fact that says so isn't here.
     spent = succeed(feed.publication, feed.spent, publication) if supersedes and publication else feed.spent
-    return Begun(feed.run + 1, 0 if feed.cancel else 1, silent, publication or feed.publication, spent)
+    run, fact = feed.run + 1, 0 if feed.cancel else 1
+    # A run that is cancelled before it begins leaves what the one before has written.
+    texts = texts_once_begun(feed.texts, run) if fact else feed.texts
+    return Begun(run, fact, silent, publication or feed.publication, spent, texts)
 
 
 def is_valid(feed: Numbers, run: int, *, delivery: str) -> bool:

@@ -14,10 +14,15 @@ from typing import Final, NamedTuple, TypeAlias
 
 from petiole.errors import InvalidEvent, InvalidName
 from petiole.protocol.encoding import DECODER, JSON, to_json
+from petiole.protocol.texts import MAX_CHUNK_BYTES, NO_TEXTS, TEXT, TEXT_VERSION, Chunk, Span, Texts
 
 VERSION: Final = 1
+# What a reader understands.
+VERSIONS: Final = (VERSION, TEXT_VERSION)
 ZERO_CHAIN: Final = "0" * 16
 COUNTER: Final = "counter"
+# Kinds that aren't kept one by one: counters are folded, texts are appended.
+NO_FACTS: Final = (COUNTER, TEXT)
 MAX_EVENT_BYTES: Final = 8 * 1024
 MAX_NUMBER: Final = 2**53 - 1  # the largest integer that JavaScript and Lua hold exactly
 PARTITIONS: Final = 64
@@ -28,11 +33,12 @@ Document: TypeAlias = dict[str, JSON]
 _FEED = re.compile(r"(task|user|group):[A-Za-z0-9._~@-]{1,128}\Z")
 _HEAD = re.compile(
     r'\{"v":([0-9]{1,4}),"id":"([^"\\]{1,64})","feed":"([^"\\]{1,140})","epoch":"([0-9a-f]{8})","seq":([0-9]{1,16}),'
-    r'"run":[0-9]{1,16},"facts":([0-9]{1,16}),"chain":"([0-9a-f]{16})","at":[0-9]{1,16},"kind":"([^"\\]{1,64})",'
-    r'"patch":\{.*\}\Z',
+    r'"run":[0-9]{1,16},"facts":([0-9]{1,16}),"chain":"([0-9a-f]{16})","at":[0-9]{1,16},'
+    r'(?:"texts":(\{"run":[0-9]{1,15},"lengths":\{[^{}]*\}\}),)?"kind":"([^"\\]{1,64})",'
+    r'"patch":\{(?:\},"data":\{"name":"([A-Za-z0-9_-]{1,32})","at":([0-9]{1,15}),"chunk":)?.*\}\Z',
     re.DOTALL,
 )
-_CURSOR = re.compile(r"([0-9a-f]{8})\.([0-9]{1,16})\.([0-9]{1,16})\.([0-9a-f]{16})\Z")
+_CURSOR = re.compile(r"([0-9a-f]{8})\.([0-9]{1,16})\.([0-9]{1,16})\.([0-9a-f]{16})(?:~([0-9A-Za-z_~-]{1,512}))?\Z")
 
 
 def mint_id() -> str:
@@ -101,12 +107,13 @@ def partition(name: str) -> int:
 
 @dataclass(frozen=True, slots=True, order=False)
 class Cursor:
-    """Where a reader stands in a feed."""
+    """Where a reader stands in a feed. `texts`: how much of its texts the reader has."""
 
     epoch: str
     seq: int
     facts: int
     chain: str
+    texts: Texts = NO_TEXTS
 
     @classmethod
     def parse(cls, text: object) -> Cursor:
@@ -121,10 +128,20 @@ class Cursor:
         seq, facts = int(match[2]), int(match[3])
         if seq > MAX_NUMBER or facts > MAX_NUMBER:
             raise InvalidName("That cursor's numbers are too large. Send the cursor of an earlier answer unchanged.")
-        return cls(match[1], seq, facts, match[4])
+        return cls(match[1], seq, facts, match[4], Texts.parse(match[5] or ""))
 
     def __str__(self) -> str:
-        return f"{self.epoch}.{self.seq}.{self.facts}.{self.chain}"
+        place = f"{self.epoch}.{self.seq}.{self.facts}.{self.chain}"
+        return f"{place}~{self.texts}" if self.texts else place
+
+    @property
+    def place(self) -> Cursor:
+        """The cursor of a reader that has no texts: it is given them from the start."""
+        return Cursor(self.epoch, self.seq, self.facts, self.chain) if self.texts else self
+
+    def at_texts(self, texts: Texts) -> Cursor:
+        """Return this cursor, of a reader that has so much of the texts."""
+        return Cursor(self.epoch, self.seq, self.facts, self.chain, texts)
 
     def is_behind(self, other: Cursor) -> bool:
         """Say whether a journal at this cursor can't have sent a reader what it has at `other`."""
@@ -152,16 +169,27 @@ class Event:
     patch: Document
     progress: Document | None
     data: JSON = None
+    texts: Texts = NO_TEXTS
     v: int = VERSION
     _text: str | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def is_fact(self) -> bool:
-        return self.kind != COUNTER
+        return self.kind not in NO_FACTS
 
     @property
     def cursor(self) -> Cursor:
-        return Cursor(self.epoch, self.seq, self.facts, self.chain)
+        return Cursor(self.epoch, self.seq, self.facts, self.chain, self.texts)
+
+    @property
+    def chunk(self) -> Chunk | None:
+        """What a text event adds to its text."""
+        return Chunk.from_wire(self.data) if self.kind == TEXT else None
+
+    @property
+    def span(self) -> Span | None:
+        """Which part of its text a text event adds."""
+        return Chunk.from_wire(self.data).span if self.kind == TEXT else None
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, JSON]) -> Event:
@@ -184,6 +212,7 @@ class Event:
                 patch=wire["patch"],
                 progress=wire["progress"],
                 data=wire.get("data"),
+                texts=Texts.from_wire(wire.get("texts")),
                 v=wire["v"],
             )
         except (KeyError, TypeError) as error:
@@ -195,6 +224,8 @@ class Event:
             and (event.progress is None or isinstance(event.progress, dict))
         ):
             raise InvalidEvent("An event has a field of a wrong type. It is set aside.")
+        if event.kind == TEXT:
+            Chunk.from_wire(event.data)
         return event
 
     @classmethod
@@ -236,6 +267,8 @@ class Event:
         }
         if self.data is not None:
             wire["data"] = self.data
+        if self.texts:
+            wire["texts"] = self.texts.to_wire()
         return wire
 
 
@@ -250,14 +283,16 @@ class EventHeader(NamedTuple):
     chain: str
     kind: str
     v: int
+    texts: Texts = NO_TEXTS
+    span: Span | None = None
 
     @property
     def is_fact(self) -> bool:
-        return self.kind != COUNTER
+        return self.kind not in NO_FACTS
 
     @property
     def cursor(self) -> Cursor:
-        return Cursor(self.epoch, self.seq, self.facts, self.chain)
+        return Cursor(self.epoch, self.seq, self.facts, self.chain, self.texts)
 
     @classmethod
     def from_text(cls, text: str) -> EventHeader | None:
@@ -265,8 +300,13 @@ class EventHeader(NamedTuple):
         head = _HEAD.match(text)
         if head is None:
             return None
-        version, identity, feed, epoch, seq, facts, chain, kind = head.groups()
-        return cls(identity, feed, epoch, int(seq), int(facts), chain, kind, int(version))
+        version, identity, feed, epoch, seq, facts, chain, lengths, kind, name, at = head.groups()
+        texts, span = NO_TEXTS if lengths is None else Texts.from_wire(DECODER.decode(lengths)), None
+        if kind == TEXT:
+            if name is None:
+                return None
+            span = Span(name, int(at), texts.length(name))
+        return cls(identity, feed, epoch, int(seq), int(facts), chain, kind, int(version), texts, span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,9 +325,25 @@ class Draft:
     # The result of `encode`: a draft may be sent more than once, and never changes.
     _encoded: EncodedDraft | None = field(default=None, init=False, repr=False, compare=False)
 
+    @classmethod
+    def of_text(cls, chunk: Chunk) -> Draft:
+        """Return the draft that appends a chunk to its text.
+
+        Raises:
+            InvalidEvent: the chunk is over 32 KiB.
+        """
+        if chunk.end - chunk.at > MAX_CHUNK_BYTES:
+            raise InvalidEvent(f"A chunk is over the limit of {MAX_CHUNK_BYTES:,} bytes. Split it.")
+        return cls(TEXT, data=chunk.to_wire())
+
     @property
     def is_fact(self) -> bool:
-        return self.kind != COUNTER
+        return self.kind not in NO_FACTS
+
+    @property
+    def chunk(self) -> Chunk | None:
+        """What a text event adds to its text."""
+        return Chunk.from_wire(self.data) if self.kind == TEXT else None
 
     @property
     def state(self) -> str | None:
@@ -327,7 +383,7 @@ class Draft:
             body += f',"data":{data}'
         progress = "" if self.progress is None else to_json(self.progress)
         size = len(body.encode()) + len(progress.encode())
-        if size > MAX_EVENT_BYTES:
+        if size > MAX_EVENT_BYTES and self.kind != TEXT:
             raise InvalidEvent(
                 f"An event of {size:,} bytes is over the limit of {MAX_EVENT_BYTES:,}. Send less, or send a link to it."
             )

@@ -9,10 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Protocol, TypeAlias, cast
+from typing import Final, NamedTuple, Protocol, TypeAlias, cast
 
 from petiole.protocol.encoding import JSON
-from petiole.protocol.events import VERSION, ZERO_CHAIN, Cursor, Document, Event, advance_chain, fold
+from petiole.protocol.events import VERSIONS, ZERO_CHAIN, Cursor, Document, Event, advance_chain, fold
+from petiole.protocol.texts import NO_TEXTS, Chunk, Span, Texts
 
 BUFFER_LIMIT: Final = 1024
 
@@ -33,6 +34,21 @@ class Show:
 
 
 @dataclass(frozen=True, slots=True)
+class Write:
+    """Append this chunk to its text; `event` is the one that brought it, `None` if a reading did."""
+
+    chunk: Chunk
+    event: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Void the texts: `run` begins its own, or they are shown again from the start."""
+
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """Ask the journal for what follows this cursor (`None`: from the start)."""
 
@@ -50,7 +66,7 @@ def _dump(wire: Document) -> str:
     return json.dumps(wire, separators=(",", ":"))
 
 
-Action: TypeAlias = Show | Read | Reset
+Action: TypeAlias = Show | Write | Clear | Read | Reset
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +75,8 @@ class Reading:
 
     `events` are the facts after the cursor, folded into `document` already. Not `recovered`: no events, and the document
     is a snapshot. `more`: read again from `cursor` at once. `start`: a reader without a cursor isn't recovered
-    either, because the facts before `start` are no longer kept; `events` follow from there.
+    either, because the facts before `start` are no longer kept; `events` follow from there. `chunks` are what the texts
+    have after the cursor; of a later run, and if not `recovered`, from the start.
     """
 
     feed: str
@@ -69,6 +86,7 @@ class Reading:
     recovered: bool
     more: bool = False
     start: Cursor | None = None
+    chunks: tuple[Chunk, ...] = ()
     _text: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def to_text(self) -> str:
@@ -89,8 +107,12 @@ class Reading:
         }
 
     def _place(self) -> Document:
-        start = {} if self.start is None else {"start": str(self.start)}
-        return {"cursor": str(self.cursor), "recovered": self.recovered, "more": self.more, **start}
+        place: Document = {"cursor": str(self.cursor), "recovered": self.recovered, "more": self.more}
+        if self.start is not None:
+            place["start"] = str(self.start)
+        if self.chunks:
+            place["texts"] = [chunk.to_wire() for chunk in self.chunks]
+        return place
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, JSON]) -> Reading:
@@ -102,6 +124,7 @@ class Reading:
             recovered=wire["recovered"],
             more=wire["more"],
             start=None if wire.get("start") is None else Cursor.parse(wire["start"]),
+            chunks=tuple(Chunk.from_wire(chunk) for chunk in wire.get("texts") or ()),
         )
 
 
@@ -125,6 +148,10 @@ class Numbered(Protocol):
     @property
     def is_fact(self) -> bool: ...
     @property
+    def texts(self) -> Texts: ...
+    @property
+    def span(self) -> Span | None: ...
+    @property
     def cursor(self) -> Cursor: ...
 
 
@@ -140,7 +167,7 @@ def judge(cursor: Cursor, event: Numbered) -> Verdict:
         follows = event.facts == cursor.facts + 1 and event.chain == advance_chain(cursor.chain, event.id)
     else:
         follows = event.facts == cursor.facts and event.chain == cursor.chain
-    return Verdict.APPLY if follows else Verdict.READ
+    return Verdict.APPLY if follows and event.texts.follows(cursor.texts, event.span) else Verdict.READ
 
 
 def follow(cursor: Cursor, events: Sequence[Event]) -> bool:
@@ -153,6 +180,11 @@ def follow(cursor: Cursor, events: Sequence[Event]) -> bool:
     return True
 
 
+class _Written(NamedTuple):
+    actions: list[Action]
+    texts: Texts
+
+
 class Reader:
     """One reader of one feed. Not thread-safe: its owner calls it from one place at a time.
 
@@ -163,14 +195,28 @@ class Reader:
         self, feed: str, *, cursor: Cursor | None = None, document: Document | None = None, keep_document: bool = True
     ) -> None:
         self.feed = feed
-        self.cursor = cursor
+        # Whoever gives a cursor has shown the facts up to it, and no text.
+        self.cursor = cursor.place if cursor else None
         self.document: Document = document or {}
         self.reading = True
         self.shown = cursor.facts if cursor else 0
         self.complete = True
         self._keep_document = keep_document
+        self._written: dict[str, list[str]] = {}
         self._buffer: list[Event] = []
         self._overflowed = False
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The texts as far as this reader has them, by their names."""
+        return {name: self.text(name) for name in self._written}
+
+    def text(self, name: str) -> str:
+        """Return a text as far as this reader has it; empty if there is none."""
+        parts = self._written.get(name, [])
+        if len(parts) > 1:
+            parts[:] = ["".join(parts)]
+        return parts[0] if parts else ""
 
     def start(self) -> list[Action]:
         """Begin, or begin again after a reconnect: the reader asks for a read from where it stands."""
@@ -181,7 +227,7 @@ class Reader:
 
     def offer(self, event: Event) -> list[Action]:
         """Take an event from the bus or the relay."""
-        if event.v != VERSION or event.feed != self.feed:
+        if event.v not in VERSIONS or event.feed != self.feed:
             return []
         if self.reading or self.cursor is None:
             if len(self._buffer) < BUFFER_LIMIT and not self._overflowed:
@@ -192,7 +238,7 @@ class Reader:
             return []
         match judge(self.cursor, event):
             case Verdict.APPLY:
-                return [self._apply(event)]
+                return self._apply(event)
             case Verdict.READ:
                 # Not buffered: the journal kept it before it rang, so the read that follows has it.
                 self.reading = True
@@ -207,7 +253,7 @@ class Reader:
         """
         if self.reading or self.cursor is None or self._keep_document:
             return False
-        if event.v != VERSION or event.feed != self.feed or judge(self.cursor, event) is not Verdict.APPLY:
+        if event.v not in VERSIONS or event.feed != self.feed or judge(self.cursor, event) is not Verdict.APPLY:
             return False
         self.cursor = event.cursor
         self.shown += event.is_fact
@@ -216,7 +262,7 @@ class Reader:
     def answer(self, reading: Reading) -> list[Action]:
         """Take the journal's answer to the read that this reader asked for."""
         actions: list[Action] = []
-        fits = self._fits(reading)
+        follows = fits = self._fits(reading)
         if not fits:
             self.complete = False
             kept = self._start_of(reading)
@@ -226,10 +272,15 @@ class Reader:
             for event in reading.events:
                 self.shown += 1
                 actions.append(Show(event))
+        held = self.cursor.texts if self.cursor is not None and follows else NO_TEXTS
         self.cursor = reading.cursor
         if self._keep_document:
             self.document = reading.document
-        if reading.more:
+            written = self._write_all(reading, held)
+            actions.extend(written.actions)
+            self.cursor = reading.cursor.at_texts(written.texts)
+        # Texts that don't fit are read again from the start, once.
+        if reading.more or (self.cursor != reading.cursor and held):
             self.reading = True
             return [*actions, Read(self.cursor)]
         self.reading = False
@@ -263,13 +314,41 @@ class Reader:
         self.reading = True
         return [Read(self.cursor)]
 
-    def _apply(self, event: Event) -> Show:
+    def _apply(self, event: Event) -> list[Action]:
+        later = self.cursor is not None and event.texts.run > self.cursor.texts.run
+        actions = self._clear(event.texts.run) if later else []
         self.cursor = event.cursor
         if self._keep_document:
             self.document = fold(self.document, event)
         if event.is_fact:
             self.shown += 1
-        return Show(event)
+        chunk = event.chunk
+        return [*actions, Show(event) if chunk is None else self._write(chunk, event)]
+
+    def _write_all(self, reading: Reading, held: Texts) -> _Written:
+        """Write what a reading brings of the texts to a reader that has `held` of them; nothing, if it doesn't fit."""
+        told = reading.cursor.texts
+        actions = [] if held.run == told.run else self._clear(told.run)
+        held = held.of_run(told.run)
+        for chunk in reading.chunks:
+            if chunk.at != held.length(chunk.name):
+                break
+            held = held.grown(chunk.name, chunk.end)
+            actions.append(self._write(chunk))
+        if held != told:
+            return _Written(self._clear(told.run), NO_TEXTS)
+        return _Written(actions, held)
+
+    def _clear(self, run: int) -> list[Action]:
+        if not self._written:
+            return []
+        self._written.clear()
+        return [Clear(run)]
+
+    def _write(self, chunk: Chunk, event: Event | None = None) -> Write:
+        if self._keep_document:
+            self._written.setdefault(chunk.name, []).append(chunk.text)
+        return Write(chunk, event)
 
     def _fits(self, reading: Reading) -> bool:
         if not reading.recovered:
