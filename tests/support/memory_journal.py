@@ -29,6 +29,7 @@ from petiole.journal.rules import INBOX_KEPT, INBOX_START, encode_notice, read_u
 from petiole.protocol import states
 from petiole.protocol.encoding import to_json
 from petiole.protocol.events import (
+    VERSION,
     ZERO_CHAIN,
     Cursor,
     Document,
@@ -41,6 +42,7 @@ from petiole.protocol.events import (
     mint_epoch,
 )
 from petiole.protocol.reader import Reading
+from petiole.protocol.texts import NO_TEXTS, TEXT_VERSION, Texts
 from petiole.settings import Settings
 
 
@@ -71,6 +73,8 @@ class _Feed:
     removed: bool = False
     waits: bool = False
     lease_ends: float | None = None
+    texts: Texts = NO_TEXTS
+    written: dict[str, bytearray] = field(default_factory=dict)
     # For an inbox: the remembered keys, oldest first, and the unread ones.
     seen: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
@@ -82,6 +86,12 @@ class _Feed:
     @property
     def cursor(self) -> Cursor:
         return Cursor(self.epoch, self.seq, self.facts, self.chain)
+
+    def take_texts(self, texts: Texts) -> None:
+        """Take the lengths that follow from an event; a later run's void what was written."""
+        if texts.run != self.texts.run:
+            self.written.clear()
+        self.texts = texts
 
     def end_run(self) -> None:
         self.live, self.lease_ends = False, None
@@ -143,19 +153,39 @@ class MemoryJournal:
                 kept.waits, kept.lease_ends = True, self._clock() + lease
 
     def append(
-        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        run: int = 0,
+        fact: int = 0,
+        counter: int = 0,
+        delivery: str = "",
+        texts: Texts = NO_TEXTS,
     ) -> Appended:
         with self._lock:
             draft.encode()
             kept = self._feeds.get(feed)
             if kept is None:
                 return Missing()
+            chunk = draft.chunk
             answer = rules.append(
-                kept, is_fact=draft.is_fact, state=draft.state, run=run, fact=fact, counter=counter, delivery=delivery
+                kept,
+                is_fact=draft.is_fact,
+                state=draft.state,
+                run=run,
+                fact=fact,
+                counter=counter,
+                delivery=delivery,
+                texts=texts,
+                span=chunk.span if chunk else None,
             )
             if not isinstance(answer, rules.Accepted):
                 return answer
             kept.fact, kept.counter = answer.fact, answer.counter
+            kept.take_texts(answer.texts)
+            if chunk is not None:
+                kept.written.setdefault(chunk.name, bytearray()).extend(chunk.text.encode())
             if answer.ends_run:
                 kept.end_run()
             if draft.successor:
@@ -178,15 +208,28 @@ class MemoryJournal:
             recovered = rules.is_recovered(kept.cursor, held, first=first, fits=fits)
             events = tuple(after) if recovered else ()
             more = bool(events) and events[-1].facts < kept.facts
+            chunks, brought = rules.chunks_after(
+                kept.texts,
+                held.texts if recovered else NO_TEXTS,
+                lambda span: bytes(kept.written[span.name][span.at : span.end]),
+            )
+            place = events[-1].cursor if more else kept.cursor
             return Reading(
                 feed,
                 _copy(kept.document),
                 events,
-                events[-1].cursor if more else kept.cursor,
+                place.at_texts(brought),
                 recovered and start is None,
-                more,
+                more or brought != kept.texts,
                 start,
+                chunks,
             )
+
+    def text(self, feed: str, name: str) -> str | None:
+        with self._lock:
+            kept = self._feeds.get(feed)
+            written = None if kept is None or kept.removed else kept.written.get(name)
+            return None if written is None else written.decode()
 
     def claim(
         self,
@@ -218,7 +261,8 @@ class MemoryJournal:
             )
             match answer:
                 case rules.Begun():
-                    kept.run, kept.fact, kept.silent, kept.publication, kept.spent = answer
+                    kept.run, kept.fact, kept.silent, kept.publication, kept.spent, texts = answer
+                    kept.take_texts(texts)
                     kept.counter, kept.live = 0, True
                     kept.worker, kept.delivery, kept.retries = worker, delivery, retries
                     kept.message = message or kept.message
@@ -373,7 +417,9 @@ class MemoryJournal:
         with self._lock:
             kept = self._feeds.get(feed)
             return (
-                None if kept is None or kept.removed else Snapshot(feed, kept.owner, kept.cursor, _copy(kept.document))
+                None
+                if kept is None or kept.removed
+                else Snapshot(feed, kept.owner, kept.cursor.at_texts(kept.texts), _copy(kept.document))
             )
 
     def list(self, owner: str, *, limit: int, before: int | None = None) -> tuple[list[Snapshot], int | None]:
@@ -401,6 +447,7 @@ class MemoryJournal:
             if kept is not None:
                 kept.document = {"state": rules.state_once_removed(kept.state)}
                 kept.kept.clear()
+                kept.take_texts(NO_TEXTS)
                 kept.owner, kept.message, kept.removed = "", "", True
                 kept.cancel = rules.CANCEL_ASKED
                 kept.end_run()
@@ -496,6 +543,8 @@ class MemoryJournal:
             patch=draft.patch,
             progress=draft.progress if draft.progress is not None else {**kept.document, **draft.patch}.get("progress"),
             data=json.loads(data) if (data := draft.encode().data) else None,
+            texts=kept.texts,
+            v=TEXT_VERSION if draft.chunk else VERSION,
         )
         text = to_json(event.to_wire())
         event = Event.from_text(text)

@@ -7,7 +7,7 @@ on every backend. Seconds are the journal server's; `left` is how long a lease s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from petiole.errors import InvalidEvent
@@ -16,7 +16,7 @@ from petiole.protocol import states
 from petiole.protocol.encoding import to_json
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Document
 from petiole.protocol.reader import Reading
-from petiole.protocol.texts import MAX_READ_BYTES, NO_TEXTS, Span, Texts
+from petiole.protocol.texts import MAX_READ_BYTES, NO_TEXTS, Chunk, Span, Texts
 
 # A task whose runs end silently this often is not run again: it is what kills its workers.
 MAX_SILENT_ENDS: Final = 3
@@ -180,20 +180,43 @@ def texts_once_begun(texts: Texts, run: int) -> Texts:
     return texts.of_run(run) if texts else NO_TEXTS
 
 
-def spans_after(texts: Texts, held: Texts) -> Iterator[Span]:
-    """Yield what a reading brings of the texts to a reader that has `held` of them, at most `MAX_READ_BYTES` in all.
-
-    The last one may end within a character: then it is a few bytes shorter.
-    """
+def spans_after(texts: Texts, held: Texts) -> list[Span]:
+    """Return what a reading brings of the texts to a reader that has `held` of them: at most `MAX_READ_BYTES` in all."""
     left = MAX_READ_BYTES
-    has = held if held.run == texts.run else NO_TEXTS
+    held = held.of_run(texts.run)
+    spans = []
     for name, length in texts.lengths:
-        at = has.length(name)
-        at = at if at <= length else 0
+        at = held.length(name) if held.length(name) <= length else 0
         end = min(length, at + left)
         if end > at:
             left -= end - at
-            yield Span(name, at, end)
+            spans.append(Span(name, at, end))
+    return spans
+
+
+def chunks_after(texts: Texts, held: Texts, fetch: Callable[[Span], bytes]) -> tuple[tuple[Chunk, ...], Texts]:
+    """Return the chunks of a reading, and the lengths that a reader at `held` has with them.
+
+    `fetch` returns the bytes of a span. A chunk that would end within a character is cut before that.
+    """
+    lengths = {name: at for name, at in held.of_run(texts.run).lengths if at <= texts.length(name)}
+    chunks = []
+    for span in spans_after(texts, held):
+        found = fetch(span)
+        if span.end < texts.length(span.name):
+            found = _up_to_a_character(found)
+        lengths[span.name] = span.at + len(found)
+        # A cursor that somebody has made up may point into a character.
+        chunks.append(Chunk(span.name, span.at, found.decode(errors="replace")))
+    return tuple(chunks), Texts.of(texts.run, lengths)
+
+
+def _up_to_a_character(found: bytes) -> bytes:
+    """Return these bytes without a character that is cut off at their end."""
+    begins = len(found) - 1
+    while begins > 0 and found[begins] & 0xC0 == 0x80:
+        begins -= 1
+    return found[:begins] if found[begins] >= 0x80 else found
 
 
 def prolongs(feed: Numbers, run: int, *, left: float | None, lease: float) -> bool:
