@@ -208,11 +208,12 @@ class MemoryJournal:
             recovered = rules.is_recovered(kept.cursor, held, first=first, fits=fits)
             events = tuple(after) if recovered else ()
             more = bool(events) and events[-1].facts < kept.facts
-            chunks, brought = rules.chunks_after(
-                kept.texts,
-                held.texts if recovered else NO_TEXTS,
-                lambda span: bytes(kept.written[span.name][span.at : span.end]),
-            )
+            has = held.texts if recovered else NO_TEXTS
+            found = [
+                (span, bytes(kept.written[span.name][span.at : span.end]))
+                for span in rules.spans_after(kept.texts, has)
+            ]
+            chunks, brought = rules.chunks_of(kept.texts, has, found)
             place = events[-1].cursor if more else kept.cursor
             return Reading(
                 feed,

@@ -54,7 +54,7 @@ def test_a_script_uses_every_key_and_argument_that_it_is_given(name):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_answers_in_the_words_of_its_description(name):
-    said = set(re.findall(r"(?:return \{ |reply\(|claimed\()'([a-z]+)'", code_of(read_lua(name))))
+    said = set(re.findall(r"(?:return \{ |reply\(|claimed\()'([a-z_]+)'", code_of(read_lua(name))))
     assert said == {word for word in SCRIPTS[name].replies if word}
 
 

@@ -7,7 +7,7 @@ on every backend. Seconds are the journal server's; `left` is how long a lease s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from petiole.errors import InvalidEvent
@@ -194,20 +194,18 @@ def spans_after(texts: Texts, held: Texts) -> list[Span]:
     return spans
 
 
-def chunks_after(texts: Texts, held: Texts, fetch: Callable[[Span], bytes]) -> tuple[tuple[Chunk, ...], Texts]:
+def chunks_of(texts: Texts, held: Texts, found: Iterable[tuple[Span, bytes]]) -> tuple[tuple[Chunk, ...], Texts]:
     """Return the chunks of a reading, and the lengths that a reader at `held` has with them.
 
-    `fetch` returns the bytes of a span. A chunk that would end within a character is cut before that.
+    `found` are the `spans_after` with their bytes. A chunk that would end within a character is cut before that.
     """
     lengths = {name: at for name, at in held.of_run(texts.run).lengths if at <= texts.length(name)}
     chunks = []
-    for span in spans_after(texts, held):
-        found = fetch(span)
-        if span.end < texts.length(span.name):
-            found = _up_to_a_character(found)
-        lengths[span.name] = span.at + len(found)
+    for span, text in found:
+        whole = text if span.end == texts.length(span.name) else _up_to_a_character(text)
+        lengths[span.name] = span.at + len(whole)
         # A cursor that somebody has made up may point into a character.
-        chunks.append(Chunk(span.name, span.at, found.decode(errors="replace")))
+        chunks.append(Chunk(span.name, span.at, whole.decode(errors="replace")))
     return tuple(chunks), Texts.of(texts.run, lengths)
 
 

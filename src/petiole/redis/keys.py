@@ -32,6 +32,10 @@ class Keys:
         own = [f"{tag}:{feed}:{part}" for part in FEED_KEYS]
         return (*own, f"{tag}:leases", f"{tag}:pending")
 
+    def text(self, feed: str, name: str) -> str:
+        """Return the key of one of a feed's texts; scripts make it of the feed's first key."""
+        return f"{self._tag(feed)}:{feed}:text:{name}"
+
     def inbox(self, feed: str) -> list[str]:
         """Return the keys of an inbox: those of its feed, then its seen and its unread notices."""
         tag = self._tag(feed)

@@ -28,13 +28,13 @@ Flag: TypeAlias = Annotated[str, "'1' or '0'"]
 
 
 class EventArguments(NamedTuple):
-    """An event as scripts take it; its patch follows, as field, JSON text, ..."""
+    """An event as scripts take it. Its patch follows, as field, JSON text, ...; of a text event its name and chunk."""
 
     channel: str
     feed: str
     run: str
     id: str
-    fact: str
+    fact: Annotated[str, "'1' or '0', or 'text'"]
     body: str
     progress: str
     state: str
@@ -76,9 +76,10 @@ class Append(NamedTuple):
     """Numbers, folds, keeps and rings one event of a run, or of web and reaper (run 0)."""
 
     fact: Annotated[str, "the fact's number in its run"]
-    counter: Annotated[str, "the counter's number since then"]
+    counter: Annotated[str, "the counter's number since then; of a text event where its chunk begins"]
     delivery: TextOrNone
     successor: Annotated[TextOrNone, "the publication by which the task goes on"]
+    texts: Annotated[str, "the lengths of what the run has written, as in a cursor"]
 
 
 APPEND: Final = Description(
@@ -86,7 +87,7 @@ APPEND: Final = Description(
     Append,
     keys=FEED,
     rest="the event",
-    replies={**_STORED, **_DUPLICATE, "conflict": "last", **_FENCED, **_CLOSED, **_MISSING},
+    replies={**_STORED, **_DUPLICATE, "conflict": "last", "text_gap": "lengths", **_FENCED, **_CLOSED, **_MISSING},
 )
 
 
@@ -99,6 +100,7 @@ class Read(NamedTuple):
     chain: str
     limit: str
     feed: str
+    texts: Annotated[str, "the lengths of what the reader has, as in a cursor"]
 
 
 READ: Final = Description(
@@ -107,7 +109,8 @@ READ: Final = Description(
     keys=("meta", "document", "facts"),
     replies={
         "": "{} for an unknown feed, else {epoch, seq, facts, chain, recovered, owner, document…, kept facts after the "
-        "cursor…, and for a reader without a cursor, where not all are kept, the number and chain of the fact before those}"
+        "cursor…, {number and chain of the fact before those, for a reader without a cursor where not all are kept}, lengths "
+        "of the texts, {name, at, bytes} of each text after the reader's lengths…}"
     },
 )
 
@@ -283,7 +286,7 @@ SNAPSHOT: Final = Description(
     "snapshot",
     ReadDocument,
     keys=("meta", "document"),
-    replies={"": "{} for an unknown feed | {epoch, seq, facts, chain, owner, document…}"},
+    replies={"": "{} for an unknown feed | {epoch, seq, facts, chain, owner, document…, lengths of the texts}"},
 )
 
 

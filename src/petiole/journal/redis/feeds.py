@@ -18,9 +18,9 @@ from petiole.journal.answers import (
 from petiole.journal.contract import PendingAppend
 from petiole.journal.redis import calls
 from petiole.journal.redis.description import Step
-from petiole.journal.redis.replies import RedisAppend, appended_of, cursor_of, document_of
+from petiole.journal.redis.replies import RedisAppend, appended_of, cursor_of, document_of, texts_of
 from petiole.journal.redis.store import RedisStore, by_partition, ms, ms_or_none
-from petiole.journal.rules import head_of, read_unknown
+from petiole.journal.rules import chunks_of, head_of, read_unknown
 from petiole.logs import logger
 from petiole.protocol.events import (
     ZERO_CHAIN,
@@ -30,6 +30,7 @@ from petiole.protocol.events import (
     mint_epoch,
 )
 from petiole.protocol.reader import Reading
+from petiole.protocol.texts import NO_TEXTS, Span, Texts
 from petiole.redis.errors import translate_errors, translated
 
 log = logger(__name__)
@@ -97,27 +98,49 @@ class RedisFeeds(RedisStore):
         return calls.OPEN.step(self._names.feed(feed), arguments, self._event(feed, draft, run=0))
 
     def append(
-        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        run: int = 0,
+        fact: int = 0,
+        counter: int = 0,
+        delivery: str = "",
+        texts: Texts = NO_TEXTS,
     ) -> Appended:
-        return appended_of(self._run(*self._to_append(feed, draft, run, fact, counter, delivery)))
+        return appended_of(self._run(*self._to_append(feed, draft, run, fact, counter, delivery, texts)))
 
     def append_async(
-        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        run: int = 0,
+        fact: int = 0,
+        counter: int = 0,
+        delivery: str = "",
+        texts: Texts = NO_TEXTS,
     ) -> PendingAppend | None:
-        step = self._to_append(feed, draft, run, fact, counter, delivery)
+        step = self._to_append(feed, draft, run, fact, counter, delivery, texts)
         try:
             replies = self._call.begin_now(self._command("EVALSHA", *step))
         except (RedisError, OSError) as error:
             raise translated(error, self._settings.journal_url) from error
         return None if replies is None else RedisAppend(replies, functools.partial(self._answer, replies, step))
 
-    def _to_append(self, feed: str, draft: Draft, run: int, fact: int, counter: int, delivery: str) -> Step:
-        arguments = calls.Append(str(fact), str(counter), delivery, draft.successor)
+    def _to_append(
+        self, feed: str, draft: Draft, run: int, fact: int, counter: int, delivery: str, texts: Texts
+    ) -> Step:
+        chunk = draft.chunk
+        within = counter if chunk is None else chunk.at
+        arguments = calls.Append(str(fact), str(within), delivery, draft.successor, str(texts))
         return calls.APPEND.step(self._names.feed(feed), arguments, self._event(feed, draft, run=run))
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
         held = cursor or Cursor("", 0, 0, ZERO_CHAIN)
-        arguments = calls.Read(held.epoch, str(held.seq), str(held.facts), held.chain, str(limit), feed)
+        arguments = calls.Read(
+            held.epoch, str(held.seq), str(held.facts), held.chain, str(limit), feed, str(held.texts)
+        )
         reply = self._run(*calls.READ.step(self._names.feed(feed)[:3], arguments))
         if not reply:
             return read_unknown(feed, cursor)
@@ -131,15 +154,27 @@ class RedisFeeds(RedisStore):
             log.error("fact_unreadable", extra={"feed": feed, "error": str(error)})
             recovered, events, start = False, (), None
         more = bool(events) and events[-1].facts < head.facts
+        texts = texts_of(reply[9])
+        found = [(Span(name.decode(), at, at + len(text)), text) for name, at, text in reply[10]]
+        chunks, brought = chunks_of(texts, held.texts if recovered else NO_TEXTS, found)
         return Reading(
             feed=feed,
             document=document_of(reply[6]),
             events=events,
-            cursor=events[-1].cursor if more else head,
+            cursor=(events[-1].cursor if more else head).at_texts(brought),
             recovered=recovered,
-            more=more,
+            more=more or brought != texts,
             start=start,
+            chunks=chunks,
         )
+
+    def text(self, feed: str, name: str) -> str | None:
+        snapshot = self.snapshot(feed)
+        if snapshot is None or not snapshot.cursor.texts.length(name):
+            return None
+        with translate_errors(self._settings.journal_url):
+            [text] = self._call(("GET", self._names.text(feed, name)))
+        return None if text is None else text.decode(errors="replace")
 
     def heads(self, feeds: Sequence[str]) -> dict[str, Head]:
         if not feeds:
@@ -197,7 +232,9 @@ class RedisFeeds(RedisStore):
         steps = (calls.SNAPSHOT.step(self._names.feed(feed)[:2], nothing) for feed in feeds)
         replies = self._together(*steps)
         return [
-            Snapshot(feed, reply[4].decode(), cursor_of(reply), document_of(reply[5])) if reply else None
+            Snapshot(feed, reply[4].decode(), cursor_of(reply).at_texts(texts_of(reply[6])), document_of(reply[5]))
+            if reply
+            else None
             for feed, reply in zip(feeds, replies, strict=True)
         ]
 

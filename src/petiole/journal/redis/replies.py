@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from petiole.errors import PetioleError, Refusal
-from petiole.journal.answers import Appended, Closed, Conflict, Duplicate, Fenced, Held, Missing, Stored
+from petiole.errors import InvalidName, PetioleError, Refusal
+from petiole.journal.answers import Appended, Closed, Conflict, Duplicate, Fenced, Held, Missing, Stored, TextGap
 from petiole.protocol.events import Cursor, Document
+from petiole.protocol.texts import Texts
 from petiole.redis.connections import Awaited
 
 
@@ -39,6 +40,18 @@ def cursor_of(values: Sequence[bytes]) -> Cursor:
         raise Refusal(f"A feed's numbers in Redis can't be read ({error}). Look for what else writes there.") from error
 
 
+def texts_of(value: bytes) -> Texts:
+    """Read the lengths of a feed's texts.
+
+    Raises:
+        Refusal: somebody else has written over them.
+    """
+    try:
+        return Texts.parse(value.decode())
+    except (UnicodeDecodeError, InvalidName) as error:
+        raise Refusal("The lengths of a feed's texts can't be read. Look for what else writes there.") from error
+
+
 def document_of(values: Sequence[bytes]) -> Document:
     """Read a feed's document.
 
@@ -63,6 +76,8 @@ def appended_of(reply: Sequence[Any]) -> Appended:
             return Duplicate(cursor_of(reply[1:]), cancel=reply[5] > 0)
         case b"conflict":
             return Conflict(int(reply[1]))
+        case b"text_gap":
+            return TextGap(texts_of(reply[1]))
         case b"fenced":
             return Fenced(int(reply[1]))
         case b"closed":

@@ -13,9 +13,10 @@ from petiole.journal.redis.tables import TABLES
 
 # What scripts share; Redis has no include, so the loader puts it in front.
 _SHARED: Final = (
-    dict.fromkeys(("read", "snapshot"), ("_fact",))
-    | dict.fromkeys(("open", "append", "claim", "conclude", "cancel", "rebase"), ("_fact", "_event"))
-    | dict.fromkeys(("notify", "acknowledge"), ("_fact", "_event", "_inbox"))
+    dict.fromkeys(("renew", "remove", "forget"), ("_text",))
+    | dict.fromkeys(("read", "snapshot"), ("_text", "_fact"))
+    | dict.fromkeys(("open", "append", "claim", "conclude", "cancel", "rebase"), ("_text", "_fact", "_event"))
+    | dict.fromkeys(("notify", "acknowledge"), ("_text", "_fact", "_event", "_inbox"))
 )
 _WORD: Final = re.compile(r"[A-Za-z_]+")
 _COMMENT: Final = re.compile(r"--[^\n]*")

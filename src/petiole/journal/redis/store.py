@@ -16,6 +16,7 @@ from petiole.protocol.events import (
     Draft,
     partition,
 )
+from petiole.protocol.texts import TEXT
 from petiole.redis.client import connect
 from petiole.redis.cluster import Cluster
 from petiole.redis.connections import Calls, Command, Replies
@@ -82,19 +83,20 @@ class RedisStore:
 
     def _event(self, feed: str, draft: Draft, *, run: int) -> list[str]:
         encoded = draft.encode()
-        patch = [text for pair in encoded.patch.items() for text in pair]
+        chunk = draft.chunk
+        rest = [chunk.name, chunk.text] if chunk else [text for pair in encoded.patch.items() for text in pair]
         event = calls.EventArguments(
             channel=self._names.channel(feed),
             feed=feed,
             run=str(run),
             id=encoded.id,
-            fact="01"[encoded.is_fact],
+            fact=TEXT if chunk else "01"[encoded.is_fact],
             body=encoded.body,
             progress=encoded.progress,
             state=draft.state or "",
-            size=str(len(patch)),
+            size=str(len(rest)),
         )
-        return [*event, *patch]
+        return [*event, *rest]
 
 
 def by_partition(feeds: Iterable[str]) -> Iterable[tuple[int, list[str]]]:

@@ -8,7 +8,8 @@ from typing import Final
 from petiole.journal import rules
 from petiole.journal.redis.calls import EventArguments
 from petiole.protocol import states
-from petiole.protocol.events import ZERO_CHAIN
+from petiole.protocol.events import VERSION, ZERO_CHAIN
+from petiole.protocol.texts import MAX_READ_BYTES, TEXT, TEXT_VERSION
 
 # The layout of all keys of a feed. What was written in another is not for this code to read or to write into.
 LAYOUT: Final = 2
@@ -46,6 +47,10 @@ TABLES: Final[Mapping[str, str]] = {
     **_constants(
         LAYOUT=LAYOUT,
         ZERO_CHAIN=ZERO_CHAIN,
+        VERSION=str(VERSION),
+        TEXT_VERSION=str(TEXT_VERSION),
+        TEXT=TEXT,
+        MAX_READ_BYTES=MAX_READ_BYTES,
         MAX_SILENT_ENDS=rules.MAX_SILENT_ENDS,
         PUBLICATIONS_KEPT=rules.PUBLICATIONS_KEPT,
         CANCEL_ASKED=rules.CANCEL_ASKED,

@@ -9,7 +9,80 @@ local function now_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- meta: table of the feed's numbers; event: {feed, id, fact, body, progress, state, patch}
+-- Voids the texts of earlier runs: `Texts.of_run`.
+local function begin_texts(meta, run)
+  local _, before = lengths_of(meta.texts)
+  if before ~= run then
+    delete_texts(keys.meta, meta.texts)
+    meta.texts = integer(run)
+    redis.call('HSET', keys.meta, 'texts', meta.texts)
+  end
+end
+
+-- How much of a run's text is here, in bytes; nothing, if somebody else has changed it.
+local function text_length(meta, run, name)
+  local lengths, of = lengths_of(meta.texts)
+  for _, pair in ipairs(of == run and lengths or {}) do
+    if pair[1] == name then
+      return redis.call('STRLEN', text_key(keys.meta, name)) == pair[2] and pair[2] or 0
+    end
+  end
+  return 0
+end
+
+-- Appends a chunk to its text, which is `at` bytes long.
+local function append_text(meta, event, at)
+  begin_texts(meta, event.run)
+  local key, ends = text_key(keys.meta, event.chunk.name), integer(at + #event.chunk.text)
+  if at == 0 then
+    redis.call('SET', key, event.chunk.text, 'PX', LIMITS.live_ms)
+  else
+    redis.call('APPEND', key, event.chunk.text)
+  end
+  local said = { integer(event.run) }
+  for _, pair in ipairs((lengths_of(meta.texts))) do
+    if pair[1] ~= event.chunk.name then
+      said[#said + 1] = pair[1] .. '~' .. integer(pair[2])
+    end
+  end
+  said[#said + 1] = event.chunk.name .. '~' .. ends
+  meta.texts = table.concat(said, '~')
+  redis.call('HSET', keys.meta, 'texts', meta.texts)
+end
+
+-- Whether less of a run's texts is here than it says it has written.
+local function has_less(meta, run, written)
+  for _, pair in ipairs((lengths_of(written))) do
+    if text_length(meta, run, pair[1]) < pair[2] then
+      return true
+    end
+  end
+  return false
+end
+
+-- The lengths of a run's texts that are here, as in a cursor.
+local function texts_here(meta, run)
+  local lengths, of = lengths_of(meta.texts)
+  local said = { integer(run) }
+  for _, pair in ipairs(of == run and lengths or {}) do
+    said[#said + 1] = pair[1] .. '~' .. integer(text_length(meta, run, pair[1]))
+  end
+  return table.concat(said, '~')
+end
+
+-- Gives texts the lifetime of their feed. Once they are whole, they are written anew: Redis has kept room for them to grow.
+local function keep_texts(texts, lifetime, whole)
+  for _, key in ipairs(text_keys(keys.meta, texts)) do
+    local text = whole and redis.call('GET', key)
+    if text then
+      redis.call('SET', key, text, 'PX', lifetime)
+    else
+      redis.call('PEXPIRE', key, lifetime)
+    end
+  end
+end
+
+-- meta: table of the feed's numbers; event: {feed, id, fact, body, progress, state, patch, chunk}
 -- terminal: whether event.state ends the feed; more: further fields of meta to set
 local function write(meta, event, terminal, more)
   local now = now_ms()
@@ -44,7 +117,8 @@ local function write(meta, event, terminal, more)
     progress = redis.call('HGET', keys.document, 'progress') or ''
   end
   local body = string.sub(event.body, 8)
-  local text = text_of(event.feed, meta.epoch, facts, meta.chain, event.id, seq, run, integer(now), body, progress)
+  local text = text_of(event.feed, meta.epoch, facts, meta.chain, event.id, seq, run, integer(now), body, progress, meta.texts,
+    event.chunk and TEXT_VERSION or VERSION)
   local changes = { 'seq', seq, 'facts', facts, 'chain', meta.chain, unpack(more or {}) }
   local kept = 0
   if event.state ~= '' then
@@ -53,7 +127,7 @@ local function write(meta, event, terminal, more)
     changes[#changes + 1] = event.state
   end
   if event.fact then
-    local packed = pack_fact(before, event.id, meta.seq, event.run, now, body, progress)
+    local packed = pack_fact(before, event.id, meta.seq, event.run, now, body, progress, meta.texts)
     kept = redis.call('RPUSH', keys.facts, packed)
     meta.bytes = meta.bytes + #packed
     while kept > 1 and (kept > LIMITS.facts or meta.bytes > LIMITS.bytes) do
@@ -70,6 +144,7 @@ local function write(meta, event, terminal, more)
     for _, key in ipairs({ keys.meta, keys.document, keys.facts, keys.message }) do
       redis.call('PEXPIRE', key, lifetime)
     end
+    keep_texts(meta.texts, lifetime, terminal)
   end
   if terminal and string.sub(event.feed, 1, 5) == 'task:' then
     -- The task's owner gets a notice of its end: the web side takes it from here.
@@ -83,12 +158,12 @@ local function create(epoch, owner)
   redis.call('HSET', keys.meta, 'layout', integer(LAYOUT), 'epoch', epoch, 'owner', owner, 'seq', '0', 'facts', '0',
     'chain', ZERO_CHAIN, 'bytes', '0', 'run', '0', 'fact', '0',
     'counter', '0', 'live', '0', 'cancel', '0', 'retries', '0', 'delivery', '', 'worker', '')
-  return { epoch = epoch, seq = 0, facts = 0, chain = ZERO_CHAIN, state = '', bytes = 0, cancel = 0 }
+  return { epoch = epoch, seq = 0, facts = 0, chain = ZERO_CHAIN, state = '', bytes = 0, cancel = 0, texts = '' }
 end
 
 local function load_meta()
   local values = redis.call('HMGET', keys.meta, 'layout', 'epoch', 'seq', 'facts', 'chain', 'bytes', 'run', 'fact', 'counter',
-    'cancel', 'delivery', 'state', 'publication', 'spent', 'removed')
+    'cancel', 'delivery', 'state', 'publication', 'spent', 'removed', 'texts')
   if not values[2] then
     return nil
   end
@@ -97,7 +172,7 @@ local function load_meta()
     epoch = values[2], seq = tonumber(values[3]), facts = tonumber(values[4]), chain = values[5], bytes = tonumber(values[6]),
     run = tonumber(values[7]), fact = tonumber(values[8]), counter = tonumber(values[9]), cancel = tonumber(values[10]),
     delivery = values[11], state = values[12] or '', publication = values[13] or '', spent = values[14] or '',
-    removed = values[15],
+    removed = values[15], texts = values[16] or '',
   }
 end
 
@@ -122,11 +197,16 @@ end
 -- Reads an event from ARGV[at…]; returns it, and where the next one begins.
 local function event_at(at)
   local event, after = event_fields(at)
-  event.run, event.fact, event.patch = tonumber(event.run), event.fact == '1', {}
   local size = tonumber(event.size)
-  for i = 1, size do
-    event.patch[i] = ARGV[after + i - 1]
+  event.run, event.patch = tonumber(event.run), {}
+  if event.fact == TEXT then
+    event.chunk = { name = ARGV[after], text = ARGV[after + 1] }
+  else
+    for i = 1, size do
+      event.patch[i] = ARGV[after + i - 1]
+    end
   end
+  event.fact = event.fact == '1'
   return event, after + size
 end
 

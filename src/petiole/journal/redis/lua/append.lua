@@ -1,10 +1,12 @@
 -- Numbers, folds, keeps and rings one event of a run, or of web and reaper (run 0).
 -- KEYS: meta, document, facts, message, leases, pending
--- ARGV: fact (the fact's number in its run), counter (the counter's number since then), delivery (or ''), successor (the
---       publication by which the task goes on, or ''), from REST on the event
+-- ARGV: fact (the fact's number in its run), counter (the counter's number since then; of a text event where its chunk
+--       begins), delivery (or ''), successor (the publication by which the task goes on, or ''), texts (the lengths of what
+--       the run has written, as in a cursor), from REST on the event
 -- Reply: {stored, epoch, seq, facts, chain, cancel, 1 if it was stalled}
 --      | {duplicate, epoch, seq, facts, chain, cancel}
 --      | {conflict, last}
+--      | {text_gap, lengths}
 --      | {fenced, run}
 --      | {closed, state}
 --      | {missing}
@@ -25,7 +27,14 @@ if event.run > 0 then
   if delivery ~= '' and meta.delivery ~= delivery then
     return { 'fenced', integer(meta.run) }
   end
-  if event.fact then
+  if event.chunk then
+    local length, at = text_length(meta, event.run, event.chunk.name), tonumber(counter)
+    if at + #event.chunk.text <= length then
+      return reply('duplicate', meta)
+    elseif at ~= length then
+      return { 'text_gap', texts_here(meta, event.run) }
+    end
+  elseif event.fact then
     if number <= meta.fact then
       return reply('duplicate', meta)
     elseif number > meta.fact + 1 then
@@ -36,12 +45,17 @@ if event.run > 0 then
   elseif number > meta.fact then
     return { 'conflict', integer(meta.fact) }
   end
+  if texts ~= '' and has_less(meta, event.run, texts) then
+    return { 'text_gap', texts_here(meta, event.run) }
+  end
 end
 if not admits(meta, event) then
   return { 'closed', meta.state }
 end
 local more = {}
-if event.run > 0 then
+if event.chunk then
+  append_text(meta, event, tonumber(counter))
+elseif event.run > 0 then
   more = { 'fact', fact, 'counter', event.fact and '0' or counter }
 end
 local ends = ends_run(event.state)

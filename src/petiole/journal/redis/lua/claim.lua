@@ -66,6 +66,9 @@ if message ~= '' then
 end
 redis.call('ZADD', keys.leases, integer(now_ms() + tonumber(lease)), event.feed)
 if written == 1 then
+  if meta.texts ~= '' then
+    begin_texts(meta, meta.run)
+  end
   write(meta, event, false)
 end
 return claimed(written)

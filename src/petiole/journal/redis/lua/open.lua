@@ -9,6 +9,9 @@ if before and not begins_again(before, publication, replayed) then
   return reply('exists', before)
 end
 local event = event_at(REST)
+if before then
+  delete_texts(keys.meta, before.texts)
+end
 redis.call('DEL', keys.meta, keys.message)
 local meta = create(epoch, owner)
 if before then

@@ -1,9 +1,11 @@
 -- Returns the document and the facts after a cursor, of one instant.
 -- KEYS: meta, document, facts
--- ARGV: epoch ('' reads from the start), seq, facts, chain, limit, feed
+-- ARGV: epoch ('' reads from the start), seq, facts, chain, limit, feed, texts (the lengths of what the reader has, as in a
+--       cursor)
 -- Reply: {} for an unknown feed, else {epoch, seq, facts, chain, recovered, owner, document…, kept facts after the cursor…,
---        and for a reader without a cursor, where not all are kept, the number and chain of the fact before those}
-local values = redis.call('HMGET', keys.meta, 'epoch', 'seq', 'facts', 'chain', 'owner', 'layout', 'removed')
+--        {number and chain of the fact before those, for a reader without a cursor where not all are kept}, lengths of the
+--        texts, {name, at, bytes} of each text after the reader's lengths…}
+local values = redis.call('HMGET', keys.meta, 'epoch', 'seq', 'facts', 'chain', 'owner', 'layout', 'removed', 'texts')
 if not values[1] or values[7] then
   return {}
 end
@@ -39,4 +41,27 @@ for i = 1, math.min(#packed, most) do
   local own = packed[i + 1] and chain_before(packed[i + 1]) or values[4]
   kept[i] = text_of_packed(feed, values[1], after + i, own, packed[i])
 end
-return { values[1], values[2], values[3], values[4], recovered, values[5], redis.call('HGETALL', keys.document), kept, start }
+-- What the texts have after the reader's lengths: `rules.spans_after`.
+local spans, left = {}, MAX_READ_BYTES
+local lengths, run = lengths_of(values[8] or '')
+local held = {}
+local held_lengths, held_run = lengths_of(texts)
+if recovered == 1 and held_run == run then
+  for _, pair in ipairs(held_lengths) do
+    held[pair[1]] = pair[2]
+  end
+end
+for _, pair in ipairs(lengths) do
+  local name, length = pair[1], pair[2]
+  local at = held[name] or 0
+  if at > length then
+    at = 0
+  end
+  local ends = math.min(length, at + left)
+  if ends > at then
+    left = left - (ends - at)
+    spans[#spans + 1] = { name, at, redis.call('GETRANGE', text_key(keys.meta, name), at, ends - 1) }
+  end
+end
+return { values[1], values[2], values[3], values[4], recovered, values[5], redis.call('HGETALL', keys.document), kept, start,
+  values[8] or '', spans }

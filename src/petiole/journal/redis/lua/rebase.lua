@@ -19,10 +19,13 @@ end
 local ended = is_terminal(state)
 -- A cancel was lost with the rest; the writer's document still says so.
 local cancel = state == CANCELLING and CANCEL_ASKED or 0
+if meta then
+  delete_texts(keys.meta, meta.texts)
+end
 create(epoch, owner)
 redis.call('HSET', keys.meta, 'run', run, 'delivery', delivery, 'retries', retries, 'fact', fact, 'seq', seq,
   'facts', facts, 'chain', chain, 'state', state, 'worker', worker, 'live', ended and '0' or '1',
-  'cancel', integer(cancel), 'publication', publication)
+  'cancel', integer(cancel), 'publication', publication, 'texts', '')
 if ARGV[REST] then
   redis.call('HSET', keys.document, unpack(ARGV, REST))
 end

@@ -8,7 +8,7 @@ local answers = {}
 for i = REST, #ARGV do
   local at = EACH_KEY + (i - REST) * 4
   -- Protected: a key that was spoiled by somebody else takes nobody else's lease.
-  local values = redis.pcall('HMGET', KEYS[at], 'worker', 'live', 'cancel', 'state')
+  local values = redis.pcall('HMGET', KEYS[at], 'worker', 'live', 'cancel', 'state', 'texts')
   if values.err and not string.find(values.err, 'WRONGTYPE', 1, true) then
     return values
   end
@@ -17,6 +17,9 @@ for i = REST, #ARGV do
     redis.call('ZADD', keys.leases, ends, ARGV[i])
     for key = at, at + 3 do
       redis.call('PEXPIRE', KEYS[key], lifetime)
+    end
+    for _, key in ipairs(text_keys(KEYS[at], values[5])) do
+      redis.call('PEXPIRE', key, lifetime)
     end
   end
   answers[#answers + 1] = { held and 1 or 0, tonumber(values[3] or '0'), values[4] == STALLED and 1 or 0 }
