@@ -81,6 +81,8 @@ class Settings:
     heartbeat: float = setting(2.5, "seconds", "how often a worker renews its leases and asks for cancel and fence")
     journal_timeout: float = setting(1.5, "seconds", "how long one call of the journal may take, connecting included")
     counters_per_second: float = setting(10.0, "per second", "how often a run's counters are sent at most", zero=True)
+    texts_per_second: float = setting(25.0, "per second", "how often what a task writes is sent at most", zero=True)
+    text_limit: int = setting(1024 * 1024, "bytes", "how much text a run keeps; what is past it is left out, visibly")
     outbox_limit: int = setting(10_000, "events", "how many events a run buffers while the journal is unavailable")
     flush_timeout: float = setting(
         1.0, "seconds", "how long a finished task waits for its last event to be kept", zero=True

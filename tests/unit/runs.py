@@ -14,6 +14,7 @@ from petiole.journal.answers import Appended, Claimed
 from petiole.journal.contract import Journal, PendingAppend, SupportsAsync
 from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import Document, Draft, Event, task_feed
+from petiole.protocol.texts import NO_TEXTS, Texts
 from petiole.settings import Settings
 from petiole.worker.outbox import Outbox
 from petiole.worker.run import Run
@@ -50,12 +51,20 @@ class Faults:
         return getattr(self.target, name)
 
     def append(
-        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        run: int = 0,
+        fact: int = 0,
+        counter: int = 0,
+        delivery: str = "",
+        texts: Texts = NO_TEXTS,
     ) -> Appended:
         self._fail_if(self.away)
         self.sent.append((draft, fact, counter))
         self._fail_if(self.lose_request.popleft() if self.lose_request else False)
-        answer = self.target.append(feed, draft, run=run, fact=fact, counter=counter, delivery=delivery)
+        answer = self.target.append(feed, draft, run=run, fact=fact, counter=counter, delivery=delivery, texts=texts)
         self._fail_if(self.lose_reply.popleft() if self.lose_reply else False)
         return answer
 
@@ -63,10 +72,18 @@ class Faults:
         raise AssertionError("a run opens no feed")
 
     def append_async(
-        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        run: int = 0,
+        fact: int = 0,
+        counter: int = 0,
+        delivery: str = "",
+        texts: Texts = NO_TEXTS,
     ) -> PendingAppend | None:
         self._fail_if(self.away)
-        numbers = {"run": run, "fact": fact, "counter": counter, "delivery": delivery}
+        numbers: Any = {"run": run, "fact": fact, "counter": counter, "delivery": delivery, "texts": texts}
         lost = bool(self.lose_request and self.lose_request[0])
         begun = None
         if not lost and isinstance(self.target, SupportsAsync):

@@ -23,6 +23,7 @@ from petiole.protocol.states import (
     SUCCEEDED,
     TERMINAL,
 )
+from petiole.protocol.texts import NO_TEXTS, Texts
 
 HERE = Cursor("0123abcd", 9, 5, "c" * 16)
 STATES = (*ACTIVE, *TERMINAL)
@@ -45,6 +46,7 @@ class Feed:
     publication: str = "now"
     spent: str = "old older"
     removed: bool = False
+    texts: Texts = NO_TEXTS
 
 
 FEED = Feed()
@@ -159,38 +161,38 @@ DUPLICATE = Duplicate(HERE, cancel=False)
     ("feed", "event", "decided"),
     [
         # Facts: the next one; one again; an old one; a gap.
-        (FEED, {"fact": 4}, rules.Accepted(4, 0, False, False)),
+        (FEED, {"fact": 4}, rules.Accepted(4, 0, False, False, NO_TEXTS)),
         (FEED, {"fact": 3}, DUPLICATE),
         (FEED, {"fact": 1}, DUPLICATE),
         (FEED, {"fact": 5}, Conflict(3)),
         (replace(FEED, cancel=1), {"fact": 3}, Duplicate(HERE, cancel=True)),
         # Counters: numbered since the last fact.
-        (FEED, {"is_fact": False, "fact": 3, "counter": 3}, rules.Accepted(3, 3, False, False)),
-        (FEED, {"is_fact": False, "fact": 3, "counter": 9}, rules.Accepted(3, 9, False, False)),
+        (FEED, {"is_fact": False, "fact": 3, "counter": 3}, rules.Accepted(3, 3, False, False, NO_TEXTS)),
+        (FEED, {"is_fact": False, "fact": 3, "counter": 9}, rules.Accepted(3, 9, False, False, NO_TEXTS)),
         (FEED, {"is_fact": False, "fact": 3, "counter": 2}, DUPLICATE),
         (FEED, {"is_fact": False, "fact": 2, "counter": 9}, DUPLICATE),
         (FEED, {"is_fact": False, "fact": 4, "counter": 1}, Conflict(3)),
         # The fence.
         (FEED, {"run": 1, "fact": 4}, Fenced(2)),
         (FEED, {"run": 3, "fact": 4}, Missing()),
-        (FEED, {"fact": 4, "delivery": "mine"}, rules.Accepted(4, 0, False, False)),
+        (FEED, {"fact": 4, "delivery": "mine"}, rules.Accepted(4, 0, False, False, NO_TEXTS)),
         (FEED, {"fact": 4, "delivery": "another's"}, Fenced(2)),
         (ENDED, {"run": 1, "fact": 4}, Fenced(2)),
         (ENDED, {"fact": 3}, Duplicate(HERE, cancel=False)),
         # States.
         (ENDED, {"fact": 4}, Closed(SUCCEEDED)),
         (FEED, {"fact": 4, "state": QUEUED}, Closed(RUNNING)),
-        (FEED, {"fact": 4, "state": RETRYING}, rules.Accepted(4, 0, True, False)),
-        (FEED, {"fact": 4, "state": SUCCEEDED}, rules.Accepted(4, 0, True, False)),
-        (FEED, {"fact": 4, "state": RUNNING}, rules.Accepted(4, 0, False, False)),
+        (FEED, {"fact": 4, "state": RETRYING}, rules.Accepted(4, 0, True, False, NO_TEXTS)),
+        (FEED, {"fact": 4, "state": SUCCEEDED}, rules.Accepted(4, 0, True, False, NO_TEXTS)),
+        (FEED, {"fact": 4, "state": RUNNING}, rules.Accepted(4, 0, False, False, NO_TEXTS)),
         # A stalled run is told so, unless it reports a state itself.
-        (replace(FEED, state=STALLED), {"fact": 4}, rules.Accepted(4, 0, False, True)),
-        (replace(FEED, state=STALLED), {"fact": 4, "state": RUNNING}, rules.Accepted(4, 0, False, False)),
+        (replace(FEED, state=STALLED), {"fact": 4}, rules.Accepted(4, 0, False, True, NO_TEXTS)),
+        (replace(FEED, state=STALLED), {"fact": 4, "state": RUNNING}, rules.Accepted(4, 0, False, False, NO_TEXTS)),
         # Web and reaper have no run, and leave its numbers.
-        (FEED, {"run": 0, "state": STALLED}, rules.Accepted(3, 2, False, False)),
-        (FEED, {"run": 0, "state": LOST}, rules.Accepted(3, 2, True, False)),
+        (FEED, {"run": 0, "state": STALLED}, rules.Accepted(3, 2, False, False, NO_TEXTS)),
+        (FEED, {"run": 0, "state": LOST}, rules.Accepted(3, 2, True, False, NO_TEXTS)),
         (ENDED, {"run": 0, "state": LOST}, Closed(SUCCEEDED)),
-        (replace(FEED, run=0), {"run": 0}, rules.Accepted(3, 2, False, False)),
+        (replace(FEED, run=0), {"run": 0}, rules.Accepted(3, 2, False, False, NO_TEXTS)),
     ],
 )
 def test_an_append_is_accepted_or_refused(feed, event, decided):
@@ -234,30 +236,34 @@ def test_a_reader_is_recovered_if_every_fact_after_it_is_kept_and_follows(held, 
     ("feed", "asks", "decided"),
     [
         # It isn't running.
-        (replace(FEED, live=False), {}, rules.Begun(3, 1, 0, "now", "old older")),
-        (replace(FEED, live=False, state=QUEUED, run=0), {}, rules.Begun(1, 1, 0, "now", "old older")),
-        (replace(FEED, live=False, cancel=1), {}, rules.Begun(3, 0, 0, "now", "old older")),
-        (replace(FEED, live=False), {"publication": "new"}, rules.Begun(3, 1, 0, "new", "old older")),
+        (replace(FEED, live=False), {}, rules.Begun(3, 1, 0, "now", "old older", NO_TEXTS)),
+        (replace(FEED, live=False, state=QUEUED, run=0), {}, rules.Begun(1, 1, 0, "now", "old older", NO_TEXTS)),
+        (replace(FEED, live=False, cancel=1), {}, rules.Begun(3, 0, 0, "now", "old older", NO_TEXTS)),
+        (replace(FEED, live=False), {"publication": "new"}, rules.Begun(3, 1, 0, "new", "old older", NO_TEXTS)),
         # It is running.
         (FEED, {}, Busy(2, 5.0)),
         (FEED, {"left": 0.001}, Busy(2, 0.001)),
         (FEED, {"retries": 0}, Busy(2, 5.0)),
         (FEED, {"delivery": "mine"}, rules.Again()),
         (replace(FEED, cancel=2), {"delivery": "mine"}, rules.Again()),
-        (replace(FEED, live=False), {"delivery": "mine"}, rules.Begun(3, 1, 0, "now", "old older")),
+        (replace(FEED, live=False), {"delivery": "mine"}, rules.Begun(3, 1, 0, "now", "old older", NO_TEXTS)),
         # A higher retry supersedes it; its publication has ended then.
-        (FEED, {"retries": 2}, rules.Begun(3, 1, 0, "now", "old older")),
-        (FEED, {"retries": 2, "publication": "now"}, rules.Begun(3, 1, 0, "now", "old older")),
-        (FEED, {"retries": 2, "publication": "new"}, rules.Begun(3, 1, 0, "new", "old older now")),
+        (FEED, {"retries": 2}, rules.Begun(3, 1, 0, "now", "old older", NO_TEXTS)),
+        (FEED, {"retries": 2, "publication": "now"}, rules.Begun(3, 1, 0, "now", "old older", NO_TEXTS)),
+        (FEED, {"retries": 2, "publication": "new"}, rules.Begun(3, 1, 0, "new", "old older now", NO_TEXTS)),
         # It has ended silently.
-        (FEED, {"left": 0.0}, rules.Begun(3, 1, 1, "now", "old older")),
-        (FEED, {"left": -1.0}, rules.Begun(3, 1, 1, "now", "old older")),
-        (FEED, {"left": None}, rules.Begun(3, 1, 1, "now", "old older")),
-        (FEED, {"left": -1.0, "publication": "new"}, rules.Begun(3, 1, 1, "new", "old older")),
-        (replace(FEED, silent=1), {"left": -1.0}, rules.Begun(3, 1, 2, "now", "old older")),
+        (FEED, {"left": 0.0}, rules.Begun(3, 1, 1, "now", "old older", NO_TEXTS)),
+        (FEED, {"left": -1.0}, rules.Begun(3, 1, 1, "now", "old older", NO_TEXTS)),
+        (FEED, {"left": None}, rules.Begun(3, 1, 1, "now", "old older", NO_TEXTS)),
+        (FEED, {"left": -1.0, "publication": "new"}, rules.Begun(3, 1, 1, "new", "old older", NO_TEXTS)),
+        (replace(FEED, silent=1), {"left": -1.0}, rules.Begun(3, 1, 2, "now", "old older", NO_TEXTS)),
         (replace(FEED, silent=2), {"left": -1.0}, rules.GivenUp(3)),
-        (replace(FEED, silent=2), {"left": -1.0, "may_fail": False}, rules.Begun(3, 1, 3, "now", "old older")),
-        (replace(FEED, silent=2), {"retries": 2}, rules.Begun(3, 1, 2, "now", "old older")),
+        (
+            replace(FEED, silent=2),
+            {"left": -1.0, "may_fail": False},
+            rules.Begun(3, 1, 3, "now", "old older", NO_TEXTS),
+        ),
+        (replace(FEED, silent=2), {"retries": 2}, rules.Begun(3, 1, 2, "now", "old older", NO_TEXTS)),
         # It has ended.
         *((replace(FEED, state=state, live=False), {}, Closed(state)) for state in TERMINAL),
         (ENDED, {"publication": "new"}, Missing()),

@@ -16,7 +16,7 @@ from petiole.protocol import states
 from petiole.protocol.encoding import to_json
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Document
 from petiole.protocol.reader import Reading
-from petiole.protocol.texts import MAX_READ_BYTES, NO_TEXTS, Chunk, Span, Texts
+from petiole.protocol.texts import MAX_READ_BYTES, NO_TEXTS, Chunk, Span, Texts, boundary
 
 # A task whose runs end silently this often is not run again: it is what kills its workers.
 MAX_SILENT_ENDS: Final = 3
@@ -202,19 +202,17 @@ def chunks_of(texts: Texts, held: Texts, found: Iterable[tuple[Span, bytes]]) ->
     lengths = {name: at for name, at in held.of_run(texts.run).lengths if at <= texts.length(name)}
     chunks = []
     for span, text in found:
-        whole = text if span.end == texts.length(span.name) else _up_to_a_character(text)
+        whole = text if span.end == texts.length(span.name) else _whole(text)
         lengths[span.name] = span.at + len(whole)
         # A cursor that somebody has made up may point into a character.
         chunks.append(Chunk(span.name, span.at, whole.decode(errors="replace")))
     return tuple(chunks), Texts.of(texts.run, lengths)
 
 
-def _up_to_a_character(found: bytes) -> bytes:
+def _whole(text: bytes) -> bytes:
     """Return these bytes without a character that is cut off at their end."""
-    begins = len(found) - 1
-    while begins > 0 and found[begins] & 0xC0 == 0x80:
-        begins -= 1
-    return found[:begins] if found[begins] >= 0x80 else found
+    last = boundary(text, len(text) - 1)
+    return text if text[last] < 0x80 else text[:last]
 
 
 def prolongs(feed: Numbers, run: int, *, left: float | None, lease: float) -> bool:

@@ -34,6 +34,15 @@ def size_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+def boundary(text: bytes | bytearray, at: int) -> int:
+    """Return the last position up to `at`, in bytes of UTF-8, that isn't within a character."""
+    if at >= len(text):
+        return len(text)
+    while at > 0 and text[at] & 0xC0 == 0x80:
+        at -= 1
+    return at
+
+
 class Chunk(NamedTuple):
     """A part of a text: `at` is the length of the text before it, in bytes."""
 

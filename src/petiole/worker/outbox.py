@@ -6,6 +6,9 @@ Counters are coalesced: the first goes out at once, then at most so many a secon
 away the outbox keeps what fits; it drops the oldest log lines first, counts what it drops, and says so in a fact, before a
 number is given. What the journal refuses is sent again, as if the journal were away: only an event that Petiole's own checks
 refuse, or one that alone is refused for a minute, is set aside, and a fact under its number says so.
+
+Texts are merged: the first chunk goes out at once, then at most so many a second, and the last always, before the fact that
+ends the run. One chunk at a time is under way.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from petiole.journal.answers import Closed, Duplicate, Stored
 from petiole.journal.contract import Journal, PendingAppend
 from petiole.logs import logger
 from petiole.protocol.events import COUNTER, Cursor, Document, Draft
-from petiole.protocol.states import is_terminal
+from petiole.protocol.states import ENDS_RUN, is_terminal
+from petiole.protocol.texts import TEXT
 from petiole.settings import Settings
 from petiole.worker.dropped import Dropped, stand_in
 from petiole.worker.run_state import ProgressCounter, RunStart
@@ -51,6 +55,8 @@ _DROPPED_FIRST: Final = ("log", "custom", "stage", "artifact")
 
 @dataclass(slots=True)
 class _Fact:
+    """A fact, or a chunk of a text, which takes no number."""
+
     draft: Draft
     otherwise: Draft | None = None
     # If the task's thread has sent it, or may have: its number, and its pending reply.
@@ -89,6 +95,11 @@ class Outbox:
         self._on_end = on_end
         self._clock = clock
         self._interval = 1 / settings.counters_per_second if settings.counters_per_second else 0.0
+        self._texts = self._writer.texts
+        self._text_interval = 1 / settings.texts_per_second if settings.texts_per_second else 0.0
+        self._next_text = 0.0
+        # Whether the sending thread looks for text by itself, so that it needn't be woken.
+        self._looks_for_text = False
         self._queue: deque[_Fact] = deque()
         self._sending: _Fact | Draft | None = None
         self._dropped = Dropped()
@@ -131,7 +142,7 @@ class Outbox:
             is_idle, is_next = self._is_idle(), self._only_begun()
             # Before it is sent: if a time limit interrupts this, the sending thread sends it again, under the same number.
             self._queue.append(fact)
-            if is_idle:
+            if is_idle and not (draft.state in ENDS_RUN and self._texts.waiting):
                 self._begin(fact)
             if fact.begun is None or not (self._often and self._looks):
                 self._changed.notify_all()
@@ -141,6 +152,32 @@ class Outbox:
         if fact.handed is not None:
             # Otherwise the task would keep the GIL from the sending thread for many times this long.
             fact.handed.acquire(timeout=HANDOVER)
+
+    def write(self, name: str, text: str) -> bool:
+        """Add to a text; false if there are too many texts."""
+        if not self._texts.write(name, text):
+            return self._stopped or self._closed
+        if self._looks_for_text:
+            return True
+        with self._lock:
+            if self._stopped or self._closed or self._looks_for_text:
+                return True
+            self._poll_begun()
+            if self._is_idle() and self._clock() >= self._next_text:
+                self._begin_text()
+            else:
+                self._changed.notify_all()
+            self._looks_for_text = True
+        return True
+
+    def close_texts(self) -> Document:
+        """Accept no more text, and return what the receipt says of each."""
+        return self._texts.close()
+
+    @property
+    def omitted(self) -> str | None:
+        """The name of a text of which something past the limit was left out."""
+        return self._texts.omitted
 
     def touch(self) -> None:
         """Note that the progress has changed; its newest value goes out when it is due."""
@@ -173,6 +210,7 @@ class Outbox:
         self._disowned = self._stopped = True
         self._queue.clear()
         self._sending, self._dropped = None, Dropped()
+        self._texts.discard()
         # Loops notify nobody.
         self._mark(dirty=True)
 
@@ -224,6 +262,17 @@ class Outbox:
         now = self._clock()
         self._often, self._begun_at = now - self._begun_at < OFTEN, now
 
+    def _begin_text(self) -> None:
+        """Send the first chunk from this thread, as a fact is."""
+        chunk = self._texts.next_chunk()
+        if chunk is None:
+            return
+        fact = _Fact(Draft.of_text(chunk))
+        self._queue.append(fact)
+        self._next_text = self._clock() + self._text_interval
+        self._begin(fact)
+        self._changed.notify_all()
+
     def _poll_begun(self) -> None:
         """Read the reply to the fact that was begun last, if it has come, so that the sending thread isn't woken for it."""
         fact = self._queue[0] if self._queue and self._sending is None else None
@@ -249,7 +298,8 @@ class Outbox:
         return is_begun and all(fact.begun for fact in self._queue)
 
     def _is_empty(self) -> bool:
-        return self._stopped or not (self._queue or self._sending or self.counter.dirty or self._dropped)
+        waiting = self._queue or self._sending or self.counter.dirty or self._dropped or self._texts.waiting
+        return self._stopped or not waiting
 
     def _drop_one(self) -> None:
         for kind in _DROPPED_FIRST:
@@ -294,6 +344,12 @@ class Outbox:
                 if self._says_dropped(now):
                     self._sending = _Fact(self._dropped.say(now))
                     return self._sending
+                chunk = self._texts.next_chunk() if self._is_text_due(now) else None
+                if chunk is not None:
+                    self._sending = _Fact(Draft.of_text(chunk))
+                    self._next_text = now + self._text_interval
+                    self._next_ask = now + self._settings.heartbeat
+                    return self._sending
                 if self._queue:
                     self._sending = self._queue.popleft()
                     self._note_sent(now)
@@ -305,6 +361,10 @@ class Outbox:
                     return self._sending
                 due = self._next_counter if self.counter.dirty else self._next_ask
                 due = min(due, self._dropped.due) if self._dropped else due
+                # Taken back first: what is written after that wakes this thread.
+                self._looks_for_text = False
+                self._looks_for_text = now < self._next_text or self._texts.waiting
+                due = min(due, self._next_text) if self._looks_for_text else due
                 self._looks = self._often and now - self._begun_at < OFTEN
                 self._changed.wait(max(min(due - now, LOOK) if self._looks else due - now, 0.0))
             if not self.counter.dirty and not self._queue and (now := self._clock()) >= self._next_ask:
@@ -318,6 +378,14 @@ class Outbox:
         if not self._dropped or (self._queue and self._queue[0].number):
             return False
         return now >= self._dropped.due or (self._closed and len(self._queue) <= 1)
+
+    def _is_text_due(self, now: float) -> bool:
+        """Whether to send text now: when its turn has come, or before the fact that ends the run."""
+        first = self._queue[0] if self._queue else None
+        if not self._texts.waiting or (first is not None and (first.begun is not None or first.draft.kind == TEXT)):
+            return False
+        is_last = first is not None and first.draft.state in ENDS_RUN
+        return now >= self._next_text or is_last or (self._closed and first is None)
 
     def _count(self, draft: Draft) -> None:
         """Send a counter once: if the journal is away, the next one says more."""
@@ -368,7 +436,7 @@ class Outbox:
                 if not self._writer.patience.is_over(error):
                     time.sleep(pause * random.uniform(0.5, 1.0))
                     pause = min(2 * pause, LONGEST_PAUSE)
-                elif not set_aside:
+                elif not set_aside and draft.is_fact:
                     # Either this event is refused, or its feed is.
                     reason = "The journal refused it for a minute; the worker's log says why."
                     draft, set_aside = stand_in(draft, reason), True
@@ -396,4 +464,5 @@ class Outbox:
             self._stopped = True
             self._mark(dirty=False)  # loops check the signals when they aren't dirty
             self._queue.clear()
+            self._texts.discard()
             self._changed.notify_all()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import functools
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar, overload
 
 from petiole.protocol.events import Document
 from petiole.protocol.values import finite, plain, words
@@ -84,6 +84,57 @@ class Progress:
             run.emit(name, data)
         else:
             plain(data)
+
+    def write(self, text: str | None, name: str = "output") -> None:
+        """Add to a text that the page shows while it grows: an answer, a transcript, the output of a program.
+
+        The first piece goes out at once, then what has come together, at most `PETIOLE_TEXTS_PER_SECOND` times a second. `None`
+        adds nothing. A task has at most 8 texts, of `PETIOLE_TEXT_LIMIT` bytes together; what is past that is left out, which
+        the log and the receipt say. A character that UTF-8 can't carry (half of a surrogate pair) becomes U+FFFD. Outside a
+        task it prints, if standard output is a terminal.
+        """
+        if (run := _live()) is not None:
+            run.write(text, name)
+        elif text and sys.stdout.isatty():
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    @overload
+    def stream(
+        self, chunks: AsyncIterable[T], name: str = "output", *, text: Callable[[T], str | None] | None = None
+    ) -> AsyncIterator[T]: ...
+
+    @overload
+    def stream(
+        self, chunks: Iterable[T], name: str = "output", *, text: Callable[[T], str | None] | None = None
+    ) -> Iterator[T]: ...
+
+    def stream(
+        self,
+        chunks: Iterable[T] | AsyncIterable[T],
+        name: str = "output",
+        *,
+        text: Callable[[T], str | None] | None = None,
+    ) -> Iterator[T] | AsyncIterator[T]:
+        """Write each chunk as it comes, and yield it; of an asynchronous iterable asynchronously.
+
+        `text(chunk)` returns what to write of a chunk that isn't text itself, such as a message of an API.
+        """
+        if isinstance(chunks, AsyncIterable):
+            return self._stream_async(chunks, name, text)
+        return self._stream(chunks, name, text)
+
+    def _stream(self, chunks: Iterable[T], name: str, text: Callable[[T], str | None] | None) -> Iterator[T]:
+        for chunk in chunks:
+            self.write(text(chunk) if text else chunk, name)  # type: ignore[arg-type]
+            yield chunk
+
+    async def _stream_async(
+        self, chunks: AsyncIterable[T], name: str, text: Callable[[T], str | None] | None
+    ) -> AsyncIterator[T]:
+        async for chunk in chunks:
+            self.write(text(chunk) if text else chunk, name)  # type: ignore[arg-type]
+            yield chunk
 
     def artifact(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from petiole.journal.contract import Journal
 from petiole.protocol.encoding import JSON
 from petiole.protocol.events import MAX_NUMBER, Document, Draft
 from petiole.protocol.states import RUNNING, SUCCEEDED
+from petiole.protocol.texts import MAX_TEXTS, is_text_name
 from petiole.protocol.values import address, finite, milliseconds, plain, shown, text_of, words
 from petiole.settings import Settings
 from petiole.worker.counts import Begun, Counts
@@ -30,6 +32,9 @@ LOG_BYTES: Final = 5000
 NAME_LIMIT: Final = 255
 NAME_BYTES: Final = 1020
 CONFIRM_PAUSE: Final = 0.1
+TEXT_NAME_LIMIT: Final = 32
+
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9_-]+")
 
 current_run: ContextVar[Run | None] = ContextVar("petiole_current_run", default=None)
 # The current run's counter, for the call that a loop makes at each step. Without a run it is nobody's.
@@ -80,6 +85,8 @@ class Run:
         self.counts = Counts(self.counter, count_in=self.outbox.count_in, set_aside=self._say_set_aside, clock=clock)
         self._journal = journal
         self._clock = clock
+        self._text_limit = settings.text_limit
+        # What was reported already.
         self._set_aside: set[str] = set()
         self._artifacts: dict[str, Document] = {of["name"]: of for of in start.document.get("artifacts", [])}
         self._lock = threading.RLock()
@@ -198,9 +205,16 @@ class Run:
         """Queue the run's last fact and accept no more. After a success the whole task is done."""
         if patch["state"] == SUCCEEDED:
             self.counts.finish()
+        texts = self.outbox.close_texts()
+        self._report_omitted()
+        if texts:
+            patch = {**patch, "texts": texts}
+            otherwise = otherwise and replace(otherwise, patch={**otherwise.patch, "texts": texts})
         if not self.say("state", patch=patch, otherwise=otherwise):
             # The state itself is never set aside: without it the task would never end.
-            bare: Document = {name: patch[name] for name in ("state", "finished_at", "retry_at") if name in patch}
+            bare: Document = {
+                name: patch[name] for name in ("state", "finished_at", "retry_at", "texts") if name in patch
+            }
             self.say("state", patch={**bare, "reason": words(patch.get("reason") or "") or None}, otherwise=otherwise)
         self.outbox.close()
 
@@ -216,6 +230,39 @@ class Run:
             self.say("log", data=_set_aside(error))
             return
         self.say("custom", data={"name": words(name), "data": carried})
+
+    def write(self, text: object, name: object) -> None:
+        """Add to a text. What can't be added is set aside and reported."""
+        if not text:
+            return
+        if not isinstance(text, str):
+            self._report("write", f"{shown(text)} was not written: it isn't text. Pass a str; decode bytes first.")
+            return
+        known = name if isinstance(name, str) and is_text_name(name) else self._text_name(name)
+        if not self.outbox.write(known, text):
+            self._report(f"write {known}", f"The text {known} is not shown: a task has at most {MAX_TEXTS} texts.")
+        elif self.outbox.omitted is not None:
+            self._report_omitted()
+
+    def _text_name(self, name: object) -> str:
+        known = _UNFIT.sub("-", words(name))[:TEXT_NAME_LIMIT] or "output"
+        fit = "1 to 32 letters, digits, _ and -"
+        self._report(f"name {known}", f"A text is named {known}, not {shown(name)}: a name has {fit}.")
+        return known
+
+    def _report_omitted(self) -> None:
+        if (name := self.outbox.omitted) is not None:
+            self._report(
+                "omitted",
+                f"The text {name} is cut: a task keeps {self._text_limit:,} bytes of text. Raise PETIOLE_TEXT_LIMIT, or write "
+                "it to a file and announce that by progress.artifact.",
+            )
+
+    def _report(self, what: str, sentence: str) -> None:
+        """Add a warning to the log, once in a run."""
+        if what not in self._set_aside:
+            self._set_aside.add(what)
+            self.log(sentence, "warning")
 
     def artifact(self, given: Document) -> None:
         """Add an artifact; an invalid number among its fields is set aside and reported."""
@@ -244,12 +291,9 @@ class Run:
         return self.counts.progress()
 
     def _say_set_aside(self, name: str, value: object) -> None:
-        if name not in self._set_aside:
-            self._set_aside.add(name)
-            sentence = (
-                f"A value for {name} was set aside: {shown(value)} isn't a finite number from 0 to {MAX_NUMBER:,}."
-            )
-            self.log(sentence, "warning")
+        self._report(
+            name, f"A value for {name} was set aside: {shown(value)} isn't a finite number from 0 to {MAX_NUMBER:,}."
+        )
 
     @property
     def cancelled(self) -> bool:

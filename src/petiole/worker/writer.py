@@ -8,14 +8,16 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from petiole.errors import PetioleError, Unavailable
-from petiole.journal.answers import Appended, Closed, Conflict, Duplicate, Fenced, Missing, Stored
+from petiole.journal.answers import Appended, Closed, Conflict, Duplicate, Fenced, Missing, Stored, TextGap
 from petiole.journal.contract import Journal, PendingAppend, SupportsAsync
 from petiole.logs import logger
 from petiole.protocol.events import Cursor, Draft, fold_draft
 from petiole.protocol.states import RUNNING, is_terminal
+from petiole.protocol.texts import NO_TEXTS, Texts
 from petiole.settings import Settings
 from petiole.worker.patience import Patience
 from petiole.worker.run_state import RunStart, Signals
+from petiole.worker.texts import WrittenTexts
 
 T = TypeVar("T")
 
@@ -43,6 +45,7 @@ class RunWriter:
     ) -> None:
         self.signals = Signals()
         self.patience = Patience(journal, clock=clock)
+        self.texts = WrittenTexts(start.run, limit=settings.text_limit)
         # Where the feed stood after this run's newest event.
         self.cursor = start.cursor
         self._journal = journal
@@ -71,13 +74,13 @@ class RunWriter:
         return is_terminal(self._document.get("state")) and bool(self._acknowledged)
 
     def begin(self, draft: Draft, number: int) -> PendingAppend | None:
-        """Send a fact without waiting for the reply; `None`: nothing was sent, because that would block."""
+        """Send a fact, or a chunk, without waiting for the reply; `None`: nothing was sent, because that would block."""
         if self._append_async is None:
             return None
         return self._send(self._append_async, draft, fact=number, counter=0)
 
     def append(self, draft: Draft, number: int) -> Appended:
-        """Send a fact under its number."""
+        """Send a fact under its number, or a chunk, which needs none."""
         return self._send(self._journal.append, draft, fact=number, counter=0)
 
     def append_counter(self, draft: Draft) -> Appended:
@@ -89,7 +92,9 @@ class RunWriter:
         return self._send(self._journal.append, draft, fact=self._fact_number, counter=self._counter_number)
 
     def keep(self, number: int, draft: Draft) -> None:
-        """Remember an acknowledged fact: if the journal loses it, it is sent again."""
+        """Remember an acknowledged fact: if the journal loses it, it is sent again. Chunks are remembered by `texts`."""
+        if not draft.is_fact:
+            return
         self._fact_number, self._counter_number = number, 0
         self._acknowledged.append((number, draft))
 
@@ -104,12 +109,20 @@ class RunWriter:
                 self.cursor = cursor
                 self._document = fold_draft(self._document, draft, run=self._start.run)
                 self._hear(cancel)
+                if (chunk := draft.chunk) is not None:
+                    self.texts.acknowledge(chunk)
                 if isinstance(reply, Stored) and reply.stalled:
                     self._say_alive()
                 return True
             case Conflict(last):
                 self._send_again(last)
                 return False
+            case TextGap(texts):
+                self.texts.rewind(texts)
+                # A chunk is made anew from there; a fact waits for the text before it.
+                if draft.is_fact:
+                    self._send_texts()
+                return not draft.is_fact
             case Missing():
                 self._rebase()
                 return False
@@ -175,7 +188,9 @@ class RunWriter:
 
     def _send(self, how: Callable[..., T], draft: Draft, *, fact: int, counter: int) -> T:
         start = self._start
-        return how(start.feed, draft, run=start.run, fact=fact, counter=counter, delivery=start.delivery)
+        # How much was written before it: so that the journal notices what it has lost.
+        texts = self.texts.acknowledged if draft.is_fact and self.texts.has_begun else NO_TEXTS
+        return how(start.feed, draft, run=start.run, fact=fact, counter=counter, delivery=start.delivery, texts=texts)
 
     def _hear(self, cancel: bool) -> None:
         if cancel and not self.signals.cancel:
@@ -193,6 +208,18 @@ class RunWriter:
             if not isinstance(reply, Stored | Duplicate):
                 return
         self._counter_number = 0
+
+    def _send_texts(self) -> None:
+        """Send what the journal lacks of the texts."""
+        while (chunk := self.texts.next_chunk()) is not None:
+            reply = self._send(self._journal.append, Draft.of_text(chunk), fact=self._fact_number, counter=0)
+            match reply:
+                case Stored() | Duplicate():
+                    self.texts.acknowledge(chunk)
+                case TextGap(texts):
+                    self.texts.rewind(texts)
+                case _:
+                    return  # the fact gets the same answer
 
     def _rebase(self) -> None:
         """Open a feed again that the journal has lost, with this run's document."""
@@ -214,6 +241,7 @@ class RunWriter:
             forgotten = "The journal had lost it."
             log.warning("feed_opened_again", extra={"feed": self.feed, "epoch": reply.epoch, "reason": forgotten})
             self.cursor, self._counter_number = reply, 0
+            self.texts.rewind(Texts(self._start.run))
         else:
             self._fence()
 
