@@ -116,7 +116,7 @@ def test_a_relay_that_steps_past_what_follows_reads_by_the_same_rule(path):
     reader = Reader(transcript["feed"], cursor=None if cursor is None else Cursor.parse(cursor), keep_document=False)
     waiting = []
     for number, step in enumerate(transcript["steps"]):
-        rung = EventHeader.from_text(json.dumps(step["event"], separators=(",", ":"))) if "event" in step else None
+        rung = EventHeader.from_text(Event.from_wire(step["event"]).to_text()) if "event" in step else None
         if rung is not None and reader.step(rung):
             done = [{"show": rung.id}]
         else:

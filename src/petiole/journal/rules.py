@@ -163,6 +163,9 @@ def append(
             return Conflict(feed.fact)
         elif any(written.length(name) < length for name, length in texts.lengths):
             return TextGap(written)
+    elif span is not None:
+        # A text belongs to a run.
+        return Fenced(feed.run)
     if not admits(feed.state, state):
         return Closed(feed.state or "")
     if run == 0:
@@ -199,20 +202,25 @@ def chunks_of(texts: Texts, held: Texts, found: Iterable[tuple[Span, bytes]]) ->
 
     `found` are the `spans_after` with their bytes. A chunk that would end within a character is cut before that.
     """
-    lengths = {name: at for name, at in held.of_run(texts.run).lengths if at <= texts.length(name)}
+    has = {name: at for name, at in held.of_run(texts.run).lengths if 0 < at <= texts.length(name)}
     chunks = []
     for span, text in found:
+        if text and text[0] & 0xC0 == 0x80:
+            # Nobody was given such a position: the next reading brings the text from its start.
+            del has[span.name]
+            continue
         whole = text if span.end == texts.length(span.name) else _whole(text)
-        lengths[span.name] = span.at + len(whole)
-        # A cursor that somebody has made up may point into a character.
-        chunks.append(Chunk(span.name, span.at, whole.decode(errors="replace")))
-    return tuple(chunks), Texts.of(texts.run, lengths)
+        # Where somebody else has taken bytes away there is no more to read; the reader finds out by the length.
+        has[span.name] = span.at + len(whole) if len(text) == span.end - span.at else span.end
+        if whole:
+            chunks.append(Chunk(span.name, span.at, whole.decode(errors="replace")))
+    return tuple(chunks), Texts.of(texts.run, {name: length for name, length in has.items() if length})
 
 
 def _whole(text: bytes) -> bytes:
-    """Return these bytes without a character that is cut off at their end."""
+    """Return these bytes without their last character if it may be cut off."""
     last = boundary(text, len(text) - 1)
-    return text if text[last] < 0x80 else text[:last]
+    return text[:last] if text and text[last] >= 0x80 else text
 
 
 def prolongs(feed: Numbers, run: int, *, left: float | None, lease: float) -> bool:

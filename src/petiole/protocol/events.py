@@ -261,14 +261,14 @@ class Event:
             "facts": self.facts,
             "chain": self.chain,
             "at": self.at,
-            "kind": self.kind,
-            "patch": self.patch,
-            "progress": self.progress,
         }
-        if self.data is not None:
-            wire["data"] = self.data
+        # In the order in which journals write: `EventHeader` reads no other.
         if self.texts:
             wire["texts"] = self.texts.to_wire()
+        wire |= {"kind": self.kind, "patch": self.patch}
+        if self.data is not None:
+            wire["data"] = self.data
+        wire["progress"] = self.progress
         return wire
 
 

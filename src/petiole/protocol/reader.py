@@ -276,7 +276,7 @@ class Reader:
         self.cursor = reading.cursor
         if self._keep_document:
             self.document = reading.document
-            written = self._write_all(reading, held)
+            written = self._write_all(reading, held, follows=follows)
             actions.extend(written.actions)
             self.cursor = reading.cursor.at_texts(written.texts)
         # Texts that don't fit are read again from the start, once.
@@ -325,10 +325,10 @@ class Reader:
         chunk = event.chunk
         return [*actions, Show(event) if chunk is None else self._write(chunk, event)]
 
-    def _write_all(self, reading: Reading, held: Texts) -> _Written:
+    def _write_all(self, reading: Reading, held: Texts, *, follows: bool) -> _Written:
         """Write what a reading brings of the texts to a reader that has `held` of them; nothing, if it doesn't fit."""
         told = reading.cursor.texts
-        actions = [] if held.run == told.run else self._clear(told.run)
+        actions = [] if follows and held.run == told.run else self._clear(told.run)
         held = held.of_run(told.run)
         for chunk in reading.chunks:
             if chunk.at != held.length(chunk.name):
