@@ -205,7 +205,7 @@ def chunks_of(texts: Texts, held: Texts, found: Iterable[tuple[Span, bytes]]) ->
     has = {name: at for name, at in held.of_run(texts.run).lengths if 0 < at <= texts.length(name)}
     chunks = []
     for span, text in found:
-        if text and text[0] & 0xC0 == 0x80:
+        if span.at and text and text[0] & 0xC0 == 0x80:
             # Nobody was given such a position: the next reading brings the text from its start.
             del has[span.name]
             continue

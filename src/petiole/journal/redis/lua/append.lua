@@ -48,6 +48,9 @@ if event.run > 0 then
   if texts ~= '' and has_less(meta, event.run, texts) then
     return { 'text_gap', texts_here(meta, event.run) }
   end
+elseif event.chunk then
+  -- A text belongs to a run.
+  return { 'fenced', integer(meta.run) }
 end
 if not admits(meta, event) then
   return { 'closed', meta.state }
