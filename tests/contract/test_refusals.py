@@ -277,7 +277,17 @@ class TestDatabases:
     # SQLite stores a value of any type, whatever type the column was declared with.
     @pytest.mark.parametrize(
         ("column", "value"),
-        [("document", "{"), ("document", "[]"), ("owner", "ann"), ("worker", "7"), ("delivery", ""), ("seq", "one")],
+        [
+            *(
+                ("document", "{"),
+                ("document", "[]"),
+                ("owner", "ann"),
+                ("worker", "7"),
+                ("delivery", ""),
+                ("seq", "one"),
+            ),
+            *(("texts", "1~output"), ("texts", 1.5), ("texts", b"1~output~3")),
+        ],
     )
     def test_what_somebody_has_spoiled_hides_its_own_feed_only_and_can_be_forgotten(
         self, sqlite_path, make_settings, column, value

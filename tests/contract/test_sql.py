@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import Connection, create_engine, inspect, make_url, text
 
 from petiole.bus import open_bus, open_ring
 from petiole.bus.amqp.bus import AmqpBus
@@ -30,8 +31,10 @@ from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.sql import SqlJournal
 from petiole.journal.sql.schema import VERSION
 from petiole.journal.sql.server import Mode, upgrade
-from petiole.protocol.events import ZERO_CHAIN, Cursor, Event, EventHeader, task_feed
-from petiole.protocol.reader import follow
+from petiole.journal.sql.url import read_url
+from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, Event, EventHeader, task_feed
+from petiole.protocol.reader import Read, Reader, follow
+from petiole.protocol.texts import Chunk, size_of
 from petiole.settings import Settings
 from tests.contract.backends import (
     FEED,
@@ -97,6 +100,13 @@ def ask(url: str, statement: str, **values: Any) -> list[Any]:
         engine.dispose()
 
 
+def make_version_2(url: str) -> None:
+    """Make tables of this version those of version 2."""
+    ask(url, "ALTER TABLE petiole_feeds DROP COLUMN texts")
+    ask(url, "DROP TABLE petiole_texts")
+    ask(url, "UPDATE petiole_schema SET version = 2")
+
+
 class TestTables:
     def test_a_database_without_tables_is_refused_at_start_and_the_command_is_named(self, no_tables, make_settings):
         settings = make_settings(no_tables, bus_url=BUS)
@@ -140,16 +150,24 @@ class TestTables:
             ask(sql_backend.url, "UPDATE petiole_schema SET version = :version", version=VERSION)
         assert sql_backend.make().snapshot(FEED) == before
 
-    @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-    def test_tables_of_version_1_are_upgraded_and_keep_what_they_have(self, kind, request, make_settings, tmp_path):
-        url = f"sqlite:///{tmp_path}/older.sqlite" if kind == "sqlite" else request.getfixturevalue("no_tables")
+    @pytest.fixture(params=["sqlite", "postgresql"])
+    def older(self, request, tmp_path):
+        """A database with tables, which the test makes those of an older version."""
+        url = (
+            f"sqlite:///{tmp_path}/older.sqlite" if request.param == "sqlite" else request.getfixturevalue("no_tables")
+        )
         upgrade(url)
+        return url
+
+    def test_tables_of_version_1_are_upgraded_and_keep_what_they_have(self, older, make_settings):
+        url = older
         first = SqlJournal(make_settings(url, journal_timeout=10.0))
         opened(first)
         claim(first)
         first.close()
         for column in ("publication", "spent", "waits"):
             ask(url, f"ALTER TABLE petiole_feeds DROP COLUMN {column}")
+        make_version_2(url)
         ask(url, "UPDATE petiole_schema SET version = 1")
         assert upgrade(url)[1:] == (1, VERSION)
         second = SqlJournal(make_settings(url, journal_timeout=10.0))
@@ -158,6 +176,46 @@ class TestTables:
         assert claim(second, delivery="late") == Closed("succeeded")
         assert claim(second, delivery="new", publication="00000001") == Missing()
         second.close()
+
+    def test_tables_of_version_2_are_upgraded_and_their_running_tasks_can_write_texts(self, older, make_settings):
+        first = SqlJournal(make_settings(older, journal_timeout=10.0))
+        claimed(first)
+        before = first.snapshot(FEED)
+        first.close()
+        make_version_2(older)
+        with pytest.raises(SetupError, match="version 2; this Petiole needs 3"):
+            open_journal(make_settings(older, bus_url=BUS))
+        assert upgrade(older)[1:] == (2, VERSION)
+        second = SqlJournal(make_settings(older, journal_timeout=10.0))
+        assert second.snapshot(FEED) == before
+        stored(second.append(FEED, Draft.of_text(Chunk("output", 0, "one")), run=1))
+        assert second.text(FEED, "output") == "one"
+        second.close()
+
+    def test_an_upgraded_database_has_the_tables_of_a_new_one(self, older):
+        def tables() -> object:
+            engine = create_engine(read_url(older))
+            try:
+                looked = inspect(engine)
+                return {
+                    table: (
+                        {
+                            column["name"]: (str(column["type"]), column["nullable"])
+                            for column in looked.get_columns(table)
+                        },
+                        looked.get_pk_constraint(table)["constrained_columns"],
+                        sorted(index["name"] for index in looked.get_indexes(table)),
+                    )
+                    for table in looked.get_table_names()
+                }
+            finally:
+                engine.dispose()
+
+        new = tables()
+        make_version_2(older)
+        assert tables() != new
+        upgrade(older)
+        assert tables() == new
 
     def test_the_command_does_not_go_back(self, no_tables):
         upgrade(no_tables)
@@ -223,6 +281,7 @@ class TestLifetimes:
     def test_what_is_past_its_lifetime_is_swept(self, sql_backend):
         journal = sql_backend.make(kept_for=0.05)
         claimed(journal)
+        stored(journal.append(FEED, Draft.of_text(Chunk("output", 0, "one")), run=1))
         stored(journal.append(FEED, state("succeeded"), run=1, fact=2))
         journal.note("a note", "text", instead_of="", lasts=0.05)
         wait_until(lambda: journal.snapshot(FEED) is None and not journal.notes(["a note"]), what="both are gone")
@@ -231,6 +290,7 @@ class TestLifetimes:
         sql_backend.make().expired(limit=1)
         assert ask(sql_backend.url, "SELECT 1 FROM petiole_feeds WHERE prefix = :prefix", prefix=prefix) == []
         assert ask(sql_backend.url, "SELECT 1 FROM petiole_facts WHERE feed = :feed", feed=number) == []
+        assert rows_of(sql_backend.url, number) == []
         assert ask(sql_backend.url, "SELECT 1 FROM petiole_notes WHERE prefix = :prefix", prefix=prefix) == []
 
     def test_a_name_whose_feed_is_past_its_lifetime_is_opened_as_new(self, sql_backend):
@@ -244,6 +304,169 @@ class TestLifetimes:
         assert document(after) == {"state": "queued", "title": "Export"}
         assert after.message(FEED) == ""
         assert claim(after).run == 1
+
+
+def number_of(journal: SqlJournal, url: str) -> int:
+    """Return the number of the feed's row."""
+    [(number,)] = ask(
+        url,
+        "SELECT id FROM petiole_feeds WHERE prefix = :prefix AND name = :name",
+        prefix=journal._settings.key_prefix,
+        name=FEED,
+    )
+    return number
+
+
+def rows_of(url: str, feed: int) -> list[tuple[str, int, int]]:
+    """Return the rows of a feed's texts: name, position and size."""
+    rows = ask(url, "SELECT name, at, length(chunk) FROM petiole_texts WHERE feed = :feed ORDER BY name, at", feed=feed)
+    return [(name, at, size) for name, at, size in rows]
+
+
+def room_for_texts(url: str) -> int:
+    """Return how many bytes the texts take in a database, with all that belongs to them."""
+    if url.startswith("sqlite"):
+        [(pages,)], [(free,)], [(size,)] = (
+            ask(url, f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
+    with psycopg.connect(url, autocommit=True) as connection:
+        # What the rows took that were merged is used again.
+        connection.execute("VACUUM FULL petiole_texts")
+        row = connection.execute("SELECT pg_total_relation_size('petiole_texts')").fetchone()
+        assert row is not None
+        return row[0]
+
+
+class TestTexts:
+    @pytest.fixture
+    def journal(self, sql_backend):
+        journal = sql_backend.make()
+        claimed(journal)
+        return journal
+
+    def write(self, journal, parts, *, name="output", at=0):
+        for part in parts:
+            stored(journal.append(FEED, Draft.of_text(Chunk(name, at, part)), run=1))
+            at += size_of(part)
+        return at
+
+    def test_a_growing_text_never_has_many_rows_and_an_ended_one_has_as_few_as_there_can_be(self, sql_backend, journal):
+        feed = number_of(journal, sql_backend.url)
+        parts = [f"é{number:>8} " for number in range(1_000)]
+        self.write(journal, parts)
+        self.write(journal, ["short"], name="errors")
+        sizes = [size for name, _, size in rows_of(sql_backend.url, feed) if name == "output"]
+        assert [size >= 4_000 for size in sizes[:2]] == [True, True]
+        assert len(sizes) < 2 + 4_096 / 11
+        assert journal.text(FEED, "output") == "".join(parts)
+        stored(journal.append(FEED, state("retrying"), run=1, fact=2))
+        assert rows_of(sql_backend.url, feed) == [("errors", 0, 5), ("output", 0, 11_000)]
+        assert journal.text(FEED, "output") == "".join(parts)
+
+    def test_a_row_has_at_most_256_kib(self, sql_backend, journal):
+        feed = number_of(journal, sql_backend.url)
+        parts = ["日" * 10_000] * 18
+        assert self.write(journal, parts) == 540_000
+        assert all(size <= 256 * 1024 for *_, size in rows_of(sql_backend.url, feed))
+        stored(journal.append(FEED, state("failed")))
+        rows = rows_of(sql_backend.url, feed)
+        assert len(rows) <= 4
+        assert all(size <= 256 * 1024 for *_, size in rows)
+        assert journal.text(FEED, "output") == "".join(parts)
+        reader, actions = Reader(FEED), [Read(None)]
+        while actions and isinstance(actions[-1], Read):
+            actions = reader.answer(reading(journal, actions[-1].cursor))
+        assert reader.text("output") == "".join(parts)
+
+    @pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "retrying", "reaped", "given up"])
+    def test_whatever_ends_the_run_leaves_one_row(self, sql_backend, end):
+        journal = sql_backend.make()
+        claimed(journal, lease=0.02)
+        feed = number_of(journal, sql_backend.url)
+        stored(journal.append(FEED, Draft.of_text(Chunk("output", 0, "one ")), run=1))
+        stored(journal.append(FEED, Draft.of_text(Chunk("output", 4, "two")), run=1))
+        assert len(rows_of(sql_backend.url, feed)) == 2
+        match end:
+            case "reaped":
+                sql_backend.end_lease(journal, FEED)
+                stored(journal.conclude(FEED, 1, state("lost")))
+            case "given up":
+                ask(sql_backend.url, "UPDATE petiole_feeds SET silent = 2 WHERE id = :feed", feed=feed)
+                sql_backend.end_lease(journal, FEED)
+                assert claim(journal, delivery="another", failed=state("failed")) == Closed("failed")
+            case _:
+                stored(journal.append(FEED, state(end), run=1, fact=2))
+        assert rows_of(sql_backend.url, feed) == [("output", 0, 7)]
+
+    def test_an_ended_text_takes_at_most_1_3_times_its_bytes(self, sql_backend, journal):
+        before = room_for_texts(sql_backend.url)
+        dice = random.Random(17)
+        # Not to be compressed.
+        parts = ["".join(chr(dice.randrange(0x20, 0x17F)) for _ in range(400)) for _ in range(250)]
+        length = self.write(journal, parts)
+        stored(journal.append(FEED, state("succeeded"), run=1, fact=2))
+        assert room_for_texts(sql_backend.url) - before <= 1.3 * length
+        assert journal.text(FEED, "output") == "".join(parts)
+
+    @pytest.mark.parametrize("how", ["forget", "remove", "open", "rebase", "claim", "first chunk"])
+    def test_a_text_that_is_void_leaves_no_rows(self, sql_backend, how):
+        journal = sql_backend.make()
+        opened(journal, publication="00000001")
+        last = claim(journal, publication="00000001").cursor
+        feed = number_of(journal, sql_backend.url)
+        self.write(journal, ["one ", "two"])
+        match how:
+            case "forget" | "remove":
+                getattr(journal, how)(FEED)
+            case "open":
+                stored(journal.append(FEED, state("succeeded"), run=1, fact=2))
+                opened(journal, publication="00000002")
+            case "rebase":
+                execution = {"run": 1, "delivery": "delivery-1", "retries": 0, "worker": "w", "lease": 60.0, "fact": 1}
+                journal.rebase(FEED, owner="alice", last=last, document={"state": "running"}, **execution)
+            case "claim":
+                claim(journal, delivery="another", retries=1)
+            case _:
+                journal.cancel(FEED, cancelling=state("cancelling"), cancelled=state("cancelled"))
+                claim(journal, delivery="another", retries=1)
+                assert len(rows_of(sql_backend.url, feed)) == 2
+                stored(journal.append(FEED, Draft.of_text(Chunk("errors", 0, "bye")), run=2))
+        assert rows_of(sql_backend.url, feed) == ([("errors", 0, 3)] if how == "first chunk" else [])
+
+    @pytest.mark.parametrize("gone", ["at = 0", "at = 4", "at = 8", "at >= 0"])
+    def test_rows_that_somebody_has_taken_away_are_not_passed_off_as_the_text(self, sql_backend, journal, gone, caplog):
+        feed = number_of(journal, sql_backend.url)
+        self.write(journal, ["one ", "two ", "three"])
+        ask(sql_backend.url, f"DELETE FROM petiole_texts WHERE feed = :feed AND {gone}", feed=feed)
+        with pytest.raises(Refusal, match="can't be read"):
+            journal.text(FEED, "output")
+        assert "text_unreadable" in caplog.text
+        answer = reading(journal)
+        assert not answer.more
+        reader = Reader(FEED)
+        reader.start()
+        reader.answer(answer)
+        assert (reader.text("output"), reader.document["state"], reader.complete) == ("", "running", True)
+        stored(journal.append(FEED, state("succeeded"), run=1, fact=2))
+        assert document(journal)["state"] == "succeeded"
+
+    def test_a_chunk_whose_row_cant_be_inserted_has_changed_nothing(self, sql_backend, journal):
+        feed = number_of(journal, sql_backend.url)
+        self.write(journal, ["one "])
+        before = journal.snapshot(FEED)
+        ask(
+            sql_backend.url,
+            "INSERT INTO petiole_texts (feed, name, at, chunk) VALUES (:feed, 'output', 4, :chunk)",
+            feed=feed,
+            chunk=b"another's",
+        )
+        with pytest.raises(Refusal, match="is temporarily unavailable"):
+            self.write(journal, ["two"], at=4)
+        assert journal.snapshot(FEED) == before
+        ask(sql_backend.url, "DELETE FROM petiole_texts WHERE feed = :feed AND at = 4", feed=feed)
+        self.write(journal, ["two"], at=4)
+        assert journal.text(FEED, "output") == "one two"
 
 
 class TestConnections:

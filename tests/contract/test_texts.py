@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -207,6 +208,24 @@ class TestAppending:
         assert texts(journal) == lengths(output=MAX_CHUNK_BYTES)
         with pytest.raises(InvalidEvent, match="32,768"):
             chunk("é" * (MAX_CHUNK_BYTES // 2) + "x")
+
+    def test_eight_threads_that_send_the_same_chunk_store_it_once(self, journal):
+        claimed(journal)
+        write(journal, "one ")
+        start = threading.Barrier(8)
+        answers = []
+
+        def send() -> None:
+            start.wait()
+            answers.append(journal.append(FEED, chunk("two", 4), run=1))
+
+        threads = [threading.Thread(target=send) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert sorted(type(answer).__name__ for answer in answers) == ["Duplicate"] * 7 + ["Stored"]
+        assert journal.text(FEED, "output") == "one two"
 
     def test_a_chunk_prolongs_its_runs_lease(self, backend):
         journal = backend.make(lease=LONG)

@@ -25,9 +25,11 @@ from petiole.journal.sql.schema import feeds, now_ms, read_text
 from petiole.journal.sql.server import Mode
 from petiole.journal.sql.step import Step
 from petiole.journal.sql.store import SqlStore, ms
+from petiole.journal.sql.texts import read_bytes
 from petiole.logs import logger
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, Event, mint_epoch
 from petiole.protocol.reader import Reading
+from petiole.protocol.texts import NO_TEXTS, Span, Texts
 
 log = logger(__name__)
 
@@ -65,20 +67,40 @@ class SqlFeeds(SqlStore):
         return self._write(step)
 
     def append(
-        self, feed: str, draft: Draft, *, run: int = 0, fact: int = 0, counter: int = 0, delivery: str = ""
+        self,
+        feed: str,
+        draft: Draft,
+        *,
+        run: int = 0,
+        fact: int = 0,
+        counter: int = 0,
+        delivery: str = "",
+        texts: Texts = NO_TEXTS,
     ) -> Appended:
         draft.encode()
+        chunk = draft.chunk
 
         def step(step: Step) -> Appended:
             kept = step.load(feed)
             if kept is None:
                 return Missing()
             answer = rules.append(
-                kept, is_fact=draft.is_fact, state=draft.state, run=run, fact=fact, counter=counter, delivery=delivery
+                kept,
+                is_fact=draft.is_fact,
+                state=draft.state,
+                run=run,
+                fact=fact,
+                counter=counter,
+                delivery=delivery,
+                texts=texts,
+                span=chunk.span if chunk else None,
             )
             if not isinstance(answer, rules.Accepted):
                 return answer
             kept.fact, kept.counter = answer.fact, answer.counter
+            step.begin_texts(kept, answer.texts)
+            if chunk is not None:
+                step.keep_chunk(kept, chunk)
             if answer.ends_run:
                 kept.end_run()
             if draft.successor:
@@ -90,39 +112,24 @@ class SqlFeeds(SqlStore):
         return self._write(step)
 
     def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
-        def instant(connection: Connection) -> tuple[Feed, Sequence[tuple[str, str]]] | None:
+        def instant(connection: Connection) -> Reading | None:
             row = connection.execute(select(*COLUMNS).where(self._kept(feed))).one_or_none()
-            if row is None or row.removed:
-                return None
-            kept = Feed.of(row)
-            after = cursor.facts if cursor else kept.first - 1
-            if after >= kept.facts or after + 1 < kept.first:
-                return kept, ()
-            facts = schema.facts.c
-            later = select(facts.before, facts.event).where(facts.feed == kept.id, facts.number > after)
-            found = connection.execute(later.order_by(facts.number).limit(limit)).all()
-            return kept, [(before, event) for before, event in found]
+            return None if row is None or row.removed else _read(connection, Feed.of(row), cursor, limit)
 
-        answer = self._server.run(instant, mode=Mode.INSTANT)
-        if answer is None:
-            return read_unknown(feed, cursor)
-        kept, found = answer
-        start = None
-        if cursor is None and kept.first > 1:
-            start = Cursor(kept.epoch, 0, kept.first - 1, found[0][0] if found else kept.chain)
-        held = cursor or start or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
-        fits = not found or found[0][0] == held.chain
-        recovered = rules.is_recovered(kept.cursor, held, first=kept.first, fits=fits)
-        events: tuple[Event, ...] = ()
-        try:
-            events = tuple(Event.from_text(event) for _, event in found) if recovered else ()
-        except InvalidEvent as error:
-            # All of them are left out: a reader that can't have every fact is told so, and gets the document.
-            log.error("fact_unreadable", extra={"feed": feed, "error": str(error)})
-            recovered, start = False, None
-        more = bool(events) and events[-1].facts < kept.facts
-        place = events[-1].cursor if more else kept.cursor
-        return Reading(feed, kept.fields, events, place, recovered and start is None, more, start)
+        return self._server.run(instant, mode=Mode.INSTANT) or read_unknown(feed, cursor)
+
+    def text(self, feed: str, name: str) -> str | None:
+        def instant(connection: Connection) -> str | None:
+            row = connection.execute(select(*COLUMNS).where(self._kept(feed))).one_or_none()
+            length = 0 if row is None else Feed.of(row).texts.length(name)
+            if row is None or not length:
+                return None
+            found = read_bytes(connection, row.id, Span(name, 0, length))
+            if len(found) < length:
+                raise Refusal(f"The text {name} of {feed} can't be read. Look for what else writes there.")
+            return found.decode(errors="replace")
+
+        return self._server.run(instant, mode=Mode.INSTANT)
 
     def heads(self, names: Sequence[str]) -> dict[str, Head]:
         if not names:
@@ -183,6 +190,51 @@ class SqlFeeds(SqlStore):
         return list(_readable(rows)), rows[-1].id if rows and len(rows) == limit else None
 
 
+def _read(connection: Connection, kept: Feed, cursor: Cursor | None, limit: int) -> Reading:
+    """Read a feed that is there; `connection` sees one instant."""
+    found = _facts_after(connection, kept, cursor.facts if cursor else kept.first - 1, limit)
+    start = None
+    if cursor is None and kept.first > 1:
+        start = Cursor(kept.epoch, 0, kept.first - 1, found[0][0] if found else kept.chain)
+    held = cursor or start or Cursor(kept.epoch, 0, 0, ZERO_CHAIN)
+    fits = not found or found[0][0] == held.chain
+    recovered = rules.is_recovered(kept.cursor, held, first=kept.first, fits=fits)
+    events: tuple[Event, ...] = ()
+    try:
+        events = tuple(Event.from_text(event) for _, event in found) if recovered else ()
+    except InvalidEvent as error:
+        # All of them are left out: a reader that can't have every fact is told so, and gets the document.
+        log.error("fact_unreadable", extra={"feed": kept.name, "error": str(error)})
+        recovered, start = False, None
+    has = held.texts if recovered else NO_TEXTS
+    spans = rules.spans_after(kept.texts, has)
+    chunks, brought = rules.chunks_of(
+        kept.texts, has, [(span, read_bytes(connection, kept.id, span)) for span in spans]
+    )
+    facts_remain = bool(events) and events[-1].facts < kept.facts
+    place = events[-1].cursor if facts_remain else kept.cursor
+    return Reading(
+        kept.name,
+        kept.fields,
+        events,
+        place.at_texts(brought),
+        recovered and start is None,
+        facts_remain or brought != kept.texts,
+        start,
+        chunks,
+    )
+
+
+def _facts_after(connection: Connection, kept: Feed, after: int, limit: int) -> Sequence[tuple[str, str]]:
+    """Return the facts after this number, each with the chain before it; none if the next one isn't kept."""
+    if after >= kept.facts or after + 1 < kept.first:
+        return ()
+    facts = schema.facts.c
+    later = select(facts.before, facts.event).where(facts.feed == kept.id, facts.number > after)
+    found = connection.execute(later.order_by(facts.number).limit(limit)).all()
+    return [(before, event) for before, event in found]
+
+
 def _readable(rows: Sequence[Any]) -> Iterator[Snapshot]:
     """Yield the snapshots of those feeds that can be read."""
     for row in rows:
@@ -193,4 +245,4 @@ def _readable(rows: Sequence[Any]) -> Iterator[Snapshot]:
 
 
 def _snapshot(kept: Feed) -> Snapshot:
-    return Snapshot(kept.name, kept.owner, kept.cursor, kept.fields)
+    return Snapshot(kept.name, kept.owner, kept.cursor.at_texts(kept.texts), kept.fields)

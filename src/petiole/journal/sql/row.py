@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from petiole.errors import Refusal
 from petiole.journal import rules
 from petiole.journal.sql import schema
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Document
+from petiole.protocol.texts import NO_TEXTS, Texts
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class Feed:
     dropped: int = 0
     removed: bool = False
     waits: bool = False
+    texts: Texts = NO_TEXTS
     lease_ends: int | None = None
     pending_since: int | None = None
 
@@ -62,8 +65,8 @@ class Feed:
         """
         feed = cls(**{name: getattr(row, name) for name in _NAMES})
         check_numbers(feed.name, feed.seq, feed.facts, feed.run, feed.fact, feed.counter, feed.retries, feed.first)
-        for name in _TEXTS:
-            setattr(feed, name, schema.read_text(getattr(feed, name)))
+        for name, read in _READ.items():
+            setattr(feed, name, read(getattr(feed, name)))
         return feed
 
     @property
@@ -105,11 +108,14 @@ class Feed:
 _NAMES: Final = tuple(field.name for field in fields(Feed))
 
 
-_TEXTS: Final = tuple(name for name in _NAMES if isinstance(schema.feeds.c[name].type, schema.AnyText))
+_READ: Final[Mapping[str, Callable[[Any], object]]] = {
+    **{name: schema.read_text for name in _NAMES if isinstance(schema.feeds.c[name].type, schema.AnyText)},
+    "texts": schema.read_lengths,
+}
 
 
-def as_kept(column: Column[str]) -> ColumnElement[str]:
-    """Return an `AnyText` as the database stores it, for `read_text`: one unreadable row doesn't hide the others."""
+def as_kept(column: Column[Any]) -> ColumnElement[str]:
+    """Return a column as the database stores it, to be read row by row: one unreadable row doesn't hide the others."""
     return type_coerce(column, Text).label(column.name)
 
 
@@ -126,7 +132,7 @@ def check_numbers(feed: str, *numbers: int) -> None:
 
 
 # Without `message`, which is long and rarely read.
-COLUMNS: Final = tuple(as_kept(schema.feeds.c[name]) if name in _TEXTS else schema.feeds.c[name] for name in _NAMES)
+COLUMNS: Final = tuple(as_kept(schema.feeds.c[name]) if name in _READ else schema.feeds.c[name] for name in _NAMES)
 
 
 def values_of(feed: Feed) -> dict[str, Any]:

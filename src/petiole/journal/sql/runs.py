@@ -79,7 +79,8 @@ class SqlRuns(SqlStore):
             )
             match answer:
                 case rules.Begun():
-                    kept.run, kept.fact, kept.silent, kept.publication, kept.spent = answer
+                    kept.run, kept.fact, kept.silent, kept.publication, kept.spent, texts = answer
+                    step.begin_texts(kept, texts)
                     kept.counter, kept.live = 0, True
                     kept.worker, kept.delivery, kept.retries = worker, delivery, retries
                     kept.lease_ends = step.now + ms(lease)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -27,10 +28,11 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from petiole.errors import Refusal
+from petiole.errors import InvalidName, Refusal
 from petiole.protocol.encoding import to_json
+from petiole.protocol.texts import NO_TEXTS, Texts
 
-VERSION: Final = 2
+VERSION: Final = 3
 COMMAND: Final = "petiole db upgrade"
 
 # A number that only Petiole uses: an upgrade holds this advisory lock until the end of its transaction.
@@ -63,6 +65,33 @@ def read_text(value: str) -> str:
     if not isinstance(text, str):
         raise Refusal("A text in the database can't be read: it is no string. Look for what else writes there.")
     return text
+
+
+class Lengths(TypeDecorator[Texts]):
+    """How long the texts of a feed are, in the form that they have in a cursor."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Texts | None, dialect: object) -> str | None:  # noqa: ARG002
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: object) -> Texts | None:  # noqa: ARG002
+        return None if value is None else read_lengths(value)
+
+
+def read_lengths(value: str) -> Texts:
+    """Return the lengths that a `Lengths` keeps as `value`.
+
+    Raises:
+        Refusal: somebody else has written over it.
+    """
+    try:
+        return Texts.parse(value)
+    except (TypeError, InvalidName) as error:
+        raise Refusal(
+            f"The lengths of texts in the database can't be read: {value!r}. Look for what else writes there."
+        ) from error
 
 
 class now_ms(FunctionElement[int]):
@@ -120,6 +149,8 @@ feeds = Table(
     Column("removed", Boolean, nullable=False, default=False),
     # The broker has had its message.
     Column("waits", Boolean, nullable=False, default=False, server_default=false()),
+    # How long its texts are.
+    Column("texts", Lengths, nullable=False, default=NO_TEXTS, server_default=""),
     # The first fact that is kept, and how many bytes of facts were written and dropped in all.
     Column("first", BigInteger, nullable=False, default=1),
     Column("written", BigInteger, nullable=False, default=0),
@@ -150,6 +181,19 @@ facts = Table(
     # How many bytes of facts its feed had written before this one, and with it.
     Column("begins", BigInteger, nullable=False),
     Column("ends", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
+texts = Table(
+    "petiole_texts",
+    metadata,
+    Column("feed", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    # How many bytes of the text come before.
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    # Bytes of UTF-8: PostgreSQL's text has no place for a NUL.
+    Column("chunk", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -188,8 +232,13 @@ def _add_publications(connection: Connection) -> None:
     connection.execute(text(f"ALTER TABLE {feeds.name} ADD COLUMN waits BOOLEAN NOT NULL DEFAULT FALSE"))
 
 
+def _add_texts(connection: Connection) -> None:
+    connection.execute(text(f"ALTER TABLE {feeds.name} ADD COLUMN texts TEXT NOT NULL DEFAULT ''"))
+    texts.create(connection)
+
+
 # The migration from each version to the next; an empty database gets the newest tables at once.
-STEPS: Final[Mapping[int, Callable[[Connection], None]]] = {1: _add_publications}
+STEPS: Final[Mapping[int, Callable[[Connection], None]]] = {1: _add_publications, 2: _add_texts}
 
 
 def version_of(connection: Connection) -> int | None:

@@ -28,9 +28,11 @@ from petiole.journal.answers import Stored
 from petiole.journal.sql import schema
 from petiole.journal.sql.row import COLUMNS, Feed, values_of
 from petiole.journal.sql.schema import now_ms
+from petiole.journal.sql.texts import append_chunk, delete_texts, merge_rows
 from petiole.protocol import states
 from petiole.protocol.encoding import to_json
-from petiole.protocol.events import Draft, advance_chain, fold_draft
+from petiole.protocol.events import VERSION, Draft, advance_chain, fold_draft
+from petiole.protocol.texts import NO_TEXTS, TEXT, TEXT_VERSION, Chunk, Texts
 from petiole.settings import Settings
 
 # Every fact postpones a live feed's end. It is written only when it moves by this share of its lifetime, because the
@@ -114,9 +116,11 @@ class Step:
         feed.document = to_json(document)
         feed.state = draft.state or feed.state
         progress = encoded.progress or to_json(document.get("progress"))
+        version = TEXT_VERSION if draft.kind == TEXT else VERSION
+        said = f',"texts":{to_json(feed.texts.to_wire())}' if feed.texts else ""
         text = (
-            f'{{"v":1,"id":"{encoded.id}","feed":"{feed.name}","epoch":"{feed.epoch}","seq":{feed.seq},"run":{run},'
-            f'"facts":{feed.facts},"chain":"{feed.chain}","at":{self.now},{encoded.body},"progress":{progress}}}'
+            f'{{"v":{version},"id":"{encoded.id}","feed":"{feed.name}","epoch":"{feed.epoch}","seq":{feed.seq},"run":{run},'
+            f'"facts":{feed.facts},"chain":"{feed.chain}","at":{self.now}{said},{encoded.body},"progress":{progress}}}'
         )
         terminal = states.is_terminal(draft.state)
         if terminal or encoded.is_fact:
@@ -128,9 +132,21 @@ class Step:
             row = {"feed": feed.id, "number": feed.facts, "before": before, "event": text}
             self._connection.execute(_KEEP_FACT, {**row, "begins": begins, "ends": feed.written})
             self._trim(feed)
+        if rules.ends_run(draft.state):
+            merge_rows(self._connection, feed.id, feed.texts)
         self.save(feed)
         self.rings.append((feed.name, text))
         return Stored(feed.cursor, feed.cancel > 0)
+
+    def begin_texts(self, feed: Feed, lengths: Texts) -> None:
+        """Take the lengths that follow from an event; texts of an earlier run are deleted."""
+        if feed.texts.lengths and feed.texts.run != lengths.run:
+            delete_texts(self._connection, [feed.id])
+        feed.texts = lengths
+
+    def keep_chunk(self, feed: Feed, chunk: Chunk) -> None:
+        """Append a chunk to its text."""
+        append_chunk(self._connection, feed.id, chunk)
 
     def save(self, feed: Feed, **more: Any) -> None:
         """Write what has changed of a feed, and the columns that are named."""
@@ -163,7 +179,7 @@ class Step:
         self._delete_parts([feed.id])
         feed.state = rules.state_once_removed(feed.state)
         feed.document, feed.first, feed.written, feed.dropped = to_json({"state": feed.state}), feed.facts + 1, 0, 0
-        feed.owner, feed.removed = "", True
+        feed.owner, feed.removed, feed.texts = "", True, NO_TEXTS
         feed.live, feed.cancel, feed.lease_ends, feed.pending_since = False, rules.CANCEL_ASKED, None, None
         self.save(feed, message="")
 
@@ -269,3 +285,4 @@ class Step:
     def _delete_parts(self, found: Sequence[int]) -> None:
         for table in (schema.facts, schema.seen, schema.unread):
             self._connection.execute(delete(table).where(table.c.feed.in_(found)))
+        delete_texts(self._connection, found)
