@@ -25,6 +25,7 @@ from petiole.journal.answers import Claimed, Stored
 from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import Cursor, Document, Draft, Event, task_feed
 from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
+from petiole.protocol.texts import NO_TEXTS, Chunk, Texts, size_of
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import free_port
 from petiole.settings import Settings
@@ -91,6 +92,7 @@ class Writer:
         assert isinstance(claimed, Claimed)
         self._run = claimed.run
         self._fact = claimed.facts_written
+        self.written: dict[str, str] = {}
 
     def fact(self, draft: Draft | None = None) -> Cursor:
         self._fact += 1
@@ -102,6 +104,13 @@ class Writer:
         self.completed += 1
         return self._append(Draft("counter", progress={"completed": self.completed, "total": None}))
 
+    def text(self, text: str, *, name: str = "output") -> Cursor:
+        """Append to a text."""
+        before = self.written.get(name, "")
+        cursor = self._append(Draft.of_text(Chunk(name, size_of(before), text)))
+        self.written[name] = before + text
+        return cursor
+
     def write(self, facts: int) -> None:
         """Write so many facts, with a counter or two between them."""
         for number in range(facts):
@@ -111,6 +120,12 @@ class Writer:
 
     def end(self) -> Cursor:
         return self.fact(Draft("state", {"state": "succeeded"}))
+
+    @property
+    def _texts(self) -> Texts:
+        if not self.written:
+            return NO_TEXTS
+        return Texts.of(self._run, {name: size_of(text) for name, text in self.written.items()})
 
     def rebase(self, last: Cursor, document: Document) -> Cursor:
         cursor = self.journal.rebase(
@@ -129,7 +144,9 @@ class Writer:
         return cursor
 
     def _append(self, draft: Draft) -> Cursor:
-        stored = self.journal.append(self.feed, draft, run=self._run, fact=self._fact, counter=self._counter)
+        stored = self.journal.append(
+            self.feed, draft, run=self._run, fact=self._fact, counter=self._counter, texts=self._texts
+        )
         assert isinstance(stored, Stored)
         return stored.cursor
 
@@ -250,7 +267,7 @@ class Page:
                 self._act(self.reader.offer(Event.from_wire(wire)))
             else:
                 self._asking += 1
-                self._act(self.reader.answer(Reading.from_wire(wire)))
+                self._act(self.reader.reset(Reading.from_wire(wire)))
 
     def leave(self) -> None:
         self.web.rooms[self.reader.feed].remove(self)

@@ -23,7 +23,7 @@ class Followed:
 
 
 def counter_at(feed: str, cursor: Cursor, *, run: int, progress: dict[str, Any] | None) -> Event:
-    """Return a counter that says where a feed stands: the newest one isn't kept, and the document has it."""
+    """Return a counter that says where a feed stands, its texts too: counters and chunks aren't kept as events."""
     return Event(
         id=Draft(COUNTER).id,
         feed=feed,
@@ -36,4 +36,5 @@ def counter_at(feed: str, cursor: Cursor, *, run: int, progress: dict[str, Any] 
         kind=COUNTER,
         patch={},
         progress=progress,
+        texts=cursor.texts,
     )

@@ -11,8 +11,8 @@ from petiole.errors import PetioleError, Unavailable
 from petiole.journal import Journal
 from petiole.journal.answers import Gone
 from petiole.logs import logger
-from petiole.protocol.events import partition
-from petiole.protocol.reader import Action, Read
+from petiole.protocol.events import Cursor, partition
+from petiole.protocol.reader import Action, Read, Reader
 from petiole.settings import Settings
 from petiole.web.relay.followed import Followed
 from petiole.web.relay.idle import IdleTracker
@@ -87,10 +87,7 @@ class HeadCheck:
         return True
 
     def _compare(self, watched: dict[str, Followed]) -> bool:
-        # The head of a feed that is being read is asked for wherever its reader stands.
-        known = {
-            feed: None if followed.reader.reading else followed.reader.cursor for feed, followed in watched.items()
-        }
+        known = {feed: _known(followed.reader) for feed, followed in watched.items()}
         try:
             changed = self._journal.changed_heads(known)
         except Unavailable as error:
@@ -132,3 +129,11 @@ class HeadCheck:
                     self._gone(feed, Gone.UNKNOWN)
             else:
                 self._due.add(feed)
+
+
+def _known(reader: Reader) -> Cursor | None:
+    """Return where a reader stands, without the lengths, which heads don't have.
+
+    `None` while it reads: then the head is asked for wherever the reader stands.
+    """
+    return None if reader.reading or reader.cursor is None else reader.cursor.place

@@ -20,7 +20,7 @@ from petiole.journal.answers import Gone, Snapshot
 from petiole.logs import logger
 from petiole.loop import Loop
 from petiole.protocol.events import Cursor, Event, EventHeader
-from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
+from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show, Write
 from petiole.settings import Settings
 from petiole.web.relay.followed import Followed, counter_at
 from petiole.web.relay.heads import HeadCheck
@@ -184,10 +184,10 @@ class Relay:
         feed = reading.feed
         cursor = reading.cursor
         if reading.more:
-            head = self._reads.share(("head", feed), lambda: self._journal.heads([feed])).get(feed)
-            if head is None:
+            snapshot = self.snapshot(feed)
+            if snapshot is None:
                 return
-            cursor = head.cursor
+            cursor = snapshot.cursor
         with followed.lock:
             if followed.reader.cursor is None:
                 actions = followed.reader.answer(Reading(feed, {}, (), cursor, recovered=False))
@@ -215,10 +215,12 @@ class Relay:
         feed = followed.reader.feed
         for action in actions:
             match action:
-                case Show(event):
+                case Show(event) | Write(_, Event() as event):
                     self._emit("event", event.to_text(), feed=feed)
                 case Reset(cursor) if reading is not None:
-                    snapshot = Reading(feed, reading.document, (), cursor, recovered=False)
+                    # Each page reads the texts for itself.
+                    more = bool(cursor.texts)
+                    snapshot = Reading(feed, reading.document, (), cursor.place, recovered=False, more=more)
                     self._emit("reset", snapshot.to_text(), feed=feed)
                 case Read() if not followed.healing:
                     followed.healing = True
@@ -259,12 +261,12 @@ class Relay:
         log.info("gap_healed", extra={"feed": feed, "facts": len(reading.events)})
         actions = followed.reader.answer(reading)
         reset = any(isinstance(action, Reset) for action in actions)
-        progress = reading.document.get("progress")
         last = reading.events[-1].cursor if reading.events else asked
-        if not reset and not reading.more and last is not None and last.seq < reading.cursor.seq and progress:
-            # The newest counter isn't kept as an event; the document has it.
+        if not reset and not reading.more and last not in (None, reading.cursor):
+            # Counters and chunks aren't kept as events: a page that lacks them applies this one, or reads.
             at = len(reading.events)
             run = int(reading.document.get("run") or 0)
+            progress = reading.document.get("progress")
             actions.insert(at, Show(counter_at(feed, reading.cursor, run=run, progress=progress)))
         self._act(followed, actions, reading)
 
