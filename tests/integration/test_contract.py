@@ -21,6 +21,7 @@ from petiole.protocol.events import Draft
 from petiole.web.http.openapi import describe
 from petiole.web.service.idempotency import IdempotentRequest, idempotent_request
 from tests.support.nearby import Nearby, make_app, served
+from tests.support.relay import Writer
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
@@ -455,6 +456,9 @@ class TestOpenAPI:
         task = start(site, ann).json()
         other = start(site, ann).json()
         site.end(other["feed"])
+        writer = Writer(site.journal, owner=owner(ann))
+        writer.text("an answer")
+        writer.end()
         prefix = f"{site.url}/petiole"
         calls = [
             ("get", "/alive", "/alive", 200),
@@ -466,6 +470,10 @@ class TestOpenAPI:
             ("get", "/tasks", "/tasks?cursor=x", 400),
             ("get", "/tasks/{task_id}", f"/tasks/{task['id']}", 200),
             ("get", "/tasks/{task_id}", "/tasks/none", 404),
+            ("get", "/tasks/{task_id}", f"/tasks/{writer.feed[5:]}", 200),
+            ("get", "/tasks/{task_id}/text/{name}", f"/tasks/{writer.feed[5:]}/text/output", 200),
+            ("get", "/tasks/{task_id}/text/{name}", f"/tasks/{task['id']}/text/output", 404),
+            ("get", "/tasks/{task_id}/events", f"/tasks/{writer.feed[5:]}/events", 200),
             ("get", "/tasks/{task_id}/events", f"/tasks/{task['id']}/events", 200),
             ("get", "/tasks/{task_id}/events", f"/tasks/{task['id']}/events?after=x", 400),
             ("post", "/tasks/{task_id}/cancel", f"/tasks/{task['id']}/cancel", 202),
@@ -481,7 +489,10 @@ class TestOpenAPI:
             response = ann.request(verb, prefix + url, timeout=5)
             assert response.status_code == status, (verb, url, response.text)
             said = document["paths"][path][verb]["responses"][str(status)]
-            content = said.get("content", {}).get(response.headers.get("Content-Type"))
+            content = said.get("content", {}).get(
+                response.headers.get("Content-Type", "").removesuffix("; charset=utf-8")
+            )
             assert (content is None) == (status == 204), (verb, url)
             if content is not None:
-                self.conforms(response.json(), content["schema"], document)
+                plain = response.headers["Content-Type"].startswith("text/plain")
+                self.conforms(response.text if plain else response.json(), content["schema"], document)

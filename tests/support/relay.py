@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import redis
 from petiole.bus import Bus
 from petiole.bus.contract import Ring
 from petiole.bus.redis import RedisBus
+from petiole.journal import Journal
 from petiole.journal.answers import Claimed, Stored
 from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import Cursor, Document, Draft, Event, task_feed
@@ -80,18 +82,27 @@ def serving(directory: Path) -> Iterator[Server]:
 class Writer:
     """One run of one task; numbers its facts and counters like a worker."""
 
-    def __init__(self, journal: RedisJournal) -> None:
+    def __init__(self, journal: Journal, *, owner: str = "user:ann") -> None:
         self.journal = journal
+        self.owner = owner
         self.feed = task_feed(str(uuid.uuid4()))
-        self.opened = journal.open(self.feed, owner="user:ann", draft=Draft("state", {"state": "queued"}))
+        self.opened = journal.open(self.feed, owner=owner, draft=Draft("state", {"state": "queued"}))
         self.first_document = {"state": "queued"}
-        self._fact = self._counter = self.completed = 0
-        claimed = journal.claim(
-            self.feed, Draft("state", {"state": "running"}), worker="w", delivery="d", retries=0, lease=60
+        self.completed = self._run = 0
+        self.begin_run()
+
+    def begin_run(self) -> None:
+        """Begin the task's run, or the next one of a task that is tried again: its texts begin anew."""
+        claimed = self.journal.claim(
+            self.feed,
+            Draft("state", {"state": "running"}),
+            worker="w",
+            delivery=f"d{self._run}",
+            retries=self._run,
+            lease=60,
         )
         assert isinstance(claimed, Claimed)
-        self._run = claimed.run
-        self._fact = claimed.facts_written
+        self._run, self._fact, self._counter = claimed.run, claimed.facts_written, 0
         self.written: dict[str, str] = {}
 
     def fact(self, draft: Draft | None = None) -> Cursor:
@@ -119,7 +130,18 @@ class Writer:
                 self.count()
 
     def end(self) -> Cursor:
-        return self.fact(Draft("state", {"state": "succeeded"}))
+        return self.fact(Draft("state", {"state": "succeeded", **self.receipts()}))
+
+    def receipts(self) -> dict[str, Any]:
+        """Return what the last fact says of the texts, as a field of the document."""
+        if not self.written:
+            return {}
+        texts = {name: text.encode() for name, text in self.written.items()}
+        return {
+            "texts": {
+                name: {"length": len(text), "sha256": hashlib.sha256(text).hexdigest()} for name, text in texts.items()
+            }
+        }
 
     @property
     def _texts(self) -> Texts:
@@ -130,9 +152,9 @@ class Writer:
     def rebase(self, last: Cursor, document: Document) -> Cursor:
         cursor = self.journal.rebase(
             self.feed,
-            owner="user:ann",
+            owner=self.owner,
             run=self._run,
-            delivery="d",
+            delivery=f"d{self._run - 1}",
             retries=0,
             last=last,
             fact=self._fact,

@@ -20,7 +20,7 @@ from petiole.web.problems import Problem
 _ALLOWED: Final = {
     "Access-Control-Allow-Methods": "GET, POST, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID",
-    "Access-Control-Expose-Headers": "Content-Disposition, ETag, Link, Location, Retry-After, WWW-Authenticate",
+    "Access-Control-Expose-Headers": "Content-Disposition, Content-Range, ETag, Link, Location, Retry-After, WWW-Authenticate",
     "Access-Control-Max-Age": "600",
 }
 

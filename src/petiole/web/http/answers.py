@@ -37,10 +37,10 @@ def answer_snapshot(snapshot: Snapshot, wire: dict[str, Any]) -> Response:
     """Return a document with its ETag; 304 to a client that has it already."""
     response = jsonify(wire)
     # The tag is the cursor, which clients know already. But all empty inboxes have one cursor, and one address.
-    at_start = snapshot.cursor == INBOX_START
-    response.set_etag(f"{feed_id(snapshot.feed)}.{snapshot.cursor}" if at_start else str(snapshot.cursor))
+    cursor = snapshot.cursor.place
+    response.set_etag(f"{feed_id(snapshot.feed)}.{cursor}" if cursor == INBOX_START else str(cursor))
     response.vary.add("Accept")
-    _keep_asking(response, snapshot.document)
+    keep_asking(response, snapshot.document)
     response.make_conditional(request)
     return response
 
@@ -67,11 +67,12 @@ def answer_events(rules: Authorization, snapshot: Snapshot, *, document_at: str)
             members={"links": {"self": document_at}},
         )
     response = jsonify(reading.to_wire())
-    _keep_asking(response, reading.document)
+    keep_asking(response, reading.document)
     return response
 
 
-def _keep_asking(response: Response, document: dict[str, Any]) -> None:
+def keep_asking(response: Response, document: dict[str, Any]) -> None:
+    """Have a client come back until the task has ended, and use no stored answer without asking."""
     response.headers["Cache-Control"] = "private, no-cache"
     if not states.is_terminal(document.get("state")):
         response.headers["Retry-After"] = RETRY_AFTER

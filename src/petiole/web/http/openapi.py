@@ -12,6 +12,7 @@ _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
 _HTML: Final = "text/html"
 _STREAM: Final = "text/event-stream"
+_PLAIN: Final = "text/plain"
 
 _BODIES: Final[dict[int, tuple[str, str | None]]] = {
     400: ("not JSON", None),
@@ -57,6 +58,23 @@ def _paths() -> dict[str, Any]:
                 "A task", {200: ("its snapshot", "Snapshot"), 304: ("not changed", None), **_refusals()}, page=True
             ),
             "delete": _call("Remove a task, stopped if it runs", {204: ("removed", None), **_refusals(changes=True)}),
+        },
+        "/tasks/{task_id}/text/{name}": {
+            "parameters": [
+                task_id,
+                {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "maxLength": 32}},
+            ],
+            "get": _call(
+                "A text as far as it is written",
+                {
+                    200: ("all of it", _PLAIN),
+                    206: ("the bytes of the range", _PLAIN),
+                    304: ("not changed", None),
+                    416: ("no such bytes yet", None),
+                    **_refusals(),
+                },
+                parameters=[_header("Range"), _header("If-Range"), _header("If-None-Match")],
+            ),
         },
         "/tasks/{task_id}/events": {
             "parameters": [task_id],
@@ -150,7 +168,9 @@ def _call(
     call: dict[str, Any] = {"summary": summary, "responses": {}}
     for status, (meaning, schema) in answers.items():
         response: dict[str, Any] = {"description": meaning}
-        if schema is not None:
+        if schema == _PLAIN:
+            response["content"] = {_PLAIN: {"schema": {"type": "string"}}}
+        elif schema is not None:
             response["content"] = {_JSON: {"schema": _reference(schema)}}
             if status == 200 and page:
                 response["content"][_HTML] = {}
@@ -176,7 +196,11 @@ def _refusals(*, changes: bool = False) -> dict[int, tuple[str, str | None]]:
 
 
 def _schemas() -> dict[str, Any]:
-    cursor = {"type": "string", "pattern": r"^[0-9a-f]{8}\.[0-9]+\.[0-9]+\.[0-9a-f]{16}$"}
+    place = r"^[0-9a-f]{8}\.[0-9]+\.[0-9]+\.[0-9a-f]{16}"
+    cursor = {"type": "string", "pattern": f"{place}$"}
+    # With how much of each text its holder has.
+    cursor_of_reading = {"type": "string", "pattern": rf"{place}(~[0-9]+(~[A-Za-z0-9_-]{{1,32}}~[0-9]+)*)?$"}
+    count = {"type": "integer", "minimum": 0}
     return {
         "Alive": _object({"alive": {"const": True}}),
         "Ready": _object({"ready": {"type": "boolean"}}, reason={"type": "string"}, degraded={"type": "string"}),
@@ -190,17 +214,28 @@ def _schemas() -> dict[str, Any]:
                 "links": {"type": "object", "additionalProperties": {"type": "string"}},
             }
         ),
-        "Document": {"type": "object", "properties": {"state": {"enum": _STATES}, "title": {"type": "string"}}},
+        "Document": {
+            "type": "object",
+            "properties": {
+                "state": {"enum": _STATES},
+                "title": {"type": "string"},
+                "texts": {"type": "object", "additionalProperties": _reference("TextReceipt")},
+            },
+        },
+        "TextReceipt": _object({"length": count, "sha256": {"type": "string"}}, omitted=count),
+        "Chunk": _object({"name": {"type": "string"}, "at": count, "chunk": {"type": "string"}}),
+        "Lengths": _object({"run": count, "lengths": {"type": "object", "additionalProperties": count}}),
         "Reading": _object(
             {
                 "feed": {"type": "string"},
                 "document": _reference("Document"),
                 "events": {"type": "array", "items": _reference("Event")},
-                "cursor": cursor,
+                "cursor": cursor_of_reading,
                 "recovered": {"type": "boolean"},
                 "more": {"type": "boolean"},
             },
             start=cursor,
+            texts={"type": "array", "items": _reference("Chunk")},
         ),
         "Event": _object(
             {
@@ -218,6 +253,7 @@ def _schemas() -> dict[str, Any]:
                 "progress": {"type": ["object", "null"]},
             },
             data={},
+            texts=_reference("Lengths"),
         ),
         "Problem": _object(
             {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from flask import Response, make_response, redirect, render_template, request
 from petiole.protocol import states
 
 if TYPE_CHECKING:
+    from petiole.web.http.texts import Shown
     from petiole.web.problems import Problem
 
 REFRESH: Final = 3
@@ -45,7 +46,7 @@ def see(url: str) -> Response:
     return response
 
 
-def task_page(wire: dict[str, Any]) -> Response:
+def task_page(wire: dict[str, Any], texts: Sequence[Shown]) -> Response:
     """Return a task's snapshot as a page that asks for itself again until the end. Template: `petiole/task.html`."""
     document = wire["document"]
     state = document.get("state")
@@ -64,6 +65,7 @@ def task_page(wire: dict[str, Any]) -> Response:
         active=active,
         refresh=REFRESH,
         cancellable=active and state != states.CANCELLING,
+        texts=texts,
         downloads=[artifact for artifact in document.get("artifacts") or () if _is_web(artifact.get("url"))],
     )
     return _page(html)

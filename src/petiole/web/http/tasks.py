@@ -1,4 +1,4 @@
-"""The HTTP twin of the socket: monitor, events, list, cancel, and the browser file."""
+"""The HTTP twin of the socket: monitor, texts, events, list, cancel, and the browser file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from petiole.web.http.neighbours import stand_past_csrf, stand_past_limits
 from petiole.web.http.openapi import describe
 from petiole.web.http.page import see, task_page, wants_page
 from petiole.web.http.refusals import answer_invalid_name, answer_outage
+from petiole.web.http.texts import answer_text, shown_texts
 from petiole.web.problems import not_found
 from petiole.web.service.actions import wants_force
 from petiole.web.service.listing import PAGE_SIZE
@@ -52,13 +53,19 @@ def monitor_blueprint(service: Service) -> Blueprint:
     def task(task_id: str) -> Response:
         snapshot = authorized("watch", task_id)
         wire = service.to_wire(snapshot)
-        return task_page(wire) if wants_page() else answer_snapshot(snapshot, wire)
+        if wants_page():
+            return task_page(wire, shown_texts(service.journal, snapshot))
+        return answer_snapshot(snapshot, wire)
 
     @blueprint.delete("/tasks/<task_id>")
     def delete(task_id: str) -> tuple[str, int]:
         refuse_foreign_origin()
         service.delete(authorized("delete", task_id))
         return "", HTTPStatus.NO_CONTENT
+
+    @blueprint.get("/tasks/<task_id>/text/<name>")
+    def text(task_id: str, name: str) -> Response:
+        return answer_text(service.journal, authorized("watch", task_id), name)
 
     @blueprint.get("/tasks/<task_id>/events")
     def events(task_id: str) -> Response:

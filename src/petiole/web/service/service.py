@@ -171,12 +171,15 @@ class Service(Authorization):
         }
         if snapshot.document.get("state") in actions.REPEATABLE:
             links["retry"] = url_for("petiole.retry", task_id=task_id)
+        for name, _ in snapshot.cursor.texts.lengths:
+            links[f"text:{name}"] = url_for("petiole.text", task_id=task_id, name=name)
         for function in self._links:
             links.update(function(snapshot))
         return {
             "id": task_id,
             "feed": snapshot.feed,
-            "cursor": str(snapshot.cursor),
+            # Who goes on from it has none of the texts.
+            "cursor": str(snapshot.cursor.place),
             "document": snapshot.document,
             "links": links,
         }
