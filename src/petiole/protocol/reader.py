@@ -276,7 +276,7 @@ class Reader:
         self.cursor = reading.cursor
         if self._keep_document:
             self.document = reading.document
-            written = self._write_all(reading, held, follows=follows)
+            written = self._write_all(reading, held)
             actions.extend(written.actions)
             self.cursor = reading.cursor.at_texts(written.texts)
         # Texts that don't fit are read again from the start, once.
@@ -325,19 +325,21 @@ class Reader:
         chunk = event.chunk
         return [*actions, Show(event) if chunk is None else self._write(chunk, event)]
 
-    def _write_all(self, reading: Reading, held: Texts, *, follows: bool) -> _Written:
+    def _write_all(self, reading: Reading, held: Texts) -> _Written:
         """Write what a reading brings of the texts to a reader that has `held` of them; nothing, if it doesn't fit."""
         told = reading.cursor.texts
-        actions = [] if follows and held.run == told.run else self._clear(told.run)
-        held = held.of_run(told.run)
+        brought = held.of_run(told.run)
+        fits = True
         for chunk in reading.chunks:
-            if chunk.at != held.length(chunk.name):
-                break
-            held = held.grown(chunk.name, chunk.end)
-            actions.append(self._write(chunk))
-        if held != told:
-            return _Written(self._clear(told.run), NO_TEXTS)
-        return _Written(actions, held)
+            fits = fits and chunk.at == brought.length(chunk.name)
+            brought = brought.grown(chunk.name, chunk.end)
+        fits = fits and brought == told
+        # What was written before a reset isn't held any more.
+        actions = [] if fits and held and held.run == told.run else self._clear(told.run)
+        if not fits:
+            return _Written(actions, NO_TEXTS)
+        actions.extend(self._write(chunk) for chunk in reading.chunks)
+        return _Written(actions, told)
 
     def _clear(self, run: int) -> list[Action]:
         if not self._written:
