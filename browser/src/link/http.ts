@@ -1,6 +1,7 @@
 /** The HTTP calls: for what has no message on the socket, and for pages where sockets are blocked. */
 
 import { type Cursor, formatCursor, isBehind, parseCursor } from "../protocol/cursor.js";
+import { areSame, NO_TEXTS } from "../protocol/texts.js";
 import { type Document, feedId } from "../protocol/events.js";
 import { parseProblem, Refused } from "../protocol/problem.js";
 import { parseReading, parseSnapshot, type Reading, type Snapshot } from "../protocol/reading.js";
@@ -33,7 +34,7 @@ export class Http {
    * Read what follows the cursor. If the journal can't continue from it, the reading is a snapshot with `recovered: false`.
    *
    * With a cursor, a conditional request for the document (`If-None-Match`) comes first, and is enough while nothing or only
-   * counters have changed. A second call reads the facts.
+   * counters have changed. A second call reads the facts and the texts.
    *
    * Throws `Refused`, or what `fetch` throws when the server can't be reached.
    */
@@ -56,7 +57,7 @@ export class Http {
     return expectFeed(expectReply(parseSnapshot(await body(response)), response), feed);
   }
 
-  /** Return the answer if no fact follows the cursor; null if some do, or if the journal has another history. */
+  /** Return the answer if no fact and no text follows the cursor; null if some do, or if the journal has another history. */
   async #unlessFacts(
     feed: string,
     cursor: Cursor,
@@ -69,8 +70,11 @@ export class Http {
     const nothing = { feed, events: [], recovered: true, more: false };
     if (response.status === 304) return { reading: { ...nothing, document, cursor }, again };
     const snapshot = expectFeed(expectReply(parseSnapshot(await body(response)), response), feed);
-    const at = expectReply(parseCursor(snapshot.cursor), response);
-    if (isBehind(at, cursor) || at.facts !== cursor.facts) return null;
+    // A snapshot's cursor is without the lengths of texts; in the tag they follow it.
+    const tag = response.headers.get("ETag") ?? "";
+    const at = parseCursor(tag.slice(tag.indexOf(snapshot.cursor)).split('"')[0]);
+    if (!at || isBehind(at, cursor) || at.facts !== cursor.facts) return null;
+    if (!areSame(at.texts ?? NO_TEXTS, cursor.texts ?? NO_TEXTS)) return null;
     return { reading: { ...nothing, document: snapshot.document, cursor: at }, again };
   }
 
@@ -140,7 +144,8 @@ export class Http {
     const snapshot = expectReply(parseSnapshot(await body(response)), response);
     const { document, cursor } = expectFeed(snapshot, feed);
     const at = expectReply(parseCursor(cursor), response);
-    return { reading: { feed, document, events: [], cursor: at, recovered: false, more: false }, again: pause(response) };
+    // A snapshot has no texts: they are read next.
+    return { reading: { feed, document, events: [], cursor: at, recovered: false, more: true }, again: pause(response) };
   }
 
   #base(): string {

@@ -1,6 +1,7 @@
 /** Where a reader stands in a feed, and the chain that tells one history from another. */
 
-import { sha1 } from "./sha1.js";
+import { sha1 } from "./digests.js";
+import { formatTexts, NO_TEXTS, parseTexts, type Texts } from "./texts.js";
 
 export const ZERO_CHAIN = "0000000000000000" as const;
 
@@ -10,9 +11,12 @@ export interface Cursor {
   readonly seq: number;
   readonly facts: number;
   readonly chain: string;
+  /** How much of the feed's texts the reader has; none without it. */
+  readonly texts?: Texts;
 }
 
-const CURSOR = /^([0-9a-f]{8})\.([0-9]{1,16})\.([0-9]{1,16})\.([0-9a-f]{16})$/;
+const CURSOR =
+  /^([0-9a-f]{8})\.([0-9]{1,16})\.([0-9]{1,16})\.([0-9a-f]{16})(?:~([0-9]{1,15}(?:~[A-Za-z0-9_-]{1,32}~[0-9]{1,15}){0,8}))?$/;
 
 /** Return the chain after a fact with this id. */
 export function advance(chain: string, id: string): string {
@@ -23,13 +27,25 @@ export function advance(chain: string, id: string): string {
 export function parseCursor(text: unknown): Cursor | null {
   const match = typeof text === "string" ? CURSOR.exec(text) : null;
   if (!match) return null;
-  const [, epoch, seq, facts, chain] = match as unknown as [string, string, string, string, string];
-  const cursor = { epoch, seq: Number(seq), facts: Number(facts), chain };
+  const [, epoch, seq, facts, chain, texts] = match as unknown as [string, string, string, string, string, string?];
+  const place = { epoch, seq: Number(seq), facts: Number(facts), chain };
+  const cursor = texts === undefined ? place : atTexts(place, parseTexts(texts));
   return Number.isSafeInteger(cursor.seq) && Number.isSafeInteger(cursor.facts) ? cursor : null;
 }
 
-export function formatCursor(cursor: Cursor): string {
-  return `${cursor.epoch}.${cursor.seq}.${cursor.facts}.${cursor.chain}`;
+export function formatCursor({ epoch, seq, facts, chain, texts }: Cursor): string {
+  return `${epoch}.${seq}.${facts}.${chain}${texts?.run ? `~${formatTexts(texts)}` : ""}`;
+}
+
+/** Return the cursor of a reader that has so much of the texts. */
+export function atTexts({ epoch, seq, facts, chain }: Cursor, texts: Texts): Cursor {
+  const place = { epoch, seq, facts, chain };
+  return texts.run > 0 ? { ...place, texts } : place;
+}
+
+/** Return the cursor of a reader that has no texts: it is given them from the start. */
+export function placeOf(cursor: Cursor): Cursor {
+  return atTexts(cursor, NO_TEXTS);
 }
 
 /** Return whether a journal at `cursor` can't have brought a reader to `other`: it is behind, or has another history. */

@@ -2,8 +2,10 @@
 
 import { isObject, type JSONValue } from "./encoding.js";
 import type { TaskState } from "./states.js";
+import { type Chunk, isChunk, isTexts, TEXT, type Texts } from "./texts.js";
 
-export const VERSION = 1 as const;
+/** What a reader understands: 2 are the text events, which a reader of version 1 passes over. */
+export const VERSIONS: readonly number[] = [1, 2];
 
 /** The newest counters of a task. Rate in units per second, time left in seconds, fraction of the whole task 0 to 1. */
 export interface Progress {
@@ -25,6 +27,13 @@ export interface Artifact {
   readonly rows?: number;
   readonly expires_at?: number;
   readonly [field: string]: JSONValue | undefined;
+}
+
+/** What a text was in the end: its length in bytes of UTF-8, and how many bytes past the limit were omitted. */
+export interface WrittenText {
+  readonly length: number;
+  readonly sha256: string;
+  readonly omitted?: number;
 }
 
 /** A feed's current state: flat. Instants in milliseconds since 1970, in the journal server's time. */
@@ -51,6 +60,8 @@ export interface Document {
   readonly error?: { readonly message?: string; readonly reference?: string };
   readonly result?: JSONValue;
   readonly artifacts?: readonly Artifact[];
+  /** By their names, once the run that wrote them has ended. */
+  readonly texts?: Readonly<Record<string, WrittenText>>;
   readonly [field: string]: unknown;
 }
 
@@ -69,11 +80,20 @@ export interface Event {
   readonly patch: { readonly [field: string]: JSONValue };
   readonly progress: Progress | null;
   readonly data?: JSONValue;
+  /** How long each text is with this event; only in a feed that has had one. */
+  readonly texts?: Texts;
 }
 
 const FEED = /^(task|user|group):[A-Za-z0-9._~@-]{1,128}$/;
-export function isFact(event: Event): boolean {
-  return event.kind !== "counter";
+
+/** Return whether the event is kept by itself: counters are folded, texts are appended. */
+export function isFact({ kind }: Pick<Event, "kind">): boolean {
+  return kind !== "counter" && kind !== TEXT;
+}
+
+/** Return what a text event adds to its text; null for any other event. */
+export function chunkOf({ kind, data }: Event): Chunk | null {
+  return kind === TEXT ? (data as unknown as Chunk) : null;
 }
 
 /** Return the feed of a task's id. A feed's full name is returned as it is; null if the text is neither. */
@@ -102,11 +122,13 @@ export function fold(document: Document, event: Event): Document {
 export function parseEvent(wire: unknown): Event | null {
   if (!isObject(wire)) return null;
   const numbers = [wire["v"], wire["seq"], wire["run"], wire["facts"], wire["at"]];
-  const texts = [wire["id"], wire["feed"], wire["epoch"], wire["chain"], wire["kind"]];
+  const strings = [wire["id"], wire["feed"], wire["epoch"], wire["chain"], wire["kind"]];
   const valid =
     numbers.every((value) => Number.isSafeInteger(value)) &&
-    texts.every((value) => typeof value === "string") &&
+    strings.every((value) => typeof value === "string") &&
     isObject(wire["patch"]) &&
-    (wire["progress"] === null || isObject(wire["progress"]));
+    (wire["progress"] === null || isObject(wire["progress"])) &&
+    isTexts(wire["texts"]) &&
+    (wire["kind"] !== TEXT || isChunk(wire["data"]));
   return valid ? (wire as unknown as Event) : null;
 }

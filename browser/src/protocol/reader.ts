@@ -4,20 +4,27 @@
  * Pure: no clock, no I/O. `src/petiole/protocol/reader.py` is its twin, and both run `protocol/transcripts/*.json`.
  */
 
-import { advance, type Cursor, isBehind, ZERO_CHAIN } from "./cursor.js";
-import { type Document, type Event, fold, isFact, VERSION } from "./events.js";
+import { advance, atTexts, type Cursor, isBehind, placeOf, ZERO_CHAIN } from "./cursor.js";
+import { sha256 } from "./digests.js";
+import { own } from "./encoding.js";
+import { chunkOf, type Document, type Event, fold, isFact, VERSIONS } from "./events.js";
 import type { Reading } from "./reading.js";
+import { areSame, type Chunk, follows, grown, lengthOf, NO_TEXTS, ofRun, TEXT, type Texts } from "./texts.js";
 
 export const BUFFER_LIMIT = 1024;
 
 export type Verdict = "apply" | "drop" | "read";
 
 /**
- * What a reader wants done: show this event (applied, or folded into a reading already); ask the journal for what
- * follows this cursor (null: from the start); say that the document was replaced and facts may have been missed.
+ * What a reader wants done: show this event (applied, or folded into a reading already); append this chunk to its text,
+ * which is `whole` with it (`event`: the one that brought it; null: a reading did); void the texts, because `run` begins its
+ * own or they are read again from the start; ask the journal for what follows this cursor (null: from the start); say that
+ * the document was replaced and facts may have been missed.
  */
 export type Action =
   | { readonly type: "show"; readonly event: Event }
+  | { readonly type: "write"; readonly chunk: Chunk; readonly whole: string; readonly event: Event | null }
+  | { readonly type: "clear"; readonly run: number; readonly names: readonly string[] }
   | { readonly type: "read"; readonly cursor: Cursor | null }
   | { readonly type: "reset"; readonly cursor: Cursor };
 
@@ -26,10 +33,10 @@ export function judge(cursor: Cursor, event: Event): Verdict {
   if (event.epoch !== cursor.epoch) return "read";
   if (event.facts < cursor.facts || (event.facts === cursor.facts && event.seq <= cursor.seq)) return "drop";
   if (event.seq <= cursor.seq) return "read";
-  const follows = isFact(event)
+  const fits = isFact(event)
     ? event.facts === cursor.facts + 1 && event.chain === advance(cursor.chain, event.id)
     : event.facts === cursor.facts && event.chain === cursor.chain;
-  return follows ? "apply" : "read";
+  return fits && follows(event.texts ?? NO_TEXTS, cursor.texts ?? NO_TEXTS, chunkOf(event)) ? "apply" : "read";
 }
 
 /** Return whether these facts lead from one cursor to the other, one by one, by number and by chain. */
@@ -43,11 +50,20 @@ function lead(from: Cursor, events: readonly Event[], to: Cursor): boolean {
   return to.facts === facts && to.chain === chain;
 }
 
-/** How many facts the feed has, how many of them were shown, and whether none is missing. */
+/** How long a text is here, in bytes of UTF-8. `complete`: it is what its run has written; null: no run has said (yet). */
+export interface TextReceipt {
+  readonly length: number;
+  readonly complete: boolean | null;
+  /** How many bytes past the limit its run has omitted. */
+  readonly omitted: number;
+}
+
+/** How many facts the feed has, how many of them were shown, its texts, and whether nothing is missing. */
 export interface Receipt {
   readonly facts: number;
   readonly shown: number;
   readonly complete: boolean;
+  readonly texts: Readonly<Record<string, TextReceipt>>;
 }
 
 /** One reader of one feed. Its owner performs the actions that each call returns, in order. */
@@ -61,18 +77,25 @@ export class Reader {
   shown: number;
   /** Whether the reader was never reset. Only then does "shown N of N" at the end prove that nothing is missing. */
   complete = true;
+  /** The texts as far as this reader has them, in the order in which they appeared. */
+  readonly texts: ReadonlyMap<string, string>;
+  readonly #written = new Map<string, string>();
   #buffer: Event[] = [];
   #overflowed = false;
 
   constructor(feed: string, start: { cursor?: Cursor | null; document?: Document } = {}) {
     this.feed = feed;
-    this.cursor = start.cursor ?? null;
+    // Whoever gives a cursor has shown the facts up to it, and no text.
+    this.cursor = start.cursor ? placeOf(start.cursor) : null;
     this.document = start.document ?? {};
     this.shown = this.cursor?.facts ?? 0;
+    this.texts = this.#written;
   }
 
   get receipt(): Receipt {
-    return { facts: this.cursor?.facts ?? 0, shown: this.shown, complete: this.complete };
+    const texts = this.#textReceipts();
+    const complete = this.complete && Object.values(texts).every((text) => text.complete !== false);
+    return { facts: this.cursor?.facts ?? 0, shown: this.shown, complete, texts };
   }
 
   /**
@@ -87,17 +110,14 @@ export class Reader {
 
   /** Take an event from the relay. */
   offer(event: Event): Action[] {
-    if (event.v !== VERSION || event.feed !== this.feed) return [];
+    if (!VERSIONS.includes(event.v) || event.feed !== this.feed) return [];
     if (this.reading || this.cursor === null) {
       this.#keep(event);
       return [];
     }
     switch (judge(this.cursor, event)) {
       case "apply":
-        this.cursor = { epoch: event.epoch, seq: event.seq, facts: event.facts, chain: event.chain };
-        this.document = fold(this.document, event);
-        if (isFact(event)) this.shown += 1;
-        return [{ type: "show", event }];
+        return this.#apply(this.cursor, event);
       case "read":
         // Not buffered: the journal keeps an event before it rings, so this read includes it.
         return [this.#read()];
@@ -110,6 +130,7 @@ export class Reader {
   answer(reading: Reading): Action[] {
     const actions: Action[] = [];
     let fits = this.#fits(reading);
+    const held = (fits && this.cursor?.texts) || NO_TEXTS;
     if (!fits) {
       this.complete = false;
       const start = this.#startOf(reading);
@@ -120,9 +141,13 @@ export class Reader {
       this.shown += reading.events.length;
       for (const event of reading.events) actions.push({ type: "show", event });
     }
-    this.cursor = reading.cursor;
     this.document = reading.document;
-    if (reading.more) return [...actions, this.#read()];
+    const told = reading.cursor.texts ?? NO_TEXTS;
+    const { actions: written, texts } = this.#writeAll(reading.texts ?? [], held, told);
+    actions.push(...written);
+    this.cursor = atTexts(reading.cursor, texts);
+    // Texts that don't fit are read again from the start, once.
+    if (reading.more || (held.run > 0 && !areSame(texts, told))) return [...actions, this.#read()];
     this.reading = false;
     if (this.#overflowed) {
       this.#overflowed = false;
@@ -153,6 +178,61 @@ export class Reader {
     return ahead || isBehind(head, asked) ? [this.#read()] : [];
   }
 
+  #apply(cursor: Cursor, event: Event): Action[] {
+    const { epoch, seq, facts, chain, texts = NO_TEXTS } = event;
+    const actions = texts.run > (cursor.texts ?? NO_TEXTS).run ? this.#clear(texts.run) : [];
+    this.cursor = atTexts({ epoch, seq, facts, chain }, texts);
+    this.document = changesNothing(this.document, event) ? this.document : fold(this.document, event);
+    if (isFact(event)) this.shown += 1;
+    const chunk = chunkOf(event);
+    return [...actions, chunk ? this.#write(chunk, event) : { type: "show", event }];
+  }
+
+  /** Write a reading's chunks for a reader that has `held`, to have what the reading has `told`; nothing, if they don't fit. */
+  #writeAll(chunks: readonly Chunk[], held: Texts, told: Texts): { actions: Action[]; texts: Texts } {
+    let brought = ofRun(held, told.run);
+    let fits = true;
+    for (const chunk of chunks) {
+      fits &&= chunk.at === lengthOf(brought, chunk.name);
+      brought = grown(brought, chunk);
+    }
+    fits &&= areSame(brought, told);
+    // What was written before a reset isn't held any more.
+    const actions = fits && held.run > 0 && held.run === told.run ? [] : this.#clear(told.run);
+    if (!fits) return { actions, texts: NO_TEXTS };
+    for (const chunk of chunks) actions.push(this.#write(chunk, null));
+    return { actions, texts: told };
+  }
+
+  #write(chunk: Chunk, event: Event | null): Action {
+    const whole = this.#text(chunk.name) + chunk.chunk;
+    this.#written.set(chunk.name, whole);
+    return { type: "write", chunk, whole, event };
+  }
+
+  #clear(run: number): Action[] {
+    const names = [...this.#written.keys()];
+    this.#written.clear();
+    return names.length > 0 ? [{ type: "clear", run, names }] : [];
+  }
+
+  #text(name: string): string {
+    return this.#written.get(name) ?? "";
+  }
+
+  #textReceipts(): Record<string, TextReceipt> {
+    const { texts } = this.document;
+    const names = new Set([...this.#written.keys(), ...Object.keys(texts ?? {})]);
+    return Object.fromEntries(
+      Array.from(names, (name) => {
+        const length = lengthOf(this.cursor?.texts ?? NO_TEXTS, name);
+        const told = texts && own(texts, name);
+        const complete = texts ? length === told?.length && sha256(this.#text(name)) === told.sha256 : null;
+        return [name, { length, complete, omitted: told?.omitted ?? 0 }];
+      }),
+    );
+  }
+
   #read(): Action {
     this.reading = true;
     return { type: "read", cursor: this.cursor };
@@ -178,4 +258,10 @@ export class Reader {
     if (recovered || this.cursor !== null || !start || start.epoch !== cursor.epoch) return null;
     return lead(start, events, cursor) ? start : null;
   }
+}
+
+/** Return whether a text event leaves the document as it is, as nearly all do. */
+function changesNothing(document: Document, { kind, run, patch, progress }: Event): boolean {
+  const same = JSON.stringify(progress) === JSON.stringify(document.progress ?? null);
+  return kind === TEXT && run === document.run && same && Object.keys(patch).length === 0;
 }

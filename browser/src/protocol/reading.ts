@@ -3,6 +3,7 @@
 import { type Cursor, parseCursor } from "./cursor.js";
 import { isObject } from "./encoding.js";
 import { type Document, type Event, parseEvent } from "./events.js";
+import { type Chunk, isChunk } from "./texts.js";
 
 /** The journal's answer to a read, all of one instant. Its events are facts, and the document includes them already. */
 export interface Reading {
@@ -14,6 +15,8 @@ export interface Reading {
   readonly more: boolean;
   /** Where a reader without a cursor starts, if the facts before that are no longer kept. */
   readonly start?: Cursor | null;
+  /** What the texts have after the given cursor: a part of it, if there is `more`. */
+  readonly texts?: readonly Chunk[];
 }
 
 /** URLs by purpose: `self`, `events`, `cancel`, `file`, `retry`. What can't be done has none. */
@@ -33,9 +36,11 @@ export function parseReading(wire: unknown): Reading | null {
   if (!isObject(wire) || !Array.isArray(wire["events"]) || !isObject(wire["document"])) return null;
   const cursor = parseCursor(wire["cursor"]);
   const events = wire["events"].map(parseEvent);
+  const texts: unknown = wire["texts"] ?? [];
   if (!cursor || typeof wire["feed"] !== "string" || !events.every((event): event is Event => event !== null)) {
     return null;
   }
+  if (!Array.isArray(texts) || !texts.every(isChunk)) return null;
   return {
     feed: wire["feed"],
     document: wire["document"] as Document,
@@ -44,6 +49,7 @@ export function parseReading(wire: unknown): Reading | null {
     recovered: wire["recovered"] === true,
     more: wire["more"] === true,
     start: parseCursor(wire["start"]),
+    texts,
   };
 }
 

@@ -6,8 +6,8 @@ import type { Answer } from "../link/http.js";
 import { LatestRequest } from "../link/latest-request.js";
 import type { LinkState } from "../link/link.js";
 import type { Timing } from "../link/timing.js";
-import { type Cursor, formatCursor } from "../protocol/cursor.js";
-import { type Document, type Event, feedId, type Progress, VERSION } from "../protocol/events.js";
+import { type Cursor, formatCursor, placeOf } from "../protocol/cursor.js";
+import { type Document, type Event, feedId, type Progress, VERSIONS } from "../protocol/events.js";
 import { isFinal, type Problem } from "../protocol/problem.js";
 import { type Action, Reader, type Receipt } from "../protocol/reader.js";
 import type { Links, Reading, Snapshot } from "../protocol/reading.js";
@@ -16,8 +16,13 @@ import { isTerminal } from "../protocol/states.js";
 export interface ViewEvents {
   /** The document has changed; once for all events that arrived together. */
   change: readonly [document: Document];
-  /** One event, in order; every fact once. */
+  /** One fact or counter, in order; every fact once. */
   event: readonly [event: Event];
+  /**
+   * A chunk was appended to a text, which is `whole` with it. Both are empty if the text is void: a later run begins its own, or
+   * the server gives it again from the start.
+   */
+  text: readonly [name: string, chunk: string, whole: string];
   /** A snapshot has replaced the document: at most so many facts were missed. */
   reset: readonly [document: Document, missed: number];
   /** The server has answered a read: what happened until then has been shown. */
@@ -57,6 +62,8 @@ export class TaskView {
   readonly #reads: LatestRequest<Cursor | null, Answer>;
   #closed = false;
   #ended = false;
+  /** Once the task has ended: hashes are compared once. */
+  #receipt: Receipt | null = null;
   #problem: Problem | null = null;
   #seen: Document;
   #warned = false;
@@ -94,13 +101,26 @@ export class TaskView {
     return this.document.progress ?? null;
   }
 
-  /** The cursor to continue from after a reload; null before the first answer. */
+  /**
+   * The cursor to continue from after a reload; null before the first answer. It is without the lengths of texts: a page that keeps
+   * only the cursor gets them from their start.
+   */
   get cursor(): string | null {
-    return this.#reader.cursor && formatCursor(this.#reader.cursor);
+    return this.#reader.cursor && formatCursor(placeOf(this.#reader.cursor));
+  }
+
+  /** A text as far as it has arrived; empty if there is none of this name. */
+  text(name = "output"): string {
+    return this.#reader.texts.get(name) ?? "";
+  }
+
+  /** The names of the texts, in the order in which they appeared. */
+  get texts(): readonly string[] {
+    return [...this.#reader.texts.keys()];
   }
 
   get receipt(): Receipt {
-    return this.#reader.receipt;
+    return this.#receipt ?? this.#reader.receipt;
   }
 
   get link(): LinkState {
@@ -189,7 +209,7 @@ export class TaskView {
   /** @internal Take an event of this feed. */
   take(event: Event): void {
     if (this.#closed || this.#ended) return;
-    if (event.v !== VERSION && !this.#warned) {
+    if (!VERSIONS.includes(event.v) && !this.#warned) {
       this.#warned = true;
       console.warn(`Petiole: an event of protocol version ${event.v} is ignored. Serve the petiole.js of the server.`);
     }
@@ -237,7 +257,8 @@ export class TaskView {
   #do(actions: readonly Action[]): void {
     for (const action of actions) {
       if (action.type === "read") this.#reads.send(action.cursor);
-      if (action.type === "show" && action.event.run > 0) this.#heardAt = action.event.at;
+      const event = action.type === "show" || action.type === "write" ? action.event : null;
+      if (event && event.run > 0) this.#heardAt = event.at;
     }
     const { document } = this.#reader;
     const before = this.#seen;
@@ -247,6 +268,8 @@ export class TaskView {
     }
     for (const action of actions) {
       if (action.type === "show") this.#events.emit("event", action.event);
+      if (action.type === "write") this.#events.emit("text", action.chunk.name, action.chunk.chunk, action.whole);
+      if (action.type === "clear") for (const name of action.names) this.#events.emit("text", name, "", "");
       if (action.type === "reset") this.#events.emit("reset", document, action.cursor.facts);
     }
     if (document !== before) this.#events.emit("change", document);
@@ -255,6 +278,7 @@ export class TaskView {
 
   #end(): void {
     this.#ended = true;
+    this.#receipt = this.#reader.receipt;
     this.#server.release(this);
     this.#events.emit("end", this.receipt);
   }

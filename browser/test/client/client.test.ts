@@ -54,7 +54,7 @@ test("a task is followed from its start to its end, with a complete receipt", as
   server.ring(end);
   await vi.waitFor(() => expect(ends).toHaveBeenCalledOnce(), WITHIN);
   expect(seen).toEqual([first, ...rest, end].map((event) => event.id));
-  expect(ends).toHaveBeenCalledWith({ facts: 4, shown: 4, complete: true });
+  expect(ends).toHaveBeenCalledWith({ facts: 4, shown: 4, complete: true, texts: {} });
   expect(view).toMatchObject({ ended: true, document: journal.document });
   expect(changes).toHaveBeenCalledTimes(5);
   await vi.waitFor(() => expect(server.connections).toBe(0), WITHIN);
@@ -118,7 +118,7 @@ test("after a cut, every feed is watched again from its cursor", async () => {
   await vi.waitFor(() => expect(seen).toHaveLength(3), WITHIN);
   expect(server.watches.at(-1)).toEqual({ feed: FEED, cursor });
   expect(links).toEqual(["live", "reconnecting", "live"]);
-  expect(view.receipt).toEqual({ facts: 3, shown: 3, complete: true });
+  expect(view.receipt).toEqual({ facts: 3, shown: 3, complete: true, texts: {} });
 });
 
 test("long histories come in pages", async () => {
@@ -143,7 +143,7 @@ test("what is trimmed is said: reset, and an incomplete receipt", async () => {
   server.ring(journal.state("succeeded"));
   await vi.waitFor(() => expect(view.ended).toBe(true), WITHIN);
   expect(resets).toHaveBeenCalledOnce();
-  expect(view.receipt).toEqual({ facts: 5, shown: 1, complete: false });
+  expect(view.receipt).toEqual({ facts: 5, shown: 1, complete: false, texts: {} });
 });
 
 test("a reset that the relay sends is taken, and the feed is asked for again", async () => {
@@ -280,7 +280,7 @@ test("a view that goes on from a cursor alone asks for the document", async () =
   journal.state("running");
   const view = client.watch("1", { cursor: journal.cursor });
   await vi.waitFor(() => expect(view.document.state).toBe("running"), WITHIN);
-  expect(view.receipt).toEqual({ facts: 1, shown: 1, complete: true });
+  expect(view.receipt).toEqual({ facts: 1, shown: 1, complete: true, texts: {} });
 });
 
 test("a cut takes everything away for its time, then the view catches up", async () => {
@@ -326,7 +326,7 @@ test("start posts JSON and watches from before the dispatch", async () => {
   expect(view).toMatchObject({ id: "started", feed: "task:started" });
   const seen = facts(view);
   await vi.waitFor(() => expect(seen).toHaveLength(1), WITHIN);
-  expect(view.receipt).toEqual({ facts: 1, shown: 1, complete: true });
+  expect(view.receipt).toEqual({ facts: 1, shown: 1, complete: true, texts: {} });
 });
 
 test("start is refused unless it is answered with 202 and a task", async () => {
@@ -403,7 +403,7 @@ test("an event of another protocol version is ignored, and said once", async () 
   const journal = server.journal(FEED);
   const view = client.watch("1");
   await vi.waitFor(() => expect(view.cursor).not.toBeNull(), WITHIN);
-  server.ring({ ...journal.counter(1), v: 2 }, { ...journal.counter(2), v: 2 });
+  server.ring({ ...journal.counter(1), v: 3 }, { ...journal.counter(2), v: 3 });
   server.ring(journal.state("running"));
   await vi.waitFor(() => expect(view.document.state).toBe("running"), WITHIN);
   expect(warn).toHaveBeenCalledOnce();

@@ -17,7 +17,7 @@ class HandView {
   readonly #events = new Emitter<ViewEvents>();
   document: Document = {};
   link: LinkState = "live";
-  receipt = { facts: 0, shown: 0, complete: true };
+  receipt = { facts: 0, shown: 0, complete: true, texts: {} };
   ended = false;
   closed = false;
   problem: Problem | null = null;
@@ -137,7 +137,7 @@ test("a total that was exceeded and is then corrected leaves no 100 % behind", a
 
 test("when it has succeeded the bar makes room for the link, with a receipt", async () => {
   await show(running(99, 100));
-  view.receipt = { facts: 1204, shown: 1204, complete: true };
+  view.receipt = { facts: 1204, shown: 1204, complete: true, texts: {} };
   const ends = vi.fn();
   document.addEventListener("petiole-end", ends, { once: true });
   await show({ state: "succeeded", title: "Flights", artifacts: [{ name: "a.csv", url: "/files/a.csv", size: 1500 }] });
@@ -465,14 +465,14 @@ suite("the log", () => {
 
 suite("a receipt", () => {
   test("of which nothing is missing stands in the log", async () => {
-    view.receipt = { facts: 7, shown: 7, complete: true };
+    view.receipt = { facts: 7, shown: 7, complete: true, texts: {} };
     await show({ state: "succeeded", title: "Flights" });
     expect(text("receipt")).toBe("7 of 7 events, none missing");
     expect(part("receipt").closest("details")).toBe(part("log"));
   });
 
   test("that is incomplete stands in sight", async () => {
-    view.receipt = { facts: 7, shown: 5, complete: false };
+    view.receipt = { facts: 7, shown: 5, complete: false, texts: {} };
     await show({ state: "succeeded", title: "Flights" });
     expect(text("receipt")).toBe("5 of 7 events; earlier ones were read as a summary");
     expect(part("receipt").closest("details")).toBeNull();

@@ -75,7 +75,7 @@ const view = ({ document }: Snapshot): object => ({
   problem: null,
   ended: isTerminal(document),
   closed: false,
-  receipt: { facts: 1, shown: 1, complete: true },
+  receipt: { facts: 1, shown: 1, complete: true, texts: {} },
   moment: { now: Date.now() },
   on: () => () => undefined,
   links: async () => ({}),

@@ -66,7 +66,7 @@ test("a watch that the server ends for its token's sake goes on from its cursor 
   journal.state("succeeded");
   server.say("refused", EXPIRED);
   await vi.waitFor(() => expect(view.ended).toBe(true), WITHIN);
-  expect(view.receipt).toEqual({ facts: 3, shown: 3, complete: true });
+  expect(view.receipt).toEqual({ facts: 3, shown: 3, complete: true, texts: {} });
   expect(resets).not.toHaveBeenCalled();
   expect(asked()).toBe(2);
 });

@@ -3,17 +3,22 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Cursor, formatCursor, parseCursor } from "../../src/protocol/cursor.js";
-import { type Event, fold, isFact } from "../../src/protocol/events.js";
+import { chunkOf, type Event, fold, isFact } from "../../src/protocol/events.js";
 import { type Action, Reader } from "../../src/protocol/reader.js";
 import { parseReading, type Reading } from "../../src/protocol/reading.js";
+import { grown, lengthOf, NO_TEXTS, ofRun } from "../../src/protocol/texts.js";
 import { Journal } from "../support/journal.js";
 
 const FEED = "task:1";
 const SETTLING_ROUNDS = 5;
+const CHUNKS = ["one ", "zwölf ", "👋🏽", "\u0000", "שלום"];
 
 const STEPS = [
   "fact",
   "counter",
+  "text",
+  "other text",
+  "next run",
   "deliver",
   "drop",
   "double",
@@ -29,10 +34,10 @@ const STEPS = [
 type Step = (typeof STEPS)[number];
 
 const step = fc.oneof(
-  { weight: 3, arbitrary: fc.constantFrom<Step>("fact", "counter") },
+  { weight: 3, arbitrary: fc.constantFrom<Step>("fact", "counter", "text", "other text") },
   { weight: 5, arbitrary: fc.constantFrom<Step>("deliver", "journal reads", "reading arrives") },
   { weight: 2, arbitrary: fc.constantFrom<Step>("drop", "double", "swap", "ask for the head", "head arrives") },
-  { weight: 1, arbitrary: fc.constantFrom<Step>("trim", "new epoch", "reconnect") },
+  { weight: 1, arbitrary: fc.constantFrom<Step>("trim", "new epoch", "reconnect", "next run") },
 );
 const steps = fc.array(step, { maxLength: 80, size: "max" });
 
@@ -48,6 +53,8 @@ class World {
   #head: { head: Cursor; asked: Cursor } | null = null;
   /** Facts shown since the page began or was reset, which was at `#since`. */
   #shown: string[] = [];
+  /** What was written since the texts were void. */
+  readonly #texts = new Map<string, string>();
   #since = 0;
   #resets = 0;
   #lossy = false;
@@ -57,6 +64,7 @@ class World {
 
   constructor(make: () => Reader, limit: number, comparesHeads: boolean) {
     this.journal.limit = limit;
+    this.journal.part = 7 * limit;
     this.#comparesHeads = comparesHeads;
     this.#write(this.journal.state("queued"));
     this.#reader = make();
@@ -71,6 +79,12 @@ class World {
       case "counter":
         this.#said += 1;
         return this.#write(this.journal.counter(this.#said));
+      case "text":
+      case "other text":
+        this.#said += 1;
+        return this.#write(this.journal.text(CHUNKS[this.#said % CHUNKS.length]!, step === "text" ? "output" : "__proto__"));
+      case "next run":
+        return this.#write(this.journal.begin());
       case "deliver": {
         const event = this.#bus.shift();
         return event && this.#act(this.#reader.offer(event));
@@ -135,6 +149,8 @@ class World {
     expect(this.#reader.reading).toBe(false);
     expect(this.#reader.cursor).toEqual(this.#cursor);
     expect(this.#reader.document).toEqual(this.journal.document);
+    expect(Object.fromEntries(this.#texts)).toEqual(this.journal.written);
+    expect(this.#reader.texts).toEqual(this.#texts);
     expect(this.#shown).toEqual(this.#facts.slice(this.#since));
     expect(this.#reader.complete).toBe(this.#resets === 0);
     if (this.#reader.complete) expect([this.#since, this.#reader.shown]).toEqual([0, this.#facts.length]);
@@ -159,6 +175,15 @@ class World {
         this.#resets += 1;
         this.#since = action.cursor.facts;
         this.#shown = [];
+      } else if (action.type === "clear") {
+        expect(action.names).toEqual([...this.#texts.keys()]);
+        this.#texts.clear();
+      } else if (action.type === "write") {
+        const { name, at, chunk } = action.chunk;
+        const before = this.#texts.get(name) ?? "";
+        expect(at, "a chunk begins where its text ends").toBe(Buffer.byteLength(before));
+        expect(action.whole).toBe(before + chunk);
+        this.#texts.set(name, action.whole);
       } else if (isFact(action.event)) {
         this.#shown.push(action.event.id);
         expect(this.#facts[this.#since + this.#shown.length - 1], "facts come in order, each once").toBe(action.event.id);
@@ -182,7 +207,7 @@ function property(make: () => Reader, { comparesHeads = true } = {}): fc.IProper
 /** A reader without the rule: it applies whatever arrives. */
 class Credulous extends Reader {
   override offer(event: Event): Action[] {
-    if (this.reading || this.cursor === null) return super.offer(event);
+    if (this.reading || this.cursor === null || chunkOf(event)) return super.offer(event);
     this.cursor = { epoch: event.epoch, seq: event.seq, facts: event.facts, chain: event.chain };
     this.document = fold(this.document, event);
     if (isFact(event)) this.shown += 1;
@@ -190,13 +215,40 @@ class Credulous extends Reader {
   }
 }
 
+/** A reader that compares no lengths of texts: it takes every event as of those that it has, except a text's own. */
+class WithoutLengths extends Reader {
+  override offer(event: Event): Action[] {
+    const { texts } = this.cursor ?? {};
+    return super.offer(chunkOf(event) || !texts || event.texts?.run !== texts.run ? event : { ...event, texts });
+  }
+}
+
+/** A reader that compares no positions: it takes every chunk to begin where its text ends. */
+class WithoutPositions extends Reader {
+  override offer(event: Event): Action[] {
+    const chunk = chunkOf(event);
+    const texts = event.texts ?? NO_TEXTS;
+    if (!chunk || this.cursor === null) return super.offer(event);
+    const at = lengthOf(ofRun(this.cursor.texts ?? NO_TEXTS, texts.run), chunk.name);
+    return super.offer({ ...event, data: { ...chunk, at }, texts: grown(ofRun(this.cursor.texts ?? NO_TEXTS, texts.run), { ...chunk, at }) });
+  }
+}
+
 describe("property", () => {
-  test("in whatever order things happen, every fact is shown once and in order, or a reset is said", { timeout: 60_000 }, () => {
+  test("in whatever order things happen, every fact is shown once and in order, or a reset is said, and texts end as they were written", { timeout: 60_000 }, () => {
     fc.assert(property(() => new Reader(FEED)), { numRuns: 1000 });
   });
 
   test("a reader that applies whatever comes is found", () => {
     expect(fc.check(property(() => new Credulous(FEED)), { seed: 1 }).failed).toBe(true);
+  });
+
+  test("a reader that compares no lengths of texts is found", () => {
+    expect(fc.check(property(() => new WithoutLengths(FEED)), { seed: 1, numRuns: 1000 }).failed).toBe(true);
+  });
+
+  test("a reader that compares no positions of chunks is found", () => {
+    expect(fc.check(property(() => new WithoutPositions(FEED)), { seed: 1, numRuns: 1000 }).failed).toBe(true);
   });
 
   test("a reader whose head is never compared is found", () => {

@@ -22,7 +22,7 @@ interface Transcript {
   readonly cursor?: string;
   readonly document?: Document;
   readonly steps: readonly Step[];
-  readonly expect: unknown;
+  readonly expect: { readonly texts?: Readonly<Record<string, string>> };
 }
 
 const FOLDER = join(__dirname, "../../../protocol/transcripts");
@@ -31,6 +31,10 @@ function onTheWire(action: Action): unknown {
   switch (action.type) {
     case "show":
       return { show: action.event.id };
+    case "write":
+      return { write: [action.chunk.name, action.chunk.at, action.chunk.chunk] };
+    case "clear":
+      return { clear: action.run };
     case "read":
       return { read: action.cursor && formatCursor(action.cursor) };
     case "reset":
@@ -63,8 +67,9 @@ describe("transcripts", () => {
       expect(take(reader, step).map(onTheWire), `step ${index}`).toEqual(step.do);
     });
     const { document, shown, complete } = reader;
-    expect({ cursor: reader.cursor && formatCursor(reader.cursor), document, shown, complete }).toEqual(
-      transcript.expect,
-    );
+    const cursor = reader.cursor && formatCursor(reader.cursor);
+    const { texts = {}, ...expected } = transcript.expect;
+    expect({ cursor, document, shown, complete }).toEqual(expected);
+    expect(Object.fromEntries(reader.texts)).toEqual(texts);
   });
 });

@@ -194,8 +194,9 @@ export class TestServer {
     for await (const chunk of request) text += String(chunk);
     const body = (text ? JSON.parse(text) : {}) as { tasks?: string[]; force?: boolean };
     const url = new URL(request.url ?? "/", "http://test");
-    const send = (status: number, body: object): void => {
+    const send = (status: number, body: object, tag?: string): void => {
       response.writeHead(status, {
+        ...(tag !== undefined && { ETag: tag }),
         "Content-Type": status < 400 ? "application/json" : "application/problem+json",
         ...(this.retryAfter !== null && { "Retry-After": this.retryAfter }),
       });
@@ -249,9 +250,10 @@ export class TestServer {
     }
     if (call === undefined) {
       const asked = request.headers["if-none-match"];
-      const status = asked === `"${journal.cursor}"` ? 304 : 200;
+      const tag = `"${journal.cursor}"`;
+      const status = asked === tag ? 304 : 200;
       if (asked !== undefined) this.conditional.push(status);
-      return send(status, this.#snapshot(journal));
+      return send(status, this.#snapshot(journal), tag);
     }
     const after = url.searchParams.get("after");
     this.polls.push(after ?? "");
@@ -278,7 +280,7 @@ export class TestServer {
   }
 
   #snapshot(journal: Journal): object {
-    const { feed, cursor, document } = journal;
+    const { feed, place: cursor, document } = journal;
     return { id: feed.slice(feed.indexOf(":") + 1), feed, cursor, document, links: this.links };
   }
 }

@@ -12,8 +12,8 @@ suite("link and receipt", () => {
   });
 
   test("a receipt says whether anything is missing", () => {
-    expect(describeReceipt({ facts: 1204, shown: 1204, complete: true })).toBe("1,204 of 1,204 events, none missing");
-    expect(describeReceipt({ facts: 1204, shown: 3, complete: false })).toBe(
+    expect(describeReceipt({ facts: 1204, shown: 1204, complete: true, texts: {} })).toBe("1,204 of 1,204 events, none missing");
+    expect(describeReceipt({ facts: 1204, shown: 3, complete: false, texts: {} })).toBe(
       "3 of 1,204 events; earlier ones were read as a summary",
     );
   });
