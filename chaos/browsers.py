@@ -26,7 +26,7 @@ class PlainReader(Reader):
         return [Read(self.cursor)]
 
     def offer(self, event: Event) -> list[Action]:
-        return [self._apply(event)]
+        return self._apply(event)
 
     def answer(self, reading: Reading) -> list[Action]:
         return super().answer(reading) if self.cursor is None else []

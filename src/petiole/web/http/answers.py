@@ -36,8 +36,9 @@ def answer_started(wire: dict[str, Any]) -> Response:
 def answer_snapshot(snapshot: Snapshot, wire: dict[str, Any]) -> Response:
     """Return a document with its ETag; 304 to a client that has it already."""
     response = jsonify(wire)
-    # The tag is the cursor, which clients know already. But all empty inboxes have one cursor, and one address.
-    cursor = snapshot.cursor.place
+    # The tag is the cursor, which clients know already; with the lengths of texts, so that a client sees if there is more
+    # of them. But all empty inboxes have one cursor, and one address.
+    cursor = snapshot.cursor
     response.set_etag(f"{feed_id(snapshot.feed)}.{cursor}" if cursor == INBOX_START else str(cursor))
     response.vary.add("Accept")
     keep_asking(response, snapshot.document)
