@@ -155,7 +155,7 @@ class TestSnapshot:
         response = ann.get(site.tasks(writer.feed), timeout=5)
         snapshot = response.json()
         assert "~" not in snapshot["cursor"]
-        assert response.headers["ETag"] == f'"{snapshot["cursor"]}"'
+        assert response.headers["ETag"] == f'"{snapshot["cursor"]}~1~log~3~output~3"'
         assert ann.get(site.url + snapshot["links"]["text:log"], timeout=5).text == "two"
         reading = ann.get(
             site.url + snapshot["links"]["events"], params={"after": snapshot["cursor"]}, timeout=5
