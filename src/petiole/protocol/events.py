@@ -34,7 +34,7 @@ _FEED = re.compile(r"(task|user|group):[A-Za-z0-9._~@-]{1,128}\Z")
 _HEAD = re.compile(
     r'\{"v":([0-9]{1,4}),"id":"([^"\\]{1,64})","feed":"([^"\\]{1,140})","epoch":"([0-9a-f]{8})","seq":([0-9]{1,16}),'
     r'"run":[0-9]{1,16},"facts":([0-9]{1,16}),"chain":"([0-9a-f]{16})","at":[0-9]{1,16},'
-    r'(?:"texts":(\{"run":[0-9]{1,15},"lengths":\{[^{}]*\}\}),)?"kind":"([^"\\]{1,64})",'
+    r'(?:"texts":(\{"run":[0-9]{1,15},"lengths":\{(?:"[A-Za-z0-9_-]{1,32}":[0-9]{1,15},?){0,8}\}\}),)?"kind":"([^"\\]{1,64})",'
     r'"patch":\{(?:\},"data":\{"name":"([A-Za-z0-9_-]{1,32})","at":([0-9]{1,15}),"chunk":)?.*\}\Z',
     re.DOTALL,
 )
@@ -301,7 +301,7 @@ class EventHeader(NamedTuple):
         if head is None:
             return None
         version, identity, feed, epoch, seq, facts, chain, lengths, kind, name, at = head.groups()
-        texts, span = NO_TEXTS if lengths is None else Texts.from_wire(DECODER.decode(lengths)), None
+        texts, span = NO_TEXTS if lengths is None else Texts.from_text(lengths), None
         if kind == TEXT:
             if name is None:
                 return None
