@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,43 @@ def count(total: int, gates: dict[str, str] | None = None) -> int:
             wait_at(gates[str(number)])
         progress.log(f"item {number}")
         progress.advance()
+    return total
+
+
+TOKENS = (
+    "the ",
+    "petiole ",
+    "carries ",
+    "water",
+    ", ",
+    "sap ",
+    "und Grüße ",
+    "日本語 ",
+    "👩‍👩‍👧 ",
+    "مرحبا ",
+    "</b>",
+    "\n",
+    "\\",
+    '"',
+)
+
+
+def tokens_of(total: int) -> Iterator[str]:
+    """The tokens that `answer` writes, the same each time."""
+    chosen = random.Random(total)
+    for number in range(total):
+        yield f"{number}:" if number % 50 == 0 else chosen.choice(TOKENS)
+
+
+@celery_app.task
+def answer(total: int, gates: dict[str, str] | None = None, pause: float = 0.0) -> int:
+    """Write so many tokens, `pause` seconds after each; before token n wait at gate n."""
+    for number, _ in enumerate(progress.stream(tokens_of(total))):
+        if gates and str(number) in gates:
+            wait_at(gates[str(number)])
+        if number % 1000 == 0:
+            progress.log(f"token {number}")
+        time.sleep(pause)
     return total
 
 

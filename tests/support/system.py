@@ -31,6 +31,7 @@ class System:
     web_port: int
     redis_process: Process | None
     worker: Process | None
+    web: Process
     environment: Mapping[str, str]
     log: list[str] = field(default_factory=list)
     clients: list[TaskClient] = field(default_factory=list)
@@ -71,6 +72,16 @@ class System:
 
     def start_redis(self) -> None:
         self.redis_process = start_redis(self.processes, self.redis_port, self.directory)
+
+    def kill_web(self) -> None:
+        """Kill the web server and its worker process."""
+        os.killpg(self.web.popen.pid, signal.SIGKILL)
+        self.web.popen.wait(5)
+        self.processes.forget(self.web)
+
+    def start_web(self) -> None:
+        self.web = start_web(self.processes, self.environment, self.web_port)
+        wait_for_web(self.processes, self.web, self.url)
 
     def kill_worker(self) -> None:
         """Kill the worker and its pool, as the kernel does when it runs out of memory."""
@@ -133,6 +144,28 @@ def start_redis(processes: Processes, port: int, directory: Path) -> Process:
     return process
 
 
+def start_web(processes: Processes, environment: Mapping[str, str], port: int) -> Process:
+    return processes.start(
+        "web",
+        [
+            *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
+            *("--bind", f"127.0.0.1:{port}", "tests.apps.web_app:create_app()"),
+        ],
+        environment=environment,
+        directory=ROOT,
+    )
+
+
+def wait_for_web(processes: Processes, web: Process, url: str) -> None:
+    def answers() -> bool:
+        try:
+            return requests.get(url, timeout=2).ok
+        except requests.RequestException:
+            return False
+
+    processes.wait_ready(web, timeout=READY, condition=answers)
+
+
 @contextmanager
 def running(
     directory: Path,
@@ -158,26 +191,9 @@ def running(
         own_broker = "CELERY_BROKER_URL" in (settings or {})
         redis_process = None if own_broker else start_redis(processes, redis_port, directory)
         started = [start_worker(processes, environment, pool=pool, name=f"worker{n + 1}") for n in range(workers)]
-        web = processes.start(
-            "web",
-            [
-                *(sys.executable, "-m", "gunicorn", "--config", "python:petiole.demo.gunicorn_conf"),
-                *("--bind", f"127.0.0.1:{web_port}", "tests.apps.web_app:create_app()"),
-            ],
-            environment=environment,
-            directory=ROOT,
-        )
-        system = System(
-            directory, processes, redis_port, web_port, redis_process, next(iter(started), None), environment, log
-        )
-
-        def answers() -> bool:
-            try:
-                return requests.get(system.url, timeout=2).ok
-            except requests.RequestException:
-                return False
-
-        processes.wait_ready(web, timeout=READY, condition=answers)
+        web, worker = start_web(processes, environment, web_port), next(iter(started), None)
+        system = System(directory, processes, redis_port, web_port, redis_process, worker, web, environment, log)
+        wait_for_web(processes, web, system.url)
         for worker in started:
             processes.wait_ready(worker, timeout=READY)
         yield system
