@@ -2,7 +2,9 @@
 -- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: feed
 -- Reply: 1 if it had a lease
-delete_texts(keys.meta, redis.call('HGET', keys.meta, 'texts'))
+-- What somebody else has spoiled can be forgotten, too.
+local texts = redis.pcall('HGET', keys.meta, 'texts')
+delete_texts(keys.meta, type(texts) == 'string' and texts or '')
 redis.call('DEL', keys.meta, keys.document, keys.facts, keys.message)
 redis.call('ZREM', keys.pending, feed)
 return redis.call('ZREM', keys.leases, feed)
