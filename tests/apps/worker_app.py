@@ -182,6 +182,15 @@ def start_a_child(total: int) -> str:
 
 
 @celery_app.task
+def write_texts(total: int) -> None:
+    """Write two texts, piece by piece."""
+    for number in range(total):
+        progress.write(f"{number} 漢 ")
+        if number % 10 == 0:
+            progress.write(f"line {number}\n", "log")
+
+
+@celery_app.task
 def silent() -> str:
     return "done"
 

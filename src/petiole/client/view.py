@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import random
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
+from petiole.client.chunks import GivenText
 from petiole.client.connection import ANSWER_TIMEOUT
 from petiole.client.refused import Refused
 from petiole.client.renewal import Renewal
 from petiole.logs import logger
 from petiole.protocol.events import Cursor, Document, Event
 from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
+from petiole.protocol.receipts import TextReceipt, text_receipts
 from petiole.protocol.states import is_terminal
 
 log = logger(__name__)
@@ -47,12 +49,16 @@ class Asking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the feed's last event counts, and what this reader has shown."""
+    """What the feed's last event counts, and what this reader has shown.
+
+    `texts` is what it says of each text. `complete`: this reader has shown every fact, and has every text.
+    """
 
     facts: int
     chain: str
     shown: int
     complete: bool
+    texts: Mapping[str, TextReceipt] = field(default_factory=dict)
 
 
 class TaskView:
@@ -95,11 +101,45 @@ class TaskView:
     @property
     def receipt(self) -> Receipt | None:
         """The receipt, once the task has ended."""
-        cursor = self._reader.cursor
-        if cursor is None or not is_terminal(self.document.get("state")):
-            return None
-        complete = self._reader.complete and self._reader.shown == cursor.facts
-        return Receipt(cursor.facts, cursor.chain, self._reader.shown, complete)
+        with self._changed:
+            cursor = self._reader.cursor
+            if cursor is None or not self._has_ended:
+                return None
+            texts = text_receipts(self.document, self._reader.texts)
+            complete = self._reader.complete and self._reader.shown == cursor.facts
+            complete = complete and all(text.complete for text in texts.values())
+            return Receipt(cursor.facts, cursor.chain, self._reader.shown, complete, texts)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The task's texts by their names, as far as this reader has them."""
+        with self._changed:
+            return self._reader.texts
+
+    def text(self, name: str = "output") -> str:
+        """Return a text as far as this reader has it; empty if there is none."""
+        with self._changed:
+            return self._reader.text(name)
+
+    def chunks(self, name: str = "output", *, timeout: float) -> Iterator[str]:
+        """Yield a text from its start, piece by piece as it comes, until the task has ended.
+
+        Raises:
+            Refused: there is no such task, or it isn't ours.
+            TextVoided: what was yielded is void, because a later run of the task writes the text anew. Call this again.
+            TimeoutError: nothing came for `timeout` seconds, and the task goes on.
+        """
+        given = GivenText(name)
+        while True:
+            with self._changed:
+                came = self._changed.wait_for(lambda: self._refused is not None or self._look(given), timeout)
+                if self._refused is not None:
+                    raise Refused(self._refused)
+            if not came:
+                raise TimeoutError(f"Nothing of the text {name!r} came for {timeout} s. Look into the worker's log.")
+            if not given.fresh:
+                return
+            yield given.fresh
 
     def wait_until(self, condition: Callable[[Document], bool], *, timeout: float) -> Document:
         """Wait until the document meets `condition`, at most `timeout` seconds, and return it.
@@ -178,6 +218,15 @@ class TaskView:
         with self._changed:
             self._act(self._reader.start())
 
+    def _look(self, given: GivenText) -> bool:
+        cursor = self._reader.cursor
+        ended = self._has_ended and not self._reader.reading
+        return given.look(self._reader.text(given.name), run=cursor.texts.run if cursor else 0, ended=ended)
+
+    @property
+    def _has_ended(self) -> bool:
+        return is_terminal(self.document.get("state"))
+
     def _ask(self, cursor: Cursor | None) -> None:
         self._asking += 1
         asking = self._asking
@@ -239,7 +288,7 @@ class TaskView:
                         self._on_reset(cursor)
                 case Read(cursor):
                     self._ask(cursor)
-        if self.receipt is not None and not self._reader.reading and not self._released:
+        if self._has_ended and not self._reader.reading and not self._released:
             # It has ended, and everything of it was shown: the server counts how much one connection watches.
             self._released = True
             self._client.release(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from flask import Response, jsonify, request
 
@@ -12,12 +12,11 @@ from petiole.journal.rules import INBOX_START
 from petiole.protocol import states
 from petiole.protocol.events import Cursor, feed_id
 from petiole.web.http.page import see, wants_page
+from petiole.web.http.polling import RETRY_AFTER, keep_asking
 from petiole.web.http.stream import MEDIA_TYPE, stream
 from petiole.web.problems import Problem, not_found
 from petiole.web.service.authorization import Authorization
 from petiole.web.state import current_state
-
-RETRY_AFTER: Final = "3"
 
 
 def answer_started(wire: dict[str, Any]) -> Response:
@@ -70,13 +69,6 @@ def answer_events(rules: Authorization, snapshot: Snapshot, *, document_at: str)
     response = jsonify(reading.to_wire())
     keep_asking(response, reading.document)
     return response
-
-
-def keep_asking(response: Response, document: dict[str, Any]) -> None:
-    """Have a client come back until the task has ended, and use no stored answer without asking."""
-    response.headers["Cache-Control"] = "private, no-cache"
-    if not states.is_terminal(document.get("state")):
-        response.headers["Retry-After"] = RETRY_AFTER
 
 
 def _streamed(rules: Authorization, snapshot: Snapshot, cursor: Cursor | None) -> Response:

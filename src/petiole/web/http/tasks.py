@@ -12,10 +12,11 @@ from petiole.journal.answers import Snapshot
 from petiole.protocol.events import task_feed
 from petiole.web.access.origins import refuse_foreign_origin
 from petiole.web.bodies import bound_body, read_json
-from petiole.web.http.answers import RETRY_AFTER, answer_events, answer_snapshot, answer_started
+from petiole.web.http.answers import answer_events, answer_snapshot, answer_started
 from petiole.web.http.neighbours import stand_past_csrf, stand_past_limits
 from petiole.web.http.openapi import describe
 from petiole.web.http.page import see, task_page, wants_page
+from petiole.web.http.polling import RETRY_AFTER
 from petiole.web.http.refusals import answer_invalid_name, answer_outage
 from petiole.web.http.texts import answer_text, shown_texts
 from petiole.web.problems import not_found

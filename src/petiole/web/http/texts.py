@@ -14,7 +14,7 @@ from petiole.journal.answers import Snapshot
 from petiole.protocol import states
 from petiole.protocol.events import feed_id
 from petiole.protocol.texts import is_text_name, size_of
-from petiole.web.http.answers import RETRY_AFTER, keep_asking
+from petiole.web.http.polling import RETRY_AFTER, keep_asking
 from petiole.web.problems import Problem
 
 # How many characters of a text the page shows: the last ones, because it asks for itself again while the text grows.
