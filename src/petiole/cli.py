@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,32 +95,71 @@ def demo(
         raise click.ClickException(str(error)) from error
 
 
-@cli.command("verify")
-@click.argument("task_id")
-@click.option("--journal-url", help="The journal; without it PETIOLE_JOURNAL_URL or CELERY_BROKER_URL.")
-def verify_task(task_id: str, journal_url: str | None) -> None:
-    """Read every fact of a task from the journal and check them against its receipt."""
+_journal_url = click.option("--journal-url", help="The journal; without it PETIOLE_JOURNAL_URL or CELERY_BROKER_URL.")
+
+
+@contextmanager
+def _journal_at(url: str | None) -> Iterator[Any]:
     from petiole.celery_urls import CeleryUrls
     from petiole.journal import open_journal
-    from petiole.journal.verification import verify
-    from petiole.protocol.events import task_feed
     from petiole.settings import Settings
 
     try:
-        given = {"PETIOLE_JOURNAL_URL": journal_url} if journal_url else {}
+        given = {"PETIOLE_JOURNAL_URL": url} if url else {}
         celery = CeleryUrls(broker_url=os.environ.get("CELERY_BROKER_URL"))
         settings = Settings.load(environ={**os.environ, **given}, celery=celery)
         journal = open_journal(settings, rings=False)
-        found = verify(journal, task_feed(task_id))
+        yield journal
         journal.close()
     except PetioleError as error:
         raise click.ClickException(str(error)) from error
+
+
+@cli.command("verify")
+@click.argument("task_id")
+@_journal_url
+def verify_task(task_id: str, journal_url: str | None) -> None:
+    """Read every fact and text of a task from the journal and check them against its receipt."""
+    from petiole.journal.verification import verify
+    from petiole.protocol.events import task_feed
+
+    with _journal_at(journal_url) as journal:
+        found = verify(journal, task_feed(task_id))
     if found is None:
         raise click.ClickException(f"The journal has no task {task_id}. Look at the id, and at PETIOLE_KEY_PREFIX.")
     what = "receipt" if found.ended else "so far"
     click.echo(f"{found.feed}: {found.state}, {found.read:,} of {found.facts:,} facts, {what} {found.chain}")
+    for name in sorted({*found.lengths, *found.texts}):
+        click.echo(f"text {name}: {_said_of_text(found, name)}")
     if not found.complete:
         raise click.ClickException("Its first facts aren't kept any more, so it can't be checked from the start.")
+    if found.wrong_texts:
+        names = ", ".join(found.wrong_texts)
+        raise click.ClickException(f"Not what the task has written: {names}. The journal has lost or changed a part.")
+
+
+def _said_of_text(found: Any, name: str) -> str:
+    length, receipt = found.lengths.get(name, 0), found.texts.get(name)
+    if receipt is None:
+        return f"{length:,} bytes, {'partial' if found.ended else 'so far'}"
+    omitted = f", {receipt.omitted:,} bytes past the limit omitted" if receipt.omitted else ""
+    return f"{length:,} of {receipt.length:,} bytes, sha256 {receipt.sha256}{omitted}"
+
+
+@cli.command("text")
+@click.argument("task_id")
+@click.argument("name", default="output")
+@_journal_url
+def print_text(task_id: str, name: str, journal_url: str | None) -> None:
+    """Print what a task has written so far: the text NAME, or `output`."""
+    from petiole.protocol.events import task_feed
+    from petiole.protocol.texts import is_text_name
+
+    with _journal_at(journal_url) as journal:
+        text = journal.text(task_feed(task_id), name) if is_text_name(name) else None
+    if text is None:
+        raise click.ClickException(f"The journal has no text {name} of a task {task_id}. Run: petiole verify {task_id}")
+    click.echo(text, nl=False)
 
 
 @cli.group()

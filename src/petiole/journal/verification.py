@@ -1,20 +1,26 @@
-"""Checks a feed against its own receipt: every fact there, in order, by number and hash."""
+"""Checks a feed against its own receipt: every fact there, in order, by number and hash, and every text by length and hash."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from petiole.journal.contract import Feeds
 from petiole.protocol.events import check_feed
 from petiole.protocol.reader import Read, Reader
+from petiole.protocol.receipts import TextReceipt, text_receipts
 from petiole.protocol.states import is_terminal
+from petiole.protocol.texts import size_of
 
 PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a reading of the whole feed came to. `complete`: all `facts` were read, and their chain is the feed's."""
+    """What a reading of the whole feed came to. `complete`: all `facts` were read, and their chain is the feed's.
+
+    `lengths`: how many bytes of each text were read. `texts`: what the receipt says of it.
+    """
 
     feed: str
     state: str | None
@@ -22,11 +28,18 @@ class Verification:
     read: int
     chain: str
     complete: bool
+    lengths: Mapping[str, int]
+    texts: Mapping[str, TextReceipt]
 
     @property
     def ended(self) -> bool:
         """Whether the receipt is final."""
         return is_terminal(self.state)
+
+    @property
+    def wrong_texts(self) -> list[str]:
+        """The texts that aren't what their run wrote."""
+        return [name for name, text in self.texts.items() if not text.complete]
 
 
 def verify(journal: Feeds, feed: str) -> Verification | None:
@@ -52,4 +65,6 @@ def verify(journal: Feeds, feed: str) -> Verification | None:
         read=reader.shown,
         chain=chain,
         complete=reader.complete and reader.shown == facts,
+        lengths={name: size_of(text) for name, text in reader.texts.items()},
+        texts=text_receipts(reader.document, reader.texts),
     )
