@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.card import Card
 from tests.browser.conftest import Visit
 from tests.integration.test_article_example import example
-from tests.integration.test_minimal_example import minimal
+from tests.support.examples import running_example
 
 # They have no icon, which a browser requests by itself.
 NO_ICON = ("status of 404",)
@@ -24,8 +24,8 @@ def only_card(page: Page) -> Card:
 def test_a_reload_of_the_smallest_application_shows_the_task_that_was_started_again(
     visit: Visit, tmp_path: Path
 ) -> None:
-    with minimal(tmp_path) as url:
-        page = visit(url, expected=NO_ICON).open()
+    with running_example("minimal", tmp_path) as minimal:
+        page = visit(minimal.url, expected=NO_ICON).open()
         page.get_by_role("button", name="Count to 1,000").click()
         card = only_card(page)
         card.moves(2)
