@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 
 from petiole import TaskFailure, init_celery, progress, track
+from tests.apps.tokens import tokens_of
 
 BROKER = os.environ["CELERY_BROKER_URL"]
 # With Sentinels as broker, kombu gets the master's name apart from the URL.
@@ -60,31 +59,6 @@ def count(total: int, gates: dict[str, str] | None = None) -> int:
         progress.log(f"item {number}")
         progress.advance()
     return total
-
-
-TOKENS = (
-    "the ",
-    "petiole ",
-    "carries ",
-    "water",
-    ", ",
-    "sap ",
-    "und Grüße ",
-    "日本語 ",
-    "👩‍👩‍👧 ",
-    "مرحبا ",
-    "</b>",
-    "\n",
-    "\\",
-    '"',
-)
-
-
-def tokens_of(total: int) -> Iterator[str]:
-    """The tokens that `answer` writes, the same each time."""
-    chosen = random.Random(total)
-    for number in range(total):
-        yield f"{number}:" if number % 50 == 0 else chosen.choice(TOKENS)
 
 
 @celery_app.task

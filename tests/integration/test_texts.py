@@ -15,7 +15,7 @@ import pytest
 from chaos.proxy import FaultProxy
 from petiole.client import TaskClient
 from petiole.client.view import TaskView
-from tests.apps.worker_app import tokens_of
+from tests.apps.tokens import tokens_of
 from tests.support.system import READY, System, running, start_worker
 from tests.support.waiting import wait_until
 
