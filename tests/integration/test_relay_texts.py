@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from petiole.bus.redis import RedisBus
+from petiole.protocol.reader import Read, Reader, Reading
 from petiole.protocol.texts import MAX_READ_BYTES, TEXT
 from petiole.settings import Settings
 from tests.support.relay import (
@@ -252,3 +253,32 @@ def test_a_chunk_that_comes_while_the_relay_reads_goes_on_after_the_reading(open
     page.wait()
     assert page.reader.text("output") == "lost buffered"
     assert [event.chunk.text for event in web.events(writer.feed) if event.chunk] == ["buffered"]
+
+
+def test_many_who_join_a_long_text_at_once_share_its_readings(open_web: OpenWeb) -> None:
+    web = open_web(head_check=600.0)
+    writer = Writer(web.journal)
+    for at in range(0, len(LONG), 32 * 1024):
+        writer.text(LONG[at : at + 32 * 1024])
+    writer.end()
+    readings: list[Reading] = []
+    texts: list[str] = []
+
+    def join() -> None:
+        reader = Reader(writer.feed)
+        actions = reader.start()
+        while actions and isinstance(actions[-1], Read):
+            reading = web.relay.read(writer.feed, reader.cursor)
+            assert reading is not None
+            readings.append(reading)
+            texts.append(reading.to_text())
+            actions = reader.answer(reading)
+        assert reader.text("output") == LONG
+
+    joining = [spawn(join) for _ in range(100)]
+    for thread in joining:
+        thread.join(30)
+    assert len(readings) == 300
+    assert len({id(reading) for reading in readings}) < 30
+    # What goes out to each of them is the same text, made once.
+    assert len({id(text) for text in texts}) == len({id(reading) for reading in readings})
