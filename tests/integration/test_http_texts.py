@@ -24,9 +24,11 @@ HOSTILE = "</script></pre><img src=x onerror=alert(1)> \u202e \x00 ðŸ‘©\u200dðŸ’
 STREAM = {"Accept": "text/event-stream"}
 
 
-@pytest.fixture(scope="module")
-def site(redis_url: str) -> Iterator[Nearby]:
-    with served(make_app(redis_url, Petiole())) as nearby:
+@pytest.fixture(scope="module", params=["redis", "sqlite"])
+def site(redis_url: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearby]:
+    journal = f"sqlite:///{tmp_path_factory.mktemp('journal')}/journal.db"
+    config = {} if request.param == "redis" else {"PETIOLE_JOURNAL_URL": journal}
+    with served(make_app(redis_url, Petiole(), **config)) as nearby:
         yield nearby
 
 
