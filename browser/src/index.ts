@@ -6,6 +6,7 @@ export { defineElements } from "./elements/define.js";
 export { PetioleInbox } from "./elements/inbox/inbox.js";
 export { PetioleTask } from "./elements/task/task.js";
 export { PetioleTasks } from "./elements/tasks/tasks.js";
+export { PetioleText } from "./elements/text/text.js";
 export type { InboxEvents, InboxView } from "./inbox/inbox.js";
 export { type Notice, noticesOf } from "./inbox/notices.js";
 export type { Moment } from "./link/clock.js";

@@ -50,7 +50,8 @@ SHOW: Final = """
 ([documents, now, retry]) => {
   const view = (document) => ({
     document, link: "live", problem: null, ended: "finished_at" in document, closed: false, reading: false,
-    receipt: { facts: 12, shown: 12, complete: true },
+    receipt: { facts: 12, shown: 12, complete: true, texts: {} },
+    texts: [],
     moment: { now, progressAt: now, heardAt: now },
     on: () => () => undefined,
     links: async () => retry,

@@ -255,7 +255,8 @@ SHOW: Final = """
   const view = (more) => ({
     document: shown, link, problem,
     ended: "finished_at" in shown, closed: problem !== null, reading: false,
-    receipt: { facts: 12, shown: 12, complete: true },
+    receipt: { facts: 12, shown: 12, complete: true, texts: {} },
+    texts: [],
     moment: { now, progressAt: now, heardAt: silent ? now - silent * 1000 : null },
     on: () => () => undefined,
     links: async () => links,

@@ -16,7 +16,7 @@ from tests.support.system import ROOT
 BROWSER = ROOT / "browser"
 SERVED = ROOT / "src" / "petiole" / "web" / "static" / "petiole.js"
 # The client, the elements and Socket.IO's client, which is a third of the file.
-LARGEST = 42_000
+LARGEST = 44_000
 
 
 def bundle_command(outfile: Path) -> list[str]:
@@ -38,5 +38,5 @@ def test_the_browser_file_is_the_bundle_of_its_sources(tmp_path: Path) -> None:
     assert (tmp_path / "petiole.js").read_text() == SERVED.read_text(), "Run: npm --prefix browser run bundle"
 
 
-def test_the_browser_file_is_below_42_kb_on_the_way() -> None:
+def test_the_browser_file_is_below_44_kb_on_the_way() -> None:
     assert len(gzip.compress(SERVED.read_bytes(), mtime=0)) < LARGEST

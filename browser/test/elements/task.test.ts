@@ -3,64 +3,12 @@ import { afterEach, beforeEach, describe as suite, expect, test, vi } from "vite
 import { sharedClient } from "../../src/client/shared.js";
 import { defineElements } from "../../src/elements/define.js";
 import type { PetioleTask } from "../../src/elements/task/task.js";
-import { Emitter } from "../../src/link/emitter.js";
-import type { LinkState } from "../../src/link/link.js";
-import type { Document, Event as Fact } from "../../src/protocol/events.js";
-import { type Problem, Refused } from "../../src/protocol/problem.js";
-import type { Links, Snapshot } from "../../src/protocol/reading.js";
-import type { TaskView, ViewEvents } from "../../src/tasks/view.js";
+import type { Document } from "../../src/protocol/events.js";
+import { Refused } from "../../src/protocol/problem.js";
+import type { TaskView } from "../../src/tasks/view.js";
+import { HandView, snapshot } from "../support/hand-view.js";
 
 defineElements();
-
-/** A view that a test sets by hand: the element only reads it. */
-class HandView {
-  readonly #events = new Emitter<ViewEvents>();
-  document: Document = {};
-  link: LinkState = "live";
-  receipt = { facts: 0, shown: 0, complete: true, texts: {} };
-  ended = false;
-  closed = false;
-  problem: Problem | null = null;
-  cancel = vi.fn(async (_options?: { force?: boolean }) => this.document);
-  acknowledge = vi.fn(async () => undefined);
-  close = vi.fn();
-  links = vi.fn(async (): Promise<Links> => ({}));
-  retry = vi.fn(async (): Promise<Snapshot> => snapshot("2", { state: "queued", title: "Flights" }));
-  history = vi.fn(() => new HandView());
-
-  get moment(): { now: number } {
-    return { now: Date.now() };
-  }
-
-  on<Name extends keyof ViewEvents>(name: Name, listener: (...values: ViewEvents[Name]) => void): () => void {
-    return this.#events.on(name, listener);
-  }
-
-  say(fact: Partial<Fact>): void {
-    this.#events.emit("event", { at: Date.UTC(2026, 0, 1), run: 1, patch: {}, progress: null, ...fact } as Fact);
-  }
-
-  lose(): void {
-    this.#events.emit("reset", this.document, 2400);
-  }
-
-  show(document: Document): void {
-    this.document = document;
-    this.#events.emit("change", document);
-    if (["succeeded", "failed", "cancelled", "lost"].includes(document.state ?? "")) {
-      this.ended = true;
-      this.#events.emit("end", this.receipt);
-    }
-  }
-}
-
-const snapshot = (id: string, document: Document, links: Links = {}): Snapshot => ({
-  id,
-  feed: `task:${id}`,
-  cursor: "00000000.0.0.0000000000000000",
-  document,
-  links,
-});
 
 let view: HandView;
 let element: PetioleTask;

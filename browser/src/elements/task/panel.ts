@@ -5,6 +5,7 @@ import type { Words } from "../../words/task.js";
 import { icon, type IconName } from "../icons.js";
 import { Alert, fill, make } from "../nodes.js";
 import { styleSheets } from "../style.js";
+import { TextBoxes } from "../text/boxes.js";
 import { Log } from "./log.js";
 import { TASK_STYLE } from "./style.js";
 
@@ -39,6 +40,7 @@ export class Panel {
   /** Present and empty from the start: screen readers announce what is put into it later. */
   readonly said: HTMLElement = make("div", "said", { role: "status" });
   readonly log: Log = new Log();
+  readonly texts: TextBoxes = new TextBoxes();
   readonly #icon = make("span", "icon");
   #shown: IconName | null = null;
 
@@ -83,7 +85,7 @@ export class Panel {
     this.#status.append(this.#link, this.#receipt);
     base.append(this.log.root, this.#status);
     foot.append(this.#detail, base);
-    this.root.append(head, stage, this.#line, this.#failure.root, this.#age, this.more, foot, this.said);
+    this.root.append(head, stage, this.#line, this.#failure.root, this.texts.root, this.#age, this.more, foot, this.said);
     shadow.append(this.root);
   }
 

@@ -1,5 +1,6 @@
 /** The style of `<petiole-task>`. */
 
+import { TEXT_STYLE } from "../text/style.js";
 import { COMPACT_STYLE } from "./compact-style.js";
 
 export const TASK_STYLE: string = `
@@ -108,4 +109,4 @@ export const TASK_STYLE: string = `
   .fill { background: Highlight; forced-color-adjust: none; }
   [data-bar="retrying"] .fill { background: repeating-linear-gradient(-45deg, Highlight 0 0.375rem, Canvas 0.375rem 0.625rem); }
 }
-${COMPACT_STYLE}`;
+${TEXT_STYLE}${COMPACT_STYLE}`;
