@@ -23,6 +23,17 @@ PAGE = """<!doctype html>
 </html>
 """
 
+TEXT = """<!doctype html>
+<html lang="en">
+<title>One text</title>
+<script src="{{ url_for('petiole.static', filename='petiole.js') }}"></script>
+<main>
+  <h1>One text</h1>
+  <petiole-text task="{{ task_id }}"></petiole-text>
+</main>
+</html>
+"""
+
 LIST = """<!doctype html>
 <html lang="en">
 <title>Own tasks</title>
@@ -56,6 +67,13 @@ def create_app() -> Flask:
     def tasks() -> Response:
         petiole.user()
         response = make_response(render_template_string(LIST, limit=request.args.get("limit", "20")))
+        response.headers["Content-Security-Policy"] = POLICY
+        return response
+
+    @app.get("/text/<task_id>")
+    def text(task_id: str) -> Response:
+        petiole.user()
+        response = make_response(render_template_string(TEXT, task_id=task_id))
         response.headers["Content-Security-Policy"] = POLICY
         return response
 

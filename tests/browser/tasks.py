@@ -7,7 +7,7 @@ import time
 from celery import Celery, Task
 
 from petiole import TaskFailure, init_celery, progress
-from tests.browser.hostile import HOSTILE
+from tests.browser.hostile import HOSTILE, MANUSCRIPT
 
 celery_app = Celery("browser-tests")  # the broker is in CELERY_BROKER_URL
 celery_app.conf.update(broker_connection_retry_on_startup=True, worker_prefetch_multiplier=1)
@@ -60,3 +60,30 @@ def talk(lines: int) -> None:
     """Log so many lines."""
     for number in range(1, lines + 1):
         progress.log(f"line {number}")
+
+
+@celery_app.task
+def write_manuscript(times: int, pause: float) -> None:
+    """Write a hostile text character by character, so many times."""
+    for _ in range(times):
+        for character in MANUSCRIPT:
+            progress.write(character)
+        progress.write("a line of the log\n", "build_log")
+        time.sleep(pause)
+
+
+@celery_app.task
+def write_lines(lines: int, per_second: float) -> None:
+    """Write numbered lines."""
+    for number in range(1, lines + 1):
+        progress.write(f"line {number}\n")
+        time.sleep(1 / per_second)
+
+
+@celery_app.task(bind=True, max_retries=1)
+def write_again(self: Task) -> None:
+    """Write half an answer, fail, and write a whole one in the next run."""
+    if self.request.retries == 0:
+        progress.write("half an ans")
+        raise self.retry(exc=ConnectionError("swordfish"), countdown=2)
+    progress.write("An answer.")

@@ -90,6 +90,11 @@ export abstract class TaskElement<Nodes> extends PetioleElement<TaskView, Nodes>
     this.#opened = this.#own = null;
   }
 
+  /** A text has begun, or begun anew: what follows changes nothing beside it. */
+  protected readonly textChanged = (_name: string, chunk: string, whole: string): void => {
+    if (chunk === whole) this.renderSoon();
+  };
+
   #connect(): TaskClient {
     const { token } = this;
     const [url, prefix, path] = this.attributesOf("url", "prefix", "path");

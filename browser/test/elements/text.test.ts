@@ -193,7 +193,7 @@ test("whole sentences and lines are announced, a few seconds apart, and what was
   await settle();
   expect(said()).toBe("");
   view.write("A first sentence. And half");
-  await settle();
+  await settle(1);
   expect(said()).toBe("A first sentence.");
   view.write(" a second.\nA third ");
   await settle(2);
@@ -273,21 +273,23 @@ test("it opens the task that it names, and closes it when it leaves", async () =
   watch.mockRestore();
 });
 
-test("a card has a region for each text once the task writes, and a compact card none", async () => {
+test("a card has a region for each text once the task writes; a compact card, and one with no-texts, has none", async () => {
   await put("petiole-task");
   expect(parts("text")).toEqual([]);
-  view.write("Compiling…\n", "build_log");
   view.write("done");
+  view.write("Compiling…\n", "build_log");
   await settle();
   expect(parts("text-label").map((label) => label.textContent)).toEqual(["Build log", "Output"]);
   expect(parts("text-lines").map((lines) => lines.textContent)).toEqual(["Compiling…\n", "done"]);
   expect(new Set(parts("text-label").map((label) => label.id)).size).toBe(2);
-  element.setAttribute("compact", "");
-  await settle(1);
-  expect(parts("text")).toEqual([]);
-  element.removeAttribute("compact");
-  await settle(1);
-  expect(parts("text-lines").map((lines) => lines.textContent)).toEqual(["Compiling…\n", "done"]);
+  for (const attribute of ["compact", "no-texts"]) {
+    element.setAttribute(attribute, "");
+    await settle(1);
+    expect(parts("text")).toEqual([]);
+    element.removeAttribute(attribute);
+    await settle(1);
+    expect(parts("text-lines").map((lines) => lines.textContent)).toEqual(["Compiling…\n", "done"]);
+  }
   element.view = new HandView() as unknown as TaskView;
   await settle();
   expect(parts("text")).toEqual([]);

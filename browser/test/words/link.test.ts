@@ -16,5 +16,9 @@ suite("link and receipt", () => {
     expect(describeReceipt({ facts: 1204, shown: 3, complete: false, texts: {} })).toBe(
       "3 of 1,204 events; earlier ones were read as a summary",
     );
+    const texts = { output: { length: 3, complete: false, omitted: 0 } };
+    expect(describeReceipt({ facts: 12, shown: 12, complete: false, texts })).toBe(
+      "12 of 12 events, none missing; a part of a text is missing on this page",
+    );
   });
 });

@@ -19,7 +19,8 @@ import { Panel } from "./panel.js";
  * Attributes: `task` (its id), `cursor`, `label` (instead of the task's title), `prefix` and `path` (where the server's
  * calls and Socket.IO are), `url` (a server of another origin), `token`, `snapshot` (as JSON, instead of `task`),
  * `keep-notice` (showing the end doesn't acknowledge it), `retry` (the page itself starts it again, on `petiole-retry`),
- * `compact` (one line, for lists, with a button for the rest), `log-open` (the log is open, and in a compact card all the rest).
+ * `compact` (one line, for lists, with a button for the rest), `log-open` (the log is open, and in a compact card all the rest),
+ * `no-texts` (the page itself shows what the task writes).
  * Or set the properties `snapshot`, `view` (one of the page's own), `client` (instead of the page's shared one), or `token` (may
  * be a function that returns a new one). Pages without JavaScript show the element's content.
  *
@@ -66,7 +67,7 @@ export class PetioleTask extends TaskElement<Panel> {
         this.renderSoon();
         this.tell("petiole-change", document);
       }),
-      view.on("text", this.renderSoon),
+      view.on("text", this.textChanged),
       view.on("link", this.linkChanged),
       view.on("refused", this.renderSoon),
       view.on("end", (receipt) => {
@@ -107,7 +108,8 @@ export class PetioleTask extends TaskElement<Panel> {
     panel.showDetail(this.#button.problem ?? words.detail, this.#button.problem !== null);
     panel.showLink(view && !view.ended && !view.closed ? this.describeLink(view.link) : null);
     panel.showReceipt(view?.ended ? describeReceipt(view.receipt, locale) : null, view?.receipt.complete === true);
-    panel.texts.follow(refusal === null && !this.hasAttribute("compact") ? view : null);
+    const hidden = refusal !== null || this.hasAttribute("compact") || this.hasAttribute("no-texts");
+    panel.texts.follow(hidden ? null : view);
     panel.texts.show(locale);
     panel.log.follow(refusal === null ? view : null, locale);
     panel.more.hidden = panel.log.root.hidden;

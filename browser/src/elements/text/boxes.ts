@@ -1,4 +1,4 @@
-/** The texts of one view, each in a box of its own. */
+/** The texts of one view, each in a box of its own, by their names. */
 
 import { isTerminal } from "../../protocol/states.js";
 import type { TaskView } from "../../tasks/view.js";
@@ -61,8 +61,12 @@ export class TextBoxes {
   }
 
   #of(name: string): Shown {
-    const shown = this.#shown.get(name) ?? { box: new TextBox(name), run: 0, begun: null };
-    if (!this.#shown.has(name)) this.root.append(shown.box.root);
+    const known = this.#shown.get(name);
+    if (known) return known;
+    const shown = { box: new TextBox(name), run: 0, begun: null };
+    // By name: in which order they appeared isn't known after a reload.
+    const next = [...this.#shown.keys()].filter((other) => other > name).sort()[0];
+    this.root.insertBefore(shown.box.root, next === undefined ? null : this.#shown.get(next)!.box.root);
     this.#shown.set(name, shown);
     return shown;
   }

@@ -2,7 +2,7 @@
 
 export const TEXT_STYLE = `
 .text { position: relative; margin-block-start: 0.5rem; }
-.text-head { display: flex; align-items: center; gap: 0.75rem; min-block-size: 2rem; }
+.text-head { display: flex; align-items: center; gap: 0.75rem; margin-block-end: 0.25rem; }
 .text-label { flex: 1; min-inline-size: 0; color: var(--_muted); font-size: 0.8125rem; overflow-wrap: anywhere; }
 .copy { min-block-size: 1.75rem; padding: 0 0.625rem; color: var(--_muted); font-size: 0.8125rem; }
 .text-lines {

@@ -36,7 +36,7 @@ export class PetioleText extends TaskElement<TextNodes> {
   protected override follow(view: TaskView): readonly (() => void)[] {
     return [
       view.on("change", this.renderSoon),
-      view.on("text", this.renderSoon),
+      view.on("text", this.textChanged),
       view.on("link", this.linkChanged),
       view.on("refused", this.renderSoon),
       view.on("end", (receipt) => {
