@@ -11,10 +11,11 @@ from functools import cache
 from typing import Final
 
 from petiole.journal import rules
-from petiole.journal.answers import Closed, Conflict, Duplicate, Fenced
+from petiole.journal.answers import Closed, Conflict, Duplicate, Fenced, TextGap
 from petiole.protocol import states
-from petiole.protocol.events import COUNTER, ZERO_CHAIN, Cursor, Document, Event
-from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
+from petiole.protocol.events import COUNTER, NO_FACTS, VERSION, ZERO_CHAIN, Cursor, Document, Event
+from petiole.protocol.reader import Action, Clear, Read, Reader, Reading, Reset, Show, Write
+from petiole.protocol.texts import NO_TEXTS, TEXT, TEXT_VERSION, Chunk, Texts, size_of
 from tests.unit.world import (
     AGAIN,
     CUT,
@@ -37,6 +38,10 @@ from tests.unit.world import (
     Violation,
     World,
     Writer,
+    Written,
+    added,
+    lengths,
+    written_by,
 )
 
 FEED: Final = "task:a"
@@ -96,19 +101,23 @@ class Model:
         journal, page = world.journal, world.page
         assert journal is not None
         assert page.document is not None
-        if page.cursor != journal.cursor:
+        if page.cursor is None or page.cursor.bare != journal.cursor.bare:
             raise Violation(f"I1: the page stands at {page.cursor}, the journal at {journal.cursor}")
         before = journal.cursor.facts - len(journal.log)
         if _ids(page.shown) != _ids(journal.log[page.since - before :]):
             raise Violation("I4: what the page has shown isn't what the journal was told")
         if page.complete and (page.since, len(page.shown)) != (0, journal.cursor.facts):
             raise Violation("I9: facts are missing and no reset was said")
-        shown, kept = page.document, journal.document
+        shown, kept, texts = page.document, journal.document, page.written
         if journal.cursor.seq <= journal.lost:
-            # The next event corrects it, as it corrects a lost counter.
-            shown, kept = shown._replace(completed=0), kept._replace(completed=0)
+            # The next event corrects it, as it corrects a lost counter or chunk.
+            shown, kept, texts = shown._replace(completed=0), kept._replace(completed=0), journal.written
         if shown != kept:
             raise Violation(f"I4: the page shows {shown}, the journal has {kept}")
+        if texts != journal.written:
+            raise Violation(f"I13: the page shows the texts {texts}, the journal has {journal.written}")
+        if states.is_terminal(kept.state) and page.written != written_by(self._rules.plans[kept.run - 1]):
+            raise Violation(f"I13: the task has ended, and of its texts the page shows {page.written}")
 
     # The page and the path between it and the journal.
 
@@ -145,7 +154,7 @@ class Model:
     def _after(self, world: World, reader: Reader, actions: list[Action], *, more: bool | None = None) -> World:
         """Return the world after the reader's decision, and check the page against the guarantee."""
         page, asked = world.page, world.asked
-        since, shown, resets = page.since, page.shown, page.resets
+        since, shown, resets, written = page.since, page.shown, page.resets, page.written
         for action in actions:
             match action:
                 case Show(event):
@@ -160,6 +169,16 @@ class Model:
                     if not world.faults & (TRIM | LOSS | STALE | AGAIN):
                         raise Violation("a reset was said although the journal has lost nothing")
                     since, shown, resets = cursor.facts, (), resets + 1
+                case Write(chunk, event):
+                    if shown and event is not None:
+                        self._check_shown(shown, _told(event))
+                    written = added(written, chunk.name, chunk.text)
+                    self._check_written(written)
+                case Clear(run):
+                    begins = page.document is None or run > page.document.run
+                    if not begins and not world.faults & (TRIM | LOSS | STALE | AGAIN):
+                        raise Violation("the texts were cleared although the journal has lost nothing")
+                    written = ()
                 case Read(cursor):
                     if asked is not None:
                         raise Violation("the reader asks for two reads at a time")
@@ -174,7 +193,14 @@ class Model:
             shown,
             resets,
             more if more is not None else page.ahead and reader.reading,
+            written,
         )
+        if dict(written) != reader.texts:
+            raise Violation(f"I13: the page has {reader.texts}, and was told to show {dict(written)}")
+        if reader.cursor and _lengths(written) != reader.cursor.texts.lengths:
+            raise Violation(f"I13: the page stands at {reader.cursor.texts} and shows {dict(written)}")
+        if reader.cursor and written:
+            self._check_written(written, reader.cursor.texts.run)
         if after.complete is not (resets == 0):
             raise Violation("I9: the page calls itself complete although it was reset, or the other way round")
         if reader.complete and reader.shown != len(shown):
@@ -183,7 +209,11 @@ class Model:
             back_is_said = resets > page.resets and world.faults & (LOSS | STALE | AGAIN)
             # A copy that takes over between two pages rolls back a document before all of its facts were shown.
             if not back_is_said and not (page.ahead and world.faults & STALE):
-                _check_forward(page.document, after.document)
+                before = page.document
+                if world.faults & STALE and after.cursor and after.cursor.texts:
+                    # A chunk took the number of a counter that the copy lacks: the next counter or fact corrects it.
+                    before = before._replace(completed=min(before.completed, after.document.completed))
+                _check_forward(before, after.document)
         return world._replace(page=after, asked=asked)
 
     def _check_shown(self, shown: tuple[Told, ...], told: Told) -> None:
@@ -194,27 +224,54 @@ class Model:
         if states.is_terminal(shown[-1].state):
             raise Violation(f"I7: an event was shown after the terminal state {shown[-1].state}")
 
+    def _check_written(self, written: Written, run: int | None = None) -> None:
+        runs = self._rules.plans if run is None else (self._rules.plans[run - 1],)
+        for plan in runs:
+            whole = dict(written_by(plan))
+            if all(whole.get(name, "").startswith(text) for name, text in written):
+                return
+        raise Violation(f"I13: the page shows the texts {dict(written)}, which no run has written like that")
+
     # The writers.
 
     def _say(self, world: World, number: int) -> Iterator[Step]:
-        name, writer, run = f"run {number + 1}", world.writers[number], number + 1
+        name, writer = f"run {number + 1}", world.writers[number]
         if writer.at == 0:
             if world.journal is not None:
                 yield from self._claim(world, number)
             return
+        planned, chunk = self._rules.plans[number][writer.at], self._next_chunk(world, number)
+        if planned.kind == TEXT:
+            # The outbox merges what isn't sent yet, and sends facts and counters meanwhile.
+            yield f"{name} writes", _with(world, number, writer._replace(at=writer.at + 1)), world.journal is None
+        if chunk is not None:
+            yield from self._send(world, number, Planned("", TEXT, "", 0), chunk)
+        if planned.kind != TEXT and (chunk is None or not rules.ends_run(planned.state)):
+            yield from self._send(world, number, planned, None)
+
+    def _next_chunk(self, world: World, number: int) -> Chunk | None:
+        """Return what a run has written and not sent."""
+        writer = world.writers[number]
+        for name, text in written_by(self._rules.plans[number][: writer.at]):
+            whole, at = text.encode(), lengths(writer.texts).length(name)
+            if at < len(whole):
+                return Chunk(name, at, whole[at:].decode())
+        return None
+
+    def _send(self, world: World, number: int, planned: Planned, chunk: Chunk | None) -> Iterator[Step]:
+        name, writer, run = f"run {number + 1}", world.writers[number], number + 1
         # A journal that has lost everything gets it back from the newest run that has more events to send.
         heals = world.journal is None
         if len(world.bus) >= self._rules.rings:
             return
-        journal, planned = world.journal, self._rules.plans[number][writer.at]
-        is_fact = planned.kind != COUNTER
-        fact, counter = writer.fact + is_fact, 0 if is_fact else writer.counter + 1
+        journal, is_fact = world.journal, planned.kind not in NO_FACTS
+        fact, counter = writer.fact + is_fact, 0 if planned.kind != COUNTER else writer.counter + 1
         if journal is None or run > journal.run:
             yield f"{name} opens the feed anew", self._rebase(world, number), heals
             return
         # Without the fence an earlier run writes like a writer without a run: guarded by state alone.
         fenced = self._rules.fence or run == journal.run
-        match rules.append(
+        answer = rules.append(
             journal,
             is_fact=is_fact,
             state=planned.state or None,
@@ -222,25 +279,44 @@ class Model:
             fact=fact,
             counter=counter,
             delivery="",
-        ):
+            texts=self._said_with(writer, is_fact=is_fact),
+            span=chunk and chunk.span,
+        )
+        match answer:
             case Fenced():
                 yield f"{name} is fenced", _with(world, number, writer._replace(stopped=True)), False
                 return
             case Duplicate():
-                yield f"{name} hears of a duplicate", self._taken(world, number, fact, counter, journal), False
+                after = self._taken(world, number, planned, chunk, journal, fact=fact, counter=counter)
+                yield f"{name} hears of a duplicate", after, False
                 return
             case Conflict():
                 yield f"{name} sends again", self._send_again(world, number, journal), False
                 return
+            case TextGap(texts):
+                rewound = self._rewound(world, number, texts)
+                yield f"{name} hears of a gap in a text", rewound, False
+                return
             case Closed():
                 yield f"{name} finds the task ended", _with(world, number, writer._replace(stopped=True)), False
                 return
-        written, told = self._write(journal, planned, run=run)
-        rung = world._replace(journal=written._replace(fact=fact, counter=counter), bus=_rung(world, told))
-        yield f"{name} says {planned.kind}", self._taken(rung, number, fact, counter, written), False
+        assert isinstance(answer, rules.Accepted)
+        written, told = self._write(journal, planned, run=run, chunk=chunk, texts=answer.texts)
+        written = written._replace(fact=answer.fact, counter=answer.counter)
+        rung = world._replace(journal=written, bus=_rung(world, told))
+        heard = self._taken(rung, number, planned, chunk, written, fact=fact, counter=counter)
+        yield f"{name} says {planned.kind}", heard, False
         if self._may(world, REPLY):
-            unheard = writer if is_fact else writer._replace(counter=counter)
+            unheard = writer if planned.kind != COUNTER else writer._replace(counter=counter)
             yield f"{name} says {planned.kind}, unheard", _with(_used(rung, REPLY), number, unheard), False
+
+    def _said_with(self, writer: Writer, *, is_fact: bool) -> Texts:
+        """Return what a run says that it has written before an event: with its facts, so that a loss is noticed."""
+        return lengths(writer.texts) if is_fact and self._rules.lengths_with_facts else NO_TEXTS
+
+    def _rewound(self, world: World, number: int, texts: Texts) -> World:
+        writer = world.writers[number]
+        return _with(world, number, writer._replace(texts=str(texts) if texts.lengths else ""))
 
     def _claim(self, world: World, number: int) -> Iterator[Step]:
         journal, writer = world.journal, world.writers[number]
@@ -250,9 +326,10 @@ class Model:
             if len(world.bus) < self._rules.rings and self._may(world, AGAIN):
                 yield "the id is used again", self._begin_again(_used(world, AGAIN), number), False
         elif len(world.bus) < self._rules.rings:
-            written, told = self._write(journal, self._rules.plans[number][0], run=number + 1)
+            texts = rules.texts_once_begun(journal.texts, number + 1)
+            written, told = self._write(journal, self._rules.plans[number][0], run=number + 1, texts=texts)
             written = written._replace(run=number + 1, fact=1, counter=0)
-            begun = Writer(1, 1, 0, written.cursor, written.document, False)
+            begun = Writer(1, 1, 0, written.cursor.bare, written.document, False)
             yield "run 2 begins", _with(world._replace(journal=written, bus=_rung(world, told)), number, begun), False
 
     def _begin_again(self, world: World, number: int) -> World:
@@ -264,14 +341,27 @@ class Model:
         again = world._replace(journal=written, copy=None, bus=_rung(world, told), epochs=world.epochs + 1)
         return _with(again, number, begun)
 
-    def _taken(self, world: World, number: int, fact: int, counter: int, journal: Kept) -> World:
-        writer, planned = world.writers[number], self._rules.plans[number][world.writers[number].at]
+    def _taken(
+        self,
+        world: World,
+        number: int,
+        planned: Planned,
+        chunk: Chunk | None,
+        journal: Kept,
+        *,
+        fact: int,
+        counter: int,
+    ) -> World:
+        writer, last = world.writers[number], journal.cursor.bare
+        if chunk is not None:
+            texts = lengths(writer.texts).of_run(number + 1).grown(chunk.name, chunk.end)
+            return _with(world, number, writer._replace(last=last, texts=str(texts)))
         document = Summary(planned.state or writer.document.state, number + 1, planned.completed)
-        return _with(world, number, Writer(writer.at + 1, fact, counter, journal.cursor, document, False))
+        return _with(world, number, Writer(writer.at + 1, fact, counter, last, document, False, writer.texts))
 
     def _send_again(self, world: World, number: int, journal: Kept) -> World:
-        writer = world.writers[number]
-        facts = [planned for planned in self._rules.plans[number] if planned.kind != COUNTER]
+        writer, run = world.writers[number], number + 1
+        facts = [planned for planned in self._rules.plans[number] if planned.kind not in NO_FACTS]
         missing = facts[journal.fact : writer.fact]
         if len(missing) > FACTS_SENT_AGAIN:
             return self._rebase(world, number)
@@ -279,7 +369,15 @@ class Model:
         for planned in missing:
             if not rules.admits(journal.state, planned.state or None):
                 break
-            journal, told = self._write(journal, planned, run=number + 1)
+            if self._rules.lengths_with_facts:
+                # The reply to the fact is how much of the texts there is, and they go before it.
+                world = self._rewound(world, number, journal.texts.of_run(run))
+                while (chunk := self._next_chunk(world, number)) is not None:
+                    texts = journal.texts.of_run(run).grown(chunk.name, chunk.end)
+                    journal, told = self._write(journal, Planned("", TEXT, "", 0), run=run, chunk=chunk, texts=texts)
+                    bus = (*bus, told)
+                    world = self._taken(world, number, planned, chunk, journal, fact=0, counter=0)
+            journal, told = self._write(journal, planned, run=run)
             journal = journal._replace(fact=journal.fact + 1, counter=0)
             bus = (*bus, told)
         return world._replace(journal=journal, bus=bus if world.connected else ())
@@ -293,19 +391,36 @@ class Model:
         last = writer.last
         cursor = Place(_epoch(world.epochs + 1), last.seq, last.facts, last.chain)
         opened = Kept(cursor, writer.document, (), last.facts + 1, number + 1, writer.fact, 0, 0)
-        known = _with(world, number, writer._replace(last=cursor, counter=0))
+        known = _with(world, number, writer._replace(last=cursor, counter=0, texts=""))
         return known._replace(journal=opened, epochs=world.epochs + 1)
 
-    def _write(self, journal: Kept, planned: Planned, *, run: int) -> tuple[Kept, Told]:
-        is_fact = planned.kind != COUNTER
-        at = journal.cursor
+    def _write(
+        self, journal: Kept, planned: Planned, *, run: int, chunk: Chunk | None = None, texts: Texts | None = None
+    ) -> tuple[Kept, Told]:
+        """Number and keep an event. `texts`: the lengths with it, if it changes them."""
+        is_fact = planned.kind not in NO_FACTS
+        at, written = journal.cursor, journal.written
+        if texts is not None and texts.run != journal.texts.run:
+            written = ()
+        if chunk is not None:
+            written = added(written, chunk.name, chunk.text)
         chain = self._advance(at.chain, planned.id) if is_fact else at.chain
-        cursor = Place(at.epoch, at.seq + 1, at.facts + is_fact, chain)
+        cursor = Place(at.epoch, at.seq + 1, at.facts + is_fact, chain, at.texts if texts is None else str(texts))
+        completed = journal.document.completed if chunk is not None else planned.completed
         silent = is_fact and not self._rules.progress_in_every_ring and planned.state != "running"
-        told = Told(cursor, run, planned.id, planned.kind, planned.state, None if silent else planned.completed)
-        document = Summary(planned.state or journal.document.state, run, planned.completed)
+        says_lengths = self._rules.lengths_in_every_event or chunk is not None
+        told = Told(
+            cursor if says_lengths else cursor.bare,
+            run,
+            planned.id,
+            planned.kind,
+            planned.state,
+            None if silent else completed,
+            chunk,
+        )
+        document = Summary(planned.state or journal.document.state, run, completed)
         log = (*journal.log, told) if is_fact else journal.log
-        return journal._replace(cursor=cursor, document=document, log=log), told
+        return journal._replace(cursor=cursor, document=document, log=log, written=written), told
 
     # The faults.
 
@@ -340,7 +455,8 @@ class Model:
             fallen = world._replace(journal=copy._replace(lost=journal.cursor.seq), copy=None)
             yield "a stale copy takes over", fallen, False
         if self._rules.head_check and world.connected and page.cursor is not None and self._may(world, SLOW):
-            yield "a head is slow", _used(world, SLOW)._replace(head=(journal.cursor, page.cursor)), False
+            head = (journal.cursor.bare, page.cursor.bare)
+            yield "a head is slow", _used(world, SLOW)._replace(head=head), False
 
 
 def _epoch(number: int) -> str:
@@ -369,10 +485,18 @@ def _read(journal: Kept, asked: Place | None, advance: Callable[[str, str], str]
     after = tuple(told for told in journal.log if told.at.facts > held.facts and told.at.facts >= journal.first)
     events = after[:READ_LIMIT]
     fits = not events or events[0].at.chain == advance(held.chain, events[0].id)
-    if not rules.is_recovered(_cursor(journal.cursor), _cursor(held), first=journal.first, fits=fits):
-        return Answer(journal.document, (), journal.cursor, False, False)
-    more = len(after) > READ_LIMIT
-    return Answer(journal.document, events, events[-1].at if more else journal.cursor, True, more)
+    recovered = rules.is_recovered(_cursor(journal.cursor), _cursor(held), first=journal.first, fits=fits)
+    events, more = (events, len(after) > READ_LIMIT) if recovered else ((), False)
+    has, written = lengths(held.texts) if recovered else NO_TEXTS, dict(journal.written)
+    spans = rules.spans_after(journal.texts, has)
+    found = [(span, written[span.name].encode()[span.at : span.end]) for span in spans]
+    chunks, brought = rules.chunks_of(journal.texts, has, found)
+    place = (events[-1].at if more else journal.cursor)._replace(texts=str(brought))
+    return Answer(journal.document, events, place, recovered, more or brought != journal.texts, chunks)
+
+
+def _lengths(written: Written) -> tuple[tuple[str, int], ...]:
+    return tuple((name, size_of(text)) for name, text in written)
 
 
 def _check_forward(before: Summary, after: Summary) -> None:
@@ -386,11 +510,11 @@ def _check_forward(before: Summary, after: Summary) -> None:
 
 @cache
 def _cursor(place: Place) -> Cursor:
-    return Cursor(*place)
+    return Cursor(*place[:4], lengths(place.texts))
 
 
 def _place(cursor: Cursor) -> Place:
-    return Place(cursor.epoch, cursor.seq, cursor.facts, cursor.chain)
+    return Place(cursor.epoch, cursor.seq, cursor.facts, cursor.chain, str(cursor.texts) if cursor.texts.run else "")
 
 
 @cache
@@ -408,24 +532,36 @@ def _event(told: Told) -> Event:
         kind=told.kind,
         patch={"state": told.state} if told.state else {},
         progress=None if told.completed is None else {"completed": told.completed},
+        data=told.chunk and told.chunk.to_wire(),
+        texts=lengths(at.texts),
+        v=VERSION if told.chunk is None else TEXT_VERSION,
     )
 
 
 def _told(event: Event) -> Told:
     completed = None if event.progress is None else event.progress["completed"]
     return Told(
-        Place(event.epoch, event.seq, event.facts, event.chain),
+        _place(event.cursor),
         event.run,
         event.id,
         event.kind,
         event.patch.get("state", ""),
         completed,
+        event.chunk,
     )
 
 
 def _reading(answer: Answer) -> Reading:
     events = tuple(_event(told) for told in answer.events)
-    return Reading(FEED, answer.document.as_document(), events, _cursor(answer.cursor), answer.recovered, answer.more)
+    return Reading(
+        FEED,
+        answer.document.as_document(),
+        events,
+        _cursor(answer.cursor),
+        answer.recovered,
+        answer.more,
+        chunks=answer.chunks,
+    )
 
 
 def _summary(document: Document) -> Summary:
@@ -436,7 +572,9 @@ def _thaw(page: Page) -> Reader:
     reader = Reader(
         FEED, cursor=page.cursor and _cursor(page.cursor), document=page.document and page.document.as_document()
     )
+    reader.cursor = page.cursor and _cursor(page.cursor)
     reader.reading, reader.complete = page.reading, page.complete
+    reader._written = {name: [text] for name, text in page.written}
     reader.shown = page.since + len(page.shown)
     reader._buffer = [_event(told) for told in page.buffer]
     return reader

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import pytest
 
+from petiole.journal import rules as journal_rules
 from petiole.protocol import reader as feed
 from petiole.protocol.events import ZERO_CHAIN
-from petiole.protocol.reader import Verdict
+from petiole.protocol.reader import Reader, Verdict
+from petiole.protocol.texts import Span, Texts
 from tests.unit.exploration import explore
 from tests.unit.world import (
     AGAIN,
     DOUBLE,
     DROP,
     FIRST_RUN,
+    LATER_TEXT_RUN,
     LONGER_RUN,
+    MERGED_TEXT_RUN,
     NO_RUN,
+    REPLY,
+    SHORT_TEXT_RUN,
     STALE,
     SWAP,
+    TEXT_RUN,
+    TEXT_THEN_COUNTERS_RUN,
+    TWO_TEXTS_RUN,
     Rules,
     Violation,
 )
@@ -26,7 +35,17 @@ WORLDS = {
     "two runs, each fault alone": (Rules(), 80_000),
     "one run, every two faults": (Rules(plans=(FIRST_RUN, NO_RUN), budget=2), 80_000),
     "one longer run, each fault alone": (Rules(plans=(LONGER_RUN, NO_RUN)), 15_000),
+    "text beside a counter, each fault alone": (Rules(plans=(TEXT_RUN, NO_RUN)), 30_000),
+    "two texts, each fault alone": (Rules(plans=(TWO_TEXTS_RUN, NO_RUN)), 15_000),
+    "a later run voids the text, each fault alone": (Rules(plans=(SHORT_TEXT_RUN, LATER_TEXT_RUN)), 90_000),
+    "text, every two faults": (Rules(plans=(MERGED_TEXT_RUN, NO_RUN), budget=2), 80_000),
 }
+
+
+@pytest.fixture(autouse=True)
+def _readings_bring_three_bytes(monkeypatch):
+    """So that this world's few characters come in parts as well, and a part would end within a character."""
+    monkeypatch.setattr(journal_rules, "MAX_READ_BYTES", 3)
 
 
 @pytest.mark.slow
@@ -72,3 +91,57 @@ def test_a_reader_that_applies_whatever_comes_is_found(monkeypatch, fault):
 
 def test_an_id_that_is_used_again_is_a_part_of_the_world():
     assert explore(Rules(faults=AGAIN)).states > explore(Rules(faults=0)).states
+
+
+# What keeps a text whole. Each world without it must show a text that is torn, doubled or cut.
+
+
+def test_without_the_check_of_lengths_a_lost_chunk_tears_the_text(monkeypatch):
+    monkeypatch.setattr(Texts, "follows", lambda self, held, span: True)
+    with pytest.raises(Violation, match=r"I13: .* a ring is lost"):
+        explore(Rules(plans=(TEXT_RUN, NO_RUN), faults=DROP))
+
+
+def test_without_lengths_in_every_event_the_last_chunk_is_lost_for_good(monkeypatch):
+    follows, apply = Texts.follows, Reader._apply
+
+    def applies(reader, event):
+        held, actions = reader.cursor, apply(reader, event)
+        if not event.texts:
+            reader.cursor = reader.cursor.at_texts(held.texts)
+        return actions
+
+    monkeypatch.setattr(Texts, "follows", lambda self, held, span: not self or follows(self, held, span))
+    monkeypatch.setattr(Reader, "_apply", applies)
+    with pytest.raises(Violation, match=r"I13: .* a ring is lost"):
+        explore(Rules(plans=(TEXT_RUN, NO_RUN), faults=DROP, lengths_in_every_event=False))
+
+
+def test_without_the_check_of_positions_in_readings_a_text_is_doubled(monkeypatch):
+    def write_all(reader, reading, held):
+        actions = [] if held.of_run(reading.cursor.texts.run) == held else reader._clear(reading.cursor.texts.run)
+        actions.extend(reader._write(chunk) for chunk in reading.chunks)
+        return feed._Written(actions, reading.cursor.texts)
+
+    monkeypatch.setattr(Reader, "_write_all", write_all)
+    with pytest.raises(Violation, match=r"I13: .* a stale copy takes over"):
+        explore(Rules(plans=(TEXT_THEN_COUNTERS_RUN, NO_RUN), faults=STALE))
+
+
+def test_an_append_that_ignores_the_position_doubles_what_is_sent_again(monkeypatch):
+    decide = journal_rules.append
+
+    def append_anyhow(kept, *, span=None, **event):
+        if span is not None:
+            end = kept.texts.of_run(event["run"]).length(span.name)
+            span = Span(span.name, end, end + span.end - span.at)
+        return decide(kept, span=span, **event)
+
+    monkeypatch.setattr(journal_rules, "append", append_anyhow)
+    with pytest.raises(Violation, match=r"I13: .* unheard"):
+        explore(Rules(plans=(TEXT_RUN, NO_RUN), faults=REPLY))
+
+
+def test_a_writer_that_does_not_say_with_its_facts_what_it_has_written_ends_without_it():
+    with pytest.raises(Violation, match=r"I13: the task has ended, .* a stale copy takes over"):
+        explore(Rules(plans=(TEXT_RUN, NO_RUN), faults=STALE, lengths_with_facts=False))

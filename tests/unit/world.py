@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, NamedTuple
 
 from petiole.protocol.events import COUNTER, Document, advance_chain
+from petiole.protocol.texts import TEXT, Chunk, Texts
 
 # The faults, each at most once in a world; `budget` limits their total.
 FAULTS: Final = (
@@ -29,12 +31,17 @@ class Violation(AssertionError):
 
 
 class Place(NamedTuple):
-    """A cursor, as a tuple: it is hashed at every step."""
+    """A cursor, as a tuple: it is hashed at every step. `texts` are the lengths in their form in a cursor."""
 
     epoch: str
     seq: int
     facts: int
     chain: str
+    texts: str = ""
+
+    @property
+    def bare(self) -> Place:
+        return self._replace(texts="")
 
 
 class Summary(NamedTuple):
@@ -57,15 +64,22 @@ class Told(NamedTuple):
     kind: str
     state: str
     completed: int | None
+    chunk: Chunk | None = None
 
 
 class Planned(NamedTuple):
-    """An event that a writer is going to send; `id` is generated once."""
+    """An event that a writer is going to send; `id` is generated once. Or what it writes: `text` of the text `name`."""
 
     id: str
     kind: str
     state: str
     completed: int
+    name: str = ""
+    text: str = ""
+
+
+# What texts have by their names, in the order of these.
+Written = tuple[tuple[str, str], ...]
 
 
 class Kept(NamedTuple):
@@ -88,14 +102,19 @@ class Kept(NamedTuple):
     silent: int = 0
     live: bool = True
     removed: bool = False
+    written: Written = ()
 
     @property
     def state(self) -> str:
         return self.document.state
 
+    @property
+    def texts(self) -> Texts:
+        return lengths(self.cursor.texts)
+
 
 class Writer(NamedTuple):
-    """A run: its position in its plan, and its knowledge of the journal."""
+    """A run: its position in its plan, and its knowledge of the journal; `texts`: how much the journal has of its texts."""
 
     at: int
     fact: int
@@ -103,6 +122,7 @@ class Writer(NamedTuple):
     last: Place | None
     document: Summary
     stopped: bool
+    texts: str = ""
 
 
 class Answer(NamedTuple):
@@ -113,10 +133,11 @@ class Answer(NamedTuple):
     cursor: Place
     recovered: bool
     more: bool
+    chunks: tuple[Chunk, ...] = ()
 
 
 class Page(NamedTuple):
-    """The reader, and the facts it has shown since `since`, where it began or was reset."""
+    """The reader, the facts it has shown since `since`, where it began or was reset, and the texts it shows."""
 
     cursor: Place | None
     document: Summary | None
@@ -127,6 +148,7 @@ class Page(NamedTuple):
     shown: tuple[Told, ...]
     resets: int
     ahead: bool  # between two pages of a reading the document is newer than the cursor
+    written: Written = ()
 
 
 class World(NamedTuple):
@@ -145,6 +167,35 @@ class World(NamedTuple):
 
 Plan = tuple[Planned, ...]
 
+
+@cache
+def lengths(texts: str) -> Texts:
+    """Read lengths from their form in a cursor."""
+    return Texts.parse(texts)
+
+
+def writes(name: str, text: str) -> Planned:
+    """Return what a writer does when its task writes: nothing is sent yet."""
+    return Planned("", TEXT, "", 0, name, text)
+
+
+def added(written: Written, name: str, text: str) -> Written:
+    """Return the texts with more of the text `name`."""
+    texts = dict(written)
+    texts[name] = texts.get(name, "") + text
+    return tuple(sorted(texts.items()))
+
+
+@cache
+def written_by(plan: Plan) -> Written:
+    """Return what a plan writes in all."""
+    written: Written = ()
+    for planned in plan:
+        if planned.kind == TEXT:
+            written = added(written, planned.name, planned.text)
+    return written
+
+
 FIRST_RUN: Final[Plan] = (
     Planned("1" * 16, "state", "running", 0),
     Planned("", COUNTER, "", 1),
@@ -154,6 +205,24 @@ FIRST_RUN: Final[Plan] = (
 LONGER_RUN: Final[Plan] = (*FIRST_RUN[:3], Planned("4" * 16, "log", "", 2), Planned("3" * 16, "state", "succeeded", 2))
 LATER_RUN: Final[Plan] = (Planned("a" * 16, "state", "running", 0), Planned("b" * 16, "state", "succeeded", 0))
 NO_RUN: Final[Plan] = ()
+# Each character of these texts stands at one place only, and some have more than one byte.
+TEXT_RUN: Final[Plan] = (
+    Planned("1" * 16, "state", "running", 0),
+    writes("a", "ä"),
+    Planned("", COUNTER, "", 1),
+    writes("a", "b"),
+    Planned("3" * 16, "state", "succeeded", 1),
+)
+SHORT_TEXT_RUN: Final[Plan] = (TEXT_RUN[0], writes("a", "ä"), TEXT_RUN[-1])
+MERGED_TEXT_RUN: Final[Plan] = (TEXT_RUN[0], writes("a", "ä"), writes("a", "b"), TEXT_RUN[-1])
+TWO_TEXTS_RUN: Final[Plan] = (TEXT_RUN[0], writes("a", "bäç"), writes("b", "d"), TEXT_RUN[-1])
+TEXT_THEN_COUNTERS_RUN: Final[Plan] = (
+    *MERGED_TEXT_RUN[:3],
+    Planned("", COUNTER, "", 1),
+    Planned("", COUNTER, "", 2),
+    Planned("3" * 16, "state", "succeeded", 2),
+)
+LATER_TEXT_RUN: Final[Plan] = (LATER_RUN[0], writes("a", "xÿ"), LATER_RUN[1])
 
 
 @dataclass(frozen=True)
@@ -167,4 +236,6 @@ class Rules:
     head_check: bool = True
     fence: bool = True
     progress_in_every_ring: bool = True
+    lengths_in_every_event: bool = True
+    lengths_with_facts: bool = True
     advance: Callable[[str, str], str] = advance_chain
