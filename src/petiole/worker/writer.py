@@ -12,7 +12,7 @@ from petiole.journal.answers import Appended, Closed, Conflict, Duplicate, Fence
 from petiole.journal.contract import Journal, PendingAppend, SupportsAsync
 from petiole.logs import logger
 from petiole.protocol.events import Cursor, Draft, fold_draft
-from petiole.protocol.states import RUNNING, is_terminal
+from petiole.protocol.states import ENDS_RUN, RUNNING, is_terminal
 from petiole.protocol.texts import NO_TEXTS, Texts
 from petiole.settings import Settings
 from petiole.worker.patience import Patience
@@ -80,7 +80,10 @@ class RunWriter:
         return self._send(self._append_async, draft, fact=number, counter=0)
 
     def append(self, draft: Draft, number: int) -> Appended:
-        """Send a fact under its number, or a chunk, which needs none."""
+        """Send a fact under its number, or a chunk, which needs none. The fact that ends the run goes after all of its text."""
+        if draft.state in ENDS_RUN:
+            # Even if a feed that was opened again has none of it yet.
+            self._send_texts()
         return self._send(self._journal.append, draft, fact=number, counter=0)
 
     def append_counter(self, draft: Draft) -> Appended:
@@ -205,6 +208,10 @@ class RunWriter:
             return
         for number, draft in missing:
             reply = self.append(draft, number)
+            if isinstance(reply, TextGap):
+                self.texts.rewind(reply.texts)
+                self._send_texts()
+                reply = self.append(draft, number)
             if not isinstance(reply, Stored | Duplicate):
                 return
         self._counter_number = 0
