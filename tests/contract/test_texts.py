@@ -353,6 +353,7 @@ class TestFencing:
     def test_a_verdict_leaves_the_text(self, backend, journal):
         claimed(journal, lease=SHORT)
         write(journal, "par", "tial")
+        journal.renew(WORKER, [FEED], lease=SHORT)  # the chunks have prolonged it
         backend.end_lease(journal, FEED)
         stored(journal.conclude(FEED, 1, state("stalled"), lease=SHORT))
         assert journal.text(FEED, "output") == "partial"
@@ -433,6 +434,7 @@ class TestRuns:
         for run in (1, 2, 3):
             assert claim(journal, delivery=f"delivery-{run}", lease=SHORT).run == run
             write(journal, f"of run {run}", run=run)
+            journal.renew(WORKER, [FEED], lease=SHORT)
             backend.end_lease(journal, FEED)
         assert claim(journal, delivery="delivery-4", failed=state("failed")) == Closed("failed")
         assert journal.text(FEED, "output") == "of run 3"
