@@ -434,8 +434,12 @@ class TestTexts:
                 stored(journal.append(FEED, Draft.of_text(Chunk("errors", 0, "bye")), run=2))
         assert rows_of(sql_backend.url, feed) == ([("errors", 0, 3)] if how == "first chunk" else [])
 
-    @pytest.mark.parametrize("gone", ["at = 0", "at = 4", "at = 8", "at >= 0"])
-    def test_rows_that_somebody_has_taken_away_are_not_passed_off_as_the_text(self, sql_backend, journal, gone, caplog):
+    @pytest.mark.parametrize(
+        ("gone", "left"), [("at = 0", ""), ("at = 4", "one "), ("at = 8", "one two "), ("at >= 0", "")]
+    )
+    def test_rows_that_somebody_has_taken_away_are_not_passed_off_as_the_text(
+        self, sql_backend, journal, gone, left, caplog
+    ):
         feed = number_of(journal, sql_backend.url)
         self.write(journal, ["one ", "two ", "three"])
         ask(sql_backend.url, f"DELETE FROM petiole_texts WHERE feed = :feed AND {gone}", feed=feed)
@@ -444,6 +448,7 @@ class TestTexts:
         assert "text_unreadable" in caplog.text
         answer = reading(journal)
         assert not answer.more
+        assert "".join(chunk.text for chunk in answer.chunks) == left
         reader = Reader(FEED)
         reader.start()
         reader.answer(answer)

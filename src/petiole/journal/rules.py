@@ -202,7 +202,7 @@ def chunks_of(texts: Texts, held: Texts, found: Iterable[tuple[Span, bytes]]) ->
 
     `found` are the `spans_after` with their bytes. A chunk that would end within a character is cut before that.
     """
-    has = {name: at for name, at in held.of_run(texts.run).lengths if 0 < at <= texts.length(name)}
+    has = {name: at for name, at in held.of_run(texts.run).lengths if at <= texts.length(name)}
     chunks = []
     for span, text in found:
         if span.at and text and text[0] & 0xC0 == 0x80:
