@@ -12,6 +12,7 @@ from tests.browser.card import Card
 from tests.browser.conftest import Visit, Visitor
 from tests.browser.hostile import MANUSCRIPT
 from tests.browser.test_cases import COMPLETE, assert_no_markup
+from tests.browser.test_people import NARROWEST, SCHEMES, WIDE, violations
 from tests.support.waiting import wait_until
 
 TO_END: Final = "(lines) => lines.scrollHeight - lines.scrollTop - lines.clientHeight"
@@ -93,6 +94,25 @@ def test_the_end_is_followed_until_the_person_scrolls_up(site: str, visit: Visit
     # A text that has ended is read from its start.
     assert lines.evaluate("(lines) => lines.scrollTop") == 0
     expect(page.locator("petiole-text [part='text-note']:visible")).to_have_text("Incomplete: the task was cancelled.")
+
+
+def test_axe_finds_nothing_in_a_text_that_grows_and_one_that_was_cancelled(site: str, visit: Visit) -> None:
+    visitor = visit(site, bypass_csp=True)  # axe is a script of its own
+    page, task = begin(visitor, "write_lines", 2000, 100)
+    found = {}
+    for path in (f"/text/{task}", f"/{task}"):
+        page.goto(site + path)
+        expect(page.locator("[part='text-lines']")).to_contain_text("line 50\n")
+        for width in (WIDE, NARROWEST):
+            page.set_viewport_size(width)
+            for scheme in SCHEMES:
+                page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+                found[path, width["width"], scheme] = violations(page)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    Card(page.locator("petiole-task")).button("Cancel").click()
+    expect(page.locator("[part='text-note']:visible")).to_have_text("Incomplete: the task was cancelled.")
+    found["cancelled", NARROWEST["width"], SCHEMES[-1]] = violations(page)
+    assert {look: each for look, each in found.items() if each} == {}
 
 
 def test_another_run_begins_its_text_anew(site: str, visit: Visit) -> None:

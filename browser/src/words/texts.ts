@@ -29,6 +29,9 @@ export function describePartial({ state }: Document, receipt: TextReceipt | unde
   return sentences.filter(Boolean).join(" ") || null;
 }
 
+/** What a screen reader is told of a text that has ended and isn't partial. */
+export const COMPLETE = "The text is complete.";
+
 /** Return what to say once a later run has begun a text anew. */
 export function describeBegun(run: number, locale = "en"): string {
   return `Run ${formatNumber(run, locale)} begins anew.`;

@@ -138,6 +138,7 @@ test.each([
   view.show({ ...view.document, state });
   await settle();
   expect([part("text-lines").textContent, notes()]).toEqual(["half an ans", [words]]);
+  if (state !== "retrying") expect(said()).toMatch(new RegExp(`${words}$`));
 });
 
 test("a text that was cut at the limit, or isn't what its run has written, says so", async () => {
@@ -202,7 +203,7 @@ test("whole sentences and lines are announced, a few seconds apart, and what was
   expect(said()).toBe("And half a second.");
   view.show({ ...view.document, state: "succeeded" });
   await settle(6);
-  expect(said()).toBe("A third");
+  expect(said()).toBe("A third \nThe text is complete.");
   expect(element.shadowRoot!.querySelector(".text [role='status']")!.contains(part("text-lines"))).toBe(false);
 });
 

@@ -17,6 +17,8 @@ export interface TextNotes {
   readonly note: string | null;
   /** Whether the text grows no more. */
   readonly over: boolean;
+  /** What is announced when it has just ended; null: something else on the page says so. */
+  readonly closing: string | null;
 }
 
 export class TextBox {
@@ -31,7 +33,8 @@ export class TextBox {
   #whole = "";
   /** What isn't on the page yet. */
   #waiting = "";
-  #over = false;
+  /** Whether the text grows no more; null before that is known. */
+  #over: boolean | null = null;
   #drawing = false;
   #problem: string | null = null;
 
@@ -61,7 +64,8 @@ export class TextBox {
     this.#draw();
   }
 
-  show({ label, begun, note, over }: TextNotes): void {
+  show({ label, begun, note, over, closing }: TextNotes): void {
+    if (over && this.#over === false && closing !== null) this.#announcer.add(`\n${closing}`);
     this.#over = over;
     if (begun !== null && this.#begun.textContent !== begun) this.#said.textContent = begun;
     fill(this.#label, label);
@@ -78,7 +82,7 @@ export class TextBox {
     this.#drawing = true;
     requestAnimationFrame(() => {
       this.#drawing = false;
-      this.#lines.append(this.#waiting, this.#over);
+      this.#lines.append(this.#waiting, this.#over === true);
       this.#waiting = "";
     });
   }

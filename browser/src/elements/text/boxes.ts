@@ -2,7 +2,7 @@
 
 import { isTerminal } from "../../protocol/states.js";
 import type { TaskView } from "../../tasks/view.js";
-import { describeBegun, describePartial, describeTextName } from "../../words/texts.js";
+import { COMPLETE, describeBegun, describePartial, describeTextName } from "../../words/texts.js";
 import { make } from "../nodes.js";
 import { TextBox } from "./box.js";
 
@@ -51,11 +51,14 @@ export class TextBoxes {
     const { document = {}, receipt } = this.#view ?? {};
     for (const [name, { box, begun }] of this.#shown) {
       const written = this.#view?.text(name) !== "";
+      const partial = describePartial(document, receipt?.texts[name], locale);
       box.show({
         label: label ?? describeTextName(name),
         begun: begun === null ? null : describeBegun(begun, locale),
-        note: written ? describePartial(document, receipt?.texts[name], locale) : empty,
+        note: written ? partial : empty,
         over: isTerminal(document),
+        // A card announces its own end.
+        closing: this.#only === null ? null : written ? (partial ?? COMPLETE) : empty,
       });
     }
   }

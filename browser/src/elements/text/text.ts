@@ -8,7 +8,7 @@ import { Alert, fill, make } from "../nodes.js";
 import { styleSheets } from "../style.js";
 import { TASK_ATTRIBUTES, TaskElement } from "../task-element.js";
 import { TextBoxes } from "./boxes.js";
-import { TEXT_STYLE } from "./style.js";
+import { ELEMENT_STYLE } from "./style.js";
 
 interface TextNodes {
   readonly boxes: TextBoxes;
@@ -27,9 +27,11 @@ export class PetioleText extends TaskElement<TextNodes> {
   static readonly observedAttributes: readonly string[] = [...TASK_ATTRIBUTES, "name", "label"];
 
   protected override build(shadow: ShadowRoot): TextNodes {
-    shadow.adoptedStyleSheets = styleSheets(TEXT_STYLE);
+    shadow.adoptedStyleSheets = styleSheets(ELEMENT_STYLE);
     const nodes = { boxes: new TextBoxes(), failure: new Alert("failure"), link: make("p", "link", { dir: "auto" }) };
-    shadow.append(nodes.boxes.root, nodes.failure.root, nodes.link);
+    const frame = make("div", "frame");
+    frame.append(nodes.boxes.root, nodes.failure.root, nodes.link);
+    shadow.append(frame);
     return nodes;
   }
 
