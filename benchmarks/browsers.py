@@ -1,8 +1,8 @@
 """Many browsers in one process: WebSockets by hand, read by one `epoll`, so that they cost far less than the web process.
 
 `python -m benchmarks.browsers petiole|plain|floor URL ROOMS…` connects one browser to each room, prints `ready`, and
-answers each line on its standard input with a line of JSON: the events that have arrived since the line before; or, if the
-line is an instant, which browsers have all events from before it.
+answers each line on its standard input with a line of JSON: the events that have arrived since the line before, and for each
+browser how long its text was at which instant; or, if the line is an instant, which browsers have all events from before it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 
 # The stamp in each event: the instant of its emit call, on the clock that all processes of a machine share.
 STAMP: Final = b'"stamp":'
+# In an event with a chunk: how long the text is with it.
+LENGTH: Final = b'"lengths":{"output":'
 TIMEOUT: Final = 30.0
 PONG: Final = b"\x81\x81\0\0\0\x003"  # a masked frame with the text 3; its mask is zero
 
@@ -35,6 +37,8 @@ class Connection:
     # The stamps of its events, and when they arrived.
     seen: list[tuple[int, int]] = field(default_factory=list)
     frames: list[bytes] = field(default_factory=list)
+    # How long its text was, and when.
+    lengths: list[tuple[int, int]] = field(default_factory=list)
 
     def send(self, text: str) -> None:
         data = text.encode()
@@ -155,11 +159,13 @@ def main() -> None:
                     continue
                 busy = time.process_time() - begun
                 whole = [(at - stamp) / 1e6 for stamp, (at, seen) in last.items() if seen == len(connections)]
-                print(json.dumps({"delays": list(delays), "last": whole, "cpu": busy}), flush=True)
+                lengths = [connection.lengths for connection in connections.values()]
+                print(json.dumps({"delays": list(delays), "last": whole, "lengths": lengths, "cpu": busy}), flush=True)
                 delays = array("d")
                 last.clear()
                 for connection in connections.values():
                     connection.seen.clear()
+                    connection.lengths.clear()
                 begun = time.process_time()
                 continue
             connection = connections[number]
@@ -173,6 +179,9 @@ def main() -> None:
                     last[stamp] = (arrived, last.get(stamp, (0, 0))[1] + 1)
                 elif frame == b"2":
                     connection.socket.sendall(PONG)
+                elif (at := frame.find(LENGTH)) > 0:
+                    length = int(frame[at + len(LENGTH) : at + len(LENGTH) + 16].partition(b"}")[0])
+                    connection.lengths.append((length, time.monotonic_ns()))
 
 
 if __name__ == "__main__":

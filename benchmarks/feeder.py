@@ -20,7 +20,7 @@ from socketio import RedisManager
 
 from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import Draft
-from petiole.protocol.texts import NO_TEXTS
+from petiole.protocol.texts import NO_TEXTS, Texts
 from petiole.redis.connections import Command
 from petiole.settings import Settings
 
@@ -49,9 +49,11 @@ class JournalSource:
         self._facts[room] += 1
         data = {"progress": progress, "stamp": time.monotonic_ns()}
         draft = Draft("custom", data={"name": "progress", "data": data})
-        step = self._journal._to_append(
-            room, draft, run=1, fact=self._facts[room], counter=0, delivery=room, texts=NO_TEXTS
-        )
+        self.append(room, draft, fact=self._facts[room])
+
+    def append(self, room: str, draft: Draft, *, fact: int, texts: Texts = NO_TEXTS) -> None:
+        """Collect what the run has to say after `texts`: its fact of this number, or a chunk after that fact."""
+        step = self._journal._to_append(room, draft, run=1, fact=fact, counter=0, delivery=room, texts=texts)
         self._commands.append(self._journal._command("EVALSHA", *step))
 
     def send(self) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import redis
 from celery import Celery, Task
 from flask_socketio import SocketIO
 
+from benchmarks.tokens import TOKEN
 from petiole import init_celery, progress
 
 URL = os.environ["CELERY_BROKER_URL"]
@@ -51,6 +53,44 @@ def say_polled(self: Task, begin_at: float, count: int, interval: float, busy: b
     steadily(
         lambda number: self.update_state(state="PROGRESS", meta=data(number, room)), begin_at, count, interval, busy
     )
+
+
+@celery_app.task  # type: ignore[untyped-decorator]
+def write_petiole(begin_at: float, count: int, interval: float, busy: bool, room: str) -> None:
+    """Write a token at a time; a token has no stamp, so the instants are kept apart."""
+    instants: list[int] = []
+
+    def write(_: int) -> None:
+        instants.append(time.monotonic_ns())
+        progress.write(TOKEN)
+
+    steadily(write, begin_at, count, interval, busy)
+    client.set(f"instants:{room}", json.dumps(instants))
+
+
+@celery_app.task  # type: ignore[untyped-decorator]
+def write_plain(begin_at: float, count: int, interval: float, busy: bool, room: str) -> None:
+    """Emit each token by the plain pattern."""
+    steadily(
+        lambda _: emitter.emit("token", {"token": TOKEN, "stamp": time.monotonic_ns()}, to=room),
+        *(begin_at, count, interval, busy),
+    )
+
+
+@celery_app.task  # type: ignore[untyped-decorator]
+def begin_petiole(begin_at: float, interval: float, text_first: bool, room: str) -> None:
+    """Say a first fact and write a first chunk, one of them `interval` seconds before the other."""
+
+    def write() -> None:
+        instant = time.monotonic_ns()
+        progress.write(TOKEN)
+        client.set(f"instants:{room}", json.dumps([instant]))
+
+    def say() -> None:
+        progress.emit("progress", data(0, room))
+
+    say_both = (write, say) if text_first else (say, write)
+    steadily(lambda number: say_both[number](), begin_at, 2, interval, False)
 
 
 def data(number: int, room: str) -> dict[str, object]:
