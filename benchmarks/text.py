@@ -31,7 +31,7 @@ RATES: Final = (20, 200)
 SECONDS: Final = 5.0
 FIRSTS: Final = 10
 APART: Final = 0.2
-# P16: many streams in one web process; the rival has as many of these tokens a second in each as the machine carries.
+# P16: many streams in one web process; the rival has the highest of its rates that the machine carries.
 STREAMS: Final = 500
 STREAM_RATE: Final = 100
 STREAM_SECONDS: Final = 8.0

@@ -25,7 +25,7 @@ from petiole.worker.outbox import Outbox
 from petiole.worker.progress import progress
 
 ROUNDS: Final = 5
-# P17: the worker; the plain emitter costs the same at any rate.
+# P17: the worker, at rates at which ever more tokens are sent together.
 WORKER_RATES: Final = (20, 100, 200, 1000)
 WORKER_SECONDS: Final = 2.0
 # The same without pauses. All rounds together stay below PETIOLE_TEXT_LIMIT.
