@@ -56,7 +56,8 @@ def read_bytes(connection: Connection, feed: int, span: Span) -> bytes:
     begins = rows[0].at if rows else span.at
     found = _joined(rows)[span.at - begins : span.end - begins]
     if len(found) < span.end - span.at:
-        log.error("text_unreadable", extra={"feed": feed, "text": span.name, "at": span.at + len(found)})
+        reason = f"The text {span.name} ends at byte {span.at + len(found)}. Look for what else writes there."
+        log.error("text_unreadable", extra={"feed": feed, "reason": reason})
     return found
 
 

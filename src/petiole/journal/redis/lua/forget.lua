@@ -2,8 +2,7 @@
 -- KEYS: meta, document, facts, message, leases, pending
 -- ARGV: feed
 -- Reply: 1 if it had a lease
--- What somebody else has spoiled can be forgotten, too.
-local texts = redis.pcall('HGET', keys.meta, 'texts')
+local texts = redis.pcall('HGET', keys.meta, 'texts') -- what somebody else has spoiled can be forgotten, too
 delete_texts(keys.meta, type(texts) == 'string' and texts or '')
 redis.call('DEL', keys.meta, keys.document, keys.facts, keys.message)
 redis.call('ZREM', keys.pending, feed)
