@@ -20,6 +20,8 @@ class _Text:
     # What was written since, and how many characters that has.
     fresh: list[str] = field(default_factory=list)
     size: int = 0
+    # The first half of a surrogate pair: the other half may come with the next write.
+    half: str = ""
     # How much of `kept` the journal has, and how many bytes past the limit were left out.
     acknowledged: int = 0
     omitted: int = 0
@@ -65,7 +67,7 @@ class WrittenTexts:
     @property
     def waiting(self) -> bool:
         """Whether the journal lacks something."""
-        return any(text.waits for text in self._texts.values())
+        return any(text.waits for text in list(self._texts.values()))
 
     @property
     def acknowledged(self) -> Texts:
@@ -76,7 +78,7 @@ class WrittenTexts:
     @property
     def omitted(self) -> str | None:
         """The name of a text of which something was left out."""
-        return next((name for name, text in self._texts.items() if text.omitted), None)
+        return next((name for name, text in list(self._texts.items()) if text.omitted), None)
 
     def next_chunk(self) -> Chunk | None:
         """Return what to send next; the texts take turns. It is the next one until it is acknowledged."""
@@ -124,16 +126,14 @@ class WrittenTexts:
         self._texts = {}
 
     def _encode(self, text: _Text, *, whole: bool = False) -> None:
-        if not text.fresh:
+        if not text.fresh and not (whole and text.half):
             return
-        fresh, text.fresh, text.size = "".join(text.fresh), [], 0
+        fresh, text.fresh, text.size, text.half = text.half + "".join(text.fresh), [], 0, ""
         try:
             encoded = fresh.encode()
         except UnicodeEncodeError:
-            if "\ud800" <= fresh[-1] <= "\udbff" and not whole and len(fresh) < ENCODED_AT:
-                # The other half of the character may come with the next write.
-                text.fresh, text.size = [fresh[-1]], 1
-                fresh = fresh[:-1]
+            if "\ud800" <= fresh[-1] <= "\udbff" and not whole:
+                text.half, fresh = fresh[-1], fresh[:-1]
             encoded = fresh.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
         room = encoded[: boundary(encoded, self._left)]
         self._left -= len(room)
