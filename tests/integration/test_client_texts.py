@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import requests
 
 from petiole import Petiole
-from petiole.client import Refused, TaskView, TextVoided
+from petiole.client import Refused, TaskClient, TaskView, TextVoided
+from petiole.client import view as view_module
 from petiole.errors import PetioleError
 from petiole.protocol.events import Draft
 from petiole.protocol.texts import MAX_READ_BYTES
 from tests.support.nearby import Nearby, make_app, served
-from tests.support.relay import Server, Writer, serving
+from tests.support.relay import Server, Writer, serving, spawn
 from tests.support.system import System
 from tests.support.waiting import wait_until
 
@@ -233,3 +238,50 @@ def test_the_whole_way_from_a_task(system: System) -> None:
         if line.startswith('data: {"feed"')
     ]
     assert "".join(chunk["chunk"] for chunk in chunks if chunk["name"] == "output") == view.text()
+
+
+class SlowLink:
+    """A proxy through which a server's bytes come at `rate` bytes a second."""
+
+    def __init__(self, port: int, *, rate: float) -> None:
+        self._to, self._rate = port, rate
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        # The kernel's buffers would take a whole part at once.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        spawn(self._accept)
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client = self._listener.accept()[0]
+                server = socket.create_connection(("127.0.0.1", self._to))
+                spawn(self._pass_on, client, server, 0)
+                spawn(self._pass_on, server, client, self._rate)
+
+    def _pass_on(self, source: socket.socket, to: socket.socket, rate: float) -> None:
+        with suppress(OSError):
+            while data := source.recv(4096):
+                to.sendall(data)
+                time.sleep(len(data) / rate if rate else 0)
+        with suppress(OSError):
+            to.shutdown(socket.SHUT_WR)
+
+
+def test_over_a_link_on_which_a_part_takes_longer_than_an_answer_may_it_comes_all_the_same(
+    site: Nearby, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_module, "ANSWER_TIMEOUT", 0.5)
+    for _ in range(MAX_READ_BYTES // (32 * 1024)):
+        writer.text("0123456789abcdef" * 2048)
+    link = SlowLink(int(site.url.rpartition(":")[2]), rate=MAX_READ_BYTES / 1.5)
+    session = requests.Session()
+    session.headers["X-Person"] = "ann"
+    client = TaskClient(link.url, session=session)
+    site.clients.append(client)
+    view = client.watch(writer.feed)
+    wait_until(lambda: view.text() == writer.written["output"], what="the text has come", timeout=20)
+    link.close()

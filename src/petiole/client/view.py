@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
@@ -23,6 +24,8 @@ log = logger(__name__)
 
 RETRY_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 10.0
+# How long it waits for an answer that takes its time: a part of a long text over a slow link.
+LONGEST_ANSWER: Final = 60.0
 # The 4xx statuses that are temporary.
 PASSING: Final = (408, 425, 429)
 
@@ -77,6 +80,9 @@ class TaskView:
         self._on_reset = on_reset
         self._changed = threading.Condition(threading.RLock())
         self._asking = 0
+        self._asked_at = 0.0
+        # How long to wait for an answer. Over a slow link an answer that is asked for too soon again would never be in time.
+        self._patience = ANSWER_TIMEOUT
         self._timer: threading.Timer | None = None
         self._renewed = False
         self._refused: dict[str, Any] | None = None
@@ -236,7 +242,8 @@ class TaskView:
         else:
             threading.Thread(target=self._send, args=(asking, message), daemon=True).start()
         # The answer may never come: its handler failed, or the connection is lost and that isn't noticed yet.
-        self._ask_again(asking, ANSWER_TIMEOUT)
+        self._asked_at = time.monotonic()
+        self._ask_again(asking, self._patience)
 
     def _ask_again(self, asking: int, pause: float) -> None:
         """Read again after `pause` seconds, unless a newer read was sent or answered by then."""
@@ -244,6 +251,7 @@ class TaskView:
         def ask() -> None:
             with self._changed:
                 if asking == self._asking and self._reader.reading and not self._client.closed:
+                    self._patience = min(2 * self._patience, LONGEST_ANSWER)
                     self._act(self._reader.start())
 
         if self._timer is not None:
@@ -271,6 +279,7 @@ class TaskView:
                 self._timer.cancel()
             if error is None:
                 self._renewed, self._failures = False, 0
+                self._patience = min(max(2 * (time.monotonic() - self._asked_at), ANSWER_TIMEOUT), LONGEST_ANSWER)
                 self._client.renew_in(answer.get("token_expires_in"))
                 self._act(self._reader.answer(Reading.from_wire(answer)))
             else:
