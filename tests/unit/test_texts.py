@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from petiole.journal import rules
+from petiole.journal import Journal, rules
 from petiole.journal.answers import Appended, Claimed, Duplicate, Fenced, Stored, TextGap
 from petiole.protocol.events import Cursor, Draft, Event
 from petiole.protocol.reader import Clear, Read, Reader, Reset, Write
@@ -31,8 +31,6 @@ FATES = st.lists(st.sampled_from(["ring", "ring", "ring", "lose", "twice", "late
 class TextMachine(RuleBasedStateMachine):
     """A run writes, merges and sends again what it isn't sure of; a reader shows the text on a page."""
 
-    journal_class: type[MemoryJournal] = MemoryJournal
-
     @initialize(
         facts_kept=st.sampled_from([2, 2000]), limit=st.sampled_from([1, 500]), read=st.sampled_from([8, 2**18])
     )
@@ -40,10 +38,7 @@ class TextMachine(RuleBasedStateMachine):
         self.limit = limit
         rules.MAX_READ_BYTES = read
         self.rung: deque[Event] = deque()
-        self.journal = self.journal_class(
-            Settings(journal_url="redis://x", facts_kept=facts_kept),
-            ring=lambda _feed, text: self.rung.append(Event.from_text(text)),
-        )
+        self.journal = self.open_journal(facts_kept)
         self.journal.open(FEED, owner="alice", draft=Draft("state", {"state": "queued"}))
         # What each run has written, and how much of the newest one's the writer knows to be in the journal.
         self.history: dict[int, dict[str, str]] = {0: {}}
@@ -56,6 +51,14 @@ class TextMachine(RuleBasedStateMachine):
         self.wanted: deque[Read] = deque()
         self.begin_a_run()
         self.act(self.reader.start())
+
+    def open_journal(self, facts_kept: int) -> Journal:
+        return self.journal_class(Settings(journal_url="redis://x", facts_kept=facts_kept), ring=self.hear)
+
+    journal_class: type[MemoryJournal] = MemoryJournal
+
+    def hear(self, _feed: str, text: str | bytes) -> None:
+        self.rung.append(Event.from_text(text))
 
     @property
     def written(self) -> dict[str, str]:
@@ -255,7 +258,7 @@ class TextMachine(RuleBasedStateMachine):
             rules.MAX_READ_BYTES = MAX_READ_BYTES
 
 
-_PACE = settings(
+PACE = settings(
     max_examples=200,
     stateful_step_count=40,
     deadline=None,
@@ -263,7 +266,7 @@ _PACE = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestTexts = TextMachine.TestCase
-TestTexts.settings = _PACE
+TestTexts.settings = PACE
 
 
 class CarelessJournal(MemoryJournal):
@@ -317,5 +320,5 @@ class TakesFactsBeforeTheirText(TextMachine):
     "machine", [AppendsWithoutThePosition, IgnoresTheLengths, WritesEveryChunk, TakesFactsBeforeTheirText]
 )
 def test_the_state_machine_finds_what_lacks_a_part_of_the_rule(machine: type[TextMachine]) -> None:
-    machine.TestCase.settings = settings(_PACE, phases=[Phase.generate], report_multiple_bugs=False)
+    machine.TestCase.settings = settings(PACE, phases=[Phase.generate], report_multiple_bugs=False)
     assert breaks(machine)
