@@ -11,9 +11,9 @@ from pyarrow import compute, csv
 from petiole.exports.sources.columns import EXACT, MIXED, to_array
 
 # OWASP's list (= + - @ tab CR LF), its full-width forms, and what a spreadsheet or an import dialogue may strip
-# first: blanks of any script, NUL, the byte order mark and zero-width characters.
+# first: blanks of any script, control characters, the byte order mark and zero-width characters.
 # Source: https://owasp.org/www-community/attacks/CSV_Injection
-_STRIPPED: Final = r"[\s\v\x00\pZ\x{0085}\x{200B}-\x{200D}\x{2060}\x{FEFF}]"
+_STRIPPED: Final = r"[\x00-\x20\x{007F}-\x{009F}\pZ\x{200B}-\x{200D}\x{2060}\x{FEFF}]"
 _FORMULA: Final = rf"^(?:[\t\r\n]|{_STRIPPED}*[=+\-@\x{{FF1D}}\x{{FF0B}}\x{{FF0D}}\x{{FF20}}])"
 
 
