@@ -8,10 +8,12 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.cable import cable_to
 from tests.browser.card import Card
 from tests.browser.conftest import Visit, Visitor
 from tests.browser.hostile import MANUSCRIPT
 from tests.browser.test_cases import COMPLETE, assert_no_markup
+from tests.browser.test_links import UNREACHED
 from tests.browser.test_people import NARROWEST, SCHEMES, WIDE, violations
 from tests.support.waiting import wait_until
 
@@ -68,6 +70,31 @@ def test_a_reload_in_the_middle_and_a_second_tab_end_with_the_same_text(site: st
         wait_for_text(lines_of(each), expected)
         receipt = each.evaluate("document.querySelector('petiole-text').view.receipt")
         assert (receipt["complete"], receipt["texts"]["output"]["complete"]) == (True, True)
+
+
+@pytest.mark.parametrize("way", ["cut", "plain http"])
+def test_a_cut_cable_and_plain_http_alone_cost_a_text_nothing(site: str, visit: Visit, way: str) -> None:
+    expected = "".join(f"line {number}\n" for number in range(1, 401))
+    with cable_to(site) as cable:
+        if way == "plain http":
+            cable.block(websockets=False, sockets=False)
+        visitor = visit(cable.url, expected=UNREACHED)
+        page, task = begin(visitor, "write_lines", 400, 60)
+        page.goto(f"{cable.url}/text/{task}")
+        lines = lines_of(page)
+        expect(lines).to_contain_text("line 20\n")
+        if way == "cut":
+            cable.cut()
+            expect(page.locator("petiole-text [part='link']")).to_have_text("Reconnecting… the task continues")
+            assert "line 400\n" not in text_of(lines)
+            cable.mend()
+        wait_for_text(lines, expected)
+        page.wait_for_function("document.querySelector('petiole-text').view.ended")
+        receipt = page.evaluate("document.querySelector('petiole-text').view.receipt")
+        assert (receipt["complete"], receipt["texts"]["output"]) == (
+            True,
+            {"length": len(expected), "complete": True, "omitted": 0},
+        )
 
 
 def test_the_end_is_followed_until_the_person_scrolls_up(site: str, visit: Visit) -> None:

@@ -33,8 +33,10 @@ export class TextBox {
   #whole = "";
   /** What isn't on the page yet. */
   #waiting = "";
-  /** Whether the text grows no more; null before that is known. */
+  /** As `show` was told last: whether the text grows no more; null before that is known. */
   #over: boolean | null = null;
+  /** Whether the task had ended when the text's first part came: it is read from its start. */
+  #fromStart = false;
   #drawing = false;
   #problem: string | null = null;
 
@@ -51,8 +53,12 @@ export class TextBox {
     this.#copy.addEventListener("click", () => void this.#press());
   }
 
-  /** Append a chunk to the text, which is `whole` with it; both are empty if it begins anew. `isNews`: it was written just now. */
-  take(chunk: string, whole: string, isNews: boolean): void {
+  /**
+   * Append a chunk to the text, which is `whole` with it; both are empty if it begins anew. `isNews`: it was written just now;
+   * `ended`: the task has ended by then.
+   */
+  take(chunk: string, whole: string, isNews: boolean, ended: boolean): void {
+    if (chunk === whole) this.#fromStart = ended;
     this.#whole = whole;
     if (whole === "") {
       this.#waiting = "";
@@ -82,7 +88,7 @@ export class TextBox {
     this.#drawing = true;
     requestAnimationFrame(() => {
       this.#drawing = false;
-      this.#lines.append(this.#waiting, this.#over === true);
+      this.#lines.append(this.#waiting, this.#fromStart);
       this.#waiting = "";
     });
   }

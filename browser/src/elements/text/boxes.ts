@@ -39,7 +39,7 @@ export class TextBoxes {
       const { run = 0 } = view.document;
       if (whole === "" && run > shown.run && shown.run > 0) shown.begun = run;
       shown.run = run;
-      shown.box.take(chunk, whole, isNews);
+      shown.box.take(chunk, whole, isNews, isTerminal(view.document));
     };
     if (only !== null) this.#of(only);
     for (const name of view.texts) take(name, view.text(name), view.text(name));
