@@ -43,6 +43,7 @@ class Dropped:
 
 def stand_in(draft: Draft, reason: str) -> Draft:
     """Return the fact that replaces one that was set aside: its state is kept, and the loss is counted."""
-    kept: Document = {name: draft.patch[name] for name in ("state", "finished_at", "retry_at") if name in draft.patch}
+    lasting = ("state", "finished_at", "retry_at", "texts")
+    kept: Document = {name: draft.patch[name] for name in lasting if name in draft.patch}
     message = f"1 event was set aside. {reason}"
     return Draft("state" if kept else "log", kept, data={"level": "warning", "message": message, "dropped": 1})

@@ -131,9 +131,7 @@ class Outbox:
         """Queue a fact. `otherwise` is sent instead if the feed's state doesn't admit it."""
         with self._lock:
             if self._stopped or self._closed:
-                if self._disowned:
-                    self._disowned = False
-                    log.error(FORKED)
+                self._refuse()
                 return
             self._poll_begun()
             if len(self._queue) >= self._settings.outbox_limit:
@@ -156,11 +154,14 @@ class Outbox:
     def write(self, name: str, text: str) -> bool:
         """Add to a text; false if there are too many texts."""
         if not self._texts.write(name, text):
-            return self._stopped or self._closed
-        if self._looks_for_text:
+            return False
+        if self._looks_for_text and not self._stopped:
             return True
         with self._lock:
-            if self._stopped or self._closed or self._looks_for_text:
+            if self._stopped or self._closed:
+                self._refuse()
+                return True
+            if self._looks_for_text:
                 return True
             self._poll_begun()
             if self._is_idle() and self._clock() >= self._next_text:
@@ -241,6 +242,11 @@ class Outbox:
     def has_ended(self) -> bool:
         """Whether the journal has this run's last fact, and that has ended the task."""
         return not self.signals.fenced and self._writer.has_ended
+
+    def _refuse(self) -> None:
+        if self._disowned:
+            self._disowned = False
+            log.error(FORKED)
 
     def _computes(self) -> bool:
         """Say whether the calling thread has mostly computed, not waited, since it last left a fact to the sending thread."""

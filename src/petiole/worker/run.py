@@ -233,10 +233,11 @@ class Run:
 
     def write(self, text: object, name: object) -> None:
         """Add to a text. What can't be added is set aside and reported."""
-        if not text:
-            return
         if not isinstance(text, str):
-            self._report("write", f"{shown(text)} was not written: it isn't text. Pass a str; decode bytes first.")
+            if text is not None:
+                self._report("write", f"{shown(text)} was not written: it isn't text. Pass a str; decode bytes first.")
+            return
+        if not text:
             return
         known = name if isinstance(name, str) and is_text_name(name) else self._text_name(name)
         if not self.outbox.write(known, text):

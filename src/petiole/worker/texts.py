@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from petiole.protocol.events import Document
 from petiole.protocol.texts import MAX_CHUNK_BYTES, MAX_TEXTS, Chunk, Texts, boundary
@@ -14,21 +14,32 @@ from petiole.protocol.texts import MAX_CHUNK_BYTES, MAX_TEXTS, Chunk, Texts, bou
 ENCODED_AT: Final = 16 * 1024
 
 
+class _Progress(NamedTuple):
+    """How far a text is encoded. Replaced as a whole: a time limit may interrupt the task between any two steps."""
+
+    length: int
+    # What was written since; before it, the first half of a character, whose other half may come with the next write.
+    fresh: list[str]
+    half: str = ""
+    # How many bytes past the limit were left out.
+    omitted: int = 0
+
+
 @dataclass(slots=True)
 class _Text:
+    # Its first `length` bytes count; the others are of an attempt that was interrupted.
     kept: bytearray = field(default_factory=bytearray)
-    # What was written since, and how many characters that has.
-    fresh: list[str] = field(default_factory=list)
+    progress: _Progress = field(default_factory=lambda: _Progress(0, []))
+    # How many characters are fresh, and how many bytes the journal has.
     size: int = 0
-    # The first half of a surrogate pair: the other half may come with the next write.
-    half: str = ""
-    # How much of `kept` the journal has, and how many bytes past the limit were left out.
     acknowledged: int = 0
-    omitted: int = 0
 
     @property
     def waits(self) -> bool:
-        return bool(self.fresh) or self.acknowledged < len(self.kept)
+        return bool(self.progress.fresh) or self.acknowledged < self.progress.length
+
+    def encoded(self) -> bytes:
+        return bytes(self.kept[: self.progress.length])
 
 
 class WrittenTexts:
@@ -37,23 +48,22 @@ class WrittenTexts:
     def __init__(self, run: int, *, limit: int) -> None:
         self._run = run
         self._limit = limit
-        self._left = limit
         self._texts: dict[str, _Text] = {}
         self._turn = 0
         self._closed = False
         self._lock = threading.Lock()
 
     def write(self, name: str, text: str) -> bool:
-        """Add to a text; false if that isn't possible: there are too many texts, or they are closed."""
+        """Add to a text, unless they are closed; false if there are too many texts."""
         with self._lock:
+            if self._closed:
+                return True
             found = self._texts.get(name)
             if found is None:
-                if len(self._texts) >= MAX_TEXTS or self._closed:
+                if len(self._texts) >= MAX_TEXTS:
                     return False
                 found = self._texts[name] = _Text()
-            elif self._closed:
-                return False
-            found.fresh.append(text)
+            found.progress.fresh.append(text)
             found.size += len(text)
             if found.size >= ENCODED_AT:
                 self._encode(found)
@@ -67,7 +77,8 @@ class WrittenTexts:
     @property
     def waiting(self) -> bool:
         """Whether the journal lacks something."""
-        return any(text.waits for text in list(self._texts.values()))
+        # Copied at once: another thread may begin a text meanwhile.
+        return any(text.waits for text in tuple(self._texts.values()))
 
     @property
     def acknowledged(self) -> Texts:
@@ -78,7 +89,7 @@ class WrittenTexts:
     @property
     def omitted(self) -> str | None:
         """The name of a text of which something was left out."""
-        return next((name for name, text in list(self._texts.items()) if text.omitted), None)
+        return next((name for name, text in tuple(self._texts.items()) if text.progress.omitted), None)
 
     def next_chunk(self) -> Chunk | None:
         """Return what to send next; the texts take turns. It is the next one until it is acknowledged."""
@@ -88,16 +99,19 @@ class WrittenTexts:
                 name = names[(self._turn + step) % len(names)]
                 text = self._texts[name]
                 self._encode(text)
-                at = text.acknowledged
-                if at < len(text.kept):
+                at, length = text.acknowledged, text.progress.length
+                if at < length:
                     self._turn = (self._turn + step + 1) % len(names)
-                    return Chunk(name, at, text.kept[at : boundary(text.kept, at + MAX_CHUNK_BYTES)].decode())
+                    end = at + MAX_CHUNK_BYTES
+                    end = boundary(text.kept, end) if end < length else length
+                    return Chunk(name, at, text.kept[at:end].decode())
             return None
 
     def acknowledge(self, chunk: Chunk) -> None:
         """Take note that the journal has this chunk, and what is before it."""
         with self._lock:
-            self._texts[chunk.name].acknowledged = chunk.end
+            if (text := self._texts.get(chunk.name)) is not None:
+                text.acknowledged = chunk.end
 
     def rewind(self, texts: Texts) -> None:
         """Take note of how much the journal has."""
@@ -105,7 +119,7 @@ class WrittenTexts:
             for name, text in self._texts.items():
                 # A length that isn't ours is somebody else's: from the start, then.
                 length = texts.length(name)
-                text.acknowledged = length if length <= len(text.kept) else 0
+                text.acknowledged = length if length <= text.progress.length else 0
 
     def close(self) -> Document:
         """Accept no more, and return what the receipt says of each text."""
@@ -114,9 +128,10 @@ class WrittenTexts:
             receipt: Document = {}
             for name, text in self._texts.items():
                 self._encode(text, whole=True)
-                receipt[name] = {"length": len(text.kept), "sha256": hashlib.sha256(text.kept).hexdigest()}
-                if text.omitted:
-                    receipt[name]["omitted"] = text.omitted
+                encoded, omitted = text.encoded(), text.progress.omitted
+                receipt[name] = {"length": len(encoded), "sha256": hashlib.sha256(encoded).hexdigest()}
+                if omitted:
+                    receipt[name]["omitted"] = omitted
             return receipt
 
     def discard(self) -> None:
@@ -126,19 +141,25 @@ class WrittenTexts:
         self._texts = {}
 
     def _encode(self, text: _Text, *, whole: bool = False) -> None:
-        if not text.fresh and not (whole and text.half):
+        length, fresh, half, omitted = text.progress
+        if not fresh and not (whole and half):
             return
-        fresh, text.fresh, text.size, text.half = text.half + "".join(text.fresh), [], 0, ""
+        joined, half = half + "".join(fresh), ""
         try:
-            encoded = fresh.encode()
+            encoded = joined.encode()
         except UnicodeEncodeError:
-            if "\ud800" <= fresh[-1] <= "\udbff" and not whole:
-                text.half, fresh = fresh[-1], fresh[:-1]
-            encoded = fresh.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
-        room = encoded[: boundary(encoded, self._left)]
-        self._left -= len(room)
+            if "\ud800" <= joined[-1] <= "\udbff" and not whole:
+                joined, half = joined[:-1], joined[-1]
+            encoded = joined.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+        room = encoded[: boundary(encoded, self._room())]
+        del text.kept[length:]
         text.kept += room
-        if len(room) < len(encoded):
-            # Nothing after a gap: what is shown is the text's beginning.
-            self._left = 0
-            text.omitted += len(encoded) - len(room)
+        text.progress = _Progress(length + len(room), [], half, omitted + len(encoded) - len(room))
+        text.size = 0
+
+    def _room(self) -> int:
+        """Return how many bytes there is room for; none after a gap, so that what is shown is a text's beginning."""
+        texts = self._texts.values()
+        if any(text.progress.omitted for text in texts):
+            return 0
+        return self._limit - sum(text.progress.length for text in texts)
