@@ -592,7 +592,9 @@ class TestReading:
         answer = reading(journal)
         assert json.loads(answer.to_text()) == answer.to_wire()
         assert Reading.from_wire(json.loads(answer.to_text())) == answer
-        assert answer.to_wire()["texts"] == [{"name": "output", "at": 0, "chunk": 'one</script>"'}]
+        chunk = {"name": "output", "at": 0, "chunk": 'one</script>"'}
+        assert answer.to_wire()["texts"] == {"after": str(answer.cursor.texts), "chunks": [chunk]}
+        assert answer.to_wire()["cursor"] == str(answer.cursor.place)
 
     def test_a_reader_of_an_earlier_run_is_given_the_later_ones_text_from_the_start(self, journal):
         claimed(journal)

@@ -163,7 +163,7 @@ class TestSnapshot:
             site.url + snapshot["links"]["events"], params={"after": snapshot["cursor"]}, timeout=5
         ).json()
         assert reading["recovered"] is True
-        assert sorted(chunk["name"] + chunk["chunk"] for chunk in reading["texts"]) == ["logtwo", "outputone"]
+        assert sorted(chunk["name"] + chunk["chunk"] for chunk in reading["texts"]["chunks"]) == ["logtwo", "outputone"]
 
     def test_its_tag_changes_with_each_chunk(self, site: Nearby, ann: requests.Session, writer: Writer) -> None:
         writer.text("one")
@@ -175,18 +175,18 @@ class TestSnapshot:
     def test_polls_bring_each_byte_once(self, site: Nearby, ann: requests.Session, writer: Writer) -> None:
         write_long(writer, "x" * (MAX_READ_BYTES + 100))
         writer.fact()
-        cursor, text, more = str(writer.opened), "", True
+        after, text, more = {"after": str(writer.opened)}, "", True
         while more:
             url = site.tasks(writer.feed, "/events")
-            reading = ann.get(url, params={"after": cursor}, timeout=5).json()
-            for chunk in reading["texts"]:
+            reading = ann.get(url, params=after, timeout=5).json()
+            for chunk in reading["texts"]["chunks"]:
                 assert chunk["at"] == len(text)
                 text += chunk["chunk"]
-            cursor, more = reading["cursor"], reading["more"]
+            after, more = {"after": reading["cursor"], "texts": reading["texts"]["after"]}, reading["more"]
         assert text == writer.written["output"]
         writer.text("rest")
-        reading = ann.get(url, params={"after": cursor}, timeout=5).json()
-        assert [chunk["chunk"] for chunk in reading["texts"]] == ["rest"]
+        reading = ann.get(url, params=after, timeout=5).json()
+        assert [chunk["chunk"] for chunk in reading["texts"]["chunks"]] == ["rest"]
 
 
 class TestPage:

@@ -89,7 +89,7 @@ export class TaskClient {
       clock: new ServerClock(options.now ?? Date.now),
       timing: this.#timing,
       random,
-      read: (feed, cursor, document) => transport.read(feed, cursor, document),
+      read: (feed, cursor, document, within) => transport.read(feed, cursor, document, within),
       cancel: (feed, force) => transport.cancel(feed, force),
       retry: (feed) => transport.retry(feed),
       links: (feed) => this.links(feed),

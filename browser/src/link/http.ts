@@ -1,6 +1,6 @@
 /** The HTTP calls: for what has no message on the socket, and for pages where sockets are blocked. */
 
-import { type Cursor, formatCursor, isBehind, parseCursor } from "../protocol/cursor.js";
+import { type Cursor, formatCursor, isBehind, parseCursor, positionOf } from "../protocol/cursor.js";
 import { areSame, NO_TEXTS } from "../protocol/texts.js";
 import { type Document, feedId } from "../protocol/events.js";
 import { parseProblem, Refused } from "../protocol/problem.js";
@@ -43,12 +43,13 @@ export class Http {
     cursor: Cursor | null,
     document: Document,
     token: string | null = null,
+    within: number = this.#options.answerWithin,
   ): Promise<Answer> {
     if (cursor && Object.keys(document).length > 0) {
       const same = await this.#unlessFacts(feed, cursor, document, token);
       if (same) return same;
     }
-    return this.#events(feed, cursor, token);
+    return this.#events(feed, cursor, token, within);
   }
 
   /** Return a task as the server has it now. */
@@ -78,10 +79,11 @@ export class Http {
     return { reading: { ...nothing, document: snapshot.document, cursor: at }, again };
   }
 
-  async #events(feed: string, cursor: Cursor | null, token: string | null): Promise<Answer> {
-    const query = cursor ? `?after=${encodeURIComponent(formatCursor(cursor))}` : "";
+  async #events(feed: string, cursor: Cursor | null, token: string | null, within: number): Promise<Answer> {
+    const { cursor: after, texts } = cursor ? positionOf(cursor) : { cursor: null, texts: undefined };
+    const query = new URLSearchParams({ ...(after !== null && { after }), ...(texts !== undefined && { texts }) });
     const init = { headers: bearer(token) };
-    const response = await this.#fetch(`${this.#home(feed)}/events${query}`, init, this.#options.answerWithin);
+    const response = await this.#fetch(`${this.#home(feed)}/events?${query.toString()}`, init, within);
     if (response.status === 410) return this.#snapshot(feed, init);
     const reading = expectReply(parseReading(await body(response)), response);
     return { reading: expectFeed(reading, feed), again: pause(response) };

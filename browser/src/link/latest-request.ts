@@ -3,9 +3,12 @@
 import { isFinal, type Problem, Refused } from "../protocol/problem.js";
 import { backoff, Timer, type Timing } from "./timing.js";
 
+/** The longest time that an answer may take, in seconds: a part of a long text over 4 kB/s. */
+const ANSWER_MOST = 60;
+
 export interface LatestRequestOptions<Question, Answer> {
-  /** Ask the server. Throws `Refused`, or any other error if nothing answers. */
-  readonly ask: (question: Question) => Promise<Answer>;
+  /** Ask the server. Throws `Refused`, or any other error if nothing answers within so many seconds. */
+  readonly ask: (question: Question, within: number) => Promise<Answer>;
   /** Whether there is a way to the server. While there is none, nothing is asked: the owner sends again when there is. */
   readonly open: () => boolean;
   readonly answered: (answer: Answer) => void;
@@ -20,11 +23,17 @@ export interface LatestRequestOptions<Question, Answer> {
 export class LatestRequest<Question, Answer> {
   readonly #options: LatestRequestOptions<Question, Answer>;
   readonly #retry = new Timer();
+  /**
+   * How long an answer may take. It grows when none comes, and remembers how long the last one took: over a slow link a large
+   * answer would otherwise be asked for again and again, and never arrive.
+   */
+  #within: number;
   /** Counts the questions: only the answer to the last one is delivered. */
   #latest = 0;
 
   constructor(options: LatestRequestOptions<Question, Answer>) {
     this.#options = options;
+    this.#within = options.timing.answerWithin;
   }
 
   /** Ask this, after `seconds`. Cancels the pending question. */
@@ -44,9 +53,13 @@ export class LatestRequest<Question, Answer> {
     const { ask, open, answered, refused, failed, timing, random } = this.#options;
     if (!open()) return;
     let answer: Answer;
+    const within = this.#within;
+    const began = performance.now();
     try {
-      answer = await ask(question);
+      answer = await ask(question, within);
+      this.#within = Math.max(timing.answerWithin, (2 * (performance.now() - began)) / 1000);
     } catch (error) {
+      if (performance.now() - began >= 1000 * within) this.#within = Math.min(2 * within, ANSWER_MOST);
       if (number !== this.#latest) return;
       if (error instanceof Refused && isFinal(error.problem)) {
         refused(error.problem);

@@ -186,10 +186,14 @@ export class Link {
   /**
    * Send a message and await its acknowledgement.
    *
-   * Throws if none arrives within `answerWithin`, or if the socket is away or goes away.
+   * Throws if none arrives within so many seconds, `answerWithin` by default, or if the socket is away or goes away.
    */
-  async ask(name: "watch" | "unwatch" | "cancel" | "acknowledge", payload: object): Promise<unknown> {
-    const answer = await this.#send(name, payload, this.#options.timing.answerWithin);
+  async ask(
+    name: "watch" | "unwatch" | "cancel" | "acknowledge",
+    payload: object,
+    within: number = this.#options.timing.answerWithin,
+  ): Promise<unknown> {
+    const answer = await this.#send(name, payload, within);
     this.#believe();
     return answer;
   }

@@ -1,6 +1,6 @@
 /** Every call to the server: over the socket while it is connected, else over HTTP, with a valid token. */
 
-import { type Cursor, formatCursor } from "../protocol/cursor.js";
+import { type Cursor, positionOf } from "../protocol/cursor.js";
 import type { Document } from "../protocol/events.js";
 import { parseProblem, Refused } from "../protocol/problem.js";
 import { parseReading, type Snapshot } from "../protocol/reading.js";
@@ -25,10 +25,13 @@ export class Transport {
     this.#options = options;
   }
 
-  /** Read what follows the cursor; `document` is the one at that cursor. Over the socket this also starts the watch. */
-  read(feed: string, cursor: Cursor | null, document: Document): Promise<Answer> {
+  /**
+   * Read what follows the cursor, within so many seconds; `document` is the one at that cursor. Over the socket this also starts
+   * the watch.
+   */
+  read(feed: string, cursor: Cursor | null, document: Document, within: number): Promise<Answer> {
     return this.#options.tokens.use((token) =>
-      this.#viaSocket() ? this.#watch(feed, cursor, token) : this.#poll(feed, cursor, document, token),
+      this.#viaSocket() ? this.#watch(feed, cursor, token, within) : this.#poll(feed, cursor, document, token, within),
     );
   }
 
@@ -81,10 +84,10 @@ export class Transport {
     return this.#options.link.connected;
   }
 
-  async #watch(feed: string, cursor: Cursor | null, token: string | null): Promise<Answer> {
+  async #watch(feed: string, cursor: Cursor | null, token: string | null, within: number): Promise<Answer> {
     const { link, tokens, renew } = this.#options;
-    const from = cursor && { cursor: formatCursor(cursor) };
-    const reply = await link.ask("watch", { feed, ...from, ...(token !== null && { token }) });
+    const from = cursor && positionOf(cursor);
+    const reply = await link.ask("watch", { feed, ...from, ...(token !== null && { token }) }, within);
     const reading = parseReading(reply);
     if (reading) {
       tokens.endsIn((reply as { token_expires_in?: unknown }).token_expires_in, renew);
@@ -95,11 +98,17 @@ export class Transport {
     throw new Refused(problem, problem.status === 429 && typeof after === "number" ? Math.min(after, 60) : null);
   }
 
-  async #poll(feed: string, cursor: Cursor | null, document: Document, token: string | null): Promise<Answer> {
+  async #poll(
+    feed: string,
+    cursor: Cursor | null,
+    document: Document,
+    token: string | null,
+    within: number,
+  ): Promise<Answer> {
     const { link, http } = this.#options;
     let answered = false;
     try {
-      const answer = await http.read(feed, cursor, document, token);
+      const answer = await http.read(feed, cursor, document, token, within);
       answered = true;
       return answer;
     } finally {

@@ -23,14 +23,24 @@ export function advance(chain: string, id: string): string {
   return sha1(chain + id).slice(0, 16);
 }
 
-/** Return the cursor, or null if the text isn't one or its numbers are past 2^53 - 1. */
-export function parseCursor(text: unknown): Cursor | null {
+/**
+ * Return the cursor, or null if the text isn't one or its numbers are past 2^53 - 1. `after`: the lengths of texts, where they
+ * are given apart from it.
+ */
+export function parseCursor(text: unknown, after?: unknown): Cursor | null {
+  if (typeof text === "string" && typeof after === "string") return parseCursor(`${text}~${after}`);
   const match = typeof text === "string" ? CURSOR.exec(text) : null;
   if (!match) return null;
   const [, epoch, seq, facts, chain, texts] = match as unknown as [string, string, string, string, string, string?];
   const place = { epoch, seq: Number(seq), facts: Number(facts), chain };
   const cursor = texts === undefined ? place : atTexts(place, parseTexts(texts));
   return Number.isSafeInteger(cursor.seq) && Number.isSafeInteger(cursor.facts) ? cursor : null;
+}
+
+/** Return the cursor as it is sent: a server that knows no texts reads the cursor, and passes over their lengths. */
+export function positionOf(cursor: Cursor): { readonly cursor: string; readonly texts?: string } {
+  const { texts } = cursor;
+  return { cursor: formatCursor(placeOf(cursor)), ...(texts && { texts: formatTexts(texts) }) };
 }
 
 export function formatCursor({ epoch, seq, facts, chain, texts }: Cursor): string {

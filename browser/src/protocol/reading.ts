@@ -34,9 +34,9 @@ export interface Snapshot {
 /** Return the reading, or null if the object isn't one. */
 export function parseReading(wire: unknown): Reading | null {
   if (!isObject(wire) || !Array.isArray(wire["events"]) || !isObject(wire["document"])) return null;
-  const cursor = parseCursor(wire["cursor"]);
+  const { after, chunks: texts = [] } = isObject(wire["texts"]) ? wire["texts"] : {};
+  const cursor = parseCursor(wire["cursor"], after);
   const events = wire["events"].map(parseEvent);
-  const texts: unknown = wire["texts"] ?? [];
   if (!cursor || typeof wire["feed"] !== "string" || !events.every((event): event is Event => event !== null)) {
     return null;
   }

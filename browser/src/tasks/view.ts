@@ -44,7 +44,7 @@ export interface TaskServer {
   readonly timing: Timing;
   readonly random: () => number;
   /** Read what follows the cursor; `document` is the one at that cursor. */
-  read(feed: string, cursor: Cursor | null, document: Document): Promise<Answer>;
+  read(feed: string, cursor: Cursor | null, document: Document, within: number): Promise<Answer>;
   cancel(feed: string, force: boolean): Promise<Document>;
   retry(feed: string): Promise<Snapshot>;
   links(feed: string): Promise<Links>;
@@ -77,7 +77,7 @@ export class TaskView {
     this.#reader = new Reader(feed, start);
     this.#seen = this.#reader.document;
     this.#reads = new LatestRequest({
-      ask: (cursor) => server.read(feed, cursor, this.document),
+      ask: (cursor, within) => server.read(feed, cursor, this.document, within),
       open: () => server.open,
       answered: (answer) => this.#answered(answer),
       refused: (problem) => this.#refuse(problem),

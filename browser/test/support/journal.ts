@@ -1,10 +1,10 @@
 /** A feed kept in memory, as the protocol says, for tests. */
 
 import { createHash, randomBytes } from "node:crypto";
-import { formatCursor, parseCursor } from "../../src/protocol/cursor.js";
+import { formatCursor, parseCursor, placeOf } from "../../src/protocol/cursor.js";
 import { type JSONValue, own } from "../../src/protocol/encoding.js";
 import { type Document, type Event, fold, isFact, type Progress } from "../../src/protocol/events.js";
-import { type Chunk, NO_TEXTS, type Texts } from "../../src/protocol/texts.js";
+import { type Chunk, formatTexts, NO_TEXTS, type Texts } from "../../src/protocol/texts.js";
 
 export interface WireReading {
   feed: string;
@@ -13,7 +13,7 @@ export interface WireReading {
   cursor: string;
   recovered: boolean;
   more: boolean;
-  texts?: Chunk[];
+  texts?: { after: string; chunks: Chunk[] };
 }
 
 const nextChain = (chain: string, id: string): string =>
@@ -98,18 +98,18 @@ export class Journal {
     return this.state(state, { texts: Object.fromEntries(texts) as Record<string, JSONValue> });
   }
 
-  read(cursor: string | null): WireReading {
+  read(cursor: string | null, after?: string): WireReading {
     const from = cursor === null ? 0 : this.#position(cursor);
     const lost = from === null || from + 1 < this.keptFrom;
-    const { texts, lengths } = this.#parts(lost || cursor === null ? NO_TEXTS : (parseCursor(cursor)?.texts ?? NO_TEXTS));
+    const { texts, lengths } = this.#parts(lost || cursor === null ? NO_TEXTS : (parseCursor(cursor, after)?.texts ?? NO_TEXTS));
     const more = JSON.stringify(lengths) !== JSON.stringify(this.#texts);
-    const brought = texts.length > 0 && { texts };
-    const reading = { feed: this.feed, document: this.document, cursor: this.#at(lengths), more, ...brought };
+    const brought = lengths.run > 0 && { texts: { after: formatTexts(lengths), chunks: texts } };
+    const reading = { feed: this.feed, document: this.document, cursor: this.#at(NO_TEXTS), more, ...brought };
     if (lost) return { ...reading, events: [], recovered: false };
     const events = this.#facts.slice(from, from + this.limit);
     const last = events.at(-1);
     return last && from + events.length < this.#facts.length
-      ? { ...reading, events, recovered: true, more: true, cursor: formatCursor({ ...last, texts: lengths }) }
+      ? { ...reading, events, recovered: true, more: true, cursor: formatCursor(placeOf(last)) }
       : { ...reading, events, recovered: true };
   }
 

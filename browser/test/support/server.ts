@@ -15,7 +15,7 @@ const NOT_FOUND = { type: "about:blank", title: "Not found", status: 404, detail
 export class TestServer {
   readonly journals = new Map<string, Journal>();
   /** Every `watch`, in order. */
-  readonly watches: { feed: string; cursor?: string; token?: string }[] = [];
+  readonly watches: { feed: string; cursor?: string; texts?: string; token?: string }[] = [];
   /** Lever: the only token that is accepted; null: none is needed. */
   token: string | null = null;
   /** Lever: the seconds after which, as a watch says, its token expires. */
@@ -87,7 +87,8 @@ export class TestServer {
   }
 
   reset(feed: string): void {
-    const reading = { ...this.journal(feed).read(null), events: [], recovered: false };
+    const { texts, ...read } = this.journal(feed).read(null);
+    const reading = { ...read, events: [], recovered: false, more: texts !== undefined };
     this.#io.of("/petiole").to(feed).emit("reset", reading);
   }
 
@@ -123,7 +124,7 @@ export class TestServer {
   }
 
   #greet(socket: Socket): void {
-    socket.on("watch", (asked: { feed: string; cursor?: string; token?: string }, acknowledge: (answer: object) => void) => {
+    socket.on("watch", (asked: (typeof this.watches)[number], acknowledge: (answer: object) => void) => {
       this.watches.push(asked);
       if (this.halfOpen) return;
       if (this.deaf > 0) {
@@ -137,7 +138,7 @@ export class TestServer {
       const answer = refusal
         ? { error: refusal }
         : journal
-          ? { ...journal.read(asked.cursor ?? null), ...ends }
+          ? { ...journal.read(asked.cursor ?? null, asked.texts), ...ends }
           : { error: NOT_FOUND };
       setTimeout(() => acknowledge(answer), this.delay);
     });
@@ -257,7 +258,7 @@ export class TestServer {
     }
     const after = url.searchParams.get("after");
     this.polls.push(after ?? "");
-    const reading = journal.read(after);
+    const reading = journal.read(after, url.searchParams.get("texts") ?? undefined);
     return reading.recovered
       ? send(200, reading)
       : send(410, { title: "Gone", status: 410, links: { self: `/petiole/tasks/${id}` } });

@@ -236,7 +236,11 @@ class TaskView:
     def _ask(self, cursor: Cursor | None) -> None:
         self._asking += 1
         asking = self._asking
-        message = {"feed": self.feed} | ({} if cursor is None else {"cursor": str(cursor)})
+        message = {"feed": self.feed}
+        if cursor is not None:
+            message["cursor"] = str(cursor.place)
+            if cursor.texts:
+                message["texts"] = str(cursor.texts)
         if self._client.renewal.ready:
             self._send(asking, message)
         else:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from petiole.errors import InvalidEvent, InvalidName
 from petiole.protocol.encoding import DECODER, JSON, to_json
-from petiole.protocol.texts import MAX_CHUNK_BYTES, NO_TEXTS, TEXT, TEXT_VERSION, Chunk, Span, Texts
+from petiole.protocol.texts import MAX_CHUNK_BYTES, NO_TEXTS, TEXT, TEXT_VERSION, Chunk, Span, Texts, is_text_name
 
 VERSION: Final = 1
 # What a reader understands.
@@ -116,8 +116,8 @@ class Cursor:
     texts: Texts = NO_TEXTS
 
     @classmethod
-    def parse(cls, text: object) -> Cursor:
-        """Read a cursor from its wire form.
+    def parse(cls, text: object, texts: object = None) -> Cursor:
+        """Read a cursor from its wire form; `texts`: the lengths that its reader has, where they are given apart from it.
 
         Raises:
             InvalidName: it isn't one, or its numbers are past 2^53 - 1.
@@ -128,7 +128,7 @@ class Cursor:
         seq, facts = int(match[2]), int(match[3])
         if seq > MAX_NUMBER or facts > MAX_NUMBER:
             raise InvalidName("That cursor's numbers are too large. Send the cursor of an earlier answer unchanged.")
-        return cls(match[1], seq, facts, match[4], Texts.parse(match[5] or ""))
+        return cls(match[1], seq, facts, match[4], Texts.parse(texts if isinstance(texts, str) else match[5] or ""))
 
     def __str__(self) -> str:
         place = f"{self.epoch}.{self.seq}.{self.facts}.{self.chain}"
@@ -330,8 +330,10 @@ class Draft:
         """Return the draft that appends a chunk to its text.
 
         Raises:
-            InvalidEvent: the chunk is over 32 KiB.
+            InvalidEvent: the chunk is over 32 KiB, or its text can't have that name.
         """
+        if not is_text_name(chunk.name):
+            raise InvalidEvent("A text's name is 1 to 32 letters, digits, _ and -. Choose another.")
         if chunk.end - chunk.at > MAX_CHUNK_BYTES:
             raise InvalidEvent(f"A chunk is over the limit of {MAX_CHUNK_BYTES:,} bytes. Split it.")
         return cls(TEXT, data=chunk.to_wire())

@@ -107,24 +107,26 @@ class Reading:
         }
 
     def _place(self) -> Document:
-        place: Document = {"cursor": str(self.cursor), "recovered": self.recovered, "more": self.more}
+        # A reader of version 1, such as a page that was loaded before a deploy, reads the cursor and passes over the texts.
+        place: Document = {"cursor": str(self.cursor.place), "recovered": self.recovered, "more": self.more}
         if self.start is not None:
             place["start"] = str(self.start)
-        if self.chunks:
-            place["texts"] = [chunk.to_wire() for chunk in self.chunks]
+        if self.cursor.texts:
+            place["texts"] = {"after": str(self.cursor.texts), "chunks": [chunk.to_wire() for chunk in self.chunks]}
         return place
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, JSON]) -> Reading:
+        texts = wire.get("texts") or {}
         return cls(
             feed=wire["feed"],
             document=wire["document"],
             events=tuple(Event.from_wire(event) for event in wire["events"]),
-            cursor=Cursor.parse(wire["cursor"]),
+            cursor=Cursor.parse(wire["cursor"], texts.get("after")),
             recovered=wire["recovered"],
             more=wire["more"],
             start=None if wire.get("start") is None else Cursor.parse(wire["start"]),
-            chunks=tuple(Chunk.from_wire(chunk) for chunk in wire.get("texts") or ()),
+            chunks=tuple(Chunk.from_wire(chunk) for chunk in texts.get("chunks", ())),
         )
 
 

@@ -52,7 +52,7 @@ def answer_events(rules: Authorization, snapshot: Snapshot, *, document_at: str)
         Problem: 410, they aren't kept any more; `document_at` is the address of the document.
     """
     after = request.args.get("after") or request.headers.get("Last-Event-ID")
-    cursor = Cursor.parse(after) if after else None
+    cursor = Cursor.parse(after, request.args.get("texts")) if after else None
     if request.accept_mimetypes.best_match(("application/json", MEDIA_TYPE)) == MEDIA_TYPE:
         return _streamed(rules, snapshot, cursor)
     state = current_state()

@@ -87,7 +87,11 @@ def _paths() -> dict[str, Any]:
                     410: ("not kept any more", None),
                     **_refusals(),
                 },
-                parameters=[_query("after", {"type": "string"}), _header("Last-Event-ID")],
+                parameters=[
+                    _query("after", {"type": "string"}),
+                    _query("texts", {"type": "string"}),
+                    _header("Last-Event-ID"),
+                ],
                 stream=True,
             ),
         },
@@ -198,8 +202,7 @@ def _refusals(*, changes: bool = False) -> dict[int, tuple[str, str | None]]:
 def _schemas() -> dict[str, Any]:
     place = r"^[0-9a-f]{8}\.[0-9]+\.[0-9]+\.[0-9a-f]{16}"
     cursor = {"type": "string", "pattern": f"{place}$"}
-    # With how much of each text its holder has.
-    cursor_of_reading = {"type": "string", "pattern": rf"{place}(~[0-9]+(~[A-Za-z0-9_-]{{1,32}}~[0-9]+)*)?$"}
+    lengths = {"type": "string", "pattern": "^[0-9]+(~[A-Za-z0-9_-]{1,32}~[0-9]+)*$"}
     count = {"type": "integer", "minimum": 0}
     return {
         "Alive": _object({"alive": {"const": True}}),
@@ -230,12 +233,12 @@ def _schemas() -> dict[str, Any]:
                 "feed": {"type": "string"},
                 "document": _reference("Document"),
                 "events": {"type": "array", "items": _reference("Event")},
-                "cursor": cursor_of_reading,
+                "cursor": cursor,
                 "recovered": {"type": "boolean"},
                 "more": {"type": "boolean"},
             },
             start=cursor,
-            texts={"type": "array", "items": _reference("Chunk")},
+            texts=_object({"after": lengths, "chunks": {"type": "array", "items": _reference("Chunk")}}),
         ),
         "Event": _object(
             {

@@ -164,7 +164,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
 
     def _watch(self, connection: Connection, message: dict[str, Any]) -> Answer | dict[str, Any]:
         feed = check_feed(message.get("feed"))
-        cursor = None if message.get("cursor") is None else Cursor.parse(message["cursor"])
+        cursor = None if message.get("cursor") is None else Cursor.parse(message["cursor"], message.get("texts"))
         principal = self._principal(connection, message)
         if principal.token is not None:
             self._by_token.add(request.sid)  # type: ignore[attr-defined]
