@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from chaos.checker import Seen
 from petiole.client import OnEvent, OnReset, TaskClient, TaskView
 from petiole.client.refused import Refused
 from petiole.protocol.events import Cursor, Document, Event, advance_chain
-from petiole.protocol.reader import Action, Read, Reader, Reading
+from petiole.protocol.reader import Action, Clear, Read, Reader, Reading, Write
 
 
 class PlainReader(Reader):
@@ -52,23 +53,56 @@ class NumbersReader(Reader):
         return reading.recovered
 
 
+class BlindReader(Reader):
+    """Never looks at the lengths of texts: it shows each chunk after what it has."""
+
+    def offer(self, event: Event) -> list[Action]:
+        if self.cursor is not None and not self.reading:
+            texts, chunk = self.cursor.texts.of_run(event.texts.run or self.cursor.texts.run), event.chunk
+            data = event.data
+            if chunk is not None:
+                chunk = chunk._replace(at=texts.length(chunk.name))
+                texts, data = texts.grown(chunk.name, chunk.end), chunk.to_wire()
+            event = replace(event, texts=texts, data=data)
+        return super().offer(event)
+
+
 def reader_without(mechanism: str) -> type[Reader]:
     """Return the reader without a mechanism."""
-    return {"rule": PlainReader, "read_again": PlainReader, "said": CredulousReader, "chain": NumbersReader}.get(
-        mechanism, Reader
-    )
+    return {
+        "rule": PlainReader,
+        "read_again": PlainReader,
+        "said": CredulousReader,
+        "chain": NumbersReader,
+        "lengths": BlindReader,
+    }.get(mechanism, Reader)
+
+
+class View(TaskView):
+    """A view that also says what it shows of the texts."""
+
+    note: Callable[[dict[str, Any]], None]
+
+    def _act(self, actions: list[Action]) -> None:
+        for action in actions:
+            if (entry := text_entry_of(action)) is not None:
+                self.note(entry)
+        super()._act(actions)
 
 
 class Client(TaskClient):
-    """A client whose views may use another reader."""
+    """A client whose views may use another reader. `notes`: by the feed, who takes what a view shows of the texts."""
 
     def __init__(self, url: str, reader: type[Reader]) -> None:
         super().__init__(url)
         self._reader = reader
+        self.notes: dict[str, Callable[[dict[str, Any]], None]] = {}
 
     def make_view(self, reader: Reader, on_event: OnEvent, on_reset: OnReset) -> TaskView:
         mine = self._reader(reader.feed, cursor=reader.cursor, document=reader.document)
-        return super().make_view(mine, on_event, on_reset)
+        view = View(self, mine, on_event, on_reset)
+        view.note = self.notes[reader.feed]
+        return view
 
 
 class Browser:
@@ -104,6 +138,9 @@ class Browser:
             )
 
     def _watch(self, task: int, feed: str, cursor: str | None, document: Document | None) -> TaskView:
+        # A new view has none of the text that an earlier one has shown.
+        self._write(task, {"clear": 0})
+        self.client.notes[feed] = lambda entry: self._write(task, entry)
         return self.client.watch(
             feed,
             cursor=cursor,
@@ -141,6 +178,16 @@ class Browser:
     def _write(self, task: int, entry: dict[str, Any]) -> None:
         with self._lock:
             self._entries[task].append({**entry, "at": time.monotonic()})
+
+
+def text_entry_of(action: Action) -> dict[str, Any] | None:
+    """Return a browser's record of what it does to a text, `None` if it does nothing."""
+    match action:
+        case Write(chunk):
+            return {"text": [chunk.name, chunk.at, chunk.text]}
+        case Clear(run):
+            return {"clear": run}
+    return None
 
 
 def entry_of(event: Event) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 I1 no loss · I2 order · I3 no duplicate · I4 agreement · I5 progress never goes back within a run, runs never go back ·
 I6 nothing of a run after a later one began · I7 exactly one terminal fact · I8 at the head 10 s after the fault ·
-I9 no silent hole · I12 the task isn't slowed
+I9 no silent hole · I12 the task isn't slowed · I13 a text is shown as it was written, byte for byte
 """
 
 from __future__ import annotations
@@ -45,12 +45,14 @@ def check(
     said: Mapping[int, Sequence[Said]],
     seen: Sequence[Seen],
     *,
+    wrote: Mapping[int, Mapping[int, str]] | None = None,
     resets_allowed: bool,
     repeats_allowed: bool = False,
     fault_ended: float | None = None,
 ) -> list[str]:
     """Return a sentence for each violation; a good run has none.
 
+    `wrote`: the text that each run of a task has written; a browser of a task that isn't there shows none.
     `repeats_allowed`: after a reset, facts may be shown again that were shown before it. `fault_ended` (monotonic): when
     the system was repaired, or, if it stays broken, when it had been broken for a while.
     """
@@ -61,6 +63,7 @@ def check(
             *_check_one(each, said[each.task], resets_allowed, fault_ended),
             *_check_order(each, repeats_allowed),
             *_check_chain(each),
+            *_check_text(each, (wrote or {}).get(each.task, {})),
         ]
     ]
     return violations + list(_check_agreement(seen))
@@ -192,6 +195,30 @@ def _check_chain(seen: Seen) -> Iterator[str]:
             if chain is not None and entry["kind"] != "counter" and advance_chain(chain, entry["event"]) != after:
                 yield f"I4 {where}: fact {entry['facts']} doesn't follow from the fact shown before it"
             chain = after
+
+
+def _check_text(seen: Seen, wrote: Mapping[int, str]) -> Iterator[str]:
+    """At each moment a browser shows the beginning of what a run has written, and at the end of a success the whole."""
+    where = f"{seen.browser} on task {seen.task}"
+    shown: dict[str, str] = {}
+    for entry in seen.entries:
+        if "clear" in entry:
+            shown = {}
+        elif "text" in entry:
+            name, at, chunk = entry["text"]
+            before = shown.get(name, "")
+            shown[name] = before + chunk
+            if at != len(before.encode()):
+                yield f"I13 {where}: a chunk for byte {at} was shown at {len(before.encode())}"
+                return
+            if not any(text.startswith(shown[name]) for text in wrote.values()):
+                yield f"I13 {where}: the text isn't what a run has written, within {len(chunk)} characters of byte {at}"
+                return
+    ends = [entry for entry in seen.entries if entry.get("state") == "succeeded" and "event" in entry]
+    if ends and "end" in seen.entries[-1]:
+        whole, has = wrote.get(ends[-1]["run"], ""), "".join(shown.values())
+        if has != whole:
+            yield f"I13 {where}: at the end it shows {len(has.encode())} of {len(whole.encode())} bytes of text"
 
 
 def _check_agreement(seen: Sequence[Seen]) -> Iterator[str]:

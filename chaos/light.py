@@ -13,10 +13,11 @@ from typing import Any
 
 import websocket
 
-from chaos.browsers import entry_of, reader_without
+from chaos.browsers import entry_of, reader_without, text_entry_of
 from chaos.checker import Seen
 from petiole.protocol.events import Cursor, Event
 from petiole.protocol.reader import Action, Read, Reading, Reset, Show
+from petiole.protocol.receipts import text_receipts
 from petiole.protocol.states import is_terminal
 
 TIMEOUT = 20.0
@@ -161,7 +162,9 @@ class LightBrowser:
     def finish(self) -> None:
         """Record its state, as a browser does at the end."""
         if self.done.is_set():
-            self._write({"end": self.reader.document.get("state"), "complete": self.reader.complete})
+            receipts = text_receipts(self.reader.document, self.reader.texts).values()
+            complete = self.reader.complete and all(text.complete for text in receipts)
+            self._write({"end": self.reader.document.get("state"), "complete": complete})
         else:
             state = "reading" if self.reader.reading else "following"
             self._write({"stuck": f"{self.reader.cursor}, {state}"})
@@ -223,6 +226,8 @@ class LightBrowser:
 
     def _act(self, actions: list[Action], line: Line, reading: Reading | None = None) -> None:
         for action in actions:
+            if (entry := text_entry_of(action)) is not None:
+                self._write(entry)
             match action:
                 case Show(event):
                     self._write(entry_of(event))

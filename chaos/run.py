@@ -89,6 +89,7 @@ def _run(scenario: Scenario, system: System, options: Options, *, control: bool)
     found = check(
         system.said(),
         seen,
+        wrote=system.wrote(),
         resets_allowed=scenario.resets_allowed,
         repeats_allowed=scenario.repeats_allowed,
         fault_ended=fault_ended,

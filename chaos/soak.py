@@ -179,7 +179,7 @@ def _soak(minutes: float, options: Options, faults: tuple[Fault, ...], *, withou
                 batch = Batch(system, batch.first + TASKS)
         batch.wait(CONTROL_PATIENCE if without else END)
         seen += batch.close()
-        found += check(system.said(), seen, resets_allowed=True, repeats_allowed=True)
+        found += check(system.said(), seen, wrote=system.wrote(), resets_allowed=True, repeats_allowed=True)
         found += [] if without else check_notices(system)
         end = measure(system)
         found += _grown(base, end)

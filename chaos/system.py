@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -188,6 +189,13 @@ class System:
                 at = acknowledged.get((task, run, entry["said"]), entry["at"])
                 said[task].append(Said(run, entry["said"], at))
         return said
+
+    def wrote(self) -> dict[int, dict[int, str]]:
+        """The text that each run of a task has written."""
+        wrote: dict[int, dict[int, str]] = defaultdict(lambda: defaultdict(str))
+        for entry in self.history("wrote"):
+            wrote[entry["task"]][entry["run"]] += entry["text"]
+        return wrote
 
     def log_count(self, text: str) -> int:
         """The number of lines of the processes' logs with this text."""

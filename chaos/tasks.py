@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -100,8 +101,20 @@ def body(number: int) -> Iterator[int]:
         record("body", task=number, run=run, end=time.monotonic(), how=how)
 
 
+# Of one to four bytes each, joined and right to left.
+WORDS = ("word ", "zwölf ", "三 ", "👩\u200d👧 ", "שלום ", "</b>\n")
+
+
+def write_piece(number: int, run: int, fact: int) -> None:
+    """Write a piece of the task's text; it is recorded first, so that nobody can have seen more than is recorded."""
+    words = random.Random(f"{number}.{run}.{fact}").choices(WORDS, k=3)
+    piece = f"{number}.{run}.{fact} {''.join(words)}"
+    record("wrote", task=number, run=run, text=piece)
+    progress.write(piece)
+
+
 def talk(number: int, count: int, interval: float, padding: int) -> dict[str, float]:
-    """Emit `count` numbered facts, one every `interval` seconds, and count along."""
+    """Emit `count` numbered facts, one every `interval` seconds, write a piece of text before each, and count along."""
     slowest = hiccup = 0.0
     began = time.monotonic()
     with body(number) as run:
@@ -109,6 +122,7 @@ def talk(number: int, count: int, interval: float, padding: int) -> dict[str, fl
         for fact in range(count):
             starved = waited_for_cpu()
             before = time.monotonic()
+            write_piece(number, run, fact)
             progress.emit("said", {"said": fact, "padding": "x" * padding} if padding else fact)
             progress.advance()
             now = time.monotonic()

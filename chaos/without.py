@@ -22,6 +22,7 @@ from petiole.journal.redis.scripts import Limits, Script, Scripts
 from petiole.loop import Loop
 from petiole.protocol import reader as feed
 from petiole.protocol.events import Cursor, Document, Draft, Event, EventHeader, advance_chain
+from petiole.protocol.texts import Span, Texts
 from petiole.redis import errors as redis_errors
 from petiole.settings import Settings, is_redis
 from petiole.web.access.rights import Rights
@@ -173,6 +174,15 @@ def _read_by_numbers(kind: Any) -> None:
         return reading
 
     _put(kind, "read", by_numbers)
+
+
+def _lengths() -> None:
+    """Readers never look at the lengths of texts (in the web processes; browsers have such a reader of their own)."""
+
+    def anyway(self: Texts, held: Texts, span: Span | None) -> bool:  # noqa: ARG001
+        return True
+
+    _put(Texts, "follows", anyway)
 
 
 def _trust() -> None:
@@ -461,6 +471,7 @@ SWITCHES = {
     "fence": _fence,
     "guard": _guard,
     "head_check": _head_check,
+    "lengths": _lengths,
     "mark": _mark,
     "numbers": _numbers,
     "on_failure": _on_failure,

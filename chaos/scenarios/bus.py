@@ -40,6 +40,16 @@ def heals_are_gaps(system: System) -> list[str]:
     return []
 
 
+def lose_chunks(system: System, rng: random.Random) -> str:
+    faults = system.backbone.web_bus.faults
+    faults.lose = lambda text: b'"kind":"text"' in text and rng.random() < 0.2
+    return "a fifth of the chunks lost"
+
+
+def chunks_were_lost(system: System) -> list[str]:
+    return [] if system.backbone.web_bus.faults.lost else ["no chunk was lost"]
+
+
 def swallow(system: System, _random: random.Random) -> str:
     time.sleep(1)
     system.noted["swallowed"] = time.monotonic()
@@ -167,6 +177,15 @@ SCENARIOS = (
         "rule",
         required="no more threads than before",
         check=no_more_threads,
+        on=BACKBONES,
+    ),
+    Scenario(
+        46,
+        "the bus drops chunks of texts",
+        lose_chunks,
+        "lengths",
+        required="every text shown as it was written, its receipt complete",
+        check=chunks_were_lost,
         on=BACKBONES,
     ),
 )

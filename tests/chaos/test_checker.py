@@ -74,6 +74,45 @@ def test_each_violation_is_named(entries: list[dict[str, Any]], sentence: str) -
     assert sentence in found(entries).splitlines()
 
 
+WROTE = {0: {1: "one zwölf 👋🏽 ", 2: "anew "}}
+
+
+def texts(*entries: dict[str, Any], end: int = 1) -> str:
+    """What the checker finds in a browser that has shown this of the texts; run `end` has ended the task."""
+    last = event(TERMINAL, run=end, state="succeeded", kind="state")
+    shown = [*whole()[:FACTS], *entries, last, {"end": "succeeded", "complete": True}]
+    return "\n".join(check(SAID, [Seen("a", "task:x", 0, shown)], wrote=WROTE, resets_allowed=True))
+
+
+def chunk(at: int, text: str, name: str = "output") -> dict[str, Any]:
+    return {"text": [name, at, text]}
+
+
+def test_a_text_that_was_shown_as_it_was_written_is_no_violation() -> None:
+    assert texts(chunk(0, "one zwö"), chunk(8, "lf 👋🏽 ")) == ""
+    assert texts(chunk(0, "one "), {"clear": 0}, chunk(0, "one zwölf 👋🏽 ")) == ""
+    assert texts(chunk(0, "one "), {"clear": 2}, chunk(0, "anew "), end=2) == ""
+
+
+@pytest.mark.parametrize(
+    ("entries", "sentence"),
+    [
+        ([chunk(0, "one "), chunk(11, "👋🏽 ")], "a chunk for byte 11 was shown at 4"),
+        ([chunk(0, "one "), chunk(0, "one ")], "a chunk for byte 0 was shown at 4"),
+        (
+            [chunk(0, "one "), chunk(4, "zwolf ")],
+            "the text isn't what a run has written, within 6 characters of byte 4",
+        ),
+        ([chunk(0, "one "), chunk(4, "anew ")], "the text isn't what a run has written, within 5 characters of byte 4"),
+        ([chunk(0, "one ")], "at the end it shows 4 of 20 bytes of text"),
+        ([], "at the end it shows 0 of 20 bytes of text"),
+        ([chunk(0, "anew ")], "at the end it shows 5 of 20 bytes of text"),
+    ],
+)
+def test_each_violation_of_a_text_is_named(entries: list[dict[str, Any]], sentence: str) -> None:
+    assert texts(*entries) == f"I13 a on task 0: {sentence}"
+
+
 def test_what_was_said_to_be_dropped_is_counted_exactly() -> None:
     line = event(3, kind="log", event="id3", dropped=1)
     dropped = [*whole()[:2], line, *whole()[3:]]

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from petiole.journal import Journal
-from petiole.journal.answers import Busy, Claimed, Closed, Conflict, Duplicate, Fenced, Held, Stored
+from petiole.journal.answers import Busy, Claimed, Closed, Conflict, Duplicate, Fenced, Held, Stored, TextGap
 from petiole.journal.rules import MAX_SILENT_ENDS
 from petiole.protocol import states
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, Event
 from petiole.protocol.reader import follow
+from petiole.protocol.texts import NO_TEXTS, Chunk, Texts, size_of
 from petiole.settings import Settings
 from tests.support.memory_journal import MemoryJournal
 
@@ -99,12 +100,15 @@ class StateMachine(RuleBasedStateMachine):
         self.silent = 0
         self.cancel = False
         self.ends = None if lease is None else self.now + lease
+        # Whose texts the feed has; 0: nobody has written any.
+        self.writer = 0
+        self.written = {}
 
     # Every writing call of the journal is here.
 
-    def append(self, run, draft, *, fact=0, counter=0):
+    def append(self, run, draft, *, fact=0, counter=0, texts=NO_TEXTS):
         number = 0 if run is None else run.number
-        return self.journal.append(self.feed, draft, run=number, fact=fact, counter=counter)
+        return self.journal.append(self.feed, draft, run=number, fact=fact, counter=counter, texts=texts)
 
     def claim(self, *, worker, delivery, retries):
         return self.journal.claim(
@@ -128,6 +132,11 @@ class StateMachine(RuleBasedStateMachine):
             self.ends = None
             for run in self.runs:
                 run.over = True
+
+    def texts_of(self, run):
+        """How much of its texts a run has written here."""
+        texts = self.written.items() if self.writer == run.number else ()
+        return Texts.of(run.number, [(name, size_of(text)) for name, text in texts])
 
     @property
     def live(self):
@@ -165,33 +174,47 @@ class StateMachine(RuleBasedStateMachine):
                 run.over = True
             if not self.cancel:
                 self.took(said(states.RUNNING))
+                if self.writer:
+                    self.writer, self.written = answer.run, {}
             fact = 0 if self.cancel else 1
             self.runs.append(Run(answer.run, worker=worker, delivery=delivery, retries=retries, fact=fact))
             self.ends = self.now + LEASE
 
-    def expected(self, run, draft, *, fact, counter):
+    def expected(self, run, draft, *, fact, counter, texts):
         """The journal's expected answer to an event of a run."""
-        newest = self.runs[-1]
+        newest, has = self.runs[-1], self.texts_of(run)
         if run is not newest:
             return Fenced(newest.number)
-        if fact <= run.fact if draft.is_fact else (fact, counter) <= (run.fact, run.counter):
+        if draft.chunk is not None:
+            if draft.chunk.end <= has.length(draft.chunk.name):
+                return Duplicate
+            if draft.chunk.at != has.length(draft.chunk.name):
+                return TextGap(has)
+        elif fact <= run.fact if draft.is_fact else (fact, counter) <= (run.fact, run.counter):
             return Duplicate
-        if fact > run.fact + draft.is_fact:
+        elif fact > run.fact + draft.is_fact:
             return Conflict(run.fact)
+        elif any(has.length(name) < length for name, length in texts.lengths):
+            return TextGap(has)
         if states.is_terminal(self.state) or not (draft.state is None or states.may_follow(draft.state, self.state)):
             return Closed(self.state)
         return Stored
 
-    def says(self, run, draft, *, fact, counter=0):
-        expected = self.expected(run, draft, fact=fact, counter=counter)
-        answer = self.append(run, draft, fact=fact, counter=counter)
+    def says(self, run, draft, *, fact, counter=0, texts=NO_TEXTS):
+        expected = self.expected(run, draft, fact=fact, counter=counter, texts=texts)
+        answer = self.append(run, draft, fact=fact, counter=counter, texts=texts)
         if not isinstance(expected, type):
             assert answer == expected
             return
         assert isinstance(answer, expected)
         assert answer.cancel == self.cancel
         if expected is Stored:
-            run.fact, run.counter = fact, 0 if draft.is_fact else counter
+            if draft.chunk is not None:
+                self.written = self.written if self.writer == run.number else {}
+                self.writer = run.number
+                self.written[draft.chunk.name] = self.written.get(draft.chunk.name, "") + draft.chunk.text
+            else:
+                run.fact, run.counter = fact, 0 if draft.is_fact else counter
             assert answer.stalled == (self.state == states.STALLED and draft.state is None)
             self.took(draft)
             if not run.over and (self.ends or 0.0) - self.now < LEASE / 2:
@@ -202,10 +225,26 @@ class StateMachine(RuleBasedStateMachine):
         run=st.integers(0, 5),
         name=st.sampled_from([*SAID, None]),
         ahead=st.sampled_from([1, 1, 1, 1, 0, 2]),
+        more=st.sampled_from([0, 0, 0, 1]),
     )
-    def a_run_says_a_fact(self, run, name, ahead):
+    def a_run_says_a_fact(self, run, name, ahead, more):
+        """It also says how much it has written; `more` than that is what the journal has lost."""
         chosen = self.runs[-1 - run % len(self.runs)]
-        self.says(chosen, Draft("log", data="a line") if name is None else said(name), fact=chosen.fact + ahead)
+        texts = Texts.of(chosen.number, [(name, length + more) for name, length in self.texts_of(chosen).lengths])
+        draft = Draft("log", data="a line") if name is None else said(name)
+        self.says(chosen, draft, fact=chosen.fact + ahead, texts=texts if texts.lengths else NO_TEXTS)
+
+    @precondition(lambda self: self.runs)
+    @rule(
+        run=st.sampled_from([0, 0, 0, 1]),
+        name=st.sampled_from("ab"),
+        text=st.sampled_from(["x", "ä", "👋🏽 yz"]),
+        ahead=st.sampled_from([0, 0, 0, -1, -8, 3]),
+    )
+    def a_run_writes(self, run, name, text, ahead):
+        chosen = self.runs[-1 - run % len(self.runs)]
+        chunk = Chunk(name, max(self.texts_of(chosen).length(name) + ahead, 0), text)
+        self.says(chosen, Draft.of_text(chunk), fact=chosen.fact)
 
     @precondition(lambda self: self.runs)
     @rule(run=st.integers(0, 5), ahead=st.sampled_from([1, 1, 0, 3]), missing=st.booleans())
@@ -300,6 +339,13 @@ class StateMachine(RuleBasedStateMachine):
             assert head.lease_left == self.about(None if self.ends is None else self.ends - self.now)
 
     @invariant()
+    def the_texts_are_what_one_run_has_written(self):
+        if hasattr(self, "journal"):
+            lengths = [(name, size_of(text)) for name, text in self.written.items()]
+            assert self.journal.snapshot(self.feed).cursor.texts == Texts.of(self.writer, lengths)
+            assert {name: self.journal.text(self.feed, name) for name in self.written} == self.written
+
+    @invariant()
     def only_an_ended_lease_is_expired(self):
         if hasattr(self, "journal"):
             expired = [each.run for each in self.journal.expired(limit=1000) if each.feed == self.feed]
@@ -311,6 +357,11 @@ class StateMachine(RuleBasedStateMachine):
         reading = self.journal.read(self.feed, None, limit=10_000)
         assert [event.facts for event in reading.events] == list(range(1, self.facts + 1))
         assert follow(Cursor(reading.cursor.epoch, 0, 0, ZERO_CHAIN), reading.events)
+        brought = {}
+        for chunk in reading.chunks:
+            assert chunk.at == size_of(brought.get(chunk.name, ""))
+            brought[chunk.name] = brought.get(chunk.name, "") + chunk.text
+        assert brought == self.written
         passed = [event.patch["state"] for event in reading.events if "state" in event.patch]
         assert all(states.may_follow(after, before) for before, after in pairwise(passed))
         assert sum(map(states.is_terminal, passed)) == states.is_terminal(self.state)

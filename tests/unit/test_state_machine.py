@@ -9,20 +9,27 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 from petiole.journal import rules
 from petiole.journal.rules import MAX_SILENT_ENDS
 from petiole.protocol import states
-from tests.unit.state_machine import MemoryStore, machine_on
+from petiole.protocol.texts import Span
+from tests.unit.state_machine import MemoryStore, StateMachine, machine_on
 
 PACE = settings(
-    max_examples=150,
+    max_examples=250,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+# Runs write more often than they do anything else.
+WRITING = {f"a_run_writes_{number}": StateMachine.a_run_writes for number in range(4)}
 
 
 @pytest.mark.slow
 def test_a_task_goes_through_its_states_as_the_oracle_says():
     run_state_machine_as_test(machine_on(MemoryStore()), settings=PACE)
+
+
+def test_texts_are_as_the_oracle_says():
+    run_state_machine_as_test(machine_on(MemoryStore(), **WRITING), settings=PACE)
 
 
 def breaks(**more):
@@ -57,3 +64,21 @@ def test_the_state_machine_finds_a_terminal_state_that_is_not_final():
 def test_the_state_machine_finds_a_task_that_may_kill_its_workers_for_ever(monkeypatch):
     monkeypatch.setattr(rules, "MAX_SILENT_ENDS", MAX_SILENT_ENDS + 1)
     assert breaks()
+
+
+def test_the_state_machine_finds_a_text_that_is_appended_wherever_it_ends(monkeypatch):
+    decide = rules.append
+
+    def append_anyhow(kept, *, span=None, **event):
+        if span is not None:
+            end = kept.texts.of_run(event["run"]).length(span.name)
+            span = Span(span.name, end, end + span.end - span.at)
+        return decide(kept, span=span, **event)
+
+    monkeypatch.setattr(rules, "append", append_anyhow)
+    assert breaks(**WRITING)
+
+
+def test_the_state_machine_finds_a_later_run_that_goes_on_with_the_text_of_the_one_before(monkeypatch):
+    monkeypatch.setattr(rules, "texts_once_begun", lambda texts, run: texts)
+    assert breaks(**WRITING)
