@@ -223,6 +223,8 @@ def running(kind: str, *, settings: dict[str, str] | None = None) -> Iterator[Si
             processes.wait_ready(server, timeout=READY, condition=lambda: pings(redis_port))
             environment = {"CELERY_BROKER_URL": f"redis://127.0.0.1:{redis_port}/0", **(settings or {})}
             environment["PETIOLE_CONNECTIONS_PER_OWNER"] = "100000"
+            # The rooms' leases: nobody renews them while the rival is measured, and a reaper shortens longer ones to its own.
+            environment["PETIOLE_LEASE"] = str(LONG)
             web = processes.start(
                 f"web of {kind}",
                 [

@@ -30,9 +30,8 @@ worker again. That is the end of this answer.
 
 def tokens(messages):
     """Yield the answer to the last of these messages, piece by piece."""
-    return (
-        from_server(os.environ["OPENAI_BASE_URL"], messages) if os.environ.get("OPENAI_BASE_URL") else offline(messages)
-    )
+    url = os.environ.get("OPENAI_BASE_URL")
+    return from_server(url, messages) if url else offline(messages)
 
 
 def offline(messages):
@@ -44,7 +43,7 @@ def offline(messages):
 
 def from_server(url, messages):
     try:
-        model = os.environ.get("OPENAI_MODEL") or json.load(call(url, "models"))["data"][0]["id"]
+        model = os.environ.get("OPENAI_MODEL") or first_model(url)
         with call(url, "chat/completions", {"model": model, "messages": messages, "stream": True}) as lines:
             for line in lines:
                 name, _, data = line.decode().strip().partition(":")
@@ -55,11 +54,16 @@ def from_server(url, messages):
                 chunk = json.loads(data)
                 if "error" in chunk:
                     raise TaskFailure("The model has failed. Try again.")
-                for choice in chunk["choices"]:
+                for choice in chunk.get("choices", ()):
                     yield choice["delta"].get("content") or ""
     except (OSError, HTTPException) as error:
         raise TaskFailure("The model's server doesn't answer. Try again later.") from error
     raise TaskFailure("The model's server has broken off this answer. Try again.")
+
+
+def first_model(url):
+    with call(url, "models") as answer:
+        return json.load(answer)["data"][0]["id"]
 
 
 def call(url, path, body=None):

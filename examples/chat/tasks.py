@@ -3,16 +3,16 @@ from contextlib import closing
 from celery import Celery
 from petiole import init_celery, progress
 
-from conversation import Conversation
+from conversation import REDIS_URL, Conversation
 from models import tokens
 
-celery_app = Celery("chat", broker="redis://127.0.0.1:6379/0")
+celery_app = Celery("chat", broker=REDIS_URL)
 init_celery(celery_app)
 
 
 @celery_app.task(bind=True)
 def answer(self, owner, turn):
-    conversation = Conversation(celery_app, owner)
+    conversation = Conversation(owner)
     answered = []
     try:
         with closing(tokens(conversation.messages(turn))) as stream:

@@ -11,7 +11,7 @@ petiole = Petiole(app, SocketIO(app), celery_app=celery_app)
 
 
 def conversation():
-    return Conversation(celery_app, petiole.user())  # this browser's; with a login, this user's
+    return Conversation(petiole.user())  # this browser's; with a login, this user's
 
 
 @app.get("/")
