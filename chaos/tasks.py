@@ -147,6 +147,7 @@ def say_and_fork(number: int, count: int, interval: float) -> None:
     """Emit facts, and fork a child at every tenth, which emits too."""
     with body(number) as run:
         for fact in range(count):
+            write_piece(number, run, fact)
             progress.emit("said", fact)
             progress.advance()
             record("said", task=number, run=run, said=fact, at=time.monotonic())
@@ -154,6 +155,7 @@ def say_and_fork(number: int, count: int, interval: float) -> None:
                 child = os.fork()
                 if child == 0:
                     for word in range(5):
+                        progress.write("a child's")
                         progress.emit("said", f"{number}.{fact}.{word}")
                     os._exit(0)
                 os.waitpid(child, 0)
@@ -208,6 +210,7 @@ def poison(number: int, count: int, interval: float) -> None:
         for fact in range(count):
             if fact < len(values):
                 progress.emit(values[fact][0], values[fact][1])
+            write_piece(number, run, fact)
             progress.emit("said", fact)
             record("said", task=number, run=run, said=fact, at=time.monotonic())
             time.sleep(interval)

@@ -72,6 +72,8 @@ def _resend() -> None:
         writer, number = self._writer, self._writer.next_number
         reply = fact.begun() if fact.begun else writer.append(fact.draft, number)
         writer.keep(number, fact.draft)
+        if fact.draft.chunk is not None:
+            writer.texts.acknowledge(fact.draft.chunk)
         if isinstance(reply, Stored):
             writer.cursor = reply.cursor
 
@@ -87,7 +89,9 @@ def _numbers() -> None:
     append = RunWriter.append
 
     def unnumbered(self: RunWriter, draft: Any, number: int) -> Any:
-        return append(self, draft, number) if draft.state is not None else self._journal.append(self.feed, draft)
+        if draft.state is not None or draft.chunk is not None:
+            return append(self, draft, number)
+        return self._journal.append(self.feed, draft)
 
     def never(self: Any, fact: Any) -> None:
         pass
