@@ -235,7 +235,9 @@ class LightBrowser:
                     # The reader may already have folded its buffer.
                     self._write({"reset": str(cursor), "document": reading.document if reading else None})
                 case Read(cursor):
-                    asked = {"feed": self.feed} | ({} if cursor is None else {"cursor": str(cursor)})
+                    asked = {"feed": self.feed}
+                    if cursor is not None:
+                        asked |= {"cursor": str(cursor.place), "texts": str(cursor.texts)}
                     self._awaited = line.send("watch", asked)
         if self.documents is not None:
             self.documents[str(self.reader.cursor)] = self.reader.document
