@@ -11,6 +11,7 @@ import pytest
 from petiole.journal.redis.journal import RedisJournal
 from petiole.protocol.events import Draft
 from petiole.protocol.texts import MAX_CHUNK_BYTES, TEXT, size_of
+from petiole.worker.dropped import stand_in
 from petiole.worker.outbox import Outbox
 from tests.conftest import VARIANTS
 from tests.support.memory_journal import MemoryJournal
@@ -173,6 +174,11 @@ class TestTheEnd:
             outbox.write("another", "too late")
         assert journal.text(FEED, "output") == text
         assert journal.text(FEED, "another") is None
+
+    def test_a_last_fact_that_is_set_aside_leaves_its_receipt(self):
+        texts = {"output": {"length": 1, "sha256": hashlib.sha256(b"x").hexdigest()}}
+        draft = Draft("state", {"state": "failed", "texts": texts, "error": {"message": "too large"}})
+        assert stand_in(draft, "The journal refused it.").patch == {"state": "failed", "texts": texts}
 
     def test_a_run_that_is_fenced_writes_no_more(self, journal, make_settings):
         with started(journal, make_settings()) as outbox:
