@@ -32,8 +32,8 @@ WORKER_SECONDS: Final = 2.0
 UNPACED: Final = 5000
 # P18: an answer of 20,000 tokens, in the pieces in which it is appended.
 ANSWER: Final = 80_000
-PIECE: Final = 16
-ANSWERS: Final = 50
+PIECE: Final = 160
+ANSWERS: Final = 20
 # P19
 WHOLE: Final = 1024 * 1024
 JOINS: Final = 100
