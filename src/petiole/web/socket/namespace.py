@@ -170,7 +170,8 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             self._by_token.add(request.sid)  # type: ignore[attr-defined]
         owner = self._service.authorize("watch", feed, principal=principal).owner
         watch = connection.watched.get(feed)
-        if watch is not None:
+        # Until the first of a page's views is counted the feed may not be followed yet: a mere read would be of before that.
+        if watch is not None and watch.counted:
             watch.principal = principal
             reading = current_state().relay.read(feed, cursor)
         else:
@@ -189,13 +190,14 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
     def _begin(self, connection: Connection, feed: str, cursor: Cursor | None, begun: Watch) -> Reading | None:
         sid: str = request.sid  # type: ignore[attr-defined]
         limit = self._settings.watches_per_connection
-        if len(connection.watched) >= limit:
+        if feed not in connection.watched and len(connection.watched) >= limit:
             raise Problem(409, "Too many", f"One page can watch {limit} tasks. Stop watching one first.")
         try:
             join_room(feed)
         except (KeyError, ValueError):
             raise Problem(410, "Gone", "The connection has ended.") from None
         watch = connection.watched.setdefault(feed, begun)
+        watch.principal = begun.principal
         try:
             reading = current_state().relay.watch(feed, cursor)
         except Unavailable:
