@@ -455,6 +455,26 @@ def rebase(journal: Journal, last: Cursor, *, fact: int, name: str = "running") 
     return answer
 
 
+class TestReadersWithoutTexts:
+    def test_their_reading_has_the_facts_and_the_lengths_and_no_chunk(self, journal):
+        claimed(journal)
+        write(journal, "x" * 1000)
+        stored(journal.append(FEED, state("succeeded"), run=1, fact=2, texts=lengths(output=1000)))
+        answer = journal.read(FEED, None, limit=10, texts=False)
+        assert (answer.chunks, answer.more, answer.cursor.texts) == ((), False, lengths(output=1000))
+        assert answer.events == reading(journal).events
+        after = journal.read(FEED, answer.cursor.place, limit=10, texts=False)
+        assert (after.chunks, after.more, after.recovered) == ((), False, True)
+
+    def test_pages_of_facts_follow_one_another(self, journal):
+        claimed(journal)
+        write(journal, "text")
+        first = journal.read(FEED, None, limit=1, texts=False)
+        assert (first.more, first.chunks) == (True, ())
+        second = journal.read(FEED, first.cursor, limit=1, texts=False)
+        assert (second.more, second.chunks) == (False, ())
+
+
 class TestAgain:
     def test_an_ended_feed_that_begins_again_has_no_texts(self, journal):
         opened(journal, publication="00000001")

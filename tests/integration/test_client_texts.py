@@ -72,6 +72,18 @@ class Listener:
             self.error = error
 
 
+def test_a_view_without_texts_reads_none_and_misses_nothing_else(site: Nearby, writer: Writer) -> None:
+    for at in range(4):
+        writer.text(str(at) * 30_000)
+    view = site.client(headers={"X-Person": "ann"}).watch(writer.feed, texts=False)
+    view.wait_until(lambda document: document.get("state") is not None, timeout=10)
+    writer.text("and more")
+    writer.fact()
+    writer.end()
+    view.wait(timeout=10)
+    assert (view.texts, view.receipt.texts, view.receipt.complete, view.resets) == ({}, {}, True, 0)
+
+
 def test_a_text_comes_piece_by_piece_and_whole(site: Nearby, writer: Writer) -> None:
     writer.text("one ")
     view = watch(site, writer)

@@ -188,6 +188,11 @@ class TestSnapshot:
         reading = ann.get(url, params=after, timeout=5).json()
         assert [chunk["chunk"] for chunk in reading["texts"]["chunks"]] == ["rest"]
 
+    def test_a_reading_without_texts_has_no_chunk(self, site: Nearby, ann: requests.Session, writer: Writer) -> None:
+        write_long(writer, "x" * (MAX_READ_BYTES + 100))
+        reading = ann.get(site.tasks(writer.feed, "/events"), params={"texts": "false"}, timeout=5).json()
+        assert (reading["texts"]["chunks"], reading["more"], len(reading["events"])) == ([], False, 2)
+
 
 class TestPage:
     def page(self, site: Nearby, session: requests.Session, writer: Writer) -> str:

@@ -195,7 +195,7 @@ class MemoryJournal:
                 kept.lease_ends = self._clock() + self._settings.lease
             return replace(self._write(feed, kept, draft, run=run), stalled=answer.was_stalled)
 
-    def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
+    def read(self, feed: str, cursor: Cursor | None, *, limit: int, texts: bool = True) -> Reading | None:
         with self._lock:
             kept = self._feeds.get(feed)
             if kept is None or kept.removed:
@@ -208,7 +208,7 @@ class MemoryJournal:
             recovered = rules.is_recovered(kept.cursor, held, first=first, fits=fits)
             events = tuple(after) if recovered else ()
             more = bool(events) and events[-1].facts < kept.facts
-            has = held.texts if recovered else NO_TEXTS
+            has = (held.texts if recovered else NO_TEXTS) if texts else kept.texts
             found = [
                 (span, bytes(kept.written[span.name][span.at : span.end]))
                 for span in rules.spans_after(kept.texts, has)

@@ -26,6 +26,7 @@ from petiole.protocol.reader import (
     follow,
     judge,
 )
+from petiole.protocol.texts import Chunk
 from petiole.settings import Settings
 from tests.support.memory_journal import MemoryJournal
 
@@ -131,6 +132,25 @@ def test_a_relay_that_steps_past_what_follows_reads_by_the_same_rule(path):
         waiting = [*waiting, step["event"]] if "event" in step and not step["do"] else []
     assert None if reader.cursor is None else str(reader.cursor) == transcript["expect"]["cursor"]
     assert (reader.shown, reader.complete) == (transcript["expect"]["shown"], transcript["expect"]["complete"])
+
+
+def test_a_reader_without_texts_passes_over_them_and_over_a_gap_in_them():
+    journal, heard = new_journal(), []
+    journal._ring = lambda _feed, text: heard.append(Event.from_text(text))
+    journal.open(FEED, owner="alice", draft=FIRST)
+    journal.claim(FEED, Draft("state", {"state": "running"}), worker="w", delivery="d", retries=0, lease=9)
+    journal.append(FEED, Draft.of_text(Chunk("output", 0, "before ")), run=1, delivery="d")
+    reader = Reader(FEED, keep_texts=False)
+    reader.start()
+    reader.answer(journal.read(FEED, None, limit=10, texts=False))
+    heard.clear()
+    journal.append(FEED, Draft.of_text(Chunk("output", 7, "lost ")), run=1, delivery="d")
+    journal.append(FEED, Draft.of_text(Chunk("output", 12, "after")), run=1, delivery="d")
+    journal.append(FEED, Draft("log", data=1), run=1, fact=2, delivery="d")
+    _, chunk, fact = heard
+    assert reader.offer(chunk) == []
+    assert reader.offer(fact) == [Show(fact)]
+    assert (str(reader.cursor), reader.texts) == (str(fact.cursor.place), {})
 
 
 def test_a_reader_that_keeps_a_document_steps_past_nothing():

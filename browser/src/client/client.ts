@@ -39,6 +39,8 @@ export interface WatchOptions {
   readonly cursor?: string | null;
   /** The document at that cursor, shown until the first answer. */
   readonly document?: Document;
+  /** Whether to read what the task writes; true by default. */
+  readonly texts?: boolean;
 }
 
 export interface ClientEvents {
@@ -89,11 +91,11 @@ export class TaskClient {
       clock: new ServerClock(options.now ?? Date.now),
       timing: this.#timing,
       random,
-      read: (feed, cursor, document, within) => transport.read(feed, cursor, document, within),
+      read: (feed, cursor, document, asked) => transport.read(feed, cursor, document, asked),
       cancel: (feed, force) => transport.cancel(feed, force),
       retry: (feed) => transport.retry(feed),
       links: (feed) => this.links(feed),
-      watch: (feed) => this.watch(feed),
+      watch: (feed, options) => this.watch(feed, options),
       acknowledge: (task) => this.acknowledge([task]),
       failed: (failures) => this.#failed(failures),
       release: (view) => this.#release(view),
@@ -138,14 +140,14 @@ export class TaskClient {
    *
    * Throws `RangeError` if the feed or the cursor isn't valid.
    */
-  watch(taskOrFeed: string, { cursor: text = null, document }: WatchOptions = {}): TaskView {
+  watch(taskOrFeed: string, { cursor: text = null, document, texts = true }: WatchOptions = {}): TaskView {
     const feed = feedOf(taskOrFeed);
     const cursor = parseCursor(text);
     if (feed === null) throw new RangeError("That is not a task's id or a feed's name. Pass the id that the 202 named.");
     if (text !== null && cursor === null) {
       throw new RangeError("That is not a cursor. Pass the cursor of a snapshot or of a view unchanged, or none.");
     }
-    const view = new TaskView(this.#server, feed, { cursor, ...(document && { document }) });
+    const view = new TaskView(this.#server, feed, { cursor, ...(document && { document }), texts });
     this.#views.add(view);
     this.#idle.clear();
     queueMicrotask(() => {
@@ -169,8 +171,8 @@ export class TaskClient {
   }
 
   /** Watch from a snapshot that the page has already, for example one that the server rendered into it. */
-  resume({ feed, cursor, document }: Snapshot): TaskView {
-    return this.watch(feed, { cursor, document });
+  resume({ feed, cursor, document }: Snapshot, options: { readonly texts?: boolean } = {}): TaskView {
+    return this.watch(feed, { cursor, document, ...options });
   }
 
   /** Watch the inbox of the person who is logged in: a notice for each of their finished tasks. */

@@ -74,14 +74,20 @@ export abstract class TaskElement<Nodes> extends PetioleElement<TaskView, Nodes>
     if (this.#given) return this.#given;
     const client = this.#connect();
     const task = this.getAttribute("task");
+    const { texts } = this;
     try {
-      if (this.#snapshot) this.#opened = client.resume(this.#snapshot);
-      else if (task !== null) this.#opened = client.watch(task, { cursor: this.getAttribute("cursor") });
+      if (this.#snapshot) this.#opened = client.resume(this.#snapshot, { texts });
+      else if (task !== null) this.#opened = client.watch(task, { cursor: this.getAttribute("cursor"), texts });
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       this.misuse = error.message;
     }
     return this.#opened;
+  }
+
+  /** Whether this element shows what the task writes. */
+  protected get texts(): boolean {
+    return true;
   }
 
   protected override leave(): void {

@@ -14,6 +14,12 @@ export interface Answer {
   readonly again: number | null;
 }
 
+/** How a reading is asked for: within how many seconds, and whether with texts. */
+export interface Asked {
+  readonly within: number;
+  readonly texts: boolean;
+}
+
 export interface HttpOptions {
   /** The server's origin; null: the page's own. */
   readonly origin: string | null;
@@ -43,13 +49,13 @@ export class Http {
     cursor: Cursor | null,
     document: Document,
     token: string | null = null,
-    within: number = this.#options.answerWithin,
+    { within = this.#options.answerWithin, texts = true }: Partial<Asked> = {},
   ): Promise<Answer> {
     if (cursor && Object.keys(document).length > 0) {
-      const same = await this.#unlessFacts(feed, cursor, document, token);
+      const same = await this.#unlessFacts(feed, cursor, document, token, texts);
       if (same) return same;
     }
-    return this.#events(feed, cursor, token, within);
+    return this.#events(feed, cursor, token, { within, texts });
   }
 
   /** Return a task as the server has it now. */
@@ -64,6 +70,7 @@ export class Http {
     cursor: Cursor,
     document: Document,
     token: string | null,
+    texts: boolean,
   ): Promise<Answer | null> {
     const headers = { ...bearer(token), "If-None-Match": `"${formatCursor(cursor)}"` };
     const response = await this.#fetch(this.#home(feed), { headers }, this.#options.answerWithin);
@@ -75,13 +82,14 @@ export class Http {
     const tag = response.headers.get("ETag") ?? "";
     const at = parseCursor(tag.slice(tag.indexOf(snapshot.cursor)).split('"')[0]);
     if (!at || isBehind(at, cursor) || at.facts !== cursor.facts) return null;
-    if (!areSame(at.texts ?? NO_TEXTS, cursor.texts ?? NO_TEXTS)) return null;
+    if (texts && !areSame(at.texts ?? NO_TEXTS, cursor.texts ?? NO_TEXTS)) return null;
     return { reading: { ...nothing, document: snapshot.document, cursor: at }, again };
   }
 
-  async #events(feed: string, cursor: Cursor | null, token: string | null, within: number): Promise<Answer> {
-    const { cursor: after, texts } = cursor ? positionOf(cursor) : { cursor: null, texts: undefined };
-    const query = new URLSearchParams({ ...(after !== null && { after }), ...(texts !== undefined && { texts }) });
+  async #events(feed: string, cursor: Cursor | null, token: string | null, { within, texts }: Asked): Promise<Answer> {
+    const { cursor: after, texts: lengths } = cursor ? positionOf(cursor) : {};
+    const asked = { after, texts: texts ? lengths : "false" };
+    const query = new URLSearchParams(Object.entries(asked).filter((pair): pair is [string, string] => !!pair[1]));
     const init = { headers: bearer(token) };
     const response = await this.#fetch(`${this.#home(feed)}/events?${query.toString()}`, init, within);
     if (response.status === 410) return this.#snapshot(feed, init);

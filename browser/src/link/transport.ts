@@ -5,7 +5,7 @@ import type { Document } from "../protocol/events.js";
 import { parseProblem, Refused } from "../protocol/problem.js";
 import { parseReading, type Snapshot } from "../protocol/reading.js";
 import type { Acknowledgement, TaskFilter, TaskPage } from "../protocol/requests.js";
-import type { Answer, Http } from "./http.js";
+import type { Answer, Asked, Http } from "./http.js";
 import type { Link } from "./link.js";
 import type { Tokens } from "./tokens.js";
 
@@ -26,12 +26,11 @@ export class Transport {
   }
 
   /**
-   * Read what follows the cursor, within so many seconds; `document` is the one at that cursor. Over the socket this also starts
-   * the watch.
+   * Read what follows the cursor; `document` is the one at that cursor. Over the socket this also starts the watch.
    */
-  read(feed: string, cursor: Cursor | null, document: Document, within: number): Promise<Answer> {
+  read(feed: string, cursor: Cursor | null, document: Document, asked: Asked): Promise<Answer> {
     return this.#options.tokens.use((token) =>
-      this.#viaSocket() ? this.#watch(feed, cursor, token, within) : this.#poll(feed, cursor, document, token, within),
+      this.#viaSocket() ? this.#watch(feed, cursor, token, asked) : this.#poll(feed, cursor, document, token, asked),
     );
   }
 
@@ -84,10 +83,11 @@ export class Transport {
     return this.#options.link.connected;
   }
 
-  async #watch(feed: string, cursor: Cursor | null, token: string | null, within: number): Promise<Answer> {
+  async #watch(feed: string, cursor: Cursor | null, token: string | null, asked: Asked): Promise<Answer> {
     const { link, tokens, renew } = this.#options;
     const from = cursor && positionOf(cursor);
-    const reply = await link.ask("watch", { feed, ...from, ...(token !== null && { token }) }, within);
+    const none = !asked.texts && { texts: false };
+    const reply = await link.ask("watch", { feed, ...from, ...none, ...(token !== null && { token }) }, asked.within);
     const reading = parseReading(reply);
     if (reading) {
       tokens.endsIn((reply as { token_expires_in?: unknown }).token_expires_in, renew);
@@ -103,12 +103,12 @@ export class Transport {
     cursor: Cursor | null,
     document: Document,
     token: string | null,
-    within: number,
+    asked: Asked,
   ): Promise<Answer> {
     const { link, http } = this.#options;
     let answered = false;
     try {
-      const answer = await http.read(feed, cursor, document, token, within);
+      const answer = await http.read(feed, cursor, document, token, asked);
       answered = true;
       return answer;
     } finally {

@@ -28,14 +28,15 @@ export type Action =
   | { readonly type: "read"; readonly cursor: Cursor | null }
   | { readonly type: "reset"; readonly cursor: Cursor };
 
-/** Decide what a reader at `cursor` does with `event`. */
-export function judge(cursor: Cursor, event: Event): Verdict {
+/** Decide what a reader at `cursor` does with `event`; `texts`: whether it shows texts. */
+export function judge(cursor: Cursor, event: Event, texts = true): Verdict {
   if (event.epoch !== cursor.epoch) return "read";
   if (event.facts < cursor.facts || (event.facts === cursor.facts && event.seq <= cursor.seq)) return "drop";
   if (event.seq <= cursor.seq) return "read";
   const fits = isFact(event)
     ? event.facts === cursor.facts + 1 && event.chain === advance(cursor.chain, event.id)
     : event.facts === cursor.facts && event.chain === cursor.chain;
+  if (!texts) return fits ? "apply" : "read";
   return fits && follows(event.texts ?? NO_TEXTS, cursor.texts ?? NO_TEXTS, chunkOf(event)) ? "apply" : "read";
 }
 
@@ -77,14 +78,17 @@ export class Reader {
   shown: number;
   /** Whether the reader was never reset. Only then does "shown N of N" at the end prove that nothing is missing. */
   complete = true;
+  readonly keepsTexts: boolean;
   /** The texts as far as this reader has them, in the order in which they appeared. */
   readonly texts: ReadonlyMap<string, string>;
   readonly #written = new Map<string, string>();
   #buffer: Event[] = [];
   #overflowed = false;
 
-  constructor(feed: string, start: { cursor?: Cursor | null; document?: Document } = {}) {
+  /** `texts`: whether this reader shows texts. Without, it passes over them, and its cursor has no lengths. */
+  constructor(feed: string, start: { cursor?: Cursor | null; document?: Document; texts?: boolean } = {}) {
     this.feed = feed;
+    this.keepsTexts = start.texts ?? true;
     // Whoever gives a cursor has shown the facts up to it, and no text.
     this.cursor = start.cursor ? placeOf(start.cursor) : null;
     this.document = start.document ?? {};
@@ -115,7 +119,7 @@ export class Reader {
       this.#keep(event);
       return [];
     }
-    switch (judge(this.cursor, event)) {
+    switch (judge(this.cursor, event, this.keepsTexts)) {
       case "apply":
         return this.#apply(this.cursor, event);
       case "read":
@@ -142,8 +146,8 @@ export class Reader {
       for (const event of reading.events) actions.push({ type: "show", event });
     }
     this.document = reading.document;
-    const told = reading.cursor.texts ?? NO_TEXTS;
-    const { actions: written, texts } = this.#writeAll(reading.texts ?? [], held, told);
+    const told = (this.keepsTexts && reading.cursor.texts) || NO_TEXTS;
+    const { actions: written, texts } = this.#writeAll(this.keepsTexts ? (reading.texts ?? []) : [], held, told);
     actions.push(...written);
     this.cursor = atTexts(reading.cursor, texts);
     // Texts that don't fit are read again from the start, once.
@@ -179,12 +183,14 @@ export class Reader {
   }
 
   #apply(cursor: Cursor, event: Event): Action[] {
-    const { epoch, seq, facts, chain, texts = NO_TEXTS } = event;
+    const { epoch, seq, facts, chain } = event;
+    const texts = (this.keepsTexts && event.texts) || NO_TEXTS;
     const actions = texts.run > (cursor.texts ?? NO_TEXTS).run ? this.#clear(texts.run) : [];
     this.cursor = atTexts({ epoch, seq, facts, chain }, texts);
     this.document = changesNothing(this.document, event) ? this.document : fold(this.document, event);
     if (isFact(event)) this.shown += 1;
     const chunk = chunkOf(event);
+    if (chunk && !this.keepsTexts) return [];
     return [...actions, chunk ? this.#write(chunk, event) : { type: "show", event }];
   }
 
@@ -227,7 +233,7 @@ export class Reader {
       Array.from(names, (name) => {
         const length = lengthOf(this.cursor?.texts ?? NO_TEXTS, name);
         const told = texts && own(texts, name);
-        const complete = texts ? length === told?.length && sha256(this.#text(name)) === told.sha256 : null;
+        const complete = texts && this.keepsTexts ? length === told?.length && sha256(this.#text(name)) === told.sha256 : null;
         return [name, { length, complete, omitted: told?.omitted ?? 0 }];
       }),
     );

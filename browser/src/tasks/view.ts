@@ -2,7 +2,7 @@
 
 import type { Moment, ServerClock } from "../link/clock.js";
 import { Emitter } from "../link/emitter.js";
-import type { Answer } from "../link/http.js";
+import type { Answer, Asked } from "../link/http.js";
 import { LatestRequest } from "../link/latest-request.js";
 import type { LinkState } from "../link/link.js";
 import type { Timing } from "../link/timing.js";
@@ -44,11 +44,11 @@ export interface TaskServer {
   readonly timing: Timing;
   readonly random: () => number;
   /** Read what follows the cursor; `document` is the one at that cursor. */
-  read(feed: string, cursor: Cursor | null, document: Document, within: number): Promise<Answer>;
+  read(feed: string, cursor: Cursor | null, document: Document, asked: Asked): Promise<Answer>;
   cancel(feed: string, force: boolean): Promise<Document>;
   retry(feed: string): Promise<Snapshot>;
   links(feed: string): Promise<Links>;
-  watch(feed: string): TaskView;
+  watch(feed: string, options: { readonly texts: boolean }): TaskView;
   acknowledge(task: string): Promise<void>;
   failed(failures: number): void;
   release(view: TaskView): void;
@@ -71,13 +71,13 @@ export class TaskView {
   #heardAt: number | null = null;
 
   /** @internal Views are made by `TaskClient.watch` and `TaskClient.start`. */
-  constructor(server: TaskServer, feed: string, start: { cursor: Cursor | null; document?: Document }) {
+  constructor(server: TaskServer, feed: string, start: { cursor: Cursor | null; document?: Document; texts?: boolean }) {
     this.feed = feed;
     this.#server = server;
     this.#reader = new Reader(feed, start);
     this.#seen = this.#reader.document;
     this.#reads = new LatestRequest({
-      ask: (cursor, within) => server.read(feed, cursor, this.document, within),
+      ask: (cursor, within) => server.read(feed, cursor, this.document, { within, texts: this.#reader.keepsTexts }),
       open: () => server.open,
       answered: (answer) => this.#answered(answer),
       refused: (problem) => this.#refuse(problem),
@@ -177,9 +177,9 @@ export class TaskView {
     return this.#server.links(this.feed);
   }
 
-  /** Watch the same task from its first fact, for a complete log wherever this view began. */
+  /** Watch the same task from its first fact, for a complete log wherever this view began; without its texts. */
   history(): TaskView {
-    return this.#server.watch(this.feed);
+    return this.#server.watch(this.feed, { texts: false });
   }
 
   /** Remove the notice of this task's end from its owner's inbox: somebody has seen it here. */

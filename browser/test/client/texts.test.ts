@@ -127,6 +127,24 @@ test("after a cut only the rest of a text is read", async () => {
   expect(server.watches.at(-1)).toEqual({ feed: FEED, cursor, texts: lengths.join("~") });
 });
 
+test("a view without texts reads none, follows the rest, and says nothing about them", async () => {
+  const journal = server.journal(FEED);
+  journal.begin();
+  journal.text("before ");
+  const view = client.watch("1", { texts: false });
+  const all = told(view);
+  await following(view);
+  expect(server.watches).toEqual([{ feed: FEED, texts: false }]);
+  server.lose = 1;
+  server.ring(journal.text("lost "), journal.text("after"));
+  server.ring(journal.counter(5));
+  server.ring(journal.end("succeeded"));
+  await vi.waitFor(() => expect(view.ended).toBe(true), WITHIN);
+  expect(server.watches).toHaveLength(1);
+  expect([all, view.texts, view.text()]).toEqual([[], [], ""]);
+  expect(view.receipt).toMatchObject({ complete: true, texts: { output: { complete: null } } });
+});
+
 test("a long text comes in parts, and the end waits for all of it", async () => {
   const journal = server.journal(FEED);
   journal.part = 10;

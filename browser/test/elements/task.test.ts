@@ -474,7 +474,7 @@ test("a snapshot can be given as an attribute, by a server that renders the page
   other.setAttribute("snapshot", JSON.stringify(snapshot("7", { state: "queued" })));
   document.body.append(other);
   await settle();
-  expect(resume).toHaveBeenCalledWith(expect.objectContaining({ id: "7" }));
+  expect(resume).toHaveBeenCalledWith(expect.objectContaining({ id: "7" }), { texts: true });
   other.remove();
   vi.restoreAllMocks();
 });

@@ -262,7 +262,7 @@ test("it opens the task that it names, and closes it when it leaves", async () =
   element.setAttribute("task", "7");
   document.body.append(element);
   await settle();
-  expect(watch.mock.calls).toEqual([["7", { cursor: null }]]);
+  expect(watch.mock.calls).toEqual([["7", { cursor: null, texts: true }]]);
   const ends = vi.fn();
   element.addEventListener("petiole-end", ends);
   view.show({ state: "succeeded" });
@@ -271,6 +271,17 @@ test("it opens the task that it names, and closes it when it leaves", async () =
   element.remove();
   await settle();
   expect(view.close).toHaveBeenCalledOnce();
+  watch.mockRestore();
+});
+
+test.each(["compact", "no-texts"])("a card with %s reads no texts", async (attribute) => {
+  const watch = vi.spyOn(sharedClient(), "watch").mockReturnValue(view as unknown as TaskView);
+  element = document.createElement("petiole-task");
+  element.setAttribute("task", "7");
+  element.setAttribute(attribute, "");
+  document.body.append(element);
+  await settle();
+  expect(watch.mock.calls).toEqual([["7", { cursor: null, texts: false }]]);
   watch.mockRestore();
 });
 

@@ -98,10 +98,11 @@ export class Journal {
     return this.state(state, { texts: Object.fromEntries(texts) as Record<string, JSONValue> });
   }
 
-  read(cursor: string | null, after?: string): WireReading {
+  read(cursor: string | null, after?: string | false): WireReading {
     const from = cursor === null ? 0 : this.#position(cursor);
     const lost = from === null || from + 1 < this.keptFrom;
-    const { texts, lengths } = this.#parts(lost || cursor === null ? NO_TEXTS : (parseCursor(cursor, after)?.texts ?? NO_TEXTS));
+    const held = lost || cursor === null ? NO_TEXTS : (parseCursor(cursor, after)?.texts ?? NO_TEXTS);
+    const { texts, lengths } = this.#parts(after === false ? this.#texts : held);
     const more = JSON.stringify(lengths) !== JSON.stringify(this.#texts);
     const brought = lengths.run > 0 && { texts: { after: formatTexts(lengths), chunks: texts } };
     const reading = { feed: this.feed, document: this.document, cursor: this.#at(NO_TEXTS), more, ...brought };

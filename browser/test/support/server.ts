@@ -15,7 +15,7 @@ const NOT_FOUND = { type: "about:blank", title: "Not found", status: 404, detail
 export class TestServer {
   readonly journals = new Map<string, Journal>();
   /** Every `watch`, in order. */
-  readonly watches: { feed: string; cursor?: string; texts?: string; token?: string }[] = [];
+  readonly watches: { feed: string; cursor?: string; texts?: string | false; token?: string }[] = [];
   /** Lever: the only token that is accepted; null: none is needed. */
   token: string | null = null;
   /** Lever: the seconds after which, as a watch says, its token expires. */
@@ -258,7 +258,7 @@ export class TestServer {
     }
     const after = url.searchParams.get("after");
     this.polls.push(after ?? "");
-    const reading = journal.read(after, url.searchParams.get("texts") ?? undefined);
+    const reading = journal.read(after, textsOf(url));
     return reading.recovered
       ? send(200, reading)
       : send(410, { title: "Gone", status: 410, links: { self: `/petiole/tasks/${id}` } });
@@ -284,4 +284,10 @@ export class TestServer {
     const { feed, place: cursor, document } = journal;
     return { id: feed.slice(feed.indexOf(":") + 1), feed, cursor, document, links: this.links };
   }
+}
+
+/** What a poll says about texts: the lengths that its reader has, or that it shows none. */
+function textsOf(url: URL): string | false | undefined {
+  const texts = url.searchParams.get("texts");
+  return texts === "false" ? false : (texts ?? undefined);
 }

@@ -76,10 +76,12 @@ class TaskClient:
         document: Document | None = None,
         on_event: OnEvent = None,
         on_reset: OnReset = None,
+        texts: bool = True,
     ) -> TaskView:
-        """Follow a feed: from `cursor` with its document, or from its first fact."""
+        """Follow a feed: from `cursor` with its document, or from its first fact. Without `texts` it reads none of them."""
         held = None if cursor is None else Cursor.parse(cursor)
-        view = self.make_view(Reader(check_feed(feed), cursor=held, document=document), on_event, on_reset)
+        reader = Reader(check_feed(feed), cursor=held, document=document, keep_texts=texts)
+        view = self.make_view(reader, on_event, on_reset)
         self._views[feed] = view
         if self.connected:
             view.read()

@@ -111,7 +111,8 @@ class TaskView:
             cursor = self._reader.cursor
             if cursor is None or not self._has_ended:
                 return None
-            texts = text_receipts(self.document, self._reader.texts)
+            # A view without texts can't say anything of them.
+            texts = text_receipts(self.document, self._reader.texts) if self._reader.keep_texts else {}
             complete = self._reader.complete and self._reader.shown == cursor.facts
             complete = complete and all(text.complete for text in texts.values())
             return Receipt(cursor.facts, cursor.chain, self._reader.shown, complete, texts)
@@ -236,7 +237,9 @@ class TaskView:
     def _ask(self, cursor: Cursor | None) -> None:
         self._asking += 1
         asking = self._asking
-        message = {"feed": self.feed}
+        message: dict[str, Any] = {"feed": self.feed}
+        if not self._reader.keep_texts:
+            message["texts"] = False
         if cursor is not None:
             message["cursor"] = str(cursor.place)
             if cursor.texts:

@@ -84,7 +84,7 @@ class Feeds(Protocol):
         """
         ...
 
-    def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
+    def read(self, feed: str, cursor: Cursor | None, *, limit: int, texts: bool = True) -> Reading | None:
         """Return the document and up to `limit` facts after `cursor`, of one instant; `None` for an unknown feed.
 
         An inbox is never unknown: one that has had no notice is empty, stands at `INBOX_START` and takes no room.
@@ -94,6 +94,7 @@ class Feeds(Protocol):
 
         `chunks` are what the texts have after the cursor's lengths, at most `MAX_READ_BYTES` (then `more`); from the start, if
         the cursor has none, is of an earlier run, or isn't recovered. The cursor of the reading has the lengths with them.
+        Without `texts` it has no chunks: its reader shows none, and its cursor says how long they are all the same.
         """
         ...
 

@@ -157,8 +157,8 @@ class Numbered(Protocol):
     def cursor(self) -> Cursor: ...
 
 
-def judge(cursor: Cursor, event: Numbered) -> Verdict:
-    """Decide what a reader at `cursor` does with `event`."""
+def judge(cursor: Cursor, event: Numbered, *, texts: bool = True) -> Verdict:
+    """Decide what a reader at `cursor` does with `event`; `texts`: whether it reads texts."""
     if event.epoch != cursor.epoch:
         return Verdict.READ
     if event.facts < cursor.facts or (event.facts == cursor.facts and event.seq <= cursor.seq):
@@ -169,7 +169,8 @@ def judge(cursor: Cursor, event: Numbered) -> Verdict:
         follows = event.facts == cursor.facts + 1 and event.chain == advance_chain(cursor.chain, event.id)
     else:
         follows = event.facts == cursor.facts and event.chain == cursor.chain
-    return Verdict.APPLY if follows and event.texts.follows(cursor.texts, event.span) else Verdict.READ
+    follows = follows and (not texts or event.texts.follows(cursor.texts, event.span))
+    return Verdict.APPLY if follows else Verdict.READ
 
 
 def follow(cursor: Cursor, events: Sequence[Event]) -> bool:
@@ -190,11 +191,18 @@ class _Written(NamedTuple):
 class Reader:
     """One reader of one feed. Not thread-safe: its owner calls it from one place at a time.
 
-    `keep_document=False` is for a relay, which passes events on and needs only the cursor.
+    `keep_document=False` is for a relay, which passes events on and needs only the cursor. `keep_texts=False` is for a reader
+    that shows no texts: it passes over them, and its cursor has no lengths.
     """
 
     def __init__(
-        self, feed: str, *, cursor: Cursor | None = None, document: Document | None = None, keep_document: bool = True
+        self,
+        feed: str,
+        *,
+        cursor: Cursor | None = None,
+        document: Document | None = None,
+        keep_document: bool = True,
+        keep_texts: bool = True,
     ) -> None:
         self.feed = feed
         # Whoever gives a cursor has shown the facts up to it, and no text.
@@ -204,6 +212,7 @@ class Reader:
         self.shown = cursor.facts if cursor else 0
         self.complete = True
         self._keep_document = keep_document
+        self.keep_texts = keep_texts
         self._written: dict[str, list[str]] = {}
         self._buffer: list[Event] = []
         self._overflowed = False
@@ -238,7 +247,7 @@ class Reader:
                 self._buffer.clear()
                 self._overflowed = True
             return []
-        match judge(self.cursor, event):
+        match judge(self.cursor, event, texts=self.keep_texts):
             case Verdict.APPLY:
                 return self._apply(event)
             case Verdict.READ:
@@ -275,9 +284,10 @@ class Reader:
                 self.shown += 1
                 actions.append(Show(event))
         held = self.cursor.texts if self.cursor is not None and follows else NO_TEXTS
-        self.cursor = reading.cursor
+        self.cursor = reading.cursor if self.keep_texts else reading.cursor.place
         if self._keep_document:
             self.document = reading.document
+        if self._keep_document and self.keep_texts:
             written = self._write_all(reading, held)
             actions.extend(written.actions)
             self.cursor = reading.cursor.at_texts(written.texts)
@@ -319,13 +329,15 @@ class Reader:
     def _apply(self, event: Event) -> list[Action]:
         later = self.cursor is not None and event.texts.run > self.cursor.texts.run
         actions = self._clear(event.texts.run) if later else []
-        self.cursor = event.cursor
+        self.cursor = event.cursor if self.keep_texts else event.cursor.place
         if self._keep_document:
             self.document = fold(self.document, event)
         if event.is_fact:
             self.shown += 1
         chunk = event.chunk
-        return [*actions, Show(event) if chunk is None else self._write(chunk, event)]
+        if chunk is None:
+            return [*actions, Show(event)]
+        return [*actions, self._write(chunk, event)] if self.keep_texts else []
 
     def _write_all(self, reading: Reading, held: Texts) -> _Written:
         """Write what a reading brings of the texts to a reader that has `held` of them; nothing, if it doesn't fit."""

@@ -53,6 +53,14 @@ export class PetioleTask extends TaskElement<Panel> {
     super.attributeChangedCallback(name, before, after);
   }
 
+  protected override get texts(): boolean {
+    return !this.hasAttribute("compact") && !this.hasAttribute("no-texts");
+  }
+
+  protected override source(): readonly unknown[] {
+    return [...super.source(), this.texts];
+  }
+
   protected override open(): TaskView | null {
     this.#announcer = new Announcer();
     this.#held = { run: 0, fraction: 0 };

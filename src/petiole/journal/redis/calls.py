@@ -91,6 +91,10 @@ APPEND: Final = Description(
 )
 
 
+# In place of the lengths: the reader reads no texts.
+NO_READER: Final = "-"
+
+
 class Read(NamedTuple):
     """Returns the document and the facts after a cursor, of one instant."""
 
@@ -100,7 +104,7 @@ class Read(NamedTuple):
     chain: str
     limit: str
     feed: str
-    texts: Annotated[str, "the lengths of what the reader has, as in a cursor"]
+    texts: Annotated[str, "the lengths of what the reader has, as in a cursor, or '-': it reads none"]
 
 
 READ: Final = Description(

@@ -136,11 +136,10 @@ class RedisFeeds(RedisStore):
         arguments = calls.Append(str(fact), str(within), delivery, draft.successor, str(texts))
         return calls.APPEND.step(self._names.feed(feed), arguments, self._event(feed, draft, run=run))
 
-    def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
+    def read(self, feed: str, cursor: Cursor | None, *, limit: int, texts: bool = True) -> Reading | None:
         held = cursor or Cursor("", 0, 0, ZERO_CHAIN)
-        arguments = calls.Read(
-            held.epoch, str(held.seq), str(held.facts), held.chain, str(limit), feed, str(held.texts)
-        )
+        lengths = str(held.texts) if texts else calls.NO_READER
+        arguments = calls.Read(held.epoch, str(held.seq), str(held.facts), held.chain, str(limit), feed, lengths)
         reply = self._run(*calls.READ.step(self._names.feed(feed)[:3], arguments))
         if not reply:
             return read_unknown(feed, cursor)
@@ -154,16 +153,17 @@ class RedisFeeds(RedisStore):
             log.error("fact_unreadable", extra={"feed": feed, "error": str(error)})
             recovered, events, start = False, (), None
         more = bool(events) and events[-1].facts < head.facts
-        texts = texts_of(reply[9])
+        written = texts_of(reply[9])
         found = [(Span(name.decode(), at, at + len(text)), text) for name, at, text in reply[10]]
-        chunks, brought = chunks_of(texts, held.texts if recovered else NO_TEXTS, found)
+        has = (held.texts if recovered else NO_TEXTS) if texts else written
+        chunks, brought = chunks_of(written, has, found)
         return Reading(
             feed=feed,
             document=document_of(reply[6]),
             events=events,
             cursor=(events[-1].cursor if more else head).at_texts(brought),
             recovered=recovered,
-            more=more or brought != texts,
+            more=more or brought != written,
             start=start,
             chunks=chunks,
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from petiole.journal import rules
-from petiole.journal.redis.calls import EventArguments
+from petiole.journal.redis.calls import NO_READER, EventArguments
 from petiole.protocol import states
 from petiole.protocol.events import VERSION, ZERO_CHAIN
 from petiole.protocol.texts import MAX_READ_BYTES, TEXT, TEXT_VERSION
@@ -51,6 +51,7 @@ TABLES: Final[Mapping[str, str]] = {
         TEXT_VERSION=str(TEXT_VERSION),
         TEXT=TEXT,
         MAX_READ_BYTES=MAX_READ_BYTES,
+        NO_READER=NO_READER,
         MAX_SILENT_ENDS=rules.MAX_SILENT_ENDS,
         PUBLICATIONS_KEPT=rules.PUBLICATIONS_KEPT,
         CANCEL_ASKED=rules.CANCEL_ASKED,

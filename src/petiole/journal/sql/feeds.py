@@ -111,10 +111,10 @@ class SqlFeeds(SqlStore):
 
         return self._write(step)
 
-    def read(self, feed: str, cursor: Cursor | None, *, limit: int) -> Reading | None:
+    def read(self, feed: str, cursor: Cursor | None, *, limit: int, texts: bool = True) -> Reading | None:
         def instant(connection: Connection) -> Reading | None:
             row = connection.execute(select(*COLUMNS).where(self._kept(feed))).one_or_none()
-            return None if row is None or row.removed else _read(connection, Feed.of(row), cursor, limit)
+            return None if row is None or row.removed else _read(connection, Feed.of(row), cursor, limit, texts=texts)
 
         return self._server.run(instant, mode=Mode.INSTANT) or read_unknown(feed, cursor)
 
@@ -190,7 +190,7 @@ class SqlFeeds(SqlStore):
         return list(_readable(rows)), rows[-1].id if rows and len(rows) == limit else None
 
 
-def _read(connection: Connection, kept: Feed, cursor: Cursor | None, limit: int) -> Reading:
+def _read(connection: Connection, kept: Feed, cursor: Cursor | None, limit: int, *, texts: bool) -> Reading:
     """Read a feed that is there; `connection` sees one instant."""
     found = _facts_after(connection, kept, cursor.facts if cursor else kept.first - 1, limit)
     start = None
@@ -206,7 +206,7 @@ def _read(connection: Connection, kept: Feed, cursor: Cursor | None, limit: int)
         # All of them are left out: a reader that can't have every fact is told so, and gets the document.
         log.error("fact_unreadable", extra={"feed": kept.name, "error": str(error)})
         recovered, start = False, None
-    has = held.texts if recovered else NO_TEXTS
+    has = (held.texts if recovered else NO_TEXTS) if texts else kept.texts
     spans = rules.spans_after(kept.texts, has)
     chunks, brought = rules.chunks_of(
         kept.texts, has, [(span, read_bytes(connection, kept.id, span)) for span in spans]

@@ -52,11 +52,13 @@ def answer_events(rules: Authorization, snapshot: Snapshot, *, document_at: str)
         Problem: 410, they aren't kept any more; `document_at` is the address of the document.
     """
     after = request.args.get("after") or request.headers.get("Last-Event-ID")
-    cursor = Cursor.parse(after, request.args.get("texts")) if after else None
+    lengths = request.args.get("texts")
+    texts = lengths != "false"
+    cursor = Cursor.parse(after, lengths if texts else None) if after else None
     if request.accept_mimetypes.best_match(("application/json", MEDIA_TYPE)) == MEDIA_TYPE:
         return _streamed(rules, snapshot, cursor)
     state = current_state()
-    reading = state.journal.read(snapshot.feed, cursor, limit=state.settings.read_limit)
+    reading = state.journal.read(snapshot.feed, cursor, limit=state.settings.read_limit, texts=texts)
     if reading is None:
         raise not_found()
     if not reading.recovered and reading.start is None:

@@ -103,8 +103,10 @@ class Relay:
         """Whether the last probe of the bus was lost while the journal answered."""
         return self._deaf > 0
 
-    def watch(self, feed: str, cursor: Cursor | None) -> Reading | None:
+    def watch(self, feed: str, cursor: Cursor | None, *, texts: bool = True) -> Reading | None:
         """Follow a feed for one more watcher and return what follows `cursor`; `None` for an unknown feed.
+
+        `texts`: whether it reads the feed's texts.
 
         The caller has joined the room already: what happens from here on reaches it as events.
 
@@ -122,7 +124,7 @@ class Relay:
         try:
             # Answer even if this wasn't confirmed in time: the head check heals what was missed.
             self._bus.follow(feed, timeout=self._settings.follow_timeout)
-            reading = self.read(feed, cursor)
+            reading = self.read(feed, cursor, texts=texts)
             if reading is not None and followed.reader.cursor is None:
                 self._begin(followed, reading)
         except BaseException:
@@ -132,10 +134,12 @@ class Relay:
             self.unwatch(feed)
         return reading
 
-    def read(self, feed: str, cursor: Cursor | None) -> Reading | None:
+    def read(self, feed: str, cursor: Cursor | None, *, texts: bool = True) -> Reading | None:
         """Return what follows `cursor`, as `watch` does, for a watcher that the relay knows already."""
         limit = self._settings.read_limit
-        return self._reads.share(("read", feed, cursor), lambda: self._journal.read(feed, cursor, limit=limit))
+        return self._reads.share(
+            ("read", feed, cursor, texts), lambda: self._journal.read(feed, cursor, limit=limit, texts=texts)
+        )
 
     def snapshot(self, feed: str) -> Snapshot | None:
         """Return the journal's snapshot, read for all who ask at the same time.

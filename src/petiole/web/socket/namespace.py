@@ -164,7 +164,8 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
 
     def _watch(self, connection: Connection, message: dict[str, Any]) -> Answer | dict[str, Any]:
         feed = check_feed(message.get("feed"))
-        cursor = None if message.get("cursor") is None else Cursor.parse(message["cursor"], message.get("texts"))
+        texts = message.get("texts")
+        cursor = None if message.get("cursor") is None else Cursor.parse(message["cursor"], texts)
         principal = self._principal(connection, message)
         if principal.token is not None:
             self._by_token.add(request.sid)  # type: ignore[attr-defined]
@@ -173,9 +174,9 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         # Until the first of a page's views is counted the feed may not be followed yet: a mere read would be of before that.
         if watch is not None and watch.counted:
             watch.principal = principal
-            reading = current_state().relay.read(feed, cursor)
+            reading = current_state().relay.read(feed, cursor, texts=texts is not False)
         else:
-            reading = self._begin(connection, feed, cursor, Watch(principal, owner))
+            reading = self._begin(connection, feed, cursor, Watch(principal, owner), texts=texts is not False)
         if reading is None:
             self._leave(request.sid, connection, feed)  # type: ignore[attr-defined]
             raise not_found()
@@ -187,7 +188,9 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
             return Answer(reading.to_text()).with_fields(more)
         return {**reading.to_wire(), **more}
 
-    def _begin(self, connection: Connection, feed: str, cursor: Cursor | None, begun: Watch) -> Reading | None:
+    def _begin(
+        self, connection: Connection, feed: str, cursor: Cursor | None, begun: Watch, *, texts: bool
+    ) -> Reading | None:
         sid: str = request.sid  # type: ignore[attr-defined]
         limit = self._settings.watches_per_connection
         if feed not in connection.watched and len(connection.watched) >= limit:
@@ -199,7 +202,7 @@ class PetioleNamespace(Namespace):  # type: ignore[misc]
         watch = connection.watched.setdefault(feed, begun)
         watch.principal = begun.principal
         try:
-            reading = current_state().relay.watch(feed, cursor)
+            reading = current_state().relay.watch(feed, cursor, texts=texts)
         except Unavailable:
             # A page may have asked twice: what one question began, the other one's failure doesn't end.
             if not watch.counted:

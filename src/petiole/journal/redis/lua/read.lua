@@ -1,7 +1,7 @@
 -- Returns the document and the facts after a cursor, of one instant.
 -- KEYS: meta, document, facts
 -- ARGV: epoch ('' reads from the start), seq, facts, chain, limit, feed, texts (the lengths of what the reader has, as in a
---       cursor)
+--       cursor, or '-': it reads none)
 -- Reply: {} for an unknown feed, else {epoch, seq, facts, chain, recovered, owner, document…, kept facts after the cursor…,
 --        {number and chain of the fact before those, for a reader without a cursor where not all are kept}, lengths of the
 --        texts, {name, at, bytes} of each text after the reader's lengths…}
@@ -45,8 +45,8 @@ end
 local spans, left = {}, MAX_READ_BYTES
 local lengths, run = lengths_of(values[8] or '')
 local held = {}
-local held_lengths, held_run = lengths_of(texts)
-if recovered == 1 and held_run == run then
+local held_lengths, held_run = lengths_of(texts == NO_READER and values[8] or texts)
+if texts == NO_READER or (recovered == 1 and held_run == run) then
   for _, pair in ipairs(held_lengths) do
     held[pair[1]] = pair[2]
   end
