@@ -49,7 +49,7 @@ def switch_off(names: str | None = None) -> None:
 def _rule() -> None:
     """Readers apply every event, as the plain pattern does."""
 
-    def apply(cursor: Cursor, event: feed.Numbered) -> feed.Verdict:  # noqa: ARG001
+    def apply(cursor: Cursor, event: feed.Numbered, **texts: bool) -> feed.Verdict:  # noqa: ARG001
         return feed.Verdict.APPLY
 
     _put(feed, "judge", apply)
@@ -136,12 +136,12 @@ def _chain() -> None:
     """Readers go by numbers alone (in the web processes; browsers have such a reader of their own)."""
     judge = feed.judge
 
-    def judge_numbers(cursor: Cursor, event: feed.Numbered) -> feed.Verdict:
+    def judge_numbers(cursor: Cursor, event: feed.Numbered, **texts: bool) -> feed.Verdict:
         chain = advance_chain(cursor.chain, event.id) if event.is_fact else cursor.chain
         if isinstance(event, EventHeader):
-            return judge(cursor, event._replace(chain=chain))
+            return judge(cursor, event._replace(chain=chain), **texts)
         assert isinstance(event, Event)
-        return judge(cursor, replace(event, chain=chain))
+        return judge(cursor, replace(event, chain=chain), **texts)
 
     def follow_numbers(cursor: Cursor, events: Any) -> bool:  # noqa: ARG001
         return True
@@ -168,13 +168,13 @@ def _read_by_numbers(kind: Any) -> None:
 
     read = kind.read
 
-    def by_numbers(self: Any, name: str, cursor: Cursor | None, *, limit: int) -> feed.Reading | None:
+    def by_numbers(self: Any, name: str, cursor: Cursor | None, **how: Any) -> feed.Reading | None:
         if cursor is not None:
             after = select(facts.c.before).join(feeds, feeds.c.id == facts.c.feed)
             after = after.where(feeds.c.name == name, facts.c.number == cursor.facts + 1)
             chain = self._server.run(lambda connection: connection.scalar(after), mode=Mode.QUERY)
             cursor = cursor if chain is None else replace(cursor, chain=chain)
-        reading: feed.Reading | None = read(self, name, cursor, limit=limit)
+        reading: feed.Reading | None = read(self, name, cursor, **how)
         return reading
 
     _put(kind, "read", by_numbers)
@@ -193,8 +193,8 @@ def _trust() -> None:
     """The journal trusts every cursor."""
     read = RedisJournal.read
 
-    def credulous(self: RedisJournal, name: str, cursor: Cursor | None, *, limit: int) -> feed.Reading | None:
-        reading = read(self, name, cursor, limit=limit)
+    def credulous(self: RedisJournal, name: str, cursor: Cursor | None, **how: Any) -> feed.Reading | None:
+        reading = read(self, name, cursor, **how)
         if reading is None or reading.recovered or cursor is None:
             return reading
         return replace(reading, recovered=True)

@@ -19,6 +19,8 @@ from tests.support.examples import Example, running_example
 from tests.support.system import ROOT
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 OFFLINE = runpy.run_path(str(ROOT / "examples" / "chat" / "models.py"))["OFFLINE"]
 # They have no icon, which a browser requests by itself.
 NO_ICON = ("status of 404",)

@@ -16,6 +16,8 @@ from tests.browser.test_cases import COMPLETE
 from tests.support.examples import Example, running_example
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 # They have no icon, which a browser requests by itself.
 NO_ICON = ("status of 404",)
 COMPILING = "".join(["==> Compiling 20 files\n", *(f"[{n:2}/20] src/part_{n:02}.c\n" for n in range(1, 21))])

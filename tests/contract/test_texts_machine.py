@@ -20,6 +20,8 @@ from tests.contract.test_bus import Listener
 from tests.support.waiting import wait_until
 from tests.unit.test_texts import PACE, TextMachine
 
+pytestmark = pytest.mark.slow
+
 Ring = Callable[[str, str | bytes], None]
 
 

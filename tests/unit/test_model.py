@@ -84,7 +84,7 @@ def test_without_the_chain_a_stale_copy_is_not_noticed(monkeypatch):
 
 @pytest.mark.parametrize("fault", [DROP, DOUBLE, SWAP])
 def test_a_reader_that_applies_whatever_comes_is_found(monkeypatch, fault):
-    monkeypatch.setattr(feed, "judge", lambda cursor, event: Verdict.APPLY)
+    monkeypatch.setattr(feed, "judge", lambda cursor, event, **texts: Verdict.APPLY)
     with pytest.raises(Violation):
         explore(Rules(faults=fault))
 

@@ -125,9 +125,13 @@ class Progress:
         return self._stream(chunks, name, text)
 
     def _stream(self, chunks: Iterable[T], name: str, text: Callable[[T], str | None] | None) -> Iterator[T]:
-        for chunk in chunks:
-            self.write(text(chunk) if text else chunk, name)  # type: ignore[arg-type]
-            yield chunk
+        try:
+            for chunk in chunks:
+                self.write(text(chunk) if text else chunk, name)  # type: ignore[arg-type]
+                yield chunk
+        finally:
+            # A source that is left ends now: Python 3.12 keeps the names of a closed generator as long as the generator.
+            del chunks
 
     async def _stream_async(
         self, chunks: AsyncIterable[T], name: str, text: Callable[[T], str | None] | None

@@ -313,7 +313,7 @@ class TestLossesInRedis:
 
     @pytest.fixture
     def journal(self, server, make_settings):
-        return Faults(RedisJournal(make_settings(server.url, journal_timeout=0.3)))
+        return Faults(RedisJournal(make_settings(server.url, journal_timeout=1.0)))
 
     def key(self, journal):
         return journal.target._names.feed(FEED)[0].removesuffix("meta") + "text:output"

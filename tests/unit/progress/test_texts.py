@@ -354,7 +354,7 @@ class TestStream:
         stream = progress.stream(source())
         next(stream)
         stream.close()
-        assert closed == [True, True]
+        assert closed == [True, True], "the source lives as long as its stream"
         assert written(run, journal) == "aa"
 
     def test_an_asynchronous_source(self, run, journal):
