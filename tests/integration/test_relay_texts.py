@@ -156,7 +156,8 @@ def test_a_page_that_joins_a_long_text_reads_it_in_parts_and_goes_on_with_the_ne
     writer.text("!")
     page.wait()
     assert page.reader.text("output") == LONG + "!"
-    assert [event.kind for event in web.events(writer.feed)] == [TEXT]
+    # On a busy machine what was written before may ring as well.
+    assert [event.chunk.text for event in web.events(writer.feed) if event.chunk] == ["!"]
 
 
 def test_a_text_that_the_journal_lost_is_read_again_once_its_writer_has_sent_it(

@@ -83,6 +83,7 @@ def broken_in(tmp_path: Path) -> Iterator[tuple[System, FaultProxy]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_an_answer_of_20000_tokens_reaches_every_reader_byte_for_byte_whatever_breaks(
     broken_in: tuple[System, FaultProxy],
 ) -> None:
@@ -95,11 +96,13 @@ def test_an_answer_of_20000_tokens_reaches_every_reader_byte_for_byte_whatever_b
     view = first.start("/start/answer", {"args": [TOKENS, {at: str(gate) for at, gate in gates.items()}, 0.0005]})
     second = system.client("ann").watch(view.feed)
     joiners = Joiners(system, view.feed, whole)
-    for at, place in zip(gates, places, strict=True):
+    for number, (at, place) in enumerate(zip(gates, places, strict=True), 1):
         before = "".join(list(tokens_of(TOKENS))[: int(at)])
         wait_until(
             lambda before=before: view.text("output").startswith(before), what=f"the text is at {place}", timeout=60
         )
+        share = JOINS * number // (len(places) + 1)
+        wait_until(lambda share=share: len(joiners.joined) >= share, what=f"{share} have joined", timeout=60)
         if place.startswith("web"):
             system.kill_web()
             next(opened).touch()
