@@ -455,6 +455,20 @@ def rebase(journal: Journal, last: Cursor, *, fact: int, name: str = "running") 
     return answer
 
 
+class TestSpoiled:
+    @pytest.mark.parametrize("left", ["", "bef"])
+    def test_a_text_that_somebody_has_cut_in_redis_is_not_read_for_ever(self, redis_backend, left):
+        journal = redis_backend.make()
+        claimed(journal)
+        write(journal, "before")
+        stored(journal.append(FEED, state("succeeded"), run=1, fact=2, texts=lengths(output=6)))
+        key = journal._names.text(FEED, "output")
+        journal._call(("SET", key, left)) if left else journal._call(("DEL", key))
+        answer = journal.read(FEED, None, limit=10)
+        assert (answer.more, "".join(chunk.text for chunk in answer.chunks)) == (False, left)
+        assert answer.cursor.texts == lengths(output=6)
+
+
 class TestReadersWithoutTexts:
     def test_their_reading_has_the_facts_and_the_lengths_and_no_chunk(self, journal):
         claimed(journal)

@@ -114,7 +114,7 @@ READ: Final = Description(
     replies={
         "": "{} for an unknown feed, else {epoch, seq, facts, chain, recovered, owner, document…, kept facts after the "
         "cursor…, {number and chain of the fact before those, for a reader without a cursor where not all are kept}, lengths "
-        "of the texts, {name, at, bytes} of each text after the reader's lengths…}"
+        "of the texts, {name, at, end, bytes} of each text after the reader's lengths…}"
     },
 )
 

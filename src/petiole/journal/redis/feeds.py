@@ -154,7 +154,7 @@ class RedisFeeds(RedisStore):
             recovered, events, start = False, (), None
         more = bool(events) and events[-1].facts < head.facts
         written = texts_of(reply[9])
-        found = [(Span(name.decode(), at, at + len(text)), text) for name, at, text in reply[10]]
+        found = [(Span(name.decode(), at, end), text) for name, at, end, text in reply[10]]
         has = (held.texts if recovered else NO_TEXTS) if texts else written
         chunks, brought = chunks_of(written, has, found)
         return Reading(

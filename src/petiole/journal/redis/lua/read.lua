@@ -4,7 +4,7 @@
 --       cursor, or '-': it reads none)
 -- Reply: {} for an unknown feed, else {epoch, seq, facts, chain, recovered, owner, document…, kept facts after the cursor…,
 --        {number and chain of the fact before those, for a reader without a cursor where not all are kept}, lengths of the
---        texts, {name, at, bytes} of each text after the reader's lengths…}
+--        texts, {name, at, end, bytes} of each text after the reader's lengths…}
 local values = redis.call('HMGET', keys.meta, 'epoch', 'seq', 'facts', 'chain', 'owner', 'layout', 'removed', 'texts')
 if not values[1] or values[7] then
   return {}
@@ -60,7 +60,7 @@ for _, pair in ipairs(lengths) do
   local ends = math.min(length, at + left)
   if ends > at then
     left = left - (ends - at)
-    spans[#spans + 1] = { name, at, redis.call('GETRANGE', text_key(keys.meta, name), at, ends - 1) }
+    spans[#spans + 1] = { name, at, ends, redis.call('GETRANGE', text_key(keys.meta, name), at, ends - 1) }
   end
 end
 return { values[1], values[2], values[3], values[4], recovered, values[5], redis.call('HGETALL', keys.document), kept, start,
