@@ -26,6 +26,7 @@ from petiole.journal.answers import (
     Stored,
 )
 from petiole.journal.rules import INBOX_KEPT, INBOX_START, encode_notice, read_unknown
+from petiole.journal.texts import chunks_of, spans_after
 from petiole.protocol import states
 from petiole.protocol.encoding import to_json
 from petiole.protocol.events import (
@@ -210,10 +211,9 @@ class MemoryJournal:
             more = bool(events) and events[-1].facts < kept.facts
             has = (held.texts if recovered else NO_TEXTS) if texts else kept.texts
             found = [
-                (span, bytes(kept.written[span.name][span.at : span.end]))
-                for span in rules.spans_after(kept.texts, has)
+                (span, bytes(kept.written[span.name][span.at : span.end])) for span in spans_after(kept.texts, has)
             ]
-            chunks, brought = rules.chunks_of(kept.texts, has, found)
+            chunks, brought = chunks_of(kept.texts, has, found)
             place = events[-1].cursor if more else kept.cursor
             return Reading(
                 feed,

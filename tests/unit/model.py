@@ -12,6 +12,7 @@ from typing import Final
 
 from petiole.journal import rules
 from petiole.journal.answers import Closed, Conflict, Duplicate, Fenced, TextGap
+from petiole.journal.texts import chunks_of, spans_after, texts_once_begun
 from petiole.protocol import states
 from petiole.protocol.events import COUNTER, NO_FACTS, VERSION, ZERO_CHAIN, Cursor, Document, Event
 from petiole.protocol.reader import Action, Clear, Read, Reader, Reading, Reset, Show, Write
@@ -326,7 +327,7 @@ class Model:
             if len(world.bus) < self._rules.rings and self._may(world, AGAIN):
                 yield "the id is used again", self._begin_again(_used(world, AGAIN), number), False
         elif len(world.bus) < self._rules.rings:
-            texts = rules.texts_once_begun(journal.texts, number + 1)
+            texts = texts_once_begun(journal.texts, number + 1)
             written, told = self._write(journal, self._rules.plans[number][0], run=number + 1, texts=texts)
             written = written._replace(run=number + 1, fact=1, counter=0)
             begun = Writer(1, 1, 0, written.cursor.bare, written.document, False)
@@ -488,9 +489,9 @@ def _read(journal: Kept, asked: Place | None, advance: Callable[[str, str], str]
     recovered = rules.is_recovered(_cursor(journal.cursor), _cursor(held), first=journal.first, fits=fits)
     events, more = (events, len(after) > READ_LIMIT) if recovered else ((), False)
     has, written = lengths(held.texts) if recovered else NO_TEXTS, dict(journal.written)
-    spans = rules.spans_after(journal.texts, has)
+    spans = spans_after(journal.texts, has)
     found = [(span, written[span.name].encode()[span.at : span.end]) for span in spans]
-    chunks, brought = rules.chunks_of(journal.texts, has, found)
+    chunks, brought = chunks_of(journal.texts, has, found)
     place = (events[-1].at if more else journal.cursor)._replace(texts=str(brought))
     return Answer(journal.document, events, place, recovered, more or brought != journal.texts, chunks)
 

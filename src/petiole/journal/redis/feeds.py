@@ -20,7 +20,8 @@ from petiole.journal.redis import calls
 from petiole.journal.redis.description import Step
 from petiole.journal.redis.replies import RedisAppend, appended_of, cursor_of, document_of, texts_of
 from petiole.journal.redis.store import RedisStore, by_partition, ms, ms_or_none
-from petiole.journal.rules import chunks_of, head_of, read_unknown
+from petiole.journal.rules import head_of, read_unknown
+from petiole.journal.texts import chunks_of
 from petiole.logs import logger
 from petiole.protocol.events import (
     ZERO_CHAIN,

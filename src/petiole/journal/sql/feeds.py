@@ -26,6 +26,7 @@ from petiole.journal.sql.server import Mode
 from petiole.journal.sql.step import Step
 from petiole.journal.sql.store import SqlStore, ms
 from petiole.journal.sql.texts import read_bytes
+from petiole.journal.texts import chunks_of, spans_after
 from petiole.logs import logger
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, Event, mint_epoch
 from petiole.protocol.reader import Reading
@@ -207,10 +208,8 @@ def _read(connection: Connection, kept: Feed, cursor: Cursor | None, limit: int,
         log.error("fact_unreadable", extra={"feed": kept.name, "error": str(error)})
         recovered, start = False, None
     has = (held.texts if recovered else NO_TEXTS) if texts else kept.texts
-    spans = rules.spans_after(kept.texts, has)
-    chunks, brought = rules.chunks_of(
-        kept.texts, has, [(span, read_bytes(connection, kept.id, span)) for span in spans]
-    )
+    spans = spans_after(kept.texts, has)
+    chunks, brought = chunks_of(kept.texts, has, [(span, read_bytes(connection, kept.id, span)) for span in spans])
     facts_remain = bool(events) and events[-1].facts < kept.facts
     place = events[-1].cursor if facts_remain else kept.cursor
     return Reading(

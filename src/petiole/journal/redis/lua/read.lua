@@ -41,7 +41,7 @@ for i = 1, math.min(#packed, most) do
   local own = packed[i + 1] and chain_before(packed[i + 1]) or values[4]
   kept[i] = text_of_packed(feed, values[1], after + i, own, packed[i])
 end
--- What the texts have after the reader's lengths: `rules.spans_after`.
+-- What the texts have after the reader's lengths: `spans_after` in `journal/texts.py`.
 local spans, left = {}, MAX_READ_BYTES
 local lengths, run = lengths_of(values[8] or '')
 local held = {}
