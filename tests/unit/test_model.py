@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from petiole.journal import rules as journal_rules
+from petiole.journal import texts as journal_texts
 from petiole.protocol import reader as feed
 from petiole.protocol.events import ZERO_CHAIN
 from petiole.protocol.reader import Reader, Verdict
@@ -45,7 +46,7 @@ WORLDS = {
 @pytest.fixture(autouse=True)
 def _readings_bring_three_bytes(monkeypatch):
     """So that this world's few characters come in parts as well, and a part would end within a character."""
-    monkeypatch.setattr(journal_rules, "MAX_READ_BYTES", 3)
+    monkeypatch.setattr(journal_texts, "MAX_READ_BYTES", 3)
 
 
 @pytest.mark.slow

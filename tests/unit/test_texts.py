@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from petiole.journal import Journal, rules
+from petiole.journal import Journal
+from petiole.journal import texts as journal_texts
 from petiole.journal.answers import Appended, Claimed, Duplicate, Fenced, Stored, TextGap
 from petiole.protocol.events import Cursor, Draft, Event
 from petiole.protocol.reader import Clear, Read, Reader, Reset, Write
@@ -36,7 +37,7 @@ class TextMachine(RuleBasedStateMachine):
     )
     def begin(self, facts_kept: int, limit: int, read: int) -> None:
         self.limit = limit
-        rules.MAX_READ_BYTES = read
+        journal_texts.MAX_READ_BYTES = read
         self.rung: deque[Event] = deque()
         self.journal = self.open_journal(facts_kept)
         self.journal.open(FEED, owner="alice", draft=Draft("state", {"state": "queued"}))
@@ -255,7 +256,7 @@ class TextMachine(RuleBasedStateMachine):
             assert (self.reader.cursor, self.reader.document) == (snapshot.cursor, snapshot.document)
             assert self.reader.complete is (self.resets == 0)
         finally:
-            rules.MAX_READ_BYTES = MAX_READ_BYTES
+            journal_texts.MAX_READ_BYTES = MAX_READ_BYTES
 
 
 PACE = settings(
