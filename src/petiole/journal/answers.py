@@ -136,4 +136,41 @@ class Expired:
     waits: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The contributions were taken, of which `ended` says, in their order, whose child has ended, so that it mustn't run.
+
+    `due`: in how many seconds an empty contribution is to be made, so that the newest numbers ring; `None`: they have rung.
+    """
+
+    cursor: Cursor
+    ended: tuple[bool, ...]
+    due: float | None = None
+    cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListedChild:
+    """A child of a group as lists show it. `since`: when it began, in ms since 1970, or `None`. `fraction` while it runs."""
+
+    number: int
+    task_id: str
+    state: str
+    attempt: int
+    fraction: float | None = None
+    since: int | None = None
+    error: Document | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredChild:
+    """A running child whose lease has ended. `late`: its message is acknowledged late, so that the broker returns it."""
+
+    number: int
+    task_id: str
+    attempt: int
+    late: bool
+    since: int
+
+
 Appended: TypeAlias = Stored | Duplicate | Conflict | TextGap | Fenced | Closed | Missing

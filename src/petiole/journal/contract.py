@@ -1,6 +1,7 @@
 """The contract of a journal: what each verb promises. `tests/contract` holds every backend to it.
 
-`Journal` is five small protocols: `Feeds`, `Runs`, `Inboxes`, `Notes` and `Admin`. A caller names the smallest that it needs.
+`Journal` is six small protocols: `Feeds`, `Runs`, `Inboxes`, `Notes`, `Groups` and `Admin`. A caller names the smallest that
+it needs.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ from petiole.journal.answers import (
     Busy,
     Claimed,
     Closed,
+    Counted,
     Duplicate,
     Expired,
+    ExpiredChild,
     Fenced,
     Gone,
     Head,
     Held,
+    ListedChild,
     Missing,
     Snapshot,
     Stored,
 )
+from petiole.journal.groups import Child, Contribution
 from petiole.protocol.events import Cursor, Document, Draft
 from petiole.protocol.reader import Reading
 from petiole.protocol.texts import NO_TEXTS, Texts
@@ -237,7 +242,8 @@ class Runs(Protocol):
     def cancel(self, feed: str, *, cancelling: Draft, cancelled: Draft, force: bool = False) -> Appended:
         """Ask a task to stop: `cancelled` at once where nothing runs, else `cancelling` and the flag.
 
-        Nothing runs where the task is queued or retrying, or stalled without a lease. Asked before: `Duplicate`. `force` is
+        Nothing runs where the task is queued or retrying, or stalled without a lease. Of a group, what hasn't begun is
+        cancelled at once, and the group if nothing of it runs. Asked before: `Duplicate`. `force` is
         asked of a task that is `cancelling` already: its worker ends the process that runs it.
         """
         ...
@@ -290,6 +296,61 @@ class Notes(Protocol):
         ...
 
 
+class Groups(Protocol):
+    """Counts the children of groups: tasks that were started together, and have one feed together.
+
+    `journal/groups.py` has the rules. A group's children are numbered from 0, in the order in which they may begin.
+    """
+
+    def open_group(
+        self, feed: str, children: Sequence[Child], *, owner: str, draft: Draft, epoch: str, lease: float | None = None
+    ) -> Cursor:
+        """Create a group's feed with `draft` as its first fact, as `open` does, and all of its children as queued."""
+        ...
+
+    def contribute(
+        self, feed: str, said: Sequence[Contribution], *, run: int, lease: float, verdict: bool = False
+    ) -> Counted | Fenced | Closed | Missing:
+        """Add what children say of themselves, each once, in one atomic step; `run` is the group's, from 0 on.
+
+        A group rings at most every `groups.RING_EVERY` ms, by a counter; what is a fact (its state, the first errors) at
+        once. It ends in the step in which its last child ends. Without contributions it rings what hasn't rung yet.
+        `lease` (seconds): how long a child that runs is taken to be alive. `verdict`: they are said by somebody else, and only
+        of children that run and whose lease has ended.
+        """
+        ...
+
+    def children(
+        self, feed: str, *, state: str | None = None, after: int = -1, limit: int
+    ) -> tuple[list[ListedChild], int | None] | None:
+        """Return children by number, those `after` a number, and the number to go on after, `None` at the end.
+
+        Only those in `state`: then there may be fewer than `limit` though others follow. `None`: there is no such group.
+        """
+        ...
+
+    def child_messages(self, feed: str) -> dict[int, str]:
+        """Return the messages, by the child's number, from which children that failed can be published again."""
+        ...
+
+    def renew_children(self, feed: str, numbers: Sequence[int], *, run: int, lease: float) -> Held:
+        """Prolong the leases of children that run, and say how their group's run stands."""
+        ...
+
+    def expired_children(self, feed: str, *, limit: int) -> tuple[int, Sequence[ExpiredChild]]:
+        """Return the group's run, and running children whose lease has ended; put off the lease of the group itself."""
+        ...
+
+    def repeat_children(
+        self, feed: str, numbers: Sequence[int], *, draft: Draft, epoch: str, lease: float
+    ) -> Cursor | Closed | Missing:
+        """Begin an ended group again, in a new epoch and its next run, with these children and those skipped because of them.
+
+        `draft` is the first fact. Asked again with the same epoch: the answer is the same. `Closed`: it hasn't ended.
+        """
+        ...
+
+
 class Admin(Protocol):
     """Says how the journal itself is, and closes it."""
 
@@ -306,7 +367,7 @@ class Admin(Protocol):
         ...
 
 
-class Journal(Feeds, Runs, Inboxes, Notes, Admin, Protocol):
+class Journal(Feeds, Runs, Inboxes, Notes, Groups, Admin, Protocol):
     """Keeps feeds: ordered, numbered, atomic.
 
     Every verb is one atomic step of one feed, or of one note. It either took place as a whole or raises `Unavailable`; after

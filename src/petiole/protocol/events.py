@@ -26,6 +26,7 @@ NO_FACTS: Final = (COUNTER, TEXT)
 MAX_EVENT_BYTES: Final = 8 * 1024
 MAX_NUMBER: Final = 2**53 - 1  # the largest integer that JavaScript and Lua hold exactly
 PARTITIONS: Final = 64
+GROUP: Final = "group:"
 
 Document: TypeAlias = dict[str, JSON]
 
@@ -62,12 +63,26 @@ def advance_chain(chain: str, event_id: str) -> str:
 
 
 def task_feed(task_id: str) -> str:
-    """Return the name of a task's feed.
+    """Return the name of the feed of a task, or of a group of tasks, whose id is `group:<id>`.
 
     Raises:
         InvalidName: the id has characters that a feed's name may not have.
     """
-    return check_feed(f"task:{task_id}")
+    return check_feed(task_id if is_group(task_id) else f"task:{task_id}")
+
+
+def group_feed(group_id: str) -> str:
+    """Return the name of a group's feed, which is its id everywhere but in Celery.
+
+    Raises:
+        InvalidName: the id has characters that a feed's name may not have.
+    """
+    return check_feed(f"{GROUP}{group_id}")
+
+
+def is_group(name: str) -> bool:
+    """Say whether an id or a feed is that of a group of tasks."""
+    return name.startswith(GROUP)
 
 
 def feed_of(task_id: object) -> str | None:
@@ -96,8 +111,8 @@ def check_feed(name: object) -> str:
 
 
 def feed_id(feed: str) -> str:
-    """Return the part of a feed's name after the kind."""
-    return feed.partition(":")[2]
+    """Return the id of a feed: the part after the kind, of a group the whole name."""
+    return feed if is_group(feed) else feed.partition(":")[2]
 
 
 def partition(name: str) -> int:

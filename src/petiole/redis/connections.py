@@ -31,8 +31,8 @@ TRUSTED_NOW: Final = 1.0
 # The room in an idle connection's send buffer, in bytes: half of what Linux gives a new one (`net.ipv4.tcp_wmem`, 16 KiB).
 SENT_AT_ONCE: Final = 8192
 
-# Texts only: hiredis calls `repr` on a number, and if a signal handler raises there (a soft time limit) the process aborts.
-Command: TypeAlias = tuple[str, ...]
+# No numbers: hiredis calls `repr` on one, and if a signal handler raises there (a soft time limit) the process aborts.
+Command: TypeAlias = tuple[str | bytes, ...]
 # A connection, the instant of its last reply, and how many replies are owed on it.
 _Kept: TypeAlias = tuple[Any, float, int]
 # Waits for the replies of commands.

@@ -36,6 +36,10 @@ class Keys:
         """Return the key of one of a feed's texts; scripts make it of the feed's first key."""
         return f"{self._tag(feed)}:{feed}:text:{name}"
 
+    def child(self, feed: str, name: str) -> str:
+        """Return a group's key of this name; scripts make it of the feed's first key."""
+        return f"{self._tag(feed)}:{feed}:{name}"
+
     def inbox(self, feed: str) -> list[str]:
         """Return the keys of an inbox: those of its feed, then its seen and its unread notices."""
         tag = self._tag(feed)

@@ -374,6 +374,82 @@ class Note(NamedTuple):
 NOTE: Final = Description("note", Note, keys=("note",), replies={"": "the text that was there, or ''"})
 
 
+class Contribute(NamedTuple):
+    """Adds what children of a group say of themselves, once each, and rings if that is due."""
+
+    run: str
+    lease: Annotated[Milliseconds, "of a child that runs"]
+    verdict: Annotated[Flag, "only of children whose lease has ended"]
+    id: Annotated[str, "the event's"]
+    feed: str
+    channel: str
+
+
+CONTRIBUTE: Final = Description(
+    "contribute",
+    Contribute,
+    keys=FEED,
+    rest="of each contribution its child, state, attempt, done, '1' if it is acknowledged late, '1' if nothing follows, error "
+    "(JSON text, or ''), message (or ''), place of its stage (or 0), name of its stage (JSON text)",
+    replies={
+        "counted": f"{_PLACE}, in how many ms the group is to ring (or -1), of each contribution c (counted), d (known) or e "
+        "(its child has ended)",
+        **_FENCED,
+        **_CLOSED,
+        **_MISSING,
+    },
+)
+
+
+class ExpiredChildren(NamedTuple):
+    """Lists the running children of a group whose lease has ended, and says when to look again."""
+
+    feed: str
+    limit: str
+    again: Annotated[Milliseconds, "if there are any"]
+    wait: Annotated[Milliseconds, "if none runs"]
+
+
+EXPIRED_CHILDREN: Final = Description(
+    "expired_children",
+    ExpiredChildren,
+    keys=FEED,
+    replies={"": "{run, of each {number, id (JSON text), attempt, 1 if it is acknowledged late, since}}"},
+)
+
+
+class RenewChildren(NamedTuple):
+    """Prolongs the leases of children of a group."""
+
+    run: str
+    lease: Milliseconds
+
+
+RENEW_CHILDREN: Final = Description(
+    "renew_children",
+    RenewChildren,
+    keys=FEED,
+    rest="numbers",
+    replies={"": f"{{1 if the group's run goes on, {_HELD}}}"},
+)
+
+
+class RepeatChildren(NamedTuple):
+    """Begins an ended group again, in a new epoch, with those of its children that are to run again."""
+
+    epoch: str
+    lease: Milliseconds
+
+
+REPEAT_CHILDREN: Final = Description(
+    "repeat_children",
+    RepeatChildren,
+    keys=FEED,
+    rest="the event, then the numbers",
+    replies={"opened": _PLACE, **_CLOSED, **_MISSING},
+)
+
+
 SCRIPTS: Final[Mapping[str, Description[Any]]] = {
     found.name: found for found in list(globals().values()) if isinstance(found, Description)
 }

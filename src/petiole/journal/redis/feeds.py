@@ -76,7 +76,7 @@ class RedisFeeds(RedisStore):
 
     def _open_async(self, step: Step, owner: str, feed: str) -> Callable[[], Cursor]:
         steps = [step]
-        if feed.startswith("task:"):
+        if not feed.startswith("user:"):
             # In the same round trip: a caller that chose the epoch has minted the feed, or repeats a call whose reply was lost.
             steps.append(self._to_index(owner, feed))
         with translate_errors(self._settings.journal_url):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from petiole.errors import PetioleError
+from petiole.journal.redis.groups import RedisGroups
 from petiole.journal.redis.inboxes import RedisInboxes, RedisNotes
 from petiole.journal.redis.inspection import inspect
-from petiole.journal.redis.runs import RedisRuns
 from petiole.redis.cluster import Cluster
 from petiole.redis.errors import translate_errors
 
 
-class RedisJournal(RedisRuns, RedisInboxes, RedisNotes):
+class RedisJournal(RedisGroups, RedisInboxes, RedisNotes):
     """`Journal` on a Redis server ≥ 6.2. Writers send again what its AOF had not synced when it died."""
 
     def ping(self) -> None:

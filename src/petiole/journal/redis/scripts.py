@@ -13,9 +13,14 @@ from petiole.journal.redis.tables import TABLES
 
 # What scripts share; Redis has no include, so the loader puts it in front.
 _SHARED: Final = (
-    dict.fromkeys(("renew", "remove", "forget"), ("_text",))
+    dict.fromkeys(("renew",), ("_text",))
+    | dict.fromkeys(("remove", "forget"), ("_text", "_group_keys"))
     | dict.fromkeys(("read", "snapshot"), ("_text", "_fact"))
-    | dict.fromkeys(("open", "append", "claim", "conclude", "cancel", "rebase"), ("_text", "_fact", "_event"))
+    | dict.fromkeys(("open", "append", "claim", "conclude", "rebase"), ("_text", "_fact", "_event"))
+    | dict.fromkeys(
+        ("contribute", "expired_children", "renew_children", "repeat_children", "cancel"),
+        ("_text", "_fact", "_event", "_group_keys", "_group"),
+    )
     | dict.fromkeys(("notify", "acknowledge"), ("_text", "_fact", "_event", "_inbox"))
 )
 _WORD: Final = re.compile(r"[A-Za-z_]+")

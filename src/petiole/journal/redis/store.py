@@ -73,7 +73,7 @@ class RedisStore:
         return [member.decode() for answer in answers for members in answer for member in members]
 
     def _index(self, owner: str, feed: str) -> None:
-        if feed.startswith("task:"):
+        if not feed.startswith("user:"):
             self._run(*self._to_index(owner, feed))
 
     def _to_index(self, owner: str, feed: str) -> Step:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from petiole.journal import rules
+from petiole.journal import groups, rules
 from petiole.journal.redis.calls import NO_READER, EventArguments
+from petiole.journal.redis.children import RECORD_SIZE
 from petiole.protocol import states
-from petiole.protocol.events import VERSION, ZERO_CHAIN
+from petiole.protocol.events import COUNTER, VERSION, ZERO_CHAIN
 from petiole.protocol.texts import MAX_READ_BYTES, TEXT, TEXT_VERSION
 
 # The layout of all keys of a feed. What was written in another is not for this code to read or to write into.
@@ -59,7 +60,18 @@ TABLES: Final[Mapping[str, str]] = {
         INBOX_EPOCH=rules.INBOX_START.epoch,
         INBOX_SHOWN=rules.INBOX_SHOWN,
         INBOX_KEPT=rules.INBOX_KEPT,
+        RECORD_SIZE=RECORD_SIZE,
+        CHILD_STATES=len(groups.CHILD_STATES),
+        WHOLE=groups.WHOLE,
+        RING_EVERY=groups.RING_EVERY,
+        RATE_OVER=round(groups.RATE_OVER),
+        RATE_EVERY=groups.RATE_EVERY,
+        MIN_ENDED=groups.MIN_ENDED,
+        ERRORS_SHOWN=groups.ERRORS_SHOWN,
+        FAILURES_KEPT=groups.FAILURES_KEPT,
+        COUNTER=COUNTER,
         QUEUED=states.QUEUED,
+        RUNNING=states.RUNNING,
         RETRYING=states.RETRYING,
         STALLED=states.STALLED,
         CANCELLING=states.CANCELLING,
@@ -71,4 +83,8 @@ TABLES: Final[Mapping[str, str]] = {
     "is_replayable": _is_one_of("is_replayable", states.REPLAYABLE),
     "may_follow": _may_follow(),
     "event_fields": _event_fields(),
+    # As `children.RECORD`, in the letters of Redis' struct: an id, a state, an attempt, a flag, two numbers, a range.
+    "RECORD": "local RECORD = '>c16BBBHI6I4I4'",
+    "CHILD": "local CHILD = { " + ", ".join(f"{name} = {at}" for at, name in enumerate(groups.CHILD_STATES)) + " }",
+    "CHILD_NAMES": "local CHILD_NAMES = { " + ", ".join(f"'{name}'" for name in groups.CHILD_STATES) + " }",
 }

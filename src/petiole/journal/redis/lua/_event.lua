@@ -146,7 +146,7 @@ local function write(meta, event, terminal, more)
     end
     keep_texts(meta.texts, lifetime, terminal)
   end
-  if terminal and string.sub(event.feed, 1, 5) == 'task:' then
+  if terminal and string.sub(event.feed, 1, 5) ~= 'user:' then
     -- The task's owner gets a notice of its end: the web side takes it from here.
     redis.call('ZADD', keys.pending, integer(now), event.feed)
   end

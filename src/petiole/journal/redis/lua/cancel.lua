@@ -20,6 +20,30 @@ end
 local cancelling, after = event_at(REST)
 redis.call('HSET', keys.meta, 'cancel', integer(wanted))
 meta.cancel = wanted
+if string.sub(cancelling.feed, 1, 6) == 'group:' then
+  local group, now = load_group(meta), now_ms()
+  if wanted == CANCEL_ASKED then
+    -- What hasn't begun is cancelled at once: a record that says it waits is read so from here on.
+    for _, state in ipairs({ CHILD.queued, CHILD.retrying }) do
+      move(group, state, CHILD.cancelled, group.counts[state])
+    end
+  end
+  local ends = end_of(group, true)
+  local event = cancelling
+  if ends ~= '' then
+    event = event_at(after)
+    redis.call('ZREM', keys.leases, event.feed)
+    redis.call('DEL', group_key('running'))
+  end
+  take_told(group, now)
+  event.run, event.progress = meta.run, progress_of(group)
+  write(meta, event, ends ~= '')
+  keep_group(group)
+  if ends ~= '' then
+    keep_group_keys(LIMITS.kept_ms)
+  end
+  return reply('stored', meta)
+end
 -- Stalled without a lease: only redelivery is pending, and what the broker redelivers will find the feed closed.
 local gone = meta.state == STALLED and not redis.call('ZSCORE', keys.leases, cancelling.feed)
 if is_waiting(meta.state) or gone then

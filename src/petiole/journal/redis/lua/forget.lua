@@ -5,5 +5,6 @@
 local texts = redis.pcall('HGET', keys.meta, 'texts') -- what somebody else has spoiled can be forgotten, too
 delete_texts(keys.meta, type(texts) == 'string' and texts or '')
 redis.call('DEL', keys.meta, keys.document, keys.facts, keys.message)
+delete_group_keys(feed)
 redis.call('ZREM', keys.pending, feed)
 return redis.call('ZREM', keys.leases, feed)

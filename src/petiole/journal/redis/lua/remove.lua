@@ -11,6 +11,7 @@ if not is_terminal(state) then
 end
 delete_texts(keys.meta, redis.call('HGET', keys.meta, 'texts'))
 redis.call('DEL', keys.document, keys.facts, keys.message)
+delete_group_keys(feed)
 redis.call('HSET', keys.meta, 'removed', '1', 'owner', '', 'state', state, 'live', '0', 'cancel', CANCEL_ASKED, 'bytes', '0', 'texts', '')
 redis.call('PEXPIRE', keys.meta, lifetime)
 redis.call('ZREM', keys.leases, feed)

@@ -1,0 +1,48 @@
+"""The records of a group's children, as Redis keeps them: one after the other in one string."""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from petiole.journal.groups import CHILD_STATES, Child
+
+# A UUID's bytes, state, attempt, whether late, done, since (in ms, 6 bytes), and the range of the children that it voids.
+RECORD: Final = struct.Struct(">16sBBBHHIII")
+RECORD_SIZE: Final = RECORD.size
+NO_ID: Final = bytes(16)
+
+
+def packed(children: Sequence[Child]) -> tuple[bytes, dict[str, str]]:
+    """Return the records of children that haven't begun, and by number the ids that don't fit into them: no UUIDs."""
+    records = bytearray()
+    others: dict[str, str] = {}
+    for number, child in enumerate(children):
+        identity = _bytes_of(child.task_id)
+        if identity == NO_ID:
+            others[str(number)] = child.task_id
+        records += RECORD.pack(identity, CHILD_STATES.index(child.state), 0, 0, 0, 0, 0, *child.voids)
+    return bytes(records), others
+
+
+def unpacked(records: bytes, *, first: int, others: dict[int, str]) -> Iterator[tuple[int, Child]]:
+    """Yield the children of records, of which the first has the number `first`."""
+    for number, fields in enumerate(RECORD.iter_unpack(records), first):
+        identity, state, attempt, late, done, high, low, begins, ends = fields
+        task_id = others.get(number, "") if identity == NO_ID else str(uuid.UUID(bytes=identity))
+        yield number, Child(task_id, (begins, ends), CHILD_STATES[state], attempt, done, (high << 32) + low, late == 1)
+
+
+def without_id(records: bytes, *, first: int) -> list[int]:
+    """Return the numbers of those children whose id isn't in their records."""
+    return [first + at // RECORD_SIZE for at in range(0, len(records), RECORD_SIZE) if records[at : at + 16] == NO_ID]
+
+
+def _bytes_of(task_id: str) -> bytes:
+    try:
+        found = uuid.UUID(task_id)
+    except ValueError:
+        return NO_ID
+    return found.bytes if str(found) == task_id else NO_ID

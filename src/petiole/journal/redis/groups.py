@@ -1,0 +1,146 @@
+"""Groups in Redis: their children in one string, and contributions in one script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from petiole.journal.answers import Closed, Counted, ExpiredChild, Fenced, Held, ListedChild, Missing
+from petiole.journal.groups import CHILD_STATES, UNSUCCESSFUL, Child, Contribution, as_listed, listed
+from petiole.journal.redis import calls
+from petiole.journal.redis.children import RECORD_SIZE, packed, unpacked, without_id
+from petiole.journal.redis.replies import cursor_of, held_of
+from petiole.journal.redis.runs import RedisRuns
+from petiole.journal.redis.store import ms
+from petiole.protocol.encoding import to_json
+from petiole.protocol.events import Cursor, Draft, mint_id
+from petiole.redis.connections import Command
+from petiole.redis.errors import translate_errors
+
+# How many records are looked through at most for a page of one state.
+LOOKED_AT: Final = 20_000
+# After how many seconds a group is looked at again whose children a reaper has found expired, or has not concluded.
+AGAIN: Final = 1.0
+
+
+class RedisGroups(RedisRuns):
+    """`Groups` in Redis."""
+
+    def open_group(
+        self, feed: str, children: Sequence[Child], *, owner: str, draft: Draft, epoch: str, lease: float | None = None
+    ) -> Cursor:
+        records, others = packed(children)
+        lifetime = ms(self._settings.live_kept_for)
+        # Before the feed, which begins to exist whole.
+        commands: list[Command] = [("SET", self._names.child(feed, "children"), records, "PX", lifetime)]
+        if others:
+            key = self._names.child(feed, "ids")
+            commands += [("HSET", key, *(text for pair in others.items() for text in pair)), ("PEXPIRE", key, lifetime)]
+        with translate_errors(self._settings.journal_url):
+            self._call(*commands)
+        return self.open(feed, owner=owner, draft=draft, lease=lease, epoch=epoch)
+
+    def contribute(
+        self, feed: str, said: Sequence[Contribution], *, run: int, lease: float, verdict: bool = False
+    ) -> Counted | Fenced | Closed | Missing:
+        arguments = calls.Contribute(str(run), ms(lease), "01"[verdict], mint_id(), feed, self._names.channel(feed))
+        rest: list[str] = []
+        for one in said:
+            place, name = one.stage or (0, "")
+            rest += (
+                str(one.child),
+                str(CHILD_STATES.index(one.state)),
+                str(one.attempt),
+                str(one.done),
+                "01"[one.late],
+                "01"[one.stops],
+                "" if one.error is None else to_json(one.error),
+                one.message,
+                str(place),
+                to_json(name),
+            )
+        reply = self._run(*calls.CONTRIBUTE.step(self._names.feed(feed), arguments, rest))
+        match reply[0]:
+            case b"counted":
+                due = int(reply[6])
+                ended = tuple(letter == ord("e") for letter in reply[7])
+                return Counted(cursor_of(reply[1:]), ended, None if due < 0 else due / 1000, reply[5] > 0)
+            case b"fenced":
+                return Fenced(int(reply[1]))
+            case b"closed":
+                return Closed(reply[1].decode())
+            case _:
+                return Missing()
+
+    def children(
+        self, feed: str, *, state: str | None = None, after: int = -1, limit: int
+    ) -> tuple[list[ListedChild], int | None] | None:
+        if self.snapshot(feed) is None:
+            return None
+        number = LOOKED_AT if state is not None else limit
+        first = after + 1
+        key, failures, ids = (self._names.child(feed, name) for name in ("children", "failures", "ids"))
+        begin, end = str(first * RECORD_SIZE), str((first + number) * RECORD_SIZE - 1)
+        with translate_errors(self._settings.journal_url):
+            records, size, cancel = self._call(
+                ("GETRANGE", key, begin, end), ("STRLEN", key), ("HGET", self._names.feed(feed)[0], "cancel")
+            )
+        others = {}
+        if missing := without_id(records, first=first):
+            others = self._fields(ids, missing)
+        cancelled, last = int(cancel or b"0") > 0, after
+        found: list[tuple[int, Child]] = []
+        for last, child in unpacked(records, first=first, others=others):
+            if state in (None, listed(child, cancelled=cancelled)):
+                found.append((last, child))
+                if len(found) == limit:
+                    break
+        errors = self._fields(failures, [number for number, child in found if child.state in UNSUCCESSFUL])
+        page = [as_listed(number, child, errors.get(number), cancelled=cancelled) for number, child in found]
+        return page, last if last + 1 < size // RECORD_SIZE else None
+
+    def _fields(self, key: str, numbers: Sequence[int]) -> dict[int, str]:
+        """Return those fields of a hash that are numbers of children."""
+        if not numbers:
+            return {}
+        with translate_errors(self._settings.journal_url):
+            [values] = self._call(("HMGET", key, *map(str, numbers)))
+        return {number: value.decode() for number, value in zip(numbers, values, strict=True) if value is not None}
+
+    def child_messages(self, feed: str) -> dict[int, str]:
+        key = self._names.child(feed, "messages")
+        with translate_errors(self._settings.journal_url):
+            numbers, messages = self._call(("HKEYS", key), ("HVALS", key))
+        return {int(number): text.decode() for number, text in zip(numbers, messages, strict=True)}
+
+    def renew_children(self, feed: str, numbers: Sequence[int], *, run: int, lease: float) -> Held:
+        arguments = calls.RenewChildren(str(run), ms(lease))
+        return held_of(
+            self._run(
+                *calls.RENEW_CHILDREN.step(self._names.feed(feed), arguments, [str(number) for number in numbers])
+            )
+        )
+
+    def expired_children(self, feed: str, *, limit: int) -> tuple[int, Sequence[ExpiredChild]]:
+        arguments = calls.ExpiredChildren(feed, str(limit), ms(AGAIN), ms(self._settings.unheard_after))
+        run, rows = self._run(*calls.EXPIRED_CHILDREN.step(self._names.feed(feed), arguments))
+        return int(run), [
+            ExpiredChild(int(number), json.loads(task_id), int(attempt), late == b"1", int(since))
+            for number, task_id, attempt, late, since in rows
+        ]
+
+    def repeat_children(
+        self, feed: str, numbers: Sequence[int], *, draft: Draft, epoch: str, lease: float
+    ) -> Cursor | Closed | Missing:
+        rest = [*self._event(feed, draft, run=0), *(str(number) for number in numbers)]
+        reply = self._run(
+            *calls.REPEAT_CHILDREN.step(self._names.feed(feed), calls.RepeatChildren(epoch, ms(lease)), rest)
+        )
+        match reply[0]:
+            case b"closed":
+                return Closed(reply[1].decode())
+            case b"missing":
+                return Missing()
+            case _:
+                return cursor_of(reply[1:])

@@ -1,0 +1,21 @@
+-- Beside its feed's keys a group has `children` (a string of records), `running` (the leases of the children that run, by
+-- number), and the hashes `failures` and `messages` (number → JSON text) and `ids` (number → id, of those that are no UUIDs).
+local GROUP_KEYS = { 'children', 'running', 'failures', 'messages', 'ids' }
+
+local function group_key(name)
+  return string.sub(keys.meta, 1, -5) .. name
+end
+
+local function keep_group_keys(lifetime)
+  for _, name in ipairs(GROUP_KEYS) do
+    redis.call('PEXPIRE', group_key(name), lifetime)
+  end
+end
+
+local function delete_group_keys(feed)
+  if string.sub(feed, 1, 6) == 'group:' then
+    for _, name in ipairs(GROUP_KEYS) do
+      redis.call('DEL', group_key(name))
+    end
+  end
+end

@@ -1,0 +1,146 @@
+-- Adds what children of a group say of themselves, once each, and rings if that is due.
+-- KEYS: meta, document, facts, message, leases, pending
+-- ARGV: run, lease (of a child that runs, in ms), verdict (only of children whose lease has ended, '1' or '0'), id (the
+--       event's), feed, channel, from REST on of each contribution its child, state, attempt, done, '1' if it is
+--       acknowledged late, '1' if nothing follows, error (JSON text, or ''), message (or ''), place of its stage (or 0),
+--       name of its stage (JSON text)
+-- Reply: {counted, epoch, seq, facts, chain, cancel, in how many ms the group is to ring (or -1), of each contribution c
+--        (counted), d (known) or e (its child has ended)}
+--      | {fenced, run}
+--      | {closed, state}
+--      | {missing}
+local meta = load_meta()
+if not meta then
+  return { 'missing' }
+end
+if integer(meta.run) ~= run then
+  return { 'fenced', integer(meta.run) }
+end
+if is_terminal(meta.state) then
+  return { 'closed', meta.state }
+end
+local group, now = load_group(meta), now_ms()
+local cancelled = meta.cancel > 0
+local begins, answers, patch = false, {}, {}
+
+local function is_newer(child, state, attempt, done)
+  local rank, known = math.min(state, CHILD.succeeded), math.min(child.state, CHILD.succeeded)
+  if attempt ~= child.attempt then
+    return attempt > child.attempt
+  elseif rank ~= known then
+    return rank > known
+  end
+  return state == CHILD.running or done ~= child.done
+end
+
+local function is_expired(number, child)
+  local ends = child.state == CHILD.running and redis.call('ZSCORE', group_key('running'), integer(number))
+  return ends and tonumber(ends) <= now
+end
+
+local function skip(first, after)
+  local ranges = { { first, after } }
+  while #ranges > 0 do
+    local range = table.remove(ranges)
+    local one, last = range[1] < range[2] and child_at(range[1]), range[1] < range[2] and child_at(range[2] - 1)
+    if one and last and not (one.state >= CHILD.succeeded and last.state >= CHILD.succeeded) then
+      for number = range[1], range[2] - 1 do
+        local child = child_at(number)
+        if child and child.state == CHILD.queued then
+          child.state = CHILD.skipped
+          keep_child(number, child)
+          move(group, CHILD.queued, CHILD.skipped)
+          if child.first < child.after then
+            ranges[#ranges + 1] = { child.first, child.after }
+          end
+        end
+      end
+    end
+  end
+end
+
+local function take(number, child, state, attempt, done, late, stops)
+  if cancelled and (state == CHILD.queued or state == CHILD.retrying) then
+    state = CHILD.cancelled -- it would wait for a run that isn't to begin
+  end
+  local runs = state == CHILD.running
+  done = runs and done or 0
+  move(group, child.state, state)
+  group.partly = group.partly + done - child.done
+  if runs then
+    child.late = late
+    if child.state ~= CHILD.running then
+      child.since = now
+    end
+    begins = true
+    redis.call('ZADD', group_key('running'), integer(now + tonumber(lease)), integer(number))
+  elseif child.state == CHILD.running then
+    redis.call('ZREM', group_key('running'), integer(number))
+  end
+  child.state, child.attempt, child.done = state, attempt, done
+  keep_child(number, child)
+  if stops or state > CHILD.succeeded then
+    skip(child.first, child.after)
+  end
+  group.untold = 1
+end
+
+for at = REST, #ARGV, 10 do
+  local number, state, attempt = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local done, late, stops = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), ARGV[at + 5] == '1'
+  local failure, message, place, stage = ARGV[at + 6], ARGV[at + 7], tonumber(ARGV[at + 8]), ARGV[at + 9]
+  local child = child_at(number)
+  if not child or child.state >= CHILD.succeeded
+    or (cancelled and (child.state == CHILD.queued or child.state == CHILD.retrying)) then
+    answers[#answers + 1] = 'e'
+  elseif verdict == '1' and not is_expired(number, child) or verdict ~= '1' and not is_newer(child, state, attempt, done) then
+    answers[#answers + 1] = 'd'
+  else
+    take(number, child, state, attempt, done, late, stops)
+    answers[#answers + 1] = 'c'
+    if place > tonumber(string.match(group.stage, '^%d+')) then
+      group.stage = integer(place) .. ' ' .. stage
+    end
+    if failure ~= '' then
+      if redis.call('HLEN', group_key('failures')) < FAILURES_KEPT then
+        redis.call('HSET', group_key('failures'), integer(number), failure)
+      end
+      if group.errors < ERRORS_SHOWN then
+        group.errors = group.errors + 1
+        patch[#patch + 1] = 'error' .. integer(group.errors)
+        patch[#patch + 1] = string.sub(failure, 1, -2) .. ',"id":' .. id_of(number, child) .. '}'
+      end
+    end
+    if message ~= '' and redis.call('HLEN', group_key('messages')) < FAILURES_KEPT then
+      redis.call('HSET', group_key('messages'), integer(number), message)
+    end
+  end
+end
+
+local state = end_of(group, cancelled)
+if state == '' and meta.state == QUEUED and group.counts[CHILD.queued] < total_of(group) then
+  state = RUNNING
+end
+if state ~= '' then
+  say_state(patch, group, state, now)
+end
+if begins and not is_terminal(state) then
+  -- So that somebody looks after children whose worker disappears.
+  redis.call('ZADD', keys.leases, 'LT', integer(now + tonumber(lease)), feed)
+  redis.call('HSET', keys.meta, 'waits', '0')
+end
+local due = '-1'
+if #patch > 0 or (group.untold == 1 and now - group.told >= RING_EVERY) then
+  tell(meta, group, feed, channel, id, patch, state, now)
+elseif group.untold == 1 then
+  due = integer(group.told + RING_EVERY - now)
+end
+keep_group(group)
+if is_terminal(state) then
+  redis.call('ZREM', keys.leases, feed)
+  redis.call('DEL', group_key('running'))
+  keep_group_keys(LIMITS.kept_ms)
+end
+local answer = reply('counted', meta)
+answer[7], answer[8] = due, table.concat(answers)
+return answer
