@@ -15,7 +15,7 @@ from benchmarks.report import RESULTS, Row, table
 DOCS: Final = Path(__file__).parents[1] / "docs"
 PAGES: Final = ("scale.md", "performance.md")
 # The benchmarks of docs/performance.md, in its order.
-LIVE: Final = ("live", "load", "growth", "steps", "worker", "recovery", "joining", "start")
+LIVE: Final = ("live", "load", "growth", "steps", "worker", "recovery", "joining", "start", "text")
 
 _BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -36,7 +36,7 @@ def compared() -> list[Row]:
     """Return the rows of all comparisons, by the numbers of their goals."""
     rows = [row for name in LIVE for row in result(name)["rows"]]
     kept = [Row(**{name: value for name, value in row.items() if name != "verdict"}) for row in rows]
-    return sorted(kept, key=lambda row: int(row.goal.strip("Pab")))
+    return sorted(kept, key=lambda row: (row.goal[0], int(row.goal[1:].strip("ab"))))
 
 
 def fill(document: str, found: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""P15 to P19: text that streams, from a token's write to the browser, its cost in each process, and what it takes in Redis."""
+"""T1 to T5: text that streams, from a token's write to the browser, its cost in each process, and what it takes in Redis."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from benchmarks.tokens import SIZE, due_at
 from petiole.protocol.events import task_feed
 
 ROUNDS: Final = 5
-# P15: one stream, and the first chunk beside a fact of the same task.
+# T1: one stream, and the first chunk beside a fact of the same task.
 RATES: Final = (20, 200)
 SECONDS: Final = 5.0
 FIRSTS: Final = 10
 APART: Final = 0.2
-# P16: many streams in one web process; the rival has the highest of its rates that the machine carries.
+# T2: many streams in one web process; the rival has the highest of its rates that the machine carries.
 STREAMS: Final = 500
 STREAM_RATE: Final = 100
 STREAM_SECONDS: Final = 8.0
@@ -65,7 +65,7 @@ def first_chunk(site: Site) -> Row:
             flush=True,
         )
     medians = [[quantile(delays, 0.5) for delays in rounds] for rounds in (chunks, facts)]
-    return compared("P15", "first write → browser, p50 (rival: a fact of the same task)", "ms", *medians, limit=1.2)
+    return compared("T1", "first write → browser, p50 (rival: a fact of the same task)", "ms", *medians, limit=1.2)
 
 
 def first_of_each(site: Site, *, text_first: bool) -> tuple[float, float]:
@@ -99,7 +99,7 @@ def one_stream(sites: dict[str, Site]) -> Iterator[Row]:
                     flush=True,
                 )
         at = f"one stream at {rate} tokens/s"
-        yield from (beside("P15", f"write → browser, p{share * 100:.0f}, {at}", rounds, share) for share in (0.5, 0.99))
+        yield from (beside("T1", f"write → browser, p{share * 100:.0f}, {at}", rounds, share) for share in (0.5, 0.99))
 
 
 def beside(goal: str, what: str, rounds: dict[str, list[list[float]]], share: float) -> Row:
@@ -232,10 +232,10 @@ def many_streams(sites: dict[str, Site]) -> list[Row]:
     costs = [[found.web_microseconds for found in rounds[kind]] for kind in RIVALS]
     return [
         Row(
-            *("P16", f"write → browser, p99, {at}", "ms", p99s[0], p99s[1]), limit=LIMIT, limited="measured", note=note
+            *("T2", f"write → browser, p99, {at}", "ms", p99s[0], p99s[1]), limit=LIMIT, limited="measured", note=note
         ),
-        Row("P16", "the same: tokens that did not arrive", "", missing, limit=0, limited="measured"),
-        compared("P16", "the same: web CPU for each token", "µs", *costs, limit=0.3, note=note),
+        Row("T2", "the same: tokens that did not arrive", "", missing, limit=0, limited="measured"),
+        compared("T2", "the same: web CPU for each token", "µs", *costs, limit=0.3, note=note),
     ]
 
 

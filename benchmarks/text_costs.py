@@ -1,4 +1,4 @@
-"""P17 to P19: what a text costs in the worker and in Redis, and how long a reader waits for the whole of it."""
+"""T3 to T5: what a text costs in the worker and in Redis, and how long a reader waits for the whole of it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from petiole.worker.outbox import Outbox
 from petiole.worker.progress import progress
 
 ROUNDS: Final = 5
-# P17: the worker, at rates at which ever more tokens are sent together.
+# T3: the worker, at rates at which ever more tokens are sent together.
 WORKER_RATES: Final = (20, 100, 200, 1000)
 WORKER_SECONDS: Final = 2.0
 # The same without pauses. All rounds together stay below PETIOLE_TEXT_LIMIT.
 UNPACED: Final = 5000
-# P18: an answer of 20,000 tokens, in the pieces in which it is appended.
+# T4: an answer of 20,000 tokens, in the pieces in which it is appended.
 ANSWER: Final = 80_000
 PIECE: Final = 160
 ANSWERS: Final = 20
-# P19
+# T5
 WHOLE: Final = 1024 * 1024
 JOINS: Final = 100
 
@@ -61,7 +61,7 @@ def worker() -> Iterator[Row]:
     for rate in rates:
         pace = "without pauses" if rate is None else f"one stream at {rate:,} tokens/s"
         what = f"CPU in the worker for each token, {pace} (rival: the plain emitter's emit)"
-        yield compared("P17", what, "µs", found["petiole"][rate], found["plain"][rate], limit=0.1)
+        yield compared("T3", what, "µs", found["petiole"][rate], found["plain"][rate], limit=0.1)
 
 
 def microseconds(say: Callable[[], object], rate: int | None, outbox: Outbox) -> float:
@@ -102,8 +102,8 @@ def memory() -> Iterator[Row]:
                     journal.append(feed, end, run=1, fact=2, texts=Texts.of(1, {"output": ANSWER}))
                 after.append((client.info("memory")["used_memory"] - before) / ANSWERS / ANSWER)
     what = f"Redis memory of a task with an answer of {ANSWER:,} bytes, all of its keys, by the text's length"
-    yield alone("P18", f"{what}: after its end", "×", after, limit=1.3)
-    yield alone("P18", "the same: while it runs", "×", during)
+    yield alone("T4", f"{what}: after its end", "×", after, limit=1.3)
+    yield alone("T4", "the same: while it runs", "×", during)
 
 
 def claimed(journal: RedisJournal, feed: str) -> None:
@@ -132,4 +132,4 @@ def joining() -> Iterator[Row]:
             taken.append((time.perf_counter() - begun) * 1000)
             connection.socket.close()
     for share in (0.5, 0.99):
-        yield alone("P19", f"joining a text of 1 MiB, p{share * 100:.0f}", "ms", [quantile(taken, share)])
+        yield alone("T5", f"joining a text of 1 MiB, p{share * 100:.0f}", "ms", [quantile(taken, share)])

@@ -76,6 +76,8 @@ TABLES: Final[Mapping[str, str]] = {
         STALLED=states.STALLED,
         CANCELLING=states.CANCELLING,
         CANCELLED=states.CANCELLED,
+        SUCCEEDED=states.SUCCEEDED,
+        FAILED=states.FAILED,
     ),
     "is_terminal": _is_one_of("is_terminal", states.TERMINAL),
     "ends_run": _is_one_of("ends_run", states.ENDS_RUN),

@@ -30,7 +30,7 @@ local function text_length(meta, run, name)
   return 0
 end
 
--- Appends a chunk to its text, which is `at` bytes long.
+-- Appends a chunk to its text, which is `at` bytes long. The caller keeps `meta.texts`.
 local function append_text(meta, event, at)
   begin_texts(meta, event.run)
   local key, ends = text_key(keys.meta, event.chunk.name), integer(at + #event.chunk.text)
@@ -47,7 +47,6 @@ local function append_text(meta, event, at)
   end
   said[#said + 1] = event.chunk.name .. '~' .. ends
   meta.texts = table.concat(said, '~')
-  redis.call('HSET', keys.meta, 'texts', meta.texts)
 end
 
 -- Whether less of a run's texts is here than it says it has written.
@@ -93,7 +92,7 @@ local function write(meta, event, terminal, more)
     meta.chain = string.sub(redis.sha1hex(before .. event.id), 1, 16)
   end
   local seq, facts, run = integer(meta.seq), integer(meta.facts), integer(event.run)
-  local fields, progress = {}, event.progress
+  local fields, progress, before_run = {}, event.progress, nil
   local function set(name, value)
     fields[#fields + 1], fields[#fields + 2] = name, value
   end
@@ -106,15 +105,15 @@ local function write(meta, event, terminal, more)
   end
   if progress ~= '' then
     set('progress', progress)
+  else
+    local kept = redis.call('HMGET', keys.document, 'progress', 'run')
+    progress, before_run = kept[1] or '', kept[2]
   end
-  if event.run > 0 then
+  if event.run > 0 and before_run ~= run then
     set('run', run)
   end
   if #fields > 0 then
     redis.call('HSET', keys.document, unpack(fields))
-  end
-  if progress == '' then
-    progress = redis.call('HGET', keys.document, 'progress') or ''
   end
   local body = string.sub(event.body, 8)
   local text = text_of(event.feed, meta.epoch, facts, meta.chain, event.id, seq, run, integer(now), body, progress, meta.texts,

@@ -87,11 +87,11 @@ local function end_of(group, cancelled)
   if left_of(group) > 0 then
     return ''
   elseif cancelled and group.counts[CHILD.cancelled] > 0 then
-    return 'cancelled'
+    return CANCELLED
   elseif group.counts[CHILD.failed] + group.counts[CHILD.lost] > 0 then
-    return 'failed'
+    return FAILED
   end
-  return group.counts[CHILD.cancelled] > 0 and 'cancelled' or 'succeeded'
+  return group.counts[CHILD.cancelled] > 0 and CANCELLED or SUCCEEDED
 end
 
 -- Takes note that the group rings: `groups._told`.
@@ -134,7 +134,7 @@ local function say_state(patch, group, state, now)
   if is_terminal(state) then
     local failed = group.counts[CHILD.failed] + group.counts[CHILD.lost]
     set('finished_at', integer(now))
-    set('reason', state == 'failed'
+    set('reason', state == FAILED
       and '"' .. integer(failed) .. ' of ' .. integer(total_of(group)) .. ' tasks failed."' or 'null')
   else
     set('started_at', integer(now))

@@ -1,6 +1,6 @@
--- Beside its feed's keys a group has `children` (a string of records), `running` (the leases of the children that run, by
+-- Beside its feed's keys a group has `children` (a string of records), `alive` (the leases of the children that run, by
 -- number), and the hashes `failures` and `messages` (number → JSON text) and `ids` (number → id, of those that are no UUIDs).
-local GROUP_KEYS = { 'children', 'running', 'failures', 'messages', 'ids' }
+local GROUP_KEYS = { 'children', 'alive', 'failures', 'messages', 'ids' }
 
 local function group_key(name)
   return string.sub(keys.meta, 1, -5) .. name

@@ -58,6 +58,7 @@ end
 local more = {}
 if event.chunk then
   append_text(meta, event, tonumber(counter))
+  more = { 'texts', meta.texts }
 elseif event.run > 0 then
   more = { 'fact', fact, 'counter', event.fact and '0' or counter }
 end

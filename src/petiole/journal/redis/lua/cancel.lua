@@ -33,7 +33,7 @@ if string.sub(cancelling.feed, 1, 6) == 'group:' then
   if ends ~= '' then
     event = event_at(after)
     redis.call('ZREM', keys.leases, event.feed)
-    redis.call('DEL', group_key('running'))
+    redis.call('DEL', group_key('alive'))
   end
   take_told(group, now)
   event.run, event.progress = meta.run, progress_of(group)

@@ -34,7 +34,7 @@ local function is_newer(child, state, attempt, done)
 end
 
 local function is_expired(number, child)
-  local ends = child.state == CHILD.running and redis.call('ZSCORE', group_key('running'), integer(number))
+  local ends = child.state == CHILD.running and redis.call('ZSCORE', group_key('alive'), integer(number))
   return ends and tonumber(ends) <= now
 end
 
@@ -73,9 +73,9 @@ local function take(number, child, state, attempt, done, late, stops)
       child.since = now
     end
     begins = true
-    redis.call('ZADD', group_key('running'), integer(now + tonumber(lease)), integer(number))
+    redis.call('ZADD', group_key('alive'), integer(now + tonumber(lease)), integer(number))
   elseif child.state == CHILD.running then
-    redis.call('ZREM', group_key('running'), integer(number))
+    redis.call('ZREM', group_key('alive'), integer(number))
   end
   child.state, child.attempt, child.done = state, attempt, done
   keep_child(number, child)
@@ -138,7 +138,7 @@ end
 keep_group(group)
 if is_terminal(state) then
   redis.call('ZREM', keys.leases, feed)
-  redis.call('DEL', group_key('running'))
+  redis.call('DEL', group_key('alive'))
   keep_group_keys(LIMITS.kept_ms)
 end
 local answer = reply('counted', meta)

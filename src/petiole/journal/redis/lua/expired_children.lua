@@ -8,17 +8,17 @@ if not meta or is_terminal(meta.state) then
   return { '0', {} }
 end
 local now, found = now_ms(), {}
-for _, number in ipairs(redis.call('ZRANGEBYSCORE', group_key('running'), '-inf', integer(now), 'LIMIT', 0, limit)) do
+for _, number in ipairs(redis.call('ZRANGEBYSCORE', group_key('alive'), '-inf', integer(now), 'LIMIT', 0, limit)) do
   local child = child_at(tonumber(number))
   if child and child.state == CHILD.running then
     found[#found + 1] = { number, id_of(tonumber(number), child), integer(child.attempt), integer(child.late), integer(child.since) }
   else
-    redis.call('ZREM', group_key('running'), number)
+    redis.call('ZREM', group_key('alive'), number)
   end
 end
 local next = now + tonumber(#found > 0 and again or wait)
 if #found == 0 then
-  local first = redis.call('ZRANGE', group_key('running'), 0, 0, 'WITHSCORES')
+  local first = redis.call('ZRANGE', group_key('alive'), 0, 0, 'WITHSCORES')
   next = first[2] and math.min(tonumber(first[2]), next) or next
 end
 redis.call('ZADD', keys.leases, integer(next), feed)

@@ -10,7 +10,7 @@ local valid = not is_terminal(meta.state) and integer(meta.run) == run
 if valid then
   local ends = integer(now_ms() + tonumber(lease))
   for i = REST, #ARGV do
-    redis.call('ZADD', group_key('running'), 'XX', ends, ARGV[i])
+    redis.call('ZADD', group_key('alive'), 'XX', ends, ARGV[i])
   end
   for _, key in ipairs({ keys.meta, keys.document, keys.facts, keys.message }) do
     redis.call('PEXPIRE', key, LIMITS.live_ms)
