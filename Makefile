@@ -49,7 +49,8 @@ test:
 	@scripts/parts.sh setup check packages vitest pytest pytest-chaos test-socketio
 endif
 
-# Without slow tests whose result doesn't depend on the platform: chaos, other projects' suites, the demo's tests, and exhaustive models.
+# Without tests whose result doesn't depend on the platform: chaos, other projects' suites, the demo's tests, exhaustive models, and
+# the contract on servers that bring themselves along.
 test-everywhere:
 	@scripts/parts.sh setup check packages vitest pytest-everywhere
 
@@ -65,7 +66,7 @@ pytest: setup
 
 pytest-everywhere: setup
 	@scripts/pytest.sh $(BIN)/python --numprocesses $(WORKERS) $(BY_FILE) --durations 20 -m 'not slow' \
-		--ignore-glob 'tests/integration/test_demo*' $(TESTS)
+		-k 'not redis-oldest and not redis-embedded' --ignore-glob 'tests/integration/test_demo*' $(TESTS)
 
 # Not in parallel with others, because faults have deadlines.
 pytest-chaos: setup

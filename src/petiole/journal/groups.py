@@ -251,7 +251,8 @@ def _count(group: Group, children: MutableMapping[int, Child], said: Contributio
         since=now if begins else child.since,
         late=said.late if runs else child.late,
     )
-    if said.stops or state not in (*OPEN, states.SUCCEEDED):
+    # In a cancelled group everything that waits is cancelled already.
+    if not group.cancel and (said.stops or state not in (*OPEN, states.SUCCEEDED)):
         counts = _skip(counts, children, child.voids)
     stage = max(group.stage, said.stage or (0, ""), key=lambda stage: stage[0])
     return replace(group, counts=counts, partly=partly, stage=stage, untold=True)

@@ -105,7 +105,8 @@ local function write(meta, event, terminal, more)
   end
   if progress ~= '' then
     set('progress', progress)
-  else
+  elseif event.chunk then
+    -- It has no patch, and its run's document is seldom another's.
     local kept = redis.call('HMGET', keys.document, 'progress', 'run')
     progress, before_run = kept[1] or '', kept[2]
   end
@@ -114,6 +115,9 @@ local function write(meta, event, terminal, more)
   end
   if #fields > 0 then
     redis.call('HSET', keys.document, unpack(fields))
+  end
+  if progress == '' and not event.chunk then
+    progress = redis.call('HGET', keys.document, 'progress') or ''
   end
   local body = string.sub(event.body, 8)
   local text = text_of(event.feed, meta.epoch, facts, meta.chain, event.id, seq, run, integer(now), body, progress, meta.texts,

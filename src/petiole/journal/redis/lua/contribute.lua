@@ -79,7 +79,7 @@ local function take(number, child, state, attempt, done, late, stops)
   end
   child.state, child.attempt, child.done = state, attempt, done
   keep_child(number, child)
-  if stops or state > CHILD.succeeded then
+  if not cancelled and (stops or state > CHILD.succeeded) then
     skip(child.first, child.after)
   end
   group.untold = 1
