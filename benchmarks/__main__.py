@@ -7,7 +7,20 @@ from importlib import import_module
 from typing import Final
 
 # In this order; the first line of each module says what it measures.
-NAMES: Final = ("live", "load", "growth", "steps", "worker", "start", "joining", "recovery", "text", "scale", "workers")
+NAMES: Final = (
+    "live",
+    "load",
+    "growth",
+    "steps",
+    "worker",
+    "start",
+    "joining",
+    "recovery",
+    "text",
+    "groups",
+    "scale",
+    "workers",
+)
 
 if __name__ == "__main__":
     chosen = NAMES if sys.argv[1:] == ["all"] else sys.argv[1:]

@@ -231,9 +231,7 @@ def many_streams(sites: dict[str, Site]) -> list[Row]:
     missing = sum(found.missing for found in rounds["petiole"])
     costs = [[found.web_microseconds for found in rounds[kind]] for kind in RIVALS]
     return [
-        Row(
-            *("T2", f"write → browser, p99, {at}", "ms", p99s[0], p99s[1]), limit=LIMIT, limited="measured", note=note
-        ),
+        Row(*("T2", f"write → browser, p99, {at}", "ms", p99s[0], p99s[1]), limit=LIMIT, limited="measured", note=note),
         Row("T2", "the same: tokens that did not arrive", "", missing, limit=0, limited="measured"),
         compared("T2", "the same: web CPU for each token", "µs", *costs, limit=0.3, note=note),
     ]

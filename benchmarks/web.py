@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, jsonify, render_template_string, request
 from flask_socketio import SocketIO, join_room
 
 from petiole import Petiole
@@ -26,6 +26,13 @@ def create_petiole() -> Flask:
     @app.get("/")
     def index() -> str:
         return "ok"
+
+    @app.get("/page/<task_id>")
+    def page(task_id: str) -> str:
+        script = '<script src="{{ url_for("petiole.static", filename="petiole.js") }}"></script>'
+        return render_template_string(
+            f"{script}<petiole-task task='{{{{ task_id }}}}'></petiole-task>", task_id=task_id
+        )
 
     @app.post("/start/<name>")
     def start(name: str) -> Response:

@@ -1,0 +1,207 @@
+"""G1 to G4: a group of tasks, by its cost over plain Celery's group, in Redis, and on the page that shows it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+from celery import Celery, group
+from playwright.sync_api import CDPSession
+
+from benchmarks.report import Row, alone, compared, write
+from benchmarks.site import READY, RIVALS, ROOT, cpu_of, pings, running
+from petiole.dispatch.tracking import Tracking
+from petiole.journal.groups import Child
+from petiole.journal.redis.journal import RedisJournal
+from petiole.protocol.events import Draft, group_feed, mint_epoch
+from petiole.servers.processes import Process, Processes
+from petiole.servers.redis import find_redis_server, free_port, redis_command
+from petiole.settings import Settings
+from tests.browser.conftest import chromium
+
+ROUNDS: Final = 5
+# G1: how many tasks that do nothing, on how many worker processes.
+CHILDREN: Final = 4000
+CONCURRENCY: Final = 8
+# G3 and G4: a group that ends within so many seconds, and the page that shows it.
+PAGE_CHILDREN: Final = 10_000
+PAGE_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Side:
+    """One rival: a Redis, a worker, and the application that publishes."""
+
+    kind: str
+    url: str
+    worker: Process
+    tracking: Tracking | None
+    celery_app: Celery
+
+    def run(self) -> tuple[float, float]:
+        """Run a group of tasks that do nothing; returns the seconds until all have ended, and the worker's CPU in seconds."""
+        members = group(
+            self.celery_app.signature("benchmarks.group_tasks.nothing", args=[number]) for number in range(CHILDREN)
+        )
+        with redis.Redis.from_url(self.url.replace("/0", "/1")) as results:
+            results.flushdb()
+            before, begun = cpu_of(self.worker), time.perf_counter()
+            if self.tracking is None:
+                members.apply_async()
+            else:
+                self.tracking.start(members, owner="user:reader", title="Nothing")
+            while results.dbsize() < CHILDREN:
+                time.sleep(0.01)
+                if time.perf_counter() - begun > 300:
+                    raise RuntimeError(f"The group of {self.kind} hasn't ended within five minutes.")
+            return time.perf_counter() - begun, cpu_of(self.worker) - before
+
+
+@contextmanager
+def side(kind: str) -> Iterator[Side]:
+    """Start a Redis and a worker of one rival, and stop them."""
+    with tempfile.TemporaryDirectory() as directory:
+        processes = Processes(lambda _name, _line: None)
+        try:
+            port = free_port()
+            server = processes.start("redis", redis_command(find_redis_server(), port=port, directory=Path(directory)))
+            processes.wait_ready(server, timeout=READY, condition=lambda: pings(port))
+            url = f"redis://127.0.0.1:{port}/0"
+            worker = processes.start(
+                "worker",
+                [
+                    *(
+                        sys.executable,
+                        "-m",
+                        "celery",
+                        "-A",
+                        "benchmarks.group_tasks",
+                        "worker",
+                        "--loglevel",
+                        "WARNING",
+                    ),
+                    *("--concurrency", str(CONCURRENCY), "--without-gossip", "--without-mingle"),
+                ],
+                environment={"CELERY_BROKER_URL": url, "BENCHMARKS_PLAIN": "1" if kind == "plain" else ""},
+                directory=ROOT,
+                ready_line=" ready.",
+            )
+            processes.wait_ready(worker, timeout=READY)
+            celery_app = Celery("benchmarks-groups", broker=url, backend=url.replace("/0", "/1"))
+            tracking = None if kind == "plain" else Tracking(celery_app, Settings(journal_url=url))
+            yield Side(kind, url, worker, tracking, celery_app)
+        finally:
+            processes.stop()
+
+
+def cost() -> Iterator[Row]:
+    """Compare a group of tasks that do nothing with plain Celery's, in turn."""
+    seconds: dict[str, list[float]] = {kind: [] for kind in RIVALS}
+    cpu: dict[str, list[float]] = {kind: [] for kind in RIVALS}
+    with side("petiole") as ours, side("plain") as theirs:
+        for one in (ours, theirs):
+            one.run()
+        for number in range(ROUNDS):
+            for one in (ours, theirs) if number % 2 == 0 else (theirs, ours):
+                took, used = one.run()
+                seconds[one.kind].append(took)
+                cpu[one.kind].append(used / CHILDREN * 1e6)
+            said = (f"{kind}: {seconds[kind][-1]:.2f} s, worker {cpu[kind][-1]:.0f} µs a child" for kind in RIVALS)
+            print(f"groups, round {number + 1}: {', '.join(said)}", flush=True)
+    what = f"a group of {CHILDREN:,} tasks that do nothing, {CONCURRENCY} processes"
+    yield compared(
+        "G1", f"{what}, from start to the last end (rival: plain Celery's group)", "s", *by_kind(seconds), limit=1.3
+    )
+    more = [mine - their for mine, their in zip(*by_kind(cpu), strict=True)]
+    yield alone("G2", "the same: CPU in the worker for each child, over plain Celery's", "µs", more, limit=150)
+
+
+def by_kind(found: dict[str, list[float]]) -> tuple[list[float], list[float]]:
+    return found["petiole"], found["plain"]
+
+
+def page() -> Iterator[Row]:
+    """Measure what a page gets, and does, while a group of 10,000 ends within 20 s."""
+    with running("petiole") as site:
+        journal = RedisJournal(Settings(journal_url=site.redis_url))
+        feed = group_feed(str(uuid.uuid4()))
+        children = [Child(str(uuid.uuid4())) for _ in range(PAGE_CHILDREN)]
+        journal.open_group(
+            feed,
+            children,
+            owner="user:reader",
+            draft=Draft("state", {"state": "queued", "title": "Thumbnails"}),
+            epoch=mint_epoch(),
+        )
+        with redis.Redis.from_url(site.redis_url) as client:
+            size = sum(client.memory_usage(key) or 0 for key in client.scan_iter(match=f"*{feed}*"))
+        with chromium() as browser:
+            context = browser.new_context()
+            shown = context.new_page()
+            session = context.new_cdp_session(shown)
+            frames: list[int] = []
+            session.on(
+                "Network.webSocketFrameReceived", lambda event: frames.append(len(event["response"]["payloadData"]))
+            )
+            session.send("Network.enable")
+            session.send("Performance.enable")
+            shown.goto(f"{site.url}/page/{feed}")
+            shown.wait_for_selector("petiole-task")
+            shown.wait_for_timeout(1000)
+            frames.clear()
+            busy = task_seconds(session)
+            begun = time.monotonic()
+            feeder = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.group_feeder",
+                    site.redis_url,
+                    feed,
+                    str(PAGE_CHILDREN),
+                    str(PAGE_SECONDS),
+                ],
+                cwd=ROOT,
+                env=os.environ | {},
+            )
+            while feeder.poll() is None:
+                shown.wait_for_timeout(100)
+            took = time.monotonic() - begun
+            busy = task_seconds(session) - busy
+            events = len(frames)
+            yield alone(
+                "G3",
+                f"events that a page gets while {PAGE_CHILDREN:,} tasks end in {took:.0f} s",
+                "/s",
+                [events / took],
+                limit=10,
+            )
+            yield alone("G3", "the same: bytes", "KB/s", [sum(frames) / took / 1000], limit=5)
+            yield alone("G3", "the same: the page's main thread is busy", "%", [100 * busy / took], limit=5)
+        yield alone(
+            "G4",
+            "memory of the group in Redis for each child, before any has failed",
+            "bytes",
+            [size / PAGE_CHILDREN],
+            limit=100,
+        )
+
+
+def task_seconds(session: CDPSession) -> float:
+    """Return for how long the page's main thread has been busy."""
+    metrics: list[dict[str, Any]] = session.send("Performance.getMetrics")["metrics"]
+    return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
+
+
+def main() -> None:
+    write("groups", [*cost(), *page()])
