@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 import redis
 from celery import Celery, group
-from playwright.sync_api import CDPSession
+from playwright.sync_api import CDPSession, sync_playwright
 
 from benchmarks.report import Row, alone, compared, write
 from benchmarks.site import READY, RIVALS, ROOT, cpu_of, pings, running
@@ -27,7 +28,6 @@ from petiole.protocol.events import Draft, group_feed, mint_epoch
 from petiole.servers.processes import Process, Processes
 from petiole.servers.redis import find_redis_server, free_port, redis_command
 from petiole.settings import Settings
-from tests.browser.conftest import chromium
 
 ROUNDS: Final = 5
 # G1: how many tasks that do nothing, on how many worker processes.
@@ -145,7 +145,9 @@ def page() -> Iterator[Row]:
         )
         with redis.Redis.from_url(site.redis_url) as client:
             size = sum(client.memory_usage(key) or 0 for key in client.scan_iter(match=f"*{feed}*"))
-        with chromium() as browser:
+        with sync_playwright() as playwright:
+            options = ["--disable-gpu", "--no-sandbox"]
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
             context = browser.new_context()
             shown = context.new_page()
             session = context.new_cdp_session(shown)
