@@ -27,6 +27,7 @@ from petiole.cli import cli
 from petiole.errors import Refusal, SetupError, Unavailable
 from petiole.journal import open_journal
 from petiole.journal.answers import Closed, Missing, Stored
+from petiole.journal.groups import Child, Contribution
 from petiole.journal.redis.journal import RedisJournal
 from petiole.journal.sql import SqlJournal
 from petiole.journal.sql.schema import VERSION
@@ -38,6 +39,7 @@ from petiole.protocol.texts import Chunk, size_of
 from petiole.settings import Settings
 from tests.contract.backends import (
     FEED,
+    OWNER,
     claim,
     claimed,
     document,
@@ -100,8 +102,16 @@ def ask(url: str, statement: str, **values: Any) -> list[Any]:
         engine.dispose()
 
 
+def make_version_3(url: str) -> None:
+    """Make tables of this version those of version 3."""
+    for table in ("groups", "children"):
+        ask(url, f"DROP TABLE petiole_{table}")
+    ask(url, "UPDATE petiole_schema SET version = 3")
+
+
 def make_version_2(url: str) -> None:
     """Make tables of this version those of version 2."""
+    make_version_3(url)
     ask(url, "ALTER TABLE petiole_feeds DROP COLUMN texts")
     ask(url, "DROP TABLE petiole_texts")
     ask(url, "UPDATE petiole_schema SET version = 2")
@@ -183,13 +193,29 @@ class TestTables:
         before = first.snapshot(FEED)
         first.close()
         make_version_2(older)
-        with pytest.raises(SetupError, match="version 2; this Petiole needs 3"):
+        with pytest.raises(SetupError, match="version 2; this Petiole needs 4"):
             open_journal(make_settings(older, bus_url=BUS))
         assert upgrade(older)[1:] == (2, VERSION)
         second = SqlJournal(make_settings(older, journal_timeout=10.0))
         assert second.snapshot(FEED) == before
         stored(second.append(FEED, Draft.of_text(Chunk("output", 0, "one")), run=1))
         assert second.text(FEED, "output") == "one"
+        second.close()
+
+    def test_tables_of_version_3_are_upgraded_and_groups_can_be_opened_beside_running_tasks(self, older, make_settings):
+        first = SqlJournal(make_settings(older, journal_timeout=10.0))
+        claimed(first)
+        before = first.snapshot(FEED)
+        first.close()
+        make_version_3(older)
+        with pytest.raises(SetupError, match="version 3; this Petiole needs 4"):
+            open_journal(make_settings(older, bus_url=BUS))
+        assert upgrade(older)[1:] == (3, VERSION)
+        second = SqlJournal(make_settings(older, journal_timeout=10.0))
+        assert second.snapshot(FEED) == before
+        second.open_group("group:g", [Child("a")], owner=OWNER, draft=state("queued"), epoch="0000000a")
+        second.contribute("group:g", [Contribution(0, "succeeded")], run=0, lease=60)
+        assert document(second, "group:g")["state"] == "succeeded"
         second.close()
 
     def test_an_upgraded_database_has_the_tables_of_a_new_one(self, older):

@@ -40,11 +40,13 @@ from petiole.protocol.events import (
     check_feed,
     fold,
     inbox_feed,
+    is_group,
     mint_epoch,
 )
 from petiole.protocol.reader import Reading
 from petiole.protocol.texts import NO_TEXTS, TEXT_VERSION, Texts
 from petiole.settings import Settings
+from tests.support.memory_groups import KeptGroup, MemoryGroups, no_group
 
 
 @dataclass(slots=True)
@@ -79,6 +81,7 @@ class _Feed:
     # For an inbox: the remembered keys, oldest first, and the unread ones.
     seen: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    group: KeptGroup = field(default_factory=no_group)
 
     @property
     def state(self) -> str | None:
@@ -98,7 +101,7 @@ class _Feed:
         self.live, self.lease_ends = False, None
 
 
-class MemoryJournal:
+class MemoryJournal(MemoryGroups):
     """A `Journal` in memory. `clock` returns seconds since 1970, as the journal server's time."""
 
     def __init__(self, settings: Settings, *, ring: Ring | None = None, clock: Callable[[], float] = time.time) -> None:
@@ -386,6 +389,8 @@ class MemoryJournal:
             kept = self._feeds.get(feed)
             if kept is None:
                 return Missing()
+            if is_group(feed):
+                return self._cancel_group(feed, kept, cancelling=cancelling, cancelled=cancelled, force=force)
             answer = rules.cancel(kept, force=force, has_lease=kept.lease_ends is not None)
             if not isinstance(answer, rules.Cancelled):
                 return answer
@@ -429,7 +434,7 @@ class MemoryJournal:
                 (
                     (kept.opened, feed)
                     for feed, kept in self._feeds.items()
-                    if kept.owner == owner and feed.startswith("task:")
+                    if kept.owner == owner and not feed.startswith("user:")
                 ),
                 reverse=True,
             )
@@ -450,6 +455,7 @@ class MemoryJournal:
                 kept.kept.clear()
                 kept.take_texts(NO_TEXTS)
                 kept.owner, kept.message, kept.removed = "", "", True
+                kept.group = no_group()
                 kept.cancel = rules.CANCEL_ASKED
                 kept.end_run()
                 self.settle(feed)
@@ -496,7 +502,7 @@ class MemoryJournal:
         return feed, self._feeds[feed]
 
     def _pend(self, feed: str) -> None:
-        if feed.startswith("task:") and feed not in self._pending:
+        if not feed.startswith("user:") and feed not in self._pending:
             self._pending.append(feed)
 
     def note(self, name: str, text: str, *, instead_of: str, lasts: float) -> str:

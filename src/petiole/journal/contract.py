@@ -299,13 +299,20 @@ class Notes(Protocol):
 class Groups(Protocol):
     """Counts the children of groups: tasks that were started together, and have one feed together.
 
-    `journal/groups.py` has the rules. A group's children are numbered from 0, in the order in which they may begin.
+    `journal/groups.py` has the rules. A group's children are numbered from 0, in the order in which they may begin. A feed
+    that isn't a group's is a group that the journal doesn't know: `Missing`, `None`, nothing.
     """
 
     def open_group(
         self, feed: str, children: Sequence[Child], *, owner: str, draft: Draft, epoch: str, lease: float | None = None
     ) -> Cursor:
-        """Create a group's feed with `draft` as its first fact, as `open` does, and all of its children as queued."""
+        """Create a group's feed with `draft` as its first fact, and all of its children as queued, in one step.
+
+        A feed that is there is left as it is, with its children. The fact has the group's progress.
+
+        Raises:
+            InvalidName: it isn't the feed of a group.
+        """
         ...
 
     def contribute(
@@ -316,7 +323,8 @@ class Groups(Protocol):
         A group rings at most every `groups.RING_EVERY` ms, by a counter; what is a fact (its state, the first errors) at
         once. It ends in the step in which its last child ends. Without contributions it rings what hasn't rung yet.
         `lease` (seconds): how long a child that runs is taken to be alive. `verdict`: they are said by somebody else, and only
-        of children that run and whose lease has ended.
+        of children that run and whose lease has ended, whatever their attempt. A later run of the group: `Fenced`; one that
+        hasn't begun here, because the journal has lost it: `Missing`.
         """
         ...
 
@@ -344,9 +352,11 @@ class Groups(Protocol):
     def repeat_children(
         self, feed: str, numbers: Sequence[int], *, draft: Draft, epoch: str, lease: float
     ) -> Cursor | Closed | Missing:
-        """Begin an ended group again, in a new epoch and its next run, with these children and those skipped because of them.
+        """Begin an ended group again, in a new epoch and its next run, with those of these children that didn't succeed.
 
-        `draft` is the first fact. Asked again with the same epoch: the answer is the same. `Closed`: it hasn't ended.
+        With them what couldn't run because of them, unless it can't because of another child as well. `draft` is the first
+        fact; the group's progress is put into it. Asked again with the same epoch: the answer is the same. `Closed`: it hasn't
+        ended, or none of these children can run again.
         """
         ...
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from math import exp
 from typing import Final, NamedTuple, TypeAlias
 
+from petiole.errors import InvalidName, Refusal
 from petiole.journal import rules
 from petiole.journal.answers import ListedChild
 from petiole.protocol import states
-from petiole.protocol.events import Document
+from petiole.protocol.events import COUNTER, Document, Draft, is_group
 
 # A child that can't run any more, because one that it follows has ended without success.
 SKIPPED: Final = "skipped"
@@ -42,8 +43,8 @@ RING_EVERY: Final = 100
 ERRORS_SHOWN: Final = 5
 # Of how many children that have failed a group keeps the reason, and the message to run them again.
 FAILURES_KEPT: Final = 1000
-# How many of an attempt's number are kept.
-MAX_ATTEMPT: Final = 255
+# A later attempt counts as this one.
+MAX_ATTEMPT: Final = 65_535
 # The share of a running child that is done, in steps of 1/10,000.
 WHOLE: Final = 10_000
 # The rate is smoothed over so many ms, and measured so often; no time is predicted before so many children have ended.
@@ -60,7 +61,7 @@ class Child:
 
     `voids`: the first number of the children that can't run once this one ends without success, and the number after the
     last of those. `since`: when it began to run, in ms since 1970, 0 if it hasn't. `done` in `WHOLE`ths. `late`: its message
-    is acknowledged late, so that the broker returns it if its worker disappears.
+    is acknowledged late, so that the broker returns it if its worker disappears. `stops`: its contribution said so.
     """
 
     task_id: str
@@ -70,10 +71,16 @@ class Child:
     done: int = 0
     since: int = 0
     late: bool = False
+    stops: bool = False
 
     @property
     def has_ended(self) -> bool:
         return self.state not in OPEN
+
+    @property
+    def is_void_making(self) -> bool:
+        """Whether what follows it can't run."""
+        return self.stops or self.state not in (*OPEN, states.SUCCEEDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,36 @@ class Contribution:
     error: Document | None = None
     message: str = ""
     stage: tuple[int, str] | None = None
+
+    @property
+    def kept_attempt(self) -> int:
+        return min(self.attempt, MAX_ATTEMPT)
+
+    @property
+    def kept_done(self) -> int:
+        return max(0, min(self.done, WHOLE)) if self.state == states.RUNNING else 0
+
+
+def check_group(feed: str, children: Sequence[Child]) -> None:
+    """Check that a feed is that of a group, and that each of its children comes before what it voids.
+
+    Raises:
+        InvalidName: it isn't the feed of a group.
+        ValueError: a range of numbers isn't one of children that come later.
+    """
+    if not is_group(feed):
+        raise InvalidName(f"{feed} is not a group's feed. Use group:<id> for tasks that have one feed together.")
+    for number, child in enumerate(children):
+        first, end = child.voids
+        if child.voids != NO_RANGE and not number < first < end <= len(children):
+            raise ValueError(
+                f"Child {number} can't void {first} to {end}. Number children in the order in which they begin."
+            )
+
+
+def first_fact(draft: Draft, number: int) -> Draft:
+    """Return the first fact of a group of so many children: with its progress."""
+    return replace(draft, progress=progress_of(Group(states.QUEUED, 0, 0, first_counts(number))))
 
 
 def listed(child: Child, *, cancelled: bool) -> str:
@@ -158,9 +195,10 @@ def has_ended(child: Child, *, cancelled: bool) -> bool:
 
 def accepts(child: Child, said: Contribution) -> bool:
     """Say whether a contribution is newer than what is known of a child that hasn't ended: older attempts are over."""
-    wanted = (min(said.attempt, MAX_ATTEMPT), _RANK.get(said.state, _ENDED))
+    wanted = (said.kept_attempt, _RANK.get(said.state, _ENDED))
     known = (child.attempt, _RANK.get(child.state, _ENDED))
-    return wanted > known or (wanted == known and (said.done != child.done or said.state == states.RUNNING))
+    # A child that runs says so again and again: its lease is prolonged, and it gets on.
+    return wanted > known or (wanted == known and said.state == states.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,19 +246,21 @@ def contribute(
 ) -> Contributed:
     """Add contributions to a group that hasn't ended; `children` is changed in place. Without any: ring what is untold.
 
-    `expired`: these are verdicts, and the running children whose lease has ended are these.
+    `expired`: these are verdicts, and the running children whose lease has ended are these. A verdict is one of whatever
+    attempt runs.
     """
     answers: list[Answer] = []
     failed: list[Contribution] = []
     patch: Document = {}
     for one in said:
-        child = children.get(one.child)
+        child = _child(children, one.child) if one.child in range(sum(group.counts)) else None
         if child is None or has_ended(child, cancelled=group.cancel > 0):
             answers.append(Answer(counted=False, ended=True))
         elif not (accepts(child, one) if expired is None else one.child in expired and child.state == states.RUNNING):
             answers.append(Answer(counted=False, ended=False))
         else:
-            group = _count(group, children, one, child, now=now)
+            attempt = one.kept_attempt if expired is None else child.attempt
+            group = _count(group, children, one, child, attempt=attempt, now=now)
             if one.error is not None or one.message:
                 failed.append(one)
                 if one.error is not None and group.errors < ERRORS_SHOWN:
@@ -236,26 +276,46 @@ def contribute(
     return Contributed(group, tuple(answers), patch, tells, tuple(failed))
 
 
-def _count(group: Group, children: MutableMapping[int, Child], said: Contribution, child: Child, *, now: int) -> Group:
-    runs = said.state == states.RUNNING
+def due(group: Group, *, now: int) -> float | None:
+    """Return in how many seconds a group is to ring, `None` if it has nothing untold."""
+    return (group.told + RING_EVERY - now) / 1000 if group.untold else None
+
+
+def draft_of(group: Group, patch: Document) -> Draft:
+    """Return the event by which a group rings: a fact, if there is a patch."""
+    return Draft("state" if patch else COUNTER, patch, progress_of(group))
+
+
+def _count(
+    group: Group, children: MutableMapping[int, Child], said: Contribution, child: Child, *, attempt: int, now: int
+) -> Group:
+    runs, done = said.state == states.RUNNING, said.kept_done
     # It would wait for a run that isn't to begin.
     state = states.CANCELLED if group.cancel and said.state in states.WAITING else said.state
-    done = said.done if runs else 0
     counts, partly = moved(group.counts, child.state, state), group.partly + done - child.done
     begins = runs and child.state != states.RUNNING
-    children[said.child] = replace(
+    after = children[said.child] = replace(
         child,
         state=state,
-        attempt=min(said.attempt, MAX_ATTEMPT),
+        attempt=attempt,
         done=done,
         since=now if begins else child.since,
         late=said.late if runs else child.late,
+        stops=said.stops,
     )
-    # In a cancelled group everything that waits is cancelled already.
-    if not group.cancel and (said.stops or state not in (*OPEN, states.SUCCEEDED)):
+    # In a group that is cancelled what hasn't begun counts as cancelled already.
+    if after.is_void_making and not group.cancel:
         counts = _skip(counts, children, child.voids)
     stage = max(group.stage, said.stage or (0, ""), key=lambda stage: stage[0])
-    return replace(group, counts=counts, partly=partly, stage=stage, untold=True)
+    tells = (counts, partly, stage) != (group.counts, group.partly, group.stage)
+    return replace(group, counts=counts, partly=partly, stage=stage, untold=group.untold or tells)
+
+
+def _child(children: MutableMapping[int, Child], number: int) -> Child:
+    try:
+        return children[number]
+    except KeyError:
+        raise Refusal(f"Child {number} of a group is gone. Look for what else writes to the journal.") from None
 
 
 def _skip(counts: Counts, children: MutableMapping[int, Child], voids: tuple[int, int]) -> Counts:
@@ -264,10 +324,10 @@ def _skip(counts: Counts, children: MutableMapping[int, Child], voids: tuple[int
     while ranges:
         first, end = ranges.pop()
         # One of the group's other children may have had them skipped.
-        if first < end and children[first].has_ended and children[end - 1].has_ended:
+        if first < end and _child(children, first).has_ended and _child(children, end - 1).has_ended:
             continue
         for number in range(first, end):
-            child = children[number]
+            child = _child(children, number)
             if child.state == states.QUEUED:
                 children[number] = replace(child, state=SKIPPED)
                 counts = moved(counts, states.QUEUED, SKIPPED)
@@ -304,7 +364,7 @@ def said_of(state: str, counts: Counts, *, now: int) -> Document:
     return {"state": state, "finished_at": now, "reason": reason, "unheard": None}
 
 
-def cancel(group: Group, *, force: bool) -> Group | None:
+def cancel(group: Group, *, force: bool, now: int) -> Group | None:
     """Return a group that is asked to stop, `None` if it was asked before: what hasn't begun is cancelled at once."""
     wanted = rules.CANCEL_FORCED if force else rules.CANCEL_ASKED
     if group.cancel >= wanted:
@@ -312,33 +372,38 @@ def cancel(group: Group, *, force: bool) -> Group | None:
     counts = group.counts
     for state in states.WAITING if group.cancel == 0 else ():
         counts = moved(counts, state, states.CANCELLED, count(counts, state))
-    end = end_of(counts, cancelled=True)
-    return replace(group, cancel=wanted, counts=counts, state=end or states.CANCELLING)
+    state = states.CANCELLING if left(counts) else states.CANCELLED
+    return _told(replace(group, cancel=wanted, counts=counts, state=state), now=now)
 
 
-def again(group: Group, children: MutableMapping[int, Child], numbers: Sequence[int]) -> Group:
-    """Return an ended group in which these children are to run again, with those that were skipped because of them."""
+def again(group: Group, children: MutableMapping[int, Child], numbers: Collection[int]) -> Group | None:
+    """Return an ended group in which these children are to run again, `None` if none of them can.
+
+    With them run those that couldn't run because of them, unless they can't because of another one as well.
+    """
     counts = group.counts
-    # What was cancelled before it began is kept as waiting: it stays cancelled.
-    if group.cancel:
-        for number, child in list(children.items()):
-            if child.state in states.WAITING:
-                children[number] = replace(child, state=states.CANCELLED)
-    ranges: list[tuple[int, int]] = []
-    for number in numbers:
-        child = children[number]
-        if child.state in (*UNSUCCESSFUL, states.CANCELLED):
+    # By the first number of a range the number after its last: what follows children that run again, and the others.
+    revives: dict[int, int] = {}
+    voids: dict[int, int] = {}
+    revived = void = 0
+    for number, child in sorted(children.items()):
+        if group.cancel and child.state in states.WAITING:
+            # What was cancelled before it began is kept as waiting: it stays cancelled.
+            child = children[number] = replace(child, state=states.CANCELLED)  # noqa: PLW2901
+        revived, void = max(revived, revives.get(number, 0)), max(void, voids.get(number, 0))
+        if number in numbers:
+            runs = child.state in (*UNSUCCESSFUL, states.CANCELLED)
+        else:
+            runs = number < revived and child.state in (SKIPPED, states.CANCELLED)
+        first, end = child.voids
+        if runs and number >= void:
             children[number] = Child(child.task_id, child.voids)
             counts = moved(counts, child.state, states.QUEUED)
-            ranges.append(child.voids)
-    while ranges:
-        first, end = ranges.pop()
-        for number in range(first, end):
-            child = children[number]
-            if child.state == SKIPPED:
-                children[number] = Child(child.task_id, child.voids)
-                counts = moved(counts, SKIPPED, states.QUEUED)
-                ranges.append(child.voids)
+            revives[first] = max(end, revives.get(first, 0))
+        elif child.is_void_making:
+            voids[first] = max(end, voids.get(first, 0))
+    if counts == group.counts:
+        return None
     return Group(states.QUEUED, group.run + 1, 0, counts)
 
 

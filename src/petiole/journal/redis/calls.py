@@ -374,6 +374,23 @@ class Note(NamedTuple):
 NOTE: Final = Description("note", Note, keys=("note",), replies={"": "the text that was there, or ''"})
 
 
+class OpenGroup(NamedTuple):
+    """Creates a group's feed with its first fact, and its children. A feed that is there is left as it is."""
+
+    epoch: str
+    owner: str
+    lease: MillisecondsOrNone
+
+
+OPEN_GROUP: Final = Description(
+    "open_group",
+    OpenGroup,
+    keys=FEED,
+    rest="the records of the children, the event, then number and id (JSON text) of each child whose id isn't in its record",
+    replies={"opened": _PLACE, "exists": f"{_PLACE} (the feed that is left as it is)"},
+)
+
+
 class Contribute(NamedTuple):
     """Adds what children of a group say of themselves, once each, and rings if that is due."""
 
@@ -446,7 +463,7 @@ REPEAT_CHILDREN: Final = Description(
     RepeatChildren,
     keys=FEED,
     rest="the event, then the numbers",
-    replies={"opened": _PLACE, **_CLOSED, **_MISSING},
+    replies={"opened": _PLACE, "closed": "state (it hasn't ended, or none of these can run again)", **_MISSING},
 )
 
 

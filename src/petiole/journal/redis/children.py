@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from petiole.errors import Refusal
 from petiole.journal.groups import CHILD_STATES, Child
+from petiole.protocol.encoding import to_json
 
-# A UUID's bytes, state, attempt, whether late, done, since (in ms, 6 bytes), and the range of the children that it voids.
-RECORD: Final = struct.Struct(">16sBBBHHIII")
+# A UUID's bytes, state, attempt, flags, done, since (in ms, 6 bytes), and the range of the children that it voids.
+RECORD: Final = struct.Struct(">16sBHBHHIII")
 RECORD_SIZE: Final = RECORD.size
+# How many a script reads at once where it reads all.
+RECORDS_AT_ONCE: Final = 1000
 NO_ID: Final = bytes(16)
+# Flags: it is acknowledged late; nothing follows it.
+LATE: Final = 1
+STOPS: Final = 2
 
 
 def packed(children: Sequence[Child]) -> tuple[bytes, dict[str, str]]:
-    """Return the records of children that haven't begun, and by number the ids that don't fit into them: no UUIDs."""
+    """Return the records of children that haven't begun, and by number the ids that don't fit into them, as JSON: no UUIDs."""
     records = bytearray()
     others: dict[str, str] = {}
     for number, child in enumerate(children):
         identity = _bytes_of(child.task_id)
         if identity == NO_ID:
-            others[str(number)] = child.task_id
+            others[str(number)] = to_json(child.task_id)
         records += RECORD.pack(identity, CHILD_STATES.index(child.state), 0, 0, 0, 0, 0, *child.voids)
     return bytes(records), others
 
 
 def unpacked(records: bytes, *, first: int, others: dict[int, str]) -> Iterator[tuple[int, Child]]:
-    """Yield the children of records, of which the first has the number `first`."""
-    for number, fields in enumerate(RECORD.iter_unpack(records), first):
-        identity, state, attempt, late, done, high, low, begins, ends = fields
-        task_id = others.get(number, "") if identity == NO_ID else str(uuid.UUID(bytes=identity))
-        yield number, Child(task_id, (begins, ends), CHILD_STATES[state], attempt, done, (high << 32) + low, late == 1)
+    """Yield the children of records, of which the first has the number `first`; `others` are ids by number, as JSON.
+
+    Raises:
+        Refusal: somebody else has written over them.
+    """
+    try:
+        for number, fields in enumerate(RECORD.iter_unpack(records), first):
+            identity, state, attempt, flags, done, high, low, begins, ends = fields
+            task_id = json.loads(others.get(number, '""')) if identity == NO_ID else str(uuid.UUID(bytes=identity))
+            since, late, stops = (high << 32) + low, bool(flags & LATE), bool(flags & STOPS)
+            yield number, Child(task_id, (begins, ends), CHILD_STATES[state], attempt, done, since, late, stops)
+    except (struct.error, IndexError, ValueError) as error:
+        raise Refusal(
+            f"A group's children in Redis can't be read ({error}). Look for what else writes there."
+        ) from error
 
 
 def without_id(records: bytes, *, first: int) -> list[int]:

@@ -12,7 +12,7 @@ A = TypeVar("A", bound=tuple[str, ...])
 _WIDTH: Final = 122
 
 # A script's name, its keys, its arguments.
-Step: TypeAlias = tuple[str, Sequence[str], Sequence[str]]
+Step: TypeAlias = tuple[str, Sequence[str], Sequence[str | bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Description(Generic[A]):
     rest: str = ""
     replies: Mapping[str, str] = field(default_factory=dict)
 
-    def step(self, keys: Sequence[str], arguments: A, rest: Sequence[str] = ()) -> Step:
+    def step(self, keys: Sequence[str], arguments: A, rest: Sequence[str | bytes] = ()) -> Step:
         """Return a call of this script."""
         return self.name, keys, [*arguments, *rest] if rest else arguments
 

@@ -6,16 +6,18 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+from petiole.errors import Refusal
+from petiole.journal import groups
 from petiole.journal.answers import Closed, Counted, ExpiredChild, Fenced, Held, ListedChild, Missing
 from petiole.journal.groups import CHILD_STATES, UNSUCCESSFUL, Child, Contribution, as_listed, listed
 from petiole.journal.redis import calls
 from petiole.journal.redis.children import RECORD_SIZE, packed, unpacked, without_id
 from petiole.journal.redis.replies import cursor_of, held_of
 from petiole.journal.redis.runs import RedisRuns
-from petiole.journal.redis.store import ms
+from petiole.journal.redis.store import ms, ms_or_none
+from petiole.journal.rules import held
 from petiole.protocol.encoding import to_json
-from petiole.protocol.events import Cursor, Draft, mint_id
-from petiole.redis.connections import Command
+from petiole.protocol.events import Cursor, Draft, is_group, mint_id
 from petiole.redis.errors import translate_errors
 
 # How many records are looked through at most for a page of one state.
@@ -30,20 +32,18 @@ class RedisGroups(RedisRuns):
     def open_group(
         self, feed: str, children: Sequence[Child], *, owner: str, draft: Draft, epoch: str, lease: float | None = None
     ) -> Cursor:
+        groups.check_group(feed, children)
         records, others = packed(children)
-        lifetime = ms(self._settings.live_kept_for)
-        # Before the feed, which begins to exist whole.
-        commands: list[Command] = [("SET", self._names.child(feed, "children"), records, "PX", lifetime)]
-        if others:
-            key = self._names.child(feed, "ids")
-            commands += [("HSET", key, *(text for pair in others.items() for text in pair)), ("PEXPIRE", key, lifetime)]
-        with translate_errors(self._settings.journal_url):
-            self._call(*commands)
-        return self.open(feed, owner=owner, draft=draft, lease=lease, epoch=epoch)
+        event = self._event(feed, groups.first_fact(draft, len(children)), run=0)
+        rest: list[str | bytes] = [records, *event, *(text for pair in others.items() for text in pair)]
+        step = calls.OPEN_GROUP.step(self._names.feed(feed), calls.OpenGroup(epoch, owner, ms_or_none(lease)), rest)
+        return cursor_of(self._together(step, self._to_index(owner, feed))[0][1:])
 
     def contribute(
         self, feed: str, said: Sequence[Contribution], *, run: int, lease: float, verdict: bool = False
     ) -> Counted | Fenced | Closed | Missing:
+        if not is_group(feed):
+            return Missing()
         arguments = calls.Contribute(str(run), ms(lease), "01"[verdict], mint_id(), feed, self._names.channel(feed))
         rest: list[str] = []
         for one in said:
@@ -51,8 +51,8 @@ class RedisGroups(RedisRuns):
             rest += (
                 str(one.child),
                 str(CHILD_STATES.index(one.state)),
-                str(one.attempt),
-                str(one.done),
+                str(one.kept_attempt),
+                str(one.kept_done),
                 "01"[one.late],
                 "01"[one.stops],
                 "" if one.error is None else to_json(one.error),
@@ -76,10 +76,10 @@ class RedisGroups(RedisRuns):
     def children(
         self, feed: str, *, state: str | None = None, after: int = -1, limit: int
     ) -> tuple[list[ListedChild], int | None] | None:
-        if self.snapshot(feed) is None:
+        if not is_group(feed) or self.snapshot(feed) is None:
             return None
         number = LOOKED_AT if state is not None else limit
-        first = after + 1
+        first = max(after + 1, 0)
         key, failures, ids = (self._names.child(feed, name) for name in ("children", "failures", "ids"))
         begin, end = str(first * RECORD_SIZE), str((first + number) * RECORD_SIZE - 1)
         with translate_errors(self._settings.journal_url):
@@ -97,7 +97,10 @@ class RedisGroups(RedisRuns):
                 if len(found) == limit:
                     break
         errors = self._fields(failures, [number for number, child in found if child.state in UNSUCCESSFUL])
-        page = [as_listed(number, child, errors.get(number), cancelled=cancelled) for number, child in found]
+        try:
+            page = [as_listed(number, child, errors.get(number), cancelled=cancelled) for number, child in found]
+        except (ValueError, RecursionError) as error:
+            raise Refusal(f"An error of {feed} can't be read ({error}). Look for what else writes there.") from error
         return page, last if last + 1 < size // RECORD_SIZE else None
 
     def _fields(self, key: str, numbers: Sequence[int]) -> dict[int, str]:
@@ -115,6 +118,8 @@ class RedisGroups(RedisRuns):
         return {int(number): text.decode() for number, text in zip(numbers, messages, strict=True)}
 
     def renew_children(self, feed: str, numbers: Sequence[int], *, run: int, lease: float) -> Held:
+        if not is_group(feed):
+            return held(None, valid=False)
         arguments = calls.RenewChildren(str(run), ms(lease))
         return held_of(
             self._run(
@@ -123,6 +128,8 @@ class RedisGroups(RedisRuns):
         )
 
     def expired_children(self, feed: str, *, limit: int) -> tuple[int, Sequence[ExpiredChild]]:
+        if not is_group(feed):
+            return 0, []
         arguments = calls.ExpiredChildren(feed, str(limit), ms(AGAIN), ms(self._settings.unheard_after))
         run, rows = self._run(*calls.EXPIRED_CHILDREN.step(self._names.feed(feed), arguments))
         return int(run), [
@@ -133,6 +140,8 @@ class RedisGroups(RedisRuns):
     def repeat_children(
         self, feed: str, numbers: Sequence[int], *, draft: Draft, epoch: str, lease: float
     ) -> Cursor | Closed | Missing:
+        if not is_group(feed):
+            return Missing()
         rest = [*self._event(feed, draft, run=0), *(str(number) for number in numbers)]
         reply = self._run(
             *calls.REPEAT_CHILDREN.step(self._names.feed(feed), calls.RepeatChildren(epoch, ms(lease)), rest)

@@ -16,12 +16,14 @@ _SHARED: Final = (
     dict.fromkeys(("renew",), ("_text",))
     | dict.fromkeys(("remove", "forget"), ("_text", "_group_keys"))
     | dict.fromkeys(("read", "snapshot"), ("_text", "_fact"))
-    | dict.fromkeys(("open", "append", "claim", "conclude", "rebase"), ("_text", "_fact", "_event"))
+    | dict.fromkeys(
+        ("open", "append", "claim", "conclude", "rebase", "open_group"), ("_text", "_fact", "_group_keys", "_event")
+    )
     | dict.fromkeys(
         ("contribute", "expired_children", "renew_children", "repeat_children", "cancel"),
-        ("_text", "_fact", "_event", "_group_keys", "_group"),
+        ("_text", "_fact", "_group_keys", "_event", "_group"),
     )
-    | dict.fromkeys(("notify", "acknowledge"), ("_text", "_fact", "_event", "_inbox"))
+    | dict.fromkeys(("notify", "acknowledge"), ("_text", "_fact", "_group_keys", "_event", "_inbox"))
 )
 _WORD: Final = re.compile(r"[A-Za-z_]+")
 _COMMENT: Final = re.compile(r"--[^\n]*")

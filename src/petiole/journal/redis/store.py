@@ -44,7 +44,7 @@ class RedisStore:
         self._call.close()
         self._client.close()
 
-    def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Any:
+    def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str | bytes]) -> Any:
         return self._together((name, keys, arguments))[0]
 
     def _together(self, *steps: Step) -> Sequence[Any]:
@@ -62,7 +62,7 @@ class RedisStore:
         except (RedisError, OSError) as error:
             raise translated(error, self._settings.journal_url) from error
 
-    def _command(self, word: str, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Command:
+    def _command(self, word: str, name: str, keys: Sequence[str], arguments: Sequence[str | bytes]) -> Command:
         found = self._script(name)
         return (word, found.digest if word == "EVALSHA" else found.source, str(len(keys)), *keys, *arguments)
 

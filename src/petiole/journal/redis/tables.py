@@ -7,7 +7,7 @@ from typing import Final
 
 from petiole.journal import groups, rules
 from petiole.journal.redis.calls import NO_READER, EventArguments
-from petiole.journal.redis.children import RECORD_SIZE
+from petiole.journal.redis.children import LATE, RECORD_SIZE, RECORDS_AT_ONCE, STOPS
 from petiole.protocol import states
 from petiole.protocol.events import COUNTER, VERSION, ZERO_CHAIN
 from petiole.protocol.texts import MAX_READ_BYTES, TEXT, TEXT_VERSION
@@ -61,6 +61,9 @@ TABLES: Final[Mapping[str, str]] = {
         INBOX_SHOWN=rules.INBOX_SHOWN,
         INBOX_KEPT=rules.INBOX_KEPT,
         RECORD_SIZE=RECORD_SIZE,
+        RECORDS_AT_ONCE=RECORDS_AT_ONCE,
+        LATE=LATE,
+        STOPS=STOPS,
         CHILD_STATES=len(groups.CHILD_STATES),
         WHOLE=groups.WHOLE,
         RING_EVERY=groups.RING_EVERY,
@@ -85,8 +88,8 @@ TABLES: Final[Mapping[str, str]] = {
     "is_replayable": _is_one_of("is_replayable", states.REPLAYABLE),
     "may_follow": _may_follow(),
     "event_fields": _event_fields(),
-    # As `children.RECORD`, in the letters of Redis' struct: an id, a state, an attempt, a flag, two numbers, a range.
-    "RECORD": "local RECORD = '>c16BBBHI6I4I4'",
+    # As `children.RECORD`, in the letters of Redis' struct: an id, a state, an attempt, flags, two numbers, a range.
+    "RECORD": "local RECORD = '>c16BHBHI6I4I4'",
     "CHILD": "local CHILD = { " + ", ".join(f"{name} = {at}" for at, name in enumerate(groups.CHILD_STATES)) + " }",
     "CHILD_NAMES": "local CHILD_NAMES = { " + ", ".join(f"'{name}'" for name in groups.CHILD_STATES) + " }",
 }

@@ -181,7 +181,7 @@ class SqlFeeds(SqlStore):
         own = select(*COLUMNS).where(
             feeds.c.prefix == self._settings.key_prefix,
             feeds.c.owner == owner,
-            feeds.c.name.startswith("task:"),
+            ~feeds.c.name.startswith("user:"),
             feeds.c.goes_at > now_ms(),
         )
         if before is not None:

@@ -9,13 +9,14 @@ from sqlalchemy import select
 
 from petiole.errors import PetioleError
 from petiole.journal.sql.feeds import SqlFeeds
+from petiole.journal.sql.groups import SqlGroups
 from petiole.journal.sql.inboxes import SqlInboxes, SqlNotes
 from petiole.journal.sql.inspection import inspect
 from petiole.journal.sql.runs import SqlRuns
 from petiole.journal.sql.server import Mode
 
 
-class SqlJournal(SqlFeeds, SqlRuns, SqlInboxes, SqlNotes):
+class SqlJournal(SqlFeeds, SqlRuns, SqlInboxes, SqlNotes, SqlGroups):
     """`Journal` in PostgreSQL or SQLite. After the commit it calls `ring`, which must return at once and never raise."""
 
     def ping(self) -> None:

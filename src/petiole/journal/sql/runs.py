@@ -20,13 +20,14 @@ from petiole.journal.answers import (
     Missing,
 )
 from petiole.journal.sql import schema
+from petiole.journal.sql.children import cancel_group
 from petiole.journal.sql.schema import feeds, now_ms
 from petiole.journal.sql.server import Mode
 from petiole.journal.sql.step import Step
 from petiole.journal.sql.store import SqlStore, ms, now
 from petiole.protocol import states
 from petiole.protocol.encoding import to_json
-from petiole.protocol.events import Cursor, Document, Draft, mint_epoch
+from petiole.protocol.events import Cursor, Document, Draft, is_group, mint_epoch
 
 SWEPT_AT_ONCE: Final = 100
 # Nothing past its lifetime was found: how many seconds until somebody looks again.
@@ -210,6 +211,8 @@ class SqlRuns(SqlStore):
             kept = step.load(feed)
             if kept is None:
                 return Missing()
+            if is_group(feed):
+                return cancel_group(step, kept, cancelling=cancelling, cancelled=cancelled, force=force)
             answer = rules.cancel(kept, force=force, has_lease=kept.lease_ends is not None)
             if not isinstance(answer, rules.Cancelled):
                 return answer

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     TypeDecorator,
@@ -32,7 +33,7 @@ from petiole.errors import InvalidName, Refusal
 from petiole.protocol.encoding import to_json
 from petiole.protocol.texts import NO_TEXTS, Texts
 
-VERSION: Final = 3
+VERSION: Final = 4
 COMMAND: Final = "petiole db upgrade"
 
 # A number that only Petiole uses: an upgrade holds this advisory lock until the end of its transaction.
@@ -198,6 +199,45 @@ texts = Table(
 )
 
 
+groups = Table(
+    "petiole_groups",
+    metadata,
+    Column("feed", BigInteger, primary_key=True, autoincrement=False),
+    # What its children add up to, as JSON.
+    Column("numbers", Text, nullable=False),
+    sqlite_with_rowid=False,
+    # Every contribution updates it.
+    postgresql_with={"fillfactor": 50},
+)
+
+children = Table(
+    "petiole_children",
+    metadata,
+    Column("feed", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("task_id", AnyText, nullable=False),
+    # The range of the children that can't run once this one has ended without success.
+    Column("voids_first", Integer, nullable=False),
+    Column("voids_end", Integer, nullable=False),
+    # Its place in `groups.CHILD_STATES`.
+    Column("state", SmallInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("late", Boolean, nullable=False),
+    Column("stops", Boolean, nullable=False),
+    Column("lease_ends", BigInteger),
+    # What it has failed with, as JSON, and from what it can be published again.
+    Column("error", Text),
+    Column("message", AnyText),
+    Index("petiole_children_state", "feed", "state", "number"),
+    sqlite_with_rowid=False,
+)
+for _column, _by in (("lease_ends", "lease_ends"), ("error", "number"), ("message", "number")):
+    _set = text(f"{_column} IS NOT NULL")
+    Index(f"petiole_children_{_column}", children.c.feed, children.c[_by], postgresql_where=_set, sqlite_where=_set)
+
+
 def _keys(name: str) -> Table:
     return Table(
         f"petiole_{name}",
@@ -237,8 +277,17 @@ def _add_texts(connection: Connection) -> None:
     texts.create(connection)
 
 
+def _add_groups(connection: Connection) -> None:
+    groups.create(connection)
+    children.create(connection)
+
+
 # The migration from each version to the next; an empty database gets the newest tables at once.
-STEPS: Final[Mapping[int, Callable[[Connection], None]]] = {1: _add_publications, 2: _add_texts}
+STEPS: Final[Mapping[int, Callable[[Connection], None]]] = {
+    1: _add_publications,
+    2: _add_texts,
+    3: _add_groups,
+}
 
 
 def version_of(connection: Connection) -> int | None:

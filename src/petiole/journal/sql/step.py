@@ -69,7 +69,7 @@ class Step:
     """One transaction. `now` is the server's time of the last load, `rings` what to ring once it is committed."""
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
-        self._connection = connection
+        self.connection: Final = connection
         self._settings = settings
         self._loaded: dict[int, dict[str, Any]] = {}
         self.now = 0
@@ -130,10 +130,10 @@ class Step:
         if encoded.is_fact:
             begins, feed.written = feed.written, feed.written + len(text.encode())
             row = {"feed": feed.id, "number": feed.facts, "before": before, "event": text}
-            self._connection.execute(_KEEP_FACT, {**row, "begins": begins, "ends": feed.written})
+            self.connection.execute(_KEEP_FACT, {**row, "begins": begins, "ends": feed.written})
             self._trim(feed)
         if rules.ends_run(draft.state):
-            merge_rows(self._connection, feed.id, feed.texts)
+            merge_rows(self.connection, feed.id, feed.texts)
         self.save(feed)
         self.rings.append((feed.name, text))
         return Stored(feed.cursor, feed.cancel > 0)
@@ -141,19 +141,19 @@ class Step:
     def begin_texts(self, feed: Feed, lengths: Texts) -> None:
         """Take the lengths that follow from an event; texts of an earlier run are deleted."""
         if feed.texts.lengths and feed.texts.run != lengths.run:
-            delete_texts(self._connection, [feed.id])
+            delete_texts(self.connection, [feed.id])
         feed.texts = lengths
 
     def keep_chunk(self, feed: Feed, chunk: Chunk) -> None:
         """Append a chunk to its text."""
-        append_chunk(self._connection, feed.id, chunk)
+        append_chunk(self.connection, feed.id, chunk)
 
     def save(self, feed: Feed, **more: Any) -> None:
         """Write what has changed of a feed, and the columns that are named."""
         values, loaded = values_of(feed), self._loaded.get(feed.id, {})
         changed = {name: value for name, value in values.items() if loaded.get(name, self) != value} | more
         if changed:
-            self._connection.execute(_SAVE_FEED, {"of": feed.id, **changed})
+            self.connection.execute(_SAVE_FEED, {"of": feed.id, **changed})
             self._loaded[feed.id] = values
 
     def prolong(self, feed: Feed, lifetime: float) -> None:
@@ -164,7 +164,7 @@ class Step:
 
     def pend(self, feed: Feed) -> None:
         """Note that a task's end has yet to be notified."""
-        if feed.name.startswith("task:") and feed.pending_since is None:
+        if not feed.name.startswith("user:") and feed.pending_since is None:
             feed.pending_since = self.now
 
     def forget(self, name: str) -> None:
@@ -186,38 +186,34 @@ class Step:
     def delete(self, found: Sequence[int]) -> None:
         """Delete feeds with all that belongs to them."""
         self._delete_parts(found)
-        self._connection.execute(delete(schema.feeds).where(schema.feeds.c.id.in_(found)))
+        self.connection.execute(delete(schema.feeds).where(schema.feeds.c.id.in_(found)))
 
     def remember(self, table: Table, feed: Feed, keys: Collection[str]) -> None:
         """Add keys of an inbox as the newest, unless they are there, and drop the oldest past `INBOX_KEPT`."""
         if not keys:
             return
         rows = [{"feed": feed.id, "key": key} for key in keys]
-        self._connection.execute(self._insert_into(table).on_conflict_do_nothing(), rows)
+        self.connection.execute(self._insert_into(table).on_conflict_do_nothing(), rows)
         own = table.c.feed == feed.id
         oldest = select(table.c.id).where(own).order_by(table.c.id.desc()).offset(rules.INBOX_KEPT).limit(1)
-        self._connection.execute(delete(table).where(own, table.c.id <= oldest.scalar_subquery()))
+        self.connection.execute(delete(table).where(own, table.c.id <= oldest.scalar_subquery()))
 
     def has(self, table: Table, feed: Feed, key: str) -> bool:
         """Say whether an inbox has a key."""
-        return (
-            self._connection.scalar(select(table.c.id).where(table.c.feed == feed.id, table.c.key == key)) is not None
-        )
+        return self.connection.scalar(select(table.c.id).where(table.c.feed == feed.id, table.c.key == key)) is not None
 
     def count(self, table: Table, feed: Feed) -> int:
         """Return how many keys an inbox has."""
-        return self._connection.scalar(select(func.count()).where(table.c.feed == feed.id)) or 0
+        return self.connection.scalar(select(func.count()).where(table.c.feed == feed.id)) or 0
 
     def take(self, table: Table, feed: Feed, keys: Collection[str] | None) -> set[str]:
         """Take keys out of an inbox (`None`: all), and return those that were there."""
         chosen = true() if keys is None else table.c.key.in_(keys)
-        return set(
-            self._connection.scalars(delete(table).where(table.c.feed == feed.id, chosen).returning(table.c.key))
-        )
+        return set(self.connection.scalars(delete(table).where(table.c.feed == feed.id, chosen).returning(table.c.key)))
 
     def note(self, prefix: str, name: str) -> str | None:
         """Return a note, locked until the end; `None` where there is none and never was one."""
-        row = self._connection.execute(_LOCK_NOTE, {"prefix": prefix, "name": name}).one()
+        row = self.connection.execute(_LOCK_NOTE, {"prefix": prefix, "name": name}).one()
         self.now = row.now
         if row.text is None:
             return None
@@ -226,16 +222,16 @@ class Step:
     def add_note(self, prefix: str, name: str) -> None:
         """Make an empty note where there is none."""
         row = {"prefix": prefix, "name": name, "text": "", "goes_at": self.now}
-        self._connection.execute(self._insert_into(schema.notes).on_conflict_do_nothing(), row)
+        self.connection.execute(self._insert_into(schema.notes).on_conflict_do_nothing(), row)
 
     def set_note(self, prefix: str, name: str, text: str, *, lasts: float) -> None:
         """Write over a note that is locked."""
         own = and_(schema.notes.c.prefix == prefix, schema.notes.c.name == name)
         if text:
             values = {"text": text, "goes_at": self.now + round(lasts * 1000)}
-            self._connection.execute(update(schema.notes).where(own), values)
+            self.connection.execute(update(schema.notes).where(own), values)
         else:
-            self._connection.execute(delete(schema.notes).where(own))
+            self.connection.execute(delete(schema.notes).where(own))
 
     def _lock(self, name: str) -> Feed | None:
         row = self._row(name)
@@ -247,7 +243,7 @@ class Step:
 
     def _row(self, name: str) -> Any:
         """Return a feed's row, locked until the end; `None` where there is none."""
-        row = self._connection.execute(_LOCK_FEED, {"prefix": self._settings.key_prefix, "name": name}).one()
+        row = self.connection.execute(_LOCK_FEED, {"prefix": self._settings.key_prefix, "name": name}).one()
         self.now = row.now
         if row.version != schema.VERSION:
             raise SetupError(schema.trouble(row.version, "the database") or "")
@@ -257,7 +253,7 @@ class Step:
         feed = Feed(0, name, owner, epoch, self._lifetime())
         values = {name: value for name, value in values_of(feed).items() if name != "id"}
         statement = self._insert_into(schema.feeds).on_conflict_do_nothing().returning(schema.feeds.c.id)
-        made = self._connection.scalar(statement, {"prefix": self._settings.key_prefix, "message": "", **values})
+        made = self.connection.scalar(statement, {"prefix": self._settings.key_prefix, "message": "", **values})
         if made is None:
             return None
         feed.id = made
@@ -268,7 +264,7 @@ class Step:
         return self.now + round(self._settings.live_kept_for * 1000)
 
     def _insert_into(self, table: Table) -> Any:
-        dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql
+        dialect = sqlite if self.connection.dialect.name == "sqlite" else postgresql
         return dialect.insert(table)
 
     def _trim(self, feed: Feed) -> None:
@@ -279,10 +275,10 @@ class Step:
         # A fact is trimmed when too many follow it, or when it and they exceed the limit of bytes; never the newest.
         too_old = or_(kept.number < first, kept.begins < over)
         gone = delete(schema.facts).where(kept.feed == feed.id, kept.number < feed.facts, too_old)
-        for number, ends in self._connection.execute(gone.returning(kept.number, kept.ends)):
+        for number, ends in self.connection.execute(gone.returning(kept.number, kept.ends)):
             feed.first, feed.dropped = max(feed.first, number + 1), max(feed.dropped, ends)
 
     def _delete_parts(self, found: Sequence[int]) -> None:
-        for table in (schema.facts, schema.seen, schema.unread):
-            self._connection.execute(delete(table).where(table.c.feed.in_(found)))
-        delete_texts(self._connection, found)
+        for table in (schema.facts, schema.seen, schema.unread, schema.groups, schema.children):
+            self.connection.execute(delete(table).where(table.c.feed.in_(found)))
+        delete_texts(self.connection, found)

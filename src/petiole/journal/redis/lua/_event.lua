@@ -148,6 +148,9 @@ local function write(meta, event, terminal, more)
       redis.call('PEXPIRE', key, lifetime)
     end
     keep_texts(meta.texts, lifetime, terminal)
+    if is_group(event.feed) then
+      keep_group_keys(lifetime)
+    end
   end
   if terminal and string.sub(event.feed, 1, 5) ~= 'user:' then
     -- The task's owner gets a notice of its end: the web side takes it from here.

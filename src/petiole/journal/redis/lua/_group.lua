@@ -1,30 +1,34 @@
--- Groups: `journal/groups.py` decides the same. The loader puts this behind `_event.lua` and `_group_keys.lua`.
+-- Groups: `journal/groups.py` decides the same. The loader puts this behind `_event.lua`.
 -- In meta a group has `counts` (its children by state), `told` and `stage`.
 
 local NO_ID = string.rep('\0', 16)
 
-local function child_at(number)
-  local from = number * RECORD_SIZE
-  local packed = number >= 0 and redis.call('GETRANGE', group_key('children'), from, from + RECORD_SIZE - 1) or ''
-  if #packed < RECORD_SIZE then
-    return nil
+local function child_of(packed, at)
+  if #packed < at + RECORD_SIZE - 1 then
+    error('the children of a group are gone; look for what else writes there')
   end
-  local child = {}
-  child.id, child.state, child.attempt, child.late, child.done, child.since, child.first, child.after =
-    struct.unpack(RECORD, packed)
+  local child, flags = {}, 0
+  child.id, child.state, child.attempt, flags, child.done, child.since, child.first, child.after =
+    struct.unpack(RECORD, packed, at)
+  child.late, child.stops = flags % STOPS, flags >= STOPS
   return child
 end
 
+local function child_at(number)
+  local from = number * RECORD_SIZE
+  return child_of(redis.call('GETRANGE', group_key('children'), integer(from), integer(from + RECORD_SIZE - 1)), 1)
+end
+
 local function keep_child(number, child)
-  local packed = struct.pack(RECORD, child.id, child.state, child.attempt, child.late, child.done, child.since, child.first,
-    child.after)
-  redis.call('SETRANGE', group_key('children'), number * RECORD_SIZE, packed)
+  local flags = child.late * LATE + (child.stops and STOPS or 0)
+  local packed = struct.pack(RECORD, child.id, child.state, child.attempt, flags, child.done, child.since, child.first, child.after)
+  redis.call('SETRANGE', group_key('children'), integer(number * RECORD_SIZE), packed)
 end
 
 -- A child's id as JSON text.
 local function id_of(number, child)
   if child.id == NO_ID then
-    return '"' .. (redis.call('HGET', group_key('ids'), integer(number)) or '') .. '"'
+    return redis.call('HGET', group_key('ids'), integer(number)) or '""'
   end
   local hex = string.gsub(child.id, '.', function(byte) return string.format('%02x', string.byte(byte)) end)
   return '"' .. string.sub(hex, 1, 8) .. '-' .. string.sub(hex, 9, 12) .. '-' .. string.sub(hex, 13, 16) .. '-'
@@ -80,6 +84,14 @@ end
 local function move(group, before, after, number)
   group.counts[before] = group.counts[before] - (number or 1)
   group.counts[after] = group.counts[after] + (number or 1)
+  if before ~= after then
+    group.untold = 1
+  end
+end
+
+-- Whether what follows a child can't run: `Child.is_void_making`.
+local function is_void_making(child)
+  return child.stops or child.state > CHILD.succeeded
 end
 
 -- `groups.end_of`: '' if it hasn't ended.

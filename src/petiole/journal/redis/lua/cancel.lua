@@ -18,30 +18,28 @@ if meta.cancel >= wanted then
   return reply('duplicate', meta)
 end
 local cancelling, after = event_at(REST)
+local is_asked_first = meta.cancel == 0
 redis.call('HSET', keys.meta, 'cancel', integer(wanted))
 meta.cancel = wanted
-if string.sub(cancelling.feed, 1, 6) == 'group:' then
+if is_group(cancelling.feed) then
   local group, now = load_group(meta), now_ms()
-  if wanted == CANCEL_ASKED then
+  if is_asked_first then
     -- What hasn't begun is cancelled at once: a record that says it waits is read so from here on.
     for _, state in ipairs({ CHILD.queued, CHILD.retrying }) do
       move(group, state, CHILD.cancelled, group.counts[state])
     end
   end
-  local ends = end_of(group, true)
+  local ends = left_of(group) == 0
   local event = cancelling
-  if ends ~= '' then
+  if ends then
     event = event_at(after)
     redis.call('ZREM', keys.leases, event.feed)
     redis.call('DEL', group_key('alive'))
   end
   take_told(group, now)
   event.run, event.progress = meta.run, progress_of(group)
-  write(meta, event, ends ~= '')
   keep_group(group)
-  if ends ~= '' then
-    keep_group_keys(LIMITS.kept_ms)
-  end
+  write(meta, event, ends)
   return reply('stored', meta)
 end
 -- Stalled without a lease: only redelivery is pending, and what the broker redelivers will find the feed closed.

@@ -13,7 +13,9 @@ local meta = load_meta()
 if not meta then
   return { 'missing' }
 end
-if integer(meta.run) ~= run then
+if tonumber(run) > meta.run then
+  return { 'missing' }
+elseif tonumber(run) < meta.run then
   return { 'fenced', integer(meta.run) }
 end
 if is_terminal(meta.state) then
@@ -21,16 +23,16 @@ if is_terminal(meta.state) then
 end
 local group, now = load_group(meta), now_ms()
 local cancelled = meta.cancel > 0
-local begins, answers, patch = false, {}, {}
+local total, begins, answers, patch = total_of(group), false, {}, {}
 
-local function is_newer(child, state, attempt, done)
+local function is_newer(child, state, attempt)
   local rank, known = math.min(state, CHILD.succeeded), math.min(child.state, CHILD.succeeded)
   if attempt ~= child.attempt then
     return attempt > child.attempt
   elseif rank ~= known then
     return rank > known
   end
-  return state == CHILD.running or done ~= child.done
+  return state == CHILD.running
 end
 
 local function is_expired(number, child)
@@ -42,11 +44,11 @@ local function skip(first, after)
   local ranges = { { first, after } }
   while #ranges > 0 do
     local range = table.remove(ranges)
-    local one, last = range[1] < range[2] and child_at(range[1]), range[1] < range[2] and child_at(range[2] - 1)
-    if one and last and not (one.state >= CHILD.succeeded and last.state >= CHILD.succeeded) then
+    if range[1] < range[2]
+      and not (child_at(range[1]).state >= CHILD.succeeded and child_at(range[2] - 1).state >= CHILD.succeeded) then
       for number = range[1], range[2] - 1 do
         local child = child_at(number)
-        if child and child.state == CHILD.queued then
+        if child.state == CHILD.queued then
           child.state = CHILD.skipped
           keep_child(number, child)
           move(group, CHILD.queued, CHILD.skipped)
@@ -64,9 +66,10 @@ local function take(number, child, state, attempt, done, late, stops)
     state = CHILD.cancelled -- it would wait for a run that isn't to begin
   end
   local runs = state == CHILD.running
-  done = runs and done or 0
   move(group, child.state, state)
-  group.partly = group.partly + done - child.done
+  if done ~= child.done then
+    group.partly, group.untold = group.partly + done - child.done, 1
+  end
   if runs then
     child.late = late
     if child.state ~= CHILD.running then
@@ -77,42 +80,44 @@ local function take(number, child, state, attempt, done, late, stops)
   elseif child.state == CHILD.running then
     redis.call('ZREM', group_key('alive'), integer(number))
   end
-  child.state, child.attempt, child.done = state, attempt, done
+  child.state, child.attempt, child.done, child.stops = state, attempt, done, stops
   keep_child(number, child)
-  if not cancelled and (stops or state > CHILD.succeeded) then
+  -- In a group that is cancelled what hasn't begun counts as cancelled already.
+  if is_void_making(child) and not cancelled then
     skip(child.first, child.after)
   end
-  group.untold = 1
+end
+
+-- Keeps a text of a child in a hash of a bounded number.
+local function keep_text(name, number, value)
+  local key, field = group_key(name), integer(number)
+  if value ~= '' and (redis.call('HEXISTS', key, field) == 1 or redis.call('HLEN', key) < FAILURES_KEPT) then
+    redis.call('HSET', key, field, value)
+  end
 end
 
 for at = REST, #ARGV, 10 do
   local number, state, attempt = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local done, late, stops = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), ARGV[at + 5] == '1'
   local failure, message, place, stage = ARGV[at + 6], ARGV[at + 7], tonumber(ARGV[at + 8]), ARGV[at + 9]
-  local child = child_at(number)
+  local child = number >= 0 and number < total and child_at(number)
   if not child or child.state >= CHILD.succeeded
     or (cancelled and (child.state == CHILD.queued or child.state == CHILD.retrying)) then
     answers[#answers + 1] = 'e'
-  elseif verdict == '1' and not is_expired(number, child) or verdict ~= '1' and not is_newer(child, state, attempt, done) then
+  elseif verdict == '1' and not is_expired(number, child) or verdict ~= '1' and not is_newer(child, state, attempt) then
     answers[#answers + 1] = 'd'
   else
-    take(number, child, state, attempt, done, late, stops)
+    take(number, child, state, verdict == '1' and child.attempt or attempt, done, late, stops)
     answers[#answers + 1] = 'c'
     if place > tonumber(string.match(group.stage, '^%d+')) then
-      group.stage = integer(place) .. ' ' .. stage
+      group.stage, group.untold = integer(place) .. ' ' .. stage, 1
     end
-    if failure ~= '' then
-      if redis.call('HLEN', group_key('failures')) < FAILURES_KEPT then
-        redis.call('HSET', group_key('failures'), integer(number), failure)
-      end
-      if group.errors < ERRORS_SHOWN then
-        group.errors = group.errors + 1
-        patch[#patch + 1] = 'error' .. integer(group.errors)
-        patch[#patch + 1] = string.sub(failure, 1, -2) .. ',"id":' .. id_of(number, child) .. '}'
-      end
-    end
-    if message ~= '' and redis.call('HLEN', group_key('messages')) < FAILURES_KEPT then
-      redis.call('HSET', group_key('messages'), integer(number), message)
+    keep_text('failures', number, failure)
+    keep_text('messages', number, message)
+    if failure ~= '' and group.errors < ERRORS_SHOWN then
+      group.errors = group.errors + 1
+      patch[#patch + 1] = 'error' .. integer(group.errors)
+      patch[#patch + 1] = string.sub(failure, 1, -2) .. ',"id":' .. id_of(number, child) .. '}'
     end
   end
 end
@@ -139,7 +144,6 @@ keep_group(group)
 if is_terminal(state) then
   redis.call('ZREM', keys.leases, feed)
   redis.call('DEL', group_key('alive'))
-  keep_group_keys(LIMITS.kept_ms)
 end
 local answer = reply('counted', meta)
 answer[7], answer[8] = due, table.concat(answers)

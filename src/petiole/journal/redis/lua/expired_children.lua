@@ -10,7 +10,7 @@ end
 local now, found = now_ms(), {}
 for _, number in ipairs(redis.call('ZRANGEBYSCORE', group_key('alive'), '-inf', integer(now), 'LIMIT', 0, limit)) do
   local child = child_at(tonumber(number))
-  if child and child.state == CHILD.running then
+  if child.state == CHILD.running then
     found[#found + 1] = { number, id_of(tonumber(number), child), integer(child.attempt), integer(child.late), integer(child.since) }
   else
     redis.call('ZREM', group_key('alive'), number)
