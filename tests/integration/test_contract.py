@@ -22,6 +22,7 @@ from petiole.web.http.openapi import describe
 from petiole.web.service.idempotency import IdempotentRequest, idempotent_request
 from tests.support.nearby import Nearby, make_app, served
 from tests.support.relay import Writer
+from tests.support.schemas import conforms
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
@@ -431,26 +432,6 @@ class TestOpenAPI:
         for path, item in document["paths"].items():
             assert ("{task_id}" in path) == ("parameters" in item)
 
-    def conforms(self, value: Any, schema: dict[str, Any], document: dict[str, Any]) -> None:
-        """Enough of JSON Schema for the schemas of the document."""
-        if "$ref" in schema:
-            schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-        kinds = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "null": type(None)}
-        if "type" in schema:
-            kind = schema["type"]
-            assert isinstance(value, tuple(kinds[name] for name in (kind if isinstance(kind, list) else [kind])))
-        assert value in schema.get("enum", [value])
-        assert value == schema.get("const", value)
-        if "pattern" in schema:
-            assert re.match(schema["pattern"], value)
-        if isinstance(value, dict) and "required" in schema:
-            assert set(schema["required"]) <= set(value) <= set(schema["properties"])
-        for name, own in schema.get("properties", {}).items():
-            if isinstance(value, dict) and name in value:
-                self.conforms(value[name], own, document)
-        for element in value if isinstance(value, list) else ():
-            self.conforms(element, schema["items"], document)
-
     def test_what_the_routes_answer_is_what_it_says(self, site: Site, ann: requests.Session) -> None:
         document = describe("/petiole")
         task = start(site, ann).json()
@@ -495,4 +476,4 @@ class TestOpenAPI:
             assert (content is None) == (status == 204), (verb, url)
             if content is not None:
                 plain = response.headers["Content-Type"].startswith("text/plain")
-                self.conforms(response.text if plain else response.json(), content["schema"], document)
+                conforms(response.text if plain else response.json(), content["schema"], document)

@@ -45,8 +45,8 @@ class Token:
     expires_at: float
 
     def covers(self, snapshot: Snapshot) -> bool:
-        """Whether it is about this feed at all."""
-        return snapshot.owner == self.owner and self.feed in (None, snapshot.feed)
+        """Whether it is about this feed at all; one that is for a group is about the group's tasks, too."""
+        return snapshot.owner == self.owner and self.feed in (None, snapshot.feed, snapshot.document.get("group"))
 
 
 @dataclass(frozen=True, slots=True)

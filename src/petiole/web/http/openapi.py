@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from petiole.journal.groups import CHILD_STATES
 from petiole.protocol import states
 from petiole.protocol.events import VERSION
+from petiole.web.service.children import LARGEST_PAGE as MOST_CHILDREN
 from petiole.web.service.listing import LARGEST_PAGE
 
 _JSON: Final = "application/json"
@@ -19,6 +21,7 @@ _BODIES: Final[dict[int, tuple[str, str | None]]] = {
     411: ("in parts, which this server doesn't read", None),
     413: ("over 64 KiB", None),
 }
+_CHILD_STATES: Final = "|".join(CHILD_STATES)
 _STATES: Final = [*states.ACTIVE, *states.TERMINAL]
 
 
@@ -49,6 +52,7 @@ def _paths() -> dict[str, Any]:
                     _query("name", {"type": "string"}),
                     _query("limit", {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}),
                     _query("cursor", {"type": "string"}),
+                    _query("children", {"enum": ["0", "1"]}),
                 ],
             )
         },
@@ -58,6 +62,24 @@ def _paths() -> dict[str, Any]:
                 "A task", {200: ("its snapshot", "Snapshot"), 304: ("not changed", None), **_refusals()}, page=True
             ),
             "delete": _call("Remove a task, stopped if it runs", {204: ("removed", None), **_refusals(changes=True)}),
+        },
+        "/tasks/{task_id}/children": {
+            "parameters": [task_id],
+            "get": _call(
+                "The tasks of a group, in the order in which they may begin; Link: rel=next while there are more",
+                {
+                    200: ("a page of them", "Children"),
+                    304: ("not changed", None),
+                    400: ("not a cursor", None),
+                    422: ("no such state or limit", None),
+                    **_refusals(),
+                },
+                parameters=[
+                    _query("state", {"type": "string", "pattern": f"^({_CHILD_STATES})(,({_CHILD_STATES}))*$"}),
+                    _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST_CHILDREN}),
+                    _query("cursor", {"type": "string"}),
+                ],
+            ),
         },
         "/tasks/{task_id}/text/{name}": {
             "parameters": [
@@ -114,9 +136,9 @@ def _paths() -> dict[str, Any]:
         "/tasks/{task_id}/retry": {
             "parameters": [task_id],
             "post": _call(
-                "Start a task again that has failed, was cancelled or lost",
+                "Start a task again that has failed, was cancelled or lost; of a group its failed tasks",
                 {
-                    202: ("the new task", "Snapshot"),
+                    202: ("the new task, or the same group", "Snapshot"),
                     303: ("a form's way to its page", None),
                     400: ("not an idempotency key", None),
                     409: ("it can't be, or the first request is under way", None),
@@ -214,6 +236,21 @@ def _schemas() -> dict[str, Any]:
                 "feed": {"type": "string"},
                 "cursor": cursor,
                 "document": _reference("Document"),
+                "links": {"type": "object", "additionalProperties": {"type": "string"}},
+            }
+        ),
+        "Children": _object(
+            {"children": {"type": "array", "items": _reference("Child")}, "next": {"type": ["string", "null"]}}
+        ),
+        "Child": _object(
+            {
+                "number": count,
+                "id": {"type": "string"},
+                "state": {"enum": list(CHILD_STATES)},
+                "attempt": count,
+                "fraction": {"type": ["number", "null"]},
+                "since": {"type": ["integer", "null"]},
+                "error": {"type": ["object", "null"]},
                 "links": {"type": "object", "additionalProperties": {"type": "string"}},
             }
         ),

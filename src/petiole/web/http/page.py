@@ -9,9 +9,12 @@ from urllib.parse import urlsplit
 
 from flask import Response, make_response, redirect, render_template, request
 
+from petiole.journal.groups import UNSUCCESSFUL
 from petiole.protocol import states
+from petiole.web.http.counts import counts_in_words, number_of
 
 if TYPE_CHECKING:
+    from petiole.web.http.children import FailedChild
     from petiole.web.http.texts import Shown
     from petiole.web.problems import Problem
 
@@ -46,13 +49,18 @@ def see(url: str) -> Response:
     return response
 
 
-def task_page(wire: dict[str, Any], texts: Sequence[Shown]) -> Response:
-    """Return a task's snapshot as a page that asks for itself again until the end. Template: `petiole/task.html`."""
+def task_page(wire: dict[str, Any], texts: Sequence[Shown], failed: Sequence[FailedChild]) -> Response:
+    """Return a snapshot as a page that asks for itself again until the end. Template: `petiole/task.html`.
+
+    `failed`: tasks of a group that have failed, the first ones.
+    """
     document = wire["document"]
     state = document.get("state")
     reason = document.get("reason")
-    # The server says itself what these sentences say.
-    told = state in (states.STALLED, states.LOST) and reason
+    counts = counts_in_words(document)
+    # The server says itself what these sentences say, and of a group how many have failed.
+    told = reason and (state in (states.STALLED, states.LOST) or (state == states.FAILED and counts is not None))
+    progress = document.get("progress") or {}
     active = not states.is_terminal(state)
     html = render_template(
         "petiole/task.html",
@@ -66,6 +74,11 @@ def task_page(wire: dict[str, Any], texts: Sequence[Shown]) -> Response:
         refresh=REFRESH,
         cancellable=active and state != states.CANCELLING,
         texts=texts,
+        counts=counts,
+        steps=document.get("steps") if isinstance(document.get("steps"), list) else (),
+        step=progress.get("step"),
+        failed=failed,
+        unshown=max(number_of(document, UNSUCCESSFUL) - len(failed), 0) if counts is not None else 0,
         downloads=[artifact for artifact in document.get("artifacts") or () if _is_web(artifact.get("url"))],
     )
     return _page(html)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from urllib.parse import urlencode
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
@@ -13,13 +12,15 @@ from petiole.protocol.events import task_feed
 from petiole.web.access.origins import refuse_foreign_origin
 from petiole.web.bodies import bound_body, read_json
 from petiole.web.http.answers import answer_events, answer_snapshot, answer_started
+from petiole.web.http.children import answer_children, failed_children
+from petiole.web.http.lists import asked_for, limit_of, link_next
 from petiole.web.http.neighbours import stand_past_csrf, stand_past_limits
 from petiole.web.http.openapi import describe
 from petiole.web.http.page import see, task_page, wants_page
 from petiole.web.http.polling import RETRY_AFTER
 from petiole.web.http.refusals import answer_invalid_name, answer_outage
 from petiole.web.http.texts import answer_text, shown_texts
-from petiole.web.problems import not_found
+from petiole.web.problems import invalid, not_found
 from petiole.web.service.actions import wants_force
 from petiole.web.service.listing import PAGE_SIZE
 from petiole.web.service.service import Service
@@ -55,7 +56,8 @@ def monitor_blueprint(service: Service) -> Blueprint:
         snapshot = authorized("watch", task_id)
         wire = service.to_wire(snapshot)
         if wants_page():
-            return task_page(wire, shown_texts(service.journal, snapshot))
+            failed = failed_children(service.journal, snapshot)
+            return task_page(wire, shown_texts(service.journal, snapshot), failed)
         return answer_snapshot(snapshot, wire)
 
     @blueprint.delete("/tasks/<task_id>")
@@ -67,6 +69,10 @@ def monitor_blueprint(service: Service) -> Blueprint:
     @blueprint.get("/tasks/<task_id>/text/<name>")
     def text(task_id: str, name: str) -> Response:
         return answer_text(service.journal, authorized("watch", task_id), name)
+
+    @blueprint.get("/tasks/<task_id>/children")
+    def children(task_id: str) -> Response:
+        return answer_children(service, authorized("watch", task_id))
 
     @blueprint.get("/tasks/<task_id>/events")
     def events(task_id: str) -> Response:
@@ -103,26 +109,24 @@ def monitor_blueprint(service: Service) -> Blueprint:
 
 
 def _own_tasks(service: Service) -> Response:
-    asked = {name: value for name in ("state", "name", "limit") if (value := request.args.get(name)) is not None}
+    asked = asked_for("state", "name", "limit", "children")
     page = service.tasks(
         state=asked.get("state"),
         name=asked.get("name"),
-        limit=_limit(asked.get("limit")),
+        limit=limit_of(asked.get("limit"), otherwise=PAGE_SIZE),
         cursor=request.args.get("cursor"),
+        children=_yes(asked.get("children")),
     )
     response = jsonify({"tasks": [service.to_wire(snapshot) for snapshot in page]})
     response.headers["Cache-Control"] = "private, no-cache"
-    if page.cursor is not None:
-        query = urlencode({"cursor": page.cursor} | asked)
-        response.headers["Link"] = f'<{url_for("petiole.tasks")}?{query}>; rel="next"'
+    link_next(response, url_for("petiole.tasks"), asked, page.cursor)
     return response
 
 
-def _limit(text: str | None) -> int:
-    if text is None:
-        return PAGE_SIZE
-    # Text that isn't a number is refused as 0 is.
-    return int(text) if text.isdecimal() and len(text) <= 4 else 0
+def _yes(text: str | None) -> bool:
+    if text not in (None, "1", "0"):
+        raise invalid("Send children=1 to list the tasks of groups too, or leave it out.")
+    return text == "1"
 
 
 def _ready() -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -11,8 +12,9 @@ from petiole.dispatch.tracking import Handle, Tracking
 from petiole.journal import Journal
 from petiole.journal.answers import Closed, Duplicate, Missing, Snapshot
 from petiole.protocol import states
-from petiole.protocol.events import Document, Draft, feed_id
+from petiole.protocol.events import Document, Draft, feed_id, feed_of, is_group
 from petiole.web.problems import Problem, invalid, not_found
+from petiole.web.service.children import every_child, is_full, parent_of
 
 REPEATABLE: Final = (states.FAILED, states.CANCELLED, states.LOST)
 
@@ -51,28 +53,43 @@ def cancel(journal: Journal, snapshot: Snapshot, *, force: bool, grace: float) -
     )
     match reply:
         case Closed(state) if state != states.CANCELLED:
-            raise Problem(HTTPStatus.CONFLICT, "Finished", f"The task has {state} already and can't be cancelled.")
+            what = "group" if is_group(snapshot.feed) else "task"
+            raise Problem(HTTPStatus.CONFLICT, "Finished", f"The {what} has {state} already and can't be cancelled.")
         case Missing():
             raise not_found()
+    if is_full(snapshot.document):
+        _cancel_children(journal, snapshot, force=force, grace=grace)
     newest = journal.snapshot(snapshot.feed) or snapshot
     status = HTTPStatus.OK if isinstance(reply, Closed | Duplicate) else HTTPStatus.ACCEPTED
     return int(status), newest
+
+
+def _cancel_children(journal: Journal, group: Snapshot, *, force: bool, grace: float) -> None:
+    """Have the feeds of a group's tasks say the same: what the group has cancelled, and what runs and is to stop."""
+    for child in every_child(journal, group, (states.RUNNING, states.CANCELLED)):
+        feed = feed_of(child.task_id)
+        found = None if feed is None else journal.snapshot(feed)
+        if found is None or parent_of(found) != group.feed:
+            continue
+        # One that has ended, or can't be forced, doesn't keep the others from being stopped.
+        with suppress(Problem):
+            cancel(journal, found, force=force, grace=grace)
 
 
 def repeat(tracking: Tracking, snapshot: Snapshot) -> Callable[[str], Handle]:
     """Return what starts a task again under a new id, for its owner, with the arguments that it had.
 
     Raises:
-        Problem: 409, it hasn't ended, it has succeeded, or its arguments weren't kept.
+        Problem: 409, it hasn't ended, it has succeeded, its arguments weren't kept, or its group is what can be started again.
     """
-    state = snapshot.document.get("state")
-    if state not in REPEATABLE:
-        detail = f"The task is {state}. One that has failed, was cancelled or was lost can be started again."
-        raise Problem(HTTPStatus.CONFLICT, "Can't be retried", detail)
+    _refuse_repeat(snapshot)
+    if parent_of(snapshot) is not None:
+        detail = "The task is one of a group. Retry the group: its failed tasks run again, and are counted there."
+        raise _cant_be_retried(detail)
     message = tracking.journal.message(snapshot.feed)
     if not message:
         detail = "The task's arguments weren't kept: they aren't JSON, or too large. Start it anew."
-        raise Problem(HTTPStatus.CONFLICT, "Can't be retried", detail)
+        raise _cant_be_retried(detail)
     name, args, kwargs, queue = read_message(message)
 
     def start(task_id: str) -> Handle:
@@ -90,6 +107,23 @@ def repeat(tracking: Tracking, snapshot: Snapshot) -> Callable[[str], Handle]:
     return start
 
 
+def repeat_group(tracking: Tracking, snapshot: Snapshot) -> Callable[[str], Handle]:
+    """Return what has the failed tasks of a group run again, in the same group and in an epoch that its argument names.
+
+    Raises:
+        Problem: 409, it hasn't ended, it has succeeded, or no failed task's arguments were kept.
+    """
+    _refuse_repeat(snapshot)
+    if not tracking.journal.child_messages(snapshot.feed):
+        detail = "The arguments of the group's failed tasks weren't kept: they aren't JSON, or too large. Start the group anew."
+        raise _cant_be_retried(detail)
+
+    def start(epoch: str) -> Handle:
+        return tracking.repeat_group(snapshot, epoch)
+
+    return start
+
+
 def remove(journal: Journal, snapshot: Snapshot) -> None:
     """Take a task, its feed and its notice away. What still runs of it is stopped, and a late message of it never begins.
 
@@ -99,6 +133,24 @@ def remove(journal: Journal, snapshot: Snapshot) -> None:
     journal.remove(snapshot.feed)
     if snapshot.owner != NOBODY:
         journal.acknowledge(snapshot.owner, [snapshot.feed])
+
+
+def can_be_repeated(snapshot: Snapshot) -> bool:
+    """Say whether a task is of those that can be started again, by what its document says."""
+    return snapshot.document.get("state") in REPEATABLE and parent_of(snapshot) is None
+
+
+def _refuse_repeat(snapshot: Snapshot) -> None:
+    state = snapshot.document.get("state")
+    if state not in REPEATABLE:
+        what = "group" if is_group(snapshot.feed) else "task"
+        raise _cant_be_retried(
+            f"The {what} is {state}. One that has failed, was cancelled or was lost can be started again."
+        )
+
+
+def _cant_be_retried(detail: str) -> Problem:
+    return Problem(HTTPStatus.CONFLICT, "Can't be retried", detail)
 
 
 def _refuse_force(document: Document, *, now: int) -> None:

@@ -23,7 +23,7 @@ from petiole.errors import Unavailable
 from petiole.journal import Journal
 from petiole.logs import logger
 from petiole.protocol.encoding import to_json
-from petiole.protocol.events import Cursor, task_feed
+from petiole.protocol.events import Cursor, feed_id, group_feed, task_feed
 from petiole.protocol.states import QUEUED
 from petiole.settings import Settings
 from petiole.web.bodies import malformed_at_worst, read_all
@@ -38,6 +38,16 @@ MOST_KEY: Final = 255
 MOST_COMPARED: Final = 16 * 1024**2
 BLOCK: Final = 64 * 1024
 FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+def mint_task_id() -> str:
+    """Return a new id of a task, as Celery mints them."""
+    return str(uuid.uuid4())
+
+
+def mint_group_id() -> str:
+    """Return a new id of a group."""
+    return group_feed(mint_task_id())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +102,31 @@ class Idempotency:
         self._journal = journal
         self._settings = settings
 
-    def once(self, asked: IdempotentRequest, owner: str, start: Callable[[str], Handle]) -> Handle:
-        """Return what `start(task_id)` returns, or what it has returned for the same key before.
+    def once(
+        self,
+        asked: IdempotentRequest,
+        owner: str,
+        start: Callable[[str], Handle],
+        *,
+        mint: Callable[[], str] = mint_task_id,
+        group: str | None = None,
+    ) -> Handle:
+        """Return what `start(id)` returns, or what it has returned for the same key before; `mint` returns the id.
+
+        `group`: the feed of a group that begins again. Its id stays the same, and the minted one is its next epoch.
 
         Raises:
             Problem: 422, the key was used with another body; 409, the first start is still under way.
             Unavailable: the journal didn't answer; nothing was started. And whatever `start` raises.
         """
         name = asked.note(owner)
-        pending = {"body": asked.fingerprint, "id": str(uuid.uuid4()), "at": now_ms()}
+        pending = {"body": asked.fingerprint, "id": mint(), "at": now_ms()}
         before = ""
         while True:
             found = self._journal.note(name, to_json(pending), instead_of=before, lasts=KEPT_FOR)
             if found == before:
                 break
-            handle = self._first(json.loads(found), asked)
+            handle = self._first(json.loads(found), asked, group)
             if handle is not None:
                 return handle
             before = found
@@ -120,9 +140,8 @@ class Idempotency:
             # Nothing was started: the next request may try.
             self._write(name, "", instead_of=text)
             raise
-        self._write(
-            name, to_json({**pending, "cursor": str(handle.cursor), "document": handle.document}), instead_of=text
-        )
+        noted = {**pending, "id": handle.id, "cursor": str(handle.cursor), "document": handle.document}
+        self._write(name, to_json(noted), instead_of=text)
         return handle
 
     def _write(self, name: str, text: str, *, instead_of: str) -> None:
@@ -132,20 +151,22 @@ class Idempotency:
             # A repeated request looks at the task itself.
             log.warning("idempotency_not_noted", extra={"error": str(error)})
 
-    def _first(self, noted: dict[str, Any], asked: IdempotentRequest) -> Handle | None:
+    def _first(self, noted: dict[str, Any], asked: IdempotentRequest, group: str | None) -> Handle | None:
         """Return the first start's answer; `None` if it died before it started anything."""
         if noted["body"] != asked.fingerprint:
             detail = f"This {HEADER} was used with another body or query string. Send the same ones, or a new key."
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Key used already", detail)
-        feed = task_feed(noted["id"])
+        feed = group or task_feed(noted["id"])
         if "cursor" in noted:
             return Handle(noted["id"], feed, Cursor.parse(noted["cursor"]), noted["document"])
         head = self._journal.heads([feed]).get(feed)
+        if group is not None and head is not None and head.cursor.epoch != noted["id"]:
+            head = None  # the group has not begun again, or has since begun once more
         if head is not None and (head.state != QUEUED or head.lease_left is None):
             # The first start reached the broker, and its process died before it could note that.
             snapshot = self._journal.snapshot(feed)
             if snapshot is not None:
-                return Handle(noted["id"], feed, snapshot.cursor, snapshot.document)
+                return Handle(feed_id(feed), feed, snapshot.cursor, snapshot.document)
         if head is None and now_ms() - noted["at"] > self._settings.dispatch_lease * 1000:
             return None
         raise Problem(

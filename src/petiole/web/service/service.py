@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from celery import Task
+from celery import Signature, Task
 from flask import has_request_context, url_for
 
 from petiole.dispatch.tracking import Handle
 from petiole.errors import PetioleError
 from petiole.journal import Journal
-from petiole.journal.answers import Gone, Snapshot
+from petiole.journal.answers import Gone, ListedChild, Snapshot
 from petiole.protocol import states
-from petiole.protocol.events import feed_id
+from petiole.protocol.events import GROUP, feed_id, feed_of, is_group, mint_epoch
 from petiole.settings import Settings
 from petiole.web.problems import Problem, outages_as_problems
 from petiole.web.service import actions
 from petiole.web.service.authorization import Authorization
-from petiole.web.service.idempotency import Idempotency, IdempotentRequest, idempotent_request, key_of
+from petiole.web.service.canvas import described, name_of, refuse_canvas_arguments
+from petiole.web.service.children import PAGE_SIZE as CHILDREN
+from petiole.web.service.children import ChildPage, every_child, is_full, list_children, parent_of
+from petiole.web.service.idempotency import (
+    Idempotency,
+    IdempotentRequest,
+    idempotent_request,
+    key_of,
+    mint_group_id,
+    mint_task_id,
+)
 from petiole.web.service.listing import PAGE_SIZE, Page, list_tasks
 from petiole.web.state import current_state
 
@@ -63,16 +72,20 @@ class Service(Authorization):
 
     def start(
         self,
-        task: Task | str,
+        task: Task | Signature | str,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
         title: object = None,
         queue: str | None = None,
         countdown: float | None = None,
+        light: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Handle:
         """Start a tracked task for who is asking; by name, the task's code need not be here.
+
+        A canvas (`group`, `chord`, `chain`, `chunks`, nested) starts as one group: one handle, one page and one bar for all of
+        its tasks. `light`: they have no pages of their own; without it a large group is light.
 
         `title` may be a lazy text, said in the language of this request; past 200 characters it is cut. Without one the
         title comes from the task's name.
@@ -82,10 +95,21 @@ class Service(Authorization):
         Raises:
             Problem: 503, journal or broker are away; nothing was started. Of a key: 400, it isn't valid; 422, it was used with
                 another body; 409, its first request is still under way.
-            PetioleError: the arguments can't be sent.
+            PetioleError: the arguments can't be sent, or `task` is none.
         """
         owner = self.user(create=True) or ""
-        name = task if isinstance(task, str) else task.name
+        name = name_of(task)
+        if isinstance(task, Signature):
+            refuse_canvas_arguments(args, kwargs)
+            return self._start_canvas(
+                task,
+                idempotent_request(described(task), key=idempotency_key),
+                owner=owner,
+                title=title,
+                queue=queue,
+                countdown=countdown,
+                light=light,
+            )
 
         def start(task_id: str) -> Handle:
             return current_state().tracking.start(
@@ -93,6 +117,30 @@ class Service(Authorization):
             )
 
         return self._start(start, owner, idempotent_request((name, args, kwargs), key=idempotency_key))
+
+    def _start_canvas(
+        self,
+        canvas: Signature,
+        asked: IdempotentRequest | None,
+        *,
+        owner: str,
+        title: object,
+        queue: str | None,
+        countdown: float | None,
+        light: bool | None,
+    ) -> Handle:
+        def start(group_id: str) -> Handle:
+            return current_state().tracking.start(
+                canvas,
+                owner=owner,
+                title=title,
+                queue=queue,
+                countdown=countdown,
+                task_id=group_id.removeprefix(GROUP),
+                light=light,
+            )
+
+        return self._start(start, owner, asked, mint=mint_group_id)
 
     def cancel(self, snapshot: Snapshot, *, force: bool = False) -> tuple[int, Snapshot]:
         """Ask a task to stop; returns the status (202, or 200 if that was asked before) and the newest snapshot.
@@ -108,13 +156,19 @@ class Service(Authorization):
     def retry(self, snapshot: Snapshot, *, idempotency_key: str | None = None) -> Handle:
         """Start a task that has ended without success again, for its owner, under a new id; `retry_of` is the old one.
 
+        Of a group the failed tasks alone run again, in the same group: the handle has its id, and a cursor of before that.
+
         Raises:
             Problem: 409, it can't be; 503, journal or broker are away; nothing was started.
         """
         key = key_of(idempotency_key)
         asked = None if key is None else IdempotentRequest(key, f"retry {snapshot.feed}", "")
+        tracking = current_state().tracking
+        if is_group(snapshot.feed):
+            begin = actions.repeat_group(tracking, snapshot)
+            return self._start(begin, snapshot.owner, asked, mint=mint_epoch, group=snapshot.feed)
         with outages_as_problems():
-            start = actions.repeat(current_state().tracking, snapshot)
+            start = actions.repeat(tracking, snapshot)
         return self._start(start, snapshot.owner, asked)
 
     def delete(self, snapshot: Snapshot) -> None:
@@ -129,10 +183,48 @@ class Service(Authorization):
             if not states.is_terminal(snapshot.document.get("state")):
                 with suppress(Problem):  # it was faster
                     self.cancel(snapshot)
+            if is_full(snapshot.document):
+                self._delete_children(snapshot)
             for function in self._deletions:
                 function(snapshot)
             actions.remove(self.journal, snapshot)
         current_state().rights.end(snapshot.feed, Gone.REMOVED)
+
+    def _delete_children(self, group: Snapshot) -> None:
+        # Before their group: as long as that is there, a deletion that was interrupted can be repeated.
+        for child in every_child(self.journal, group):
+            feed = feed_of(child.task_id)
+            found = None if feed is None else self.journal.snapshot(feed)
+            if found is not None and parent_of(found) == group.feed:
+                self.delete(found)
+
+    def children(
+        self, group: Snapshot, *, state: str | None = None, limit: int = CHILDREN, cursor: str | None = None
+    ) -> ChildPage:
+        """Return a page of the tasks of a group, in the order in which they may begin; `cursor` is that of the page before.
+
+        Only those in `state`, such as `running` or `failed,lost`: then a page may have fewer though others follow. `limit` is 1
+        to 500.
+
+        Raises:
+            Problem: 404, it isn't a group; 422 or 400, there is no such state, limit or cursor; 503, the journal is away.
+        """
+        with outages_as_problems():
+            return list_children(self.journal, group, state=state, limit=limit, cursor=cursor)
+
+    def child_to_wire(self, child: ListedChild, *, full: bool) -> dict[str, Any]:
+        """Return a child as browsers get it; one that has a page of its own with the link to it."""
+        links = {"self": url_for("petiole.task", task_id=child.task_id)} if full and feed_of(child.task_id) else {}
+        return {
+            "number": child.number,
+            "id": child.task_id,
+            "state": child.state,
+            "attempt": child.attempt,
+            "fraction": child.fraction,
+            "since": child.since,
+            "error": child.error,
+            "links": links,
+        }
 
     def tasks(
         self,
@@ -142,11 +234,13 @@ class Service(Authorization):
         name: str | None = None,
         limit: int = PAGE_SIZE,
         cursor: str | None = None,
+        children: bool = False,
     ) -> Page:
         """Return a page of the tasks of who is asking, or of `owner`, newest first; `cursor` is that of the page before.
 
-        Only those in `state`, only those of the task `name`, as Celery knows it. `limit` is 1 to 100; of a state or a name
-        a page may have fewer though older ones follow. An `owner` isn't authorized: the caller answers for it.
+        Only those in `state`, only those of the task `name`, as Celery knows it. A group is one entry; with `children` those of
+        its tasks that have pages of their own are listed, too. `limit` is 1 to 100; a page may have fewer though older ones
+        follow. An `owner` isn't authorized: the caller answers for it.
 
         Raises:
             Problem: 422 or 400, there is no such state, limit or cursor; 503, the journal is away; 401 or 403, a token isn't
@@ -159,7 +253,9 @@ class Service(Authorization):
             )
         whose = owner or self.owner_asking() or self.user(create=True) or ""
         with outages_as_problems():
-            return list_tasks(self.journal, whose, state=state, name=name, limit=limit, cursor=cursor)
+            return list_tasks(
+                self.journal, whose, state=state, name=name, limit=limit, cursor=cursor, children=children
+            )
 
     def to_wire(self, snapshot: Snapshot) -> dict[str, Any]:
         """Return a snapshot as browsers get it, with its links; needs a request or application context with URLs."""
@@ -169,7 +265,12 @@ class Service(Authorization):
             "events": url_for("petiole.events", task_id=task_id),
             "cancel": url_for("petiole.cancel", task_id=task_id),
         }
-        if snapshot.document.get("state") in actions.REPEATABLE:
+        if is_group(snapshot.feed):
+            links["children"] = url_for("petiole.children", task_id=task_id)
+        group = parent_of(snapshot)
+        if group is not None:
+            links["group"] = url_for("petiole.task", task_id=group)
+        if actions.can_be_repeated(snapshot):
             links["retry"] = url_for("petiole.retry", task_id=task_id)
         for name, _ in snapshot.cursor.texts.lengths:
             links[f"text:{name}"] = url_for("petiole.text", task_id=task_id, name=name)
@@ -188,8 +289,16 @@ class Service(Authorization):
         """Return a task that was just started as browsers get it, with the cursor from before its dispatch."""
         return self.to_wire(Snapshot(handle.feed, owner, handle.cursor, handle.document))
 
-    def _start(self, start: Callable[[str], Handle], owner: str, asked: IdempotentRequest | None) -> Handle:
+    def _start(
+        self,
+        start: Callable[[str], Handle],
+        owner: str,
+        asked: IdempotentRequest | None,
+        *,
+        mint: Callable[[], str] = mint_task_id,
+        group: str | None = None,
+    ) -> Handle:
         with outages_as_problems():
             if asked is None:
-                return start(str(uuid.uuid4()))
-            return Idempotency(self.journal, self.settings).once(asked, owner, start)
+                return start(mint())
+            return Idempotency(self.journal, self.settings).once(asked, owner, start, mint=mint, group=group)

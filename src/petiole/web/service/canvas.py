@@ -1,0 +1,54 @@
+"""What a Celery canvas asks for, whichever object asks for it: two that do the same have the same description."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from celery import Signature, Task
+
+from petiole.errors import PetioleError
+
+# Options that Celery gives to a canvas while it prepares it for one publication.
+_OF_ONE_PUBLICATION: Final = frozenset(
+    ("task_id", "root_id", "parent_id", "group_id", "group_index", "reply_to", "chord", "headers")
+)
+
+
+def described(value: Any) -> Any:
+    """Return a canvas as plain lists and tuples, without the ids of a publication; everything else as it is."""
+    if isinstance(value, Signature):
+        options = {name: option for name, option in value.options.items() if name not in _OF_ONE_PUBLICATION}
+        return value["task"], described(value.args), described(value.kwargs), described(options), value.immutable
+    if isinstance(value, Mapping):
+        return sorted(((str(name), described(one)) for name, one in value.items()), key=lambda item: item[0])
+    if isinstance(value, list | tuple):
+        return [described(one) for one in value]
+    return value
+
+
+def refuse_canvas_arguments(args: object, kwargs: object) -> None:
+    """Refuse arguments beside a canvas, which has its own.
+
+    Raises:
+        PetioleError.
+    """
+    if args or kwargs:
+        raise PetioleError(
+            "start got a canvas and arguments beside it. Put them into the canvas: petiole.start(group(resize.s(1), …))."
+        )
+
+
+def name_of(task: object) -> str:
+    """Return the name of a task, or a name for a canvas.
+
+    Raises:
+        PetioleError: it is none of those that can be started.
+    """
+    if isinstance(task, str):
+        return task
+    if isinstance(task, Task):
+        return str(task.name)
+    if isinstance(task, Signature):
+        return str(task["task"])
+    raise PetioleError(f"{task!r:.100} can't be started. Pass a Celery task, its name, or a canvas such as group(…).")
