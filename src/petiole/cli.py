@@ -119,7 +119,8 @@ def _journal_at(url: str | None) -> Iterator[Any]:
 @click.argument("task_id")
 @_journal_url
 def verify_task(task_id: str, journal_url: str | None) -> None:
-    """Read every fact and text of a task from the journal and check them against its receipt."""
+    """Read every fact and text of a task from the journal and check them against its receipt; of a group, count its tasks."""
+    from petiole.journal.groups import CHILD_STATES
     from petiole.journal.verification import verify
     from petiole.protocol.events import task_feed
 
@@ -131,6 +132,13 @@ def verify_task(task_id: str, journal_url: str | None) -> None:
     click.echo(f"{found.feed}: {found.state}, {found.read:,} of {found.facts:,} facts, {what} {found.chain}")
     for name in sorted({*found.lengths, *found.texts}):
         click.echo(f"text {name}: {_said_of_text(found, name)}")
+    if found.counts:
+        told = ", ".join(f"{found.counts[state]:,} {state}" for state in CHILD_STATES if state in found.counts)
+        click.echo(f"{sum(found.counts.values()):,} tasks: {told}")
+    if found.miscounted:
+        raise click.ClickException(
+            "Its document has other numbers than its tasks. The journal has lost or changed a part."
+        )
     if not found.complete:
         raise click.ClickException("Its first facts aren't kept any more, so it can't be checked from the start.")
     if found.wrong_texts:

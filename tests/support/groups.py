@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from typing import Any
 
 from petiole.journal import Journal
@@ -13,6 +12,7 @@ from petiole.protocol import states
 from petiole.protocol.events import Draft, group_feed, mint_epoch, task_feed
 
 LEASE = 60.0
+MESSAGE = '{"task": "app.thumbnail", "args": [1], "kwargs": {}, "options": {}}'
 
 
 class OpenGroup:
@@ -56,15 +56,10 @@ class OpenGroup:
     def end(self, *children: int, state: str = states.SUCCEEDED) -> Counted:
         return self.say(*(Contribution(child, state) for child in children))
 
-    def fail(self, *children: int, message: str = "The disk is full.", kept: str = '{"task":"x"}') -> Counted:
+    def fail(self, *children: int, message: str = "The disk is full.", kept: str = MESSAGE) -> Counted:
         error = {"message": message, "reference": "r-1", "type": "OSError"}
         return self.say(*(Contribution(child, states.FAILED, error=error, message=kept) for child in children))
 
     def tell(self) -> Counted:
         """Ring what hasn't rung yet."""
         return self.say()
-
-    def repeat(self, numbers: Sequence[int], epoch: str) -> object:
-        self.run += 1
-        draft = Draft("state", {"state": states.QUEUED, "finished_at": None, "reason": None, "run": self.run})
-        return self.journal.repeat_children(self.feed, numbers, draft=draft, epoch=epoch, lease=LEASE)

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import urljoin
 
 import requests
 
+from petiole.client.children import Child, children_of
 from petiole.client.connection import Connection
 from petiole.client.refused import Refused, problem_of
 from petiole.client.renewal import Renewal
 from petiole.client.view import OnEvent, OnReset, TaskView
+from petiole.errors import PetioleError
 from petiole.protocol.events import Cursor, Document, Event, check_feed
 from petiole.protocol.reader import Reader, Reading
 
 # The share of its lifetime after which a token is renewed.
 RENEW_AT: Final = 0.8
+HTTP_TIMEOUT: Final = 10.0
 
 
 class TaskClient:
     """One connection to one web application; follows many tasks. Reconnects by itself and goes on from its cursors.
 
-    `path`: Socket.IO's path on that server. `token` is sent instead of a session cookie: a text, or a callable that returns
-    a new one, before the current one expires and after a 401. `transports`: `["polling"]` where a proxy blocks WebSockets.
+    `path`: Socket.IO's path on that server, and `prefix` that of Petiole's routes. `token` is sent instead of a session cookie:
+    a text, or a callable that returns a new one, before the current one expires and after a 401. `transports`: `["polling"]`
+    where a proxy blocks WebSockets.
     """
 
     def __init__(
@@ -35,8 +39,10 @@ class TaskClient:
         token: Callable[[], str] | str | None = None,
         path: str = "/socket.io",
         transports: Sequence[str] = ("websocket",),
+        prefix: str = "/petiole",
     ) -> None:
         self.url = url
+        self._prefix = prefix.rstrip("/")
         self.session = session or requests.Session()
         self.renewal = Renewal(token)
         self._timer: threading.Timer | None = None
@@ -88,6 +94,34 @@ class TaskClient:
         else:
             self._connection.open()
         return view
+
+    def children(self, group: str, *, state: str | None = None) -> Iterator[Child]:
+        """Yield the tasks of a group, by its id, in the order in which they may begin; only those in `state`.
+
+        `state` may be several, as in `failed,lost`. They are read page by page, each page as of when it was read.
+
+        Raises:
+            Refused: there is no such group, it isn't ours, or there is no such state.
+            PetioleError: the server didn't answer.
+        """
+        return children_of(self._get, check_feed(group), state=state)
+
+    def _get(self, path: str, parameters: dict[str, str]) -> requests.Response:
+        """Read a path below the prefix, with the client's token; again with a new token after a 401."""
+        url = urljoin(self.url, f"{self._prefix}{path}")
+        token = self.renewal.get()
+        response = self._request(url, parameters, token)
+        if response.status_code == 401 and self.renewal.renews:
+            self.renewal.forget(token)
+            response = self._request(url, parameters, self.renewal.get())
+        return response
+
+    def _request(self, url: str, parameters: dict[str, str], token: str | None) -> requests.Response:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        try:
+            return self.session.get(url, params=parameters, headers=headers, timeout=HTTP_TIMEOUT)
+        except requests.RequestException as error:
+            raise PetioleError(f"The server didn't answer ({error}). Try again.") from None
 
     def make_view(self, reader: Reader, on_event: OnEvent, on_reset: OnReset) -> TaskView:
         """Return the view of a feed; a subclass may give it another reader."""

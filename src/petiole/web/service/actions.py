@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from petiole.dispatch.message import NOBODY, now_ms, read_message
 from petiole.dispatch.tracking import Handle, Tracking
+from petiole.errors import PetioleError, Unavailable
 from petiole.journal import Journal
 from petiole.journal.answers import Closed, Duplicate, Missing, Snapshot
 from petiole.protocol import states
@@ -110,16 +111,18 @@ def repeat(tracking: Tracking, snapshot: Snapshot) -> Callable[[str], Handle]:
 def repeat_group(tracking: Tracking, snapshot: Snapshot) -> Callable[[str], Handle]:
     """Return what has the failed tasks of a group run again, in the same group and in an epoch that its argument names.
 
-    Raises:
-        Problem: 409, it hasn't ended, it has succeeded, or no failed task's arguments were kept.
+    It raises a `Problem`, 409, if the group hasn't ended, has succeeded, or none of its tasks can run again: a repeated request
+    finds its first answer before that, whatever has become of the group.
     """
-    _refuse_repeat(snapshot)
-    if not tracking.journal.child_messages(snapshot.feed):
-        detail = "The arguments of the group's failed tasks weren't kept: they aren't JSON, or too large. Start the group anew."
-        raise _cant_be_retried(detail)
 
     def start(epoch: str) -> Handle:
-        return tracking.repeat_group(snapshot, epoch)
+        _refuse_repeat(snapshot)
+        try:
+            return tracking.repeat_group(snapshot, epoch)
+        except Unavailable:
+            raise
+        except PetioleError as error:
+            raise _cant_be_retried(str(error)) from error
 
     return start
 
