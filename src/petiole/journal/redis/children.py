@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from petiole.errors import Refusal
@@ -15,6 +15,7 @@ from petiole.protocol.encoding import to_json
 # A UUID's bytes, state, attempt, flags, done, since (in ms, 6 bytes), and the range of the children that it voids.
 RECORD: Final = struct.Struct(">16sBHBHHIII")
 RECORD_SIZE: Final = RECORD.size
+STATE_AT: Final = 16
 # How many a script reads at once where it reads all.
 RECORDS_AT_ONCE: Final = 1000
 NO_ID: Final = bytes(16)
@@ -53,9 +54,20 @@ def unpacked(records: bytes, *, first: int, others: dict[int, str]) -> Iterator[
         ) from error
 
 
-def without_id(records: bytes, *, first: int) -> list[int]:
-    """Return the numbers of those children whose id isn't in their records."""
-    return [first + at // RECORD_SIZE for at in range(0, len(records), RECORD_SIZE) if records[at : at + 16] == NO_ID]
+def in_states(records: bytes, states: Collection[str] | None) -> Iterator[int]:
+    """Yield the places of those records whose state is one of these, or of all; what is no state is left to `unpacked`."""
+    if states is None:
+        yield from range(-(-len(records) // RECORD_SIZE))
+        return
+    others = [number for number, state in enumerate(CHILD_STATES) if state not in states]
+    for place, number in enumerate(records[STATE_AT::RECORD_SIZE]):
+        if number not in others:
+            yield place
+
+
+def has_id(record: bytes) -> bool:
+    """Say whether a child's id is in its record."""
+    return not record.startswith(NO_ID)
 
 
 def _bytes_of(task_id: str) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import islice
 from typing import Final
 
 from petiole.errors import Refusal
@@ -11,7 +12,7 @@ from petiole.journal import groups
 from petiole.journal.answers import Closed, Counted, ExpiredChild, Fenced, Held, ListedChild, Missing
 from petiole.journal.groups import CHILD_STATES, UNSUCCESSFUL, Child, Contribution, as_listed, listed
 from petiole.journal.redis import calls
-from petiole.journal.redis.children import RECORD_SIZE, packed, unpacked, without_id
+from petiole.journal.redis.children import RECORD_SIZE, has_id, in_states, packed, unpacked
 from petiole.journal.redis.replies import cursor_of, held_of
 from petiole.journal.redis.runs import RedisRuns
 from petiole.journal.redis.store import ms, ms_or_none
@@ -20,8 +21,8 @@ from petiole.protocol.encoding import to_json
 from petiole.protocol.events import Cursor, Draft, is_group, mint_id
 from petiole.redis.errors import translate_errors
 
-# How many records are looked through at most for a page of one state.
-LOOKED_AT: Final = 20_000
+# How many records are looked through at most for a page of one state: first so many, then as many more.
+LOOKED_AT: Final = (1_000, 19_000)
 # After how many seconds a group is looked at again whose children a reaper has found expired, or has not concluded.
 AGAIN: Final = 1.0
 
@@ -78,30 +79,45 @@ class RedisGroups(RedisRuns):
     ) -> tuple[list[ListedChild], int | None] | None:
         if not is_group(feed) or self.snapshot(feed) is None:
             return None
-        number = LOOKED_AT if state is not None else limit
-        first = max(after + 1, 0)
-        key, failures, ids = (self._names.child(feed, name) for name in ("children", "failures", "ids"))
+        found: list[tuple[int, bytes, bool]] = []
+        last, total = max(after, -1), 0
+        for number in (limit,) if state is None else LOOKED_AT:
+            first = last + 1
+            records, total, cancelled = self._records(feed, first, number)
+            states = None if state is None else _kept_as(state, cancelled=cancelled)
+            found += (
+                (first + place, records[place * RECORD_SIZE : (place + 1) * RECORD_SIZE], cancelled)
+                for place in islice(in_states(records, states), limit - len(found))
+            )
+            last = found[-1][0] if len(found) == limit else first + len(records) // RECORD_SIZE - 1
+            if len(found) == limit or last + 1 >= total:
+                break
+        ids, failures = (self._names.child(feed, name) for name in ("ids", "failures"))
+        others = self._fields(ids, [number for number, record, _ in found if not has_id(record)])
+        children = [
+            (number, child, cancelled)
+            for first, record, cancelled in found
+            for number, child in unpacked(record, first=first, others=others)
+        ]
+        errors = self._fields(failures, [number for number, child, _ in children if child.state in UNSUCCESSFUL])
+        try:
+            page = [
+                as_listed(number, child, errors.get(number), cancelled=cancelled)
+                for number, child, cancelled in children
+            ]
+        except (ValueError, RecursionError) as error:
+            raise Refusal(f"An error of {feed} can't be read ({error}). Look for what else writes there.") from error
+        return page, last if last + 1 < total else None
+
+    def _records(self, feed: str, first: int, number: int) -> tuple[bytes, int, bool]:
+        """Return the records of so many children, how many there are in all, and whether the group is cancelled."""
+        key = self._names.child(feed, "children")
         begin, end = str(first * RECORD_SIZE), str((first + number) * RECORD_SIZE - 1)
         with translate_errors(self._settings.journal_url):
             records, size, cancel = self._call(
                 ("GETRANGE", key, begin, end), ("STRLEN", key), ("HGET", self._names.feed(feed)[0], "cancel")
             )
-        others = {}
-        if missing := without_id(records, first=first):
-            others = self._fields(ids, missing)
-        cancelled, last = int(cancel or b"0") > 0, after
-        found: list[tuple[int, Child]] = []
-        for last, child in unpacked(records, first=first, others=others):
-            if state in (None, listed(child, cancelled=cancelled)):
-                found.append((last, child))
-                if len(found) == limit:
-                    break
-        errors = self._fields(failures, [number for number, child in found if child.state in UNSUCCESSFUL])
-        try:
-            page = [as_listed(number, child, errors.get(number), cancelled=cancelled) for number, child in found]
-        except (ValueError, RecursionError) as error:
-            raise Refusal(f"An error of {feed} can't be read ({error}). Look for what else writes there.") from error
-        return page, last if last + 1 < size // RECORD_SIZE else None
+        return records, size // RECORD_SIZE, int(cancel or b"0") > 0
 
     def _fields(self, key: str, numbers: Sequence[int]) -> dict[int, str]:
         """Return those fields of a hash that are numbers of children."""
@@ -153,3 +169,8 @@ class RedisGroups(RedisRuns):
                 return Missing()
             case _:
                 return cursor_of(reply[1:])
+
+
+def _kept_as(state: str, *, cancelled: bool) -> Collection[str]:
+    """Return the states in which children are kept that lists show in this one."""
+    return [kept for kept in CHILD_STATES if listed(Child("", state=kept), cancelled=cancelled) == state]
