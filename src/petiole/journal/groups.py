@@ -267,7 +267,7 @@ def contribute(
                     patch[f"error{group.errors + 1}"] = {**one.error, "id": child.task_id}
                     group = replace(group, errors=group.errors + 1)
             answers.append(Answer(counted=True, ended=False))
-    group, state = _state_of(group)
+    group, state = _state_of(group, begins=any(answer.counted for answer in answers))
     if state is not None:
         patch = {**patch, **said_of(state, group.counts, now=now)}
     tells = bool(patch) or (group.untold and now - group.told >= RING_EVERY)
@@ -336,10 +336,10 @@ def _skip(counts: Counts, children: MutableMapping[int, Child], voids: tuple[int
     return counts
 
 
-def _state_of(group: Group) -> tuple[Group, str | None]:
-    """Return a group in its state by its counts, and that state if it is another than before."""
+def _state_of(group: Group, *, begins: bool) -> tuple[Group, str | None]:
+    """Return a group in its state by its counts, and that state if it is another than before. It `begins` with a child."""
     state = end_of(group.counts, cancelled=group.cancel > 0)
-    if state is None and group.state == states.QUEUED and count(group.counts, states.QUEUED) < sum(group.counts):
+    if state is None and group.state == states.QUEUED and begins:
         state = states.RUNNING
     return (group, None) if state is None else (replace(group, state=state), state)
 

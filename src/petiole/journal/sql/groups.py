@@ -35,6 +35,9 @@ from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, is_group
 # After how many seconds a group is looked at again whose children a reaper has found expired, or has not concluded.
 AGAIN: Final = 1.0
 
+# The column is of 32 bits.
+MAX_NUMBER: Final = 2**31
+
 _rows = schema.children.c
 
 
@@ -69,7 +72,8 @@ class SqlGroups(SqlStore):
             if states.is_terminal(kept.state):
                 return Closed(kept.state or "")
             group, children = load_group(step, kept), ChildRows(step.connection, kept)
-            numbers = {one.child for one in said}
+            there = range(sum(group.counts))
+            numbers = {one.child for one in said if one.child in there}
             children.load(numbers)
             leases = _leases(step, kept, numbers)
             expired = {number for number, ends in leases.items() if ends <= step.now}
@@ -106,7 +110,7 @@ class SqlGroups(SqlStore):
             if row is None or row.removed:
                 return None
             kept = Feed.of(row)
-            own = select(*COLUMNS, _rows.error).where(_rows.feed == kept.id, _rows.number > after)
+            own = select(*COLUMNS, _rows.error).where(_rows.feed == kept.id, _rows.number > min(after, MAX_NUMBER - 1))
             if state is not None:
                 shown = [name for name in CHILD_STATES if _shows(name, state, cancelled=kept.cancel > 0)]
                 own = own.where(_rows.state.in_([CHILD_STATES.index(name) for name in shown]))
@@ -131,8 +135,9 @@ class SqlGroups(SqlStore):
             valid = kept is not None and kept.run == run and not states.is_terminal(kept.state)
             if kept is not None and valid:
                 running = update(schema.children).where(_rows.feed == kept.id, _rows.lease_ends.is_not(None))
-                for at in range(0, len(numbers), AT_ONCE):
-                    chosen = running.where(_rows.number.in_(numbers[at : at + AT_ONCE]))
+                known = [number for number in numbers if number in range(MAX_NUMBER)]
+                for at in range(0, len(known), AT_ONCE):
+                    chosen = running.where(_rows.number.in_(known[at : at + AT_ONCE]))
                     step.connection.execute(chosen.values(lease_ends=step.now + ms(lease)))
                 step.prolong(kept, self._settings.live_kept_for)
                 step.save(kept)

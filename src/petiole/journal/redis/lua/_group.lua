@@ -4,9 +4,6 @@
 local NO_ID = string.rep('\0', 16)
 
 local function child_of(packed, at)
-  if #packed < at + RECORD_SIZE - 1 then
-    error('the children of a group are gone; look for what else writes there')
-  end
   local child, flags = {}, 0
   child.id, child.state, child.attempt, flags, child.done, child.since, child.first, child.after =
     struct.unpack(RECORD, packed, at)
@@ -35,27 +32,38 @@ local function id_of(number, child)
     .. string.sub(hex, 17, 20) .. '-' .. string.sub(hex, 21) .. '"'
 end
 
-local function numbers_in(text)
+local function numbers_in(text, size)
   local numbers = {}
-  for number in string.gmatch(text, '[%d.]+') do
+  for number in string.gmatch(text, '%S+') do
     numbers[#numbers + 1] = tonumber(number)
+  end
+  if #numbers ~= size then
+    error('the numbers of a group are spoiled; look for what else writes there')
   end
   return numbers
 end
 
-local function load_group(meta)
+local function total_of(group)
+  local total = 0
+  for state = 0, CHILD_STATES - 1 do
+    total = total + group.counts[state]
+  end
+  return total
+end
+
+-- A feed that was opened without children is a group of none.
+local function load_group()
   local values = redis.call('HMGET', keys.meta, 'counts', 'told', 'stage')
   local group = { counts = {}, stage = values[3] or '0 null' }
-  local counts = numbers_in(values[1] or '')
-  for state = 0, CHILD_STATES - 1 do
-    group.counts[state] = counts[state + 1] or 0
+  for at, number in ipairs(numbers_in(values[1] or string.rep('0 ', CHILD_STATES), CHILD_STATES)) do
+    group.counts[at - 1] = number
   end
-  if not values[1] then
-    group.counts[CHILD.queued] = redis.call('STRLEN', group_key('children')) / RECORD_SIZE
-  end
-  local told = numbers_in(values[2] or '0 0 0 0 0 0 0')
+  local told = numbers_in(values[2] or '0 0 0 0 0 0 0', 7)
   group.told, group.untold, group.partly, group.errors = told[1], told[2], told[3], told[4]
   group.rate, group.rate_at, group.rate_ended = told[5], told[6], told[7]
+  if redis.call('STRLEN', group_key('children')) ~= total_of(group) * RECORD_SIZE or not string.match(group.stage, '^%d+ .') then
+    error('the children of a group are spoiled; look for what else writes there')
+  end
   return group
 end
 
@@ -67,14 +75,6 @@ local function keep_group(group)
   local told = string.format('%.0f %d %.0f %d %.6f %.0f %.0f', group.told, group.untold, group.partly, group.errors, group.rate,
     group.rate_at, group.rate_ended)
   redis.call('HSET', keys.meta, 'counts', table.concat(counts, ' '), 'told', told, 'stage', group.stage)
-end
-
-local function total_of(group)
-  local total = 0
-  for state = 0, CHILD_STATES - 1 do
-    total = total + group.counts[state]
-  end
-  return total
 end
 
 local function left_of(group)

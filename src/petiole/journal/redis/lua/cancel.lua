@@ -22,7 +22,7 @@ local is_asked_first = meta.cancel == 0
 redis.call('HSET', keys.meta, 'cancel', integer(wanted))
 meta.cancel = wanted
 if is_group(cancelling.feed) then
-  local group, now = load_group(meta), now_ms()
+  local group, now = load_group(), now_ms()
   if is_asked_first then
     -- What hasn't begun is cancelled at once: a record that says it waits is read so from here on.
     for _, state in ipairs({ CHILD.queued, CHILD.retrying }) do

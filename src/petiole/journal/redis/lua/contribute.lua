@@ -21,7 +21,7 @@ end
 if is_terminal(meta.state) then
   return { 'closed', meta.state }
 end
-local group, now = load_group(meta), now_ms()
+local group, now = load_group(), now_ms()
 local cancelled = meta.cancel > 0
 local total, begins, answers, patch = total_of(group), false, {}, {}
 
@@ -40,17 +40,24 @@ local function is_expired(number, child)
   return ends and tonumber(ends) <= now
 end
 
+-- What has changed is written at the end, when nothing can be refused any more: the records and their counts together.
+local found, changed, ends_at, texts = {}, {}, {}, {}
+
+local function look(number)
+  found[number] = found[number] or child_at(number)
+  return found[number]
+end
+
 local function skip(first, after)
   local ranges = { { first, after } }
   while #ranges > 0 do
     local range = table.remove(ranges)
     if range[1] < range[2]
-      and not (child_at(range[1]).state >= CHILD.succeeded and child_at(range[2] - 1).state >= CHILD.succeeded) then
+      and not (look(range[1]).state >= CHILD.succeeded and look(range[2] - 1).state >= CHILD.succeeded) then
       for number = range[1], range[2] - 1 do
-        local child = child_at(number)
+        local child = look(number)
         if child.state == CHILD.queued then
-          child.state = CHILD.skipped
-          keep_child(number, child)
+          child.state, changed[number] = CHILD.skipped, true
           move(group, CHILD.queued, CHILD.skipped)
           if child.first < child.after then
             ranges[#ranges + 1] = { child.first, child.after }
@@ -76,12 +83,9 @@ local function take(number, child, state, attempt, done, late, stops)
       child.since = now
     end
     begins = true
-    redis.call('ZADD', group_key('alive'), integer(now + tonumber(lease)), integer(number))
-  elseif child.state == CHILD.running then
-    redis.call('ZREM', group_key('alive'), integer(number))
   end
-  child.state, child.attempt, child.done, child.stops = state, attempt, done, stops
-  keep_child(number, child)
+  ends_at[number] = runs and integer(now + tonumber(lease)) or ''
+  child.state, child.attempt, child.done, child.stops, changed[number] = state, attempt, done, stops, true
   -- In a group that is cancelled what hasn't begun counts as cancelled already.
   if is_void_making(child) and not cancelled then
     skip(child.first, child.after)
@@ -90,9 +94,16 @@ end
 
 -- Keeps a text of a child in a hash of a bounded number.
 local function keep_text(name, number, value)
+  if value == '' then
+    return
+  end
   local key, field = group_key(name), integer(number)
-  if value ~= '' and (redis.call('HEXISTS', key, field) == 1 or redis.call('HLEN', key) < FAILURES_KEPT) then
+  local kept = redis.call('HLEN', key)
+  if kept < FAILURES_KEPT or redis.call('HEXISTS', key, field) == 1 then
     redis.call('HSET', key, field, value)
+  end
+  if kept == 0 then
+    redis.call('PEXPIRE', key, LIMITS.live_ms)
   end
 end
 
@@ -100,7 +111,7 @@ for at = REST, #ARGV, 10 do
   local number, state, attempt = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local done, late, stops = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), ARGV[at + 5] == '1'
   local failure, message, place, stage = ARGV[at + 6], ARGV[at + 7], tonumber(ARGV[at + 8]), ARGV[at + 9]
-  local child = number >= 0 and number < total and child_at(number)
+  local child = number >= 0 and number < total and look(number)
   if not child or child.state >= CHILD.succeeded
     or (cancelled and (child.state == CHILD.queued or child.state == CHILD.retrying)) then
     answers[#answers + 1] = 'e'
@@ -112,8 +123,7 @@ for at = REST, #ARGV, 10 do
     if place > tonumber(string.match(group.stage, '^%d+')) then
       group.stage, group.untold = integer(place) .. ' ' .. stage, 1
     end
-    keep_text('failures', number, failure)
-    keep_text('messages', number, message)
+    texts[#texts + 1] = { number, failure, message }
     if failure ~= '' and group.errors < ERRORS_SHOWN then
       group.errors = group.errors + 1
       patch[#patch + 1] = 'error' .. integer(group.errors)
@@ -123,16 +133,33 @@ for at = REST, #ARGV, 10 do
 end
 
 local state = end_of(group, cancelled)
-if state == '' and meta.state == QUEUED and group.counts[CHILD.queued] < total_of(group) then
+if state == '' and meta.state == QUEUED and next(changed) then
   state = RUNNING
 end
 if state ~= '' then
   say_state(patch, group, state, now)
 end
-if begins and not is_terminal(state) then
-  -- So that somebody looks after children whose worker disappears.
-  redis.call('ZADD', keys.leases, 'LT', integer(now + tonumber(lease)), feed)
-  redis.call('HSET', keys.meta, 'waits', '0')
+for _, kept in ipairs(texts) do
+  keep_text('failures', kept[1], kept[2])
+  keep_text('messages', kept[1], kept[3])
+end
+if is_terminal(state) then
+  redis.call('ZREM', keys.leases, feed)
+  redis.call('DEL', group_key('alive'))
+else
+  for number, ends in pairs(ends_at) do
+    if ends == '' then
+      redis.call('ZREM', group_key('alive'), integer(number))
+    else
+      redis.call('ZADD', group_key('alive'), ends, integer(number))
+    end
+  end
+  if begins then
+    redis.call('PEXPIRE', group_key('alive'), LIMITS.live_ms)
+    -- So that somebody looks after children whose worker disappears.
+    redis.call('ZADD', keys.leases, 'LT', integer(now + tonumber(lease)), feed)
+    redis.call('HSET', keys.meta, 'waits', '0')
+  end
 end
 local due = '-1'
 if #patch > 0 or (group.untold == 1 and now - group.told >= RING_EVERY) then
@@ -140,11 +167,10 @@ if #patch > 0 or (group.untold == 1 and now - group.told >= RING_EVERY) then
 elseif group.untold == 1 then
   due = integer(group.told + RING_EVERY - now)
 end
-keep_group(group)
-if is_terminal(state) then
-  redis.call('ZREM', keys.leases, feed)
-  redis.call('DEL', group_key('alive'))
+for number in pairs(changed) do
+  keep_child(number, found[number])
 end
+keep_group(group)
 local answer = reply('counted', meta)
 answer[7], answer[8] = due, table.concat(answers)
 return answer

@@ -12,7 +12,9 @@ local event, after = event_at(REST + 1)
 delete_group_keys(event.feed)
 redis.call('DEL', keys.meta, keys.message)
 local meta = create(epoch, owner)
+local number = integer(#ARGV[REST] / RECORD_SIZE)
 redis.call('SET', group_key('children'), ARGV[REST])
+redis.call('HSET', keys.meta, 'counts', number .. string.rep(' 0', CHILD_STATES - 1))
 for i = after, #ARGV, 2 do
   redis.call('HSET', group_key('ids'), ARGV[i], ARGV[i + 1])
 end

@@ -14,7 +14,7 @@ end
 if not is_terminal(meta.state) or meta.removed then
   return { 'closed', meta.state }
 end
-local group, now = load_group(meta), now_ms()
+local group, now = load_group(), now_ms()
 local event, after = event_at(REST)
 local chosen, total, runs_again = {}, total_of(group), false
 for i = after, #ARGV do
