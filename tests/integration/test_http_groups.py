@@ -18,7 +18,7 @@ from petiole.errors import PetioleError
 from petiole.protocol.events import Cursor
 from petiole.web.http.openapi import describe
 from tests.support.group_site import BROWSER, GroupSite, children, get, owner, problem, serving_groups
-from tests.support.groups import OpenGroup
+from tests.support.open_group import OpenGroup
 from tests.support.schemas import conforms
 from tests.support.waiting import wait_until
 

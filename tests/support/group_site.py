@@ -11,8 +11,8 @@ from flask import Flask
 
 from petiole import Petiole
 from petiole.journal.answers import Snapshot
-from tests.support.groups import OpenGroup
 from tests.support.nearby import Nearby, make_app, served
+from tests.support.open_group import OpenGroup
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
