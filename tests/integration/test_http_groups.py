@@ -8,24 +8,30 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-import redis
 import requests
-from click.testing import CliRunner, Result
 
-from petiole.cli import cli
 from petiole.client import Refused, TaskClient
 from petiole.errors import PetioleError
+from petiole.journal.sql.server import upgrade
 from petiole.protocol.events import Cursor
 from petiole.web.http.openapi import describe
-from tests.support.group_site import BROWSER, GroupSite, children, get, owner, problem, serving_groups
+from tests.support.group_site import BROWSER, GroupSite, children, get, owner, problem, serving_groups, verify
 from tests.support.open_group import OpenGroup
 from tests.support.schemas import conforms
 from tests.support.waiting import wait_until
 
 
-@pytest.fixture(scope="module")
-def site(redis_url: str) -> Iterator[GroupSite]:
-    with serving_groups(redis_url) as site:
+@pytest.fixture(scope="module", params=["redis", "sqlite", "postgresql"])
+def site(
+    request: pytest.FixtureRequest, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GroupSite]:
+    journal = redis_url
+    if request.param == "sqlite":
+        journal = f"sqlite:///{tmp_path_factory.mktemp('journal')}/journal.db"
+    elif request.param == "postgresql":
+        journal = request.getfixturevalue("postgres_server").url()
+        upgrade(journal)
+    with serving_groups(redis_url, PETIOLE_JOURNAL_URL=journal) as site:
         yield site
 
 
@@ -64,7 +70,7 @@ class TestChildren:
             ("?state=lost,skipped&limit=3", []),
             ("?cursor=37", [38, 39]),
             ("?cursor=39", []),
-            ("?cursor=4000000000", []),
+            ("?cursor=999999999", []),
         ],
     )
     def test_pages_have_each_child_once_in_the_order_of_their_numbers(
@@ -117,7 +123,7 @@ class TestHostile:
         [
             *((f"?state={state}", 422) for state in ("", "none", "failed,", "failed,none", "stalled", "%00", "x" * 5000)),
             *((f"?limit={limit}", 422) for limit in ("", "0", "-1", "501", "1e2", "9" * 5000, "%D9%A1%D9%A2%D9%A3%D9%A4")),
-            *((f"?cursor={cursor}", 400) for cursor in ("", "-1", "x", "1.5", "%D9%A1", "9" * 11, "9" * 5000, "%00")),
+            *((f"?cursor={cursor}", 400) for cursor in ("", "-1", "x", "1.5", "%D9%A1", "9" * 10, "9" * 5000, "%00")),
         ],
     )  # fmt: skip
     def test_wrong_parameters_are_refused_with_a_sentence(
@@ -271,30 +277,13 @@ class TestClient:
         assert view.receipt.complete
 
 
-class TestVerify:
-    def verify(self, site: GroupSite, feed: str) -> Result:
-        settings = site.app.extensions["petiole"].settings
-        environment = {"PETIOLE_KEY_PREFIX": settings.key_prefix}
-        arguments = ["verify", feed, "--journal-url", settings.journal_url]
-        return CliRunner().invoke(cli, arguments, env=environment)
-
-    def test_it_counts_the_tasks_of_a_group(self, site: GroupSite, ann: requests.Session) -> None:
-        group = OpenGroup(site.journal, 7000, owner=owner(ann))
-        group.fail(9)
-        group.end(*(number for number in range(7000) if number != 9))
-        done = self.verify(site, group.feed)
-        assert done.exit_code == 0, done.output
-        assert done.output.splitlines()[1] == "7,000 tasks: 6,999 succeeded, 1 failed"
-
-    def test_a_task_that_was_changed_in_the_journal_is_found(self, site: GroupSite, ann: requests.Session) -> None:
-        group = OpenGroup(site.journal, 3, owner=owner(ann))
-        group.end(0, 1, 2)
-        with redis.Redis.from_url(site.app.extensions["celery"].conf.broker_url) as client:
-            [key] = client.scan_iter(f"*{group.feed}*children", count=10_000)
-            client.setrange(key, 16, b"\x04")
-        done = self.verify(site, group.feed)
-        assert done.exit_code == 1
-        assert "other numbers than its tasks" in done.output
+def test_verify_counts_the_tasks_of_a_group(site: GroupSite, ann: requests.Session) -> None:
+    group = OpenGroup(site.journal, 7000, owner=owner(ann))
+    group.fail(9)
+    group.end(*(number for number in range(7000) if number != 9))
+    done = verify(site, group.feed)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[1] == "7,000 tasks: 6,999 succeeded, 1 failed"
 
 
 class TestActions:

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import requests
+from click.testing import CliRunner, Result
 from flask import Flask
 
 from petiole import Petiole
+from petiole.cli import cli
 from petiole.journal.answers import Snapshot
 from tests.support.nearby import Nearby, make_app, served
 from tests.support.open_group import OpenGroup
@@ -73,3 +75,10 @@ def children_of(site: GroupSite, session: requests.Session, feed: str, query: st
         assert (link is None) == (page["next"] is None)
         url = None if link is None else site.url + link
     return found
+
+
+def verify(site: GroupSite, feed: str) -> Result:
+    """Run `petiole verify` on the site's journal."""
+    settings = site.app.extensions["petiole"].settings
+    arguments = ["verify", feed, "--journal-url", settings.journal_url]
+    return CliRunner().invoke(cli, arguments, env={"PETIOLE_KEY_PREFIX": settings.key_prefix})

@@ -12,6 +12,7 @@ from petiole.protocol import states
 from petiole.protocol.events import Draft, group_feed, mint_epoch, task_feed
 
 LEASE = 60.0
+AT_ONCE = 500
 MESSAGE = '{"task": "app.thumbnail", "args": [1], "kwargs": {}, "options": {}}'
 
 
@@ -46,8 +47,9 @@ class OpenGroup:
             journal.open(feed, owner=owner, draft=Draft("state", task))
 
     def say(self, *said: Contribution) -> Counted:
-        answer = self.journal.contribute(self.feed, said, run=self.run, lease=LEASE)
-        assert isinstance(answer, Counted)
+        for at in range(0, max(len(said), 1), AT_ONCE):
+            answer = self.journal.contribute(self.feed, said[at : at + AT_ONCE], run=self.run, lease=LEASE)
+            assert isinstance(answer, Counted)
         return answer
 
     def begin(self, *children: int, done: int = 0) -> Counted:

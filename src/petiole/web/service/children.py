@@ -15,8 +15,8 @@ from petiole.web.problems import Problem, invalid, not_found
 
 PAGE_SIZE: Final = 50
 LARGEST_PAGE: Final = 500
-# A child's number has at most so many digits.
-MOST_DIGITS: Final = 10
+# A child's number has at most so many digits: those that every journal can compare.
+MOST_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
