@@ -22,6 +22,7 @@ from petiole.protocol.events import Draft, task_feed
 from petiole.protocol.texts import MAX_CHUNK_BYTES, Chunk, Texts
 from petiole.settings import Settings
 from petiole.worker.outbox import Outbox
+from petiole.worker.silent_outbox import SilentOutbox
 from petiole.worker.progress import progress
 
 ROUNDS: Final = 5
@@ -64,7 +65,7 @@ def worker() -> Iterator[Row]:
         yield compared("T3", what, "µs", found["petiole"][rate], found["plain"][rate], limit=0.1)
 
 
-def microseconds(say: Callable[[], object], rate: int | None, outbox: Outbox) -> float:
+def microseconds(say: Callable[[], object], rate: int | None, outbox: Outbox | SilentOutbox) -> float:
     """Return the CPU of the whole process for a call, minus that of the pauses."""
     count = UNPACED if rate is None else int(rate * WORKER_SECONDS)
     begun = time.process_time()

@@ -87,6 +87,9 @@ class Settings:
     flush_timeout: float = setting(
         1.0, "seconds", "how long a finished task waits for its last event to be kept", zero=True
     )
+    light_above: int = setting(
+        50, "tasks", "the tasks of a group of more than these have no feeds of their own, only the group has", zero=True
+    )
     adopt_update_state: bool = setting(
         False, "truth value", "whether tasks started by `.delay()` are followed, and their `update_state` is progress"
     )

@@ -230,4 +230,5 @@ def overrun(gate: str) -> None:
 
 import tests.apps.delivery_tasks  # noqa: E402
 import tests.apps.forking_tasks  # noqa: E402
+import tests.apps.group_tasks  # noqa: E402
 import tests.apps.setup_tasks  # noqa: E402, F401 (more tasks of this application)

@@ -62,7 +62,7 @@ class Header:
 
         `None`: Petiole didn't start the task, a newer version did, or the header is another task's.
         """
-        header = _found(headers, DEEPEST)
+        header = found_header(headers, HEADER)
         if header is None:
             return None
         if header.get("v") != VERSION:
@@ -87,14 +87,15 @@ class Header:
         return cls.from_message(given, getattr(request, "id", None))
 
 
-def _found(headers: object, deepest: int) -> Mapping[str, Any] | None:
-    # Instrumentations (Sentry, Datadog) put headers into a header of that name, and Celery then shows only those.
+def found_header(headers: object, name: str, deepest: int = DEEPEST) -> Mapping[str, Any] | None:
+    """Return one of a message's headers, at any depth to which instrumentations have moved it."""
+    # Sentry and Datadog put headers into a header of that name, and Celery then shows only those.
     if not isinstance(headers, Mapping):
         return None
-    header = headers.get(HEADER)
+    header = headers.get(name)
     if isinstance(header, Mapping):
         return header
-    return _found(headers.get(INNER), deepest - 1) if deepest else None
+    return found_header(headers.get(INNER), name, deepest - 1) if deepest else None
 
 
 def message_text(message: Mapping[str, Any], *, level: int = logging.INFO) -> str:
@@ -142,9 +143,16 @@ def title_of(given: object, name: str) -> str:
     return ("" if given is None else words(given, size=TITLE_BYTES).strip()) or readable(name)
 
 
-def queued_document(title: str, name: str) -> Document:
-    """Return the document of a task that has just been requested."""
-    return {"state": QUEUED, "title": words(title, size=TITLE_BYTES), "task": name, "retries": 0, "queued_at": now_ms()}
+def queued_document(title: str, name: str, *, group: str | None = None) -> Document:
+    """Return the document of a task that has just been requested; `group`: the feed of the group that it is part of."""
+    document: Document = {
+        "state": QUEUED,
+        "title": words(title, size=TITLE_BYTES),
+        "task": name,
+        "retries": 0,
+        "queued_at": now_ms(),
+    }
+    return document if group is None else {**document, "group": group}
 
 
 def now_ms() -> int:

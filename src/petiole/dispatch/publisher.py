@@ -29,6 +29,36 @@ class TaskPublisher:
         self._celery_app = celery_app
         # Called before a task runs in the process that starts it (`task_always_eager`).
         self.before_eager: Callable[[], None] = lambda: None
+        self._send: Callable[..., Any] | None = None
+        self._bounds: ContextVar[Mapping[str, Any] | None] = ContextVar("petiole_bounds", default=None)
+        self._replace_sender()
+
+    def _replace_sender(self) -> None:
+        """Have what Celery publishes by itself within `bounding` be bounded: not all of a canvas takes a producer."""
+        amqp = self._celery_app.amqp
+        self._send = vars(amqp).get("send_task_message")
+
+        def send(producer: Any, name: str, message: Any, *args: Any, **options: Any) -> Any:
+            if self._send is None:
+                # It reads the configuration, which isn't complete before the first message.
+                self._send = type(amqp).send_task_message.func(amqp)
+            bounds = self._bounds.get()
+            if bounds is not None:
+                options |= {"retry": False, **bounds}
+                producer = options.pop("producer", producer)
+            return self._send(producer, name, message, *args, **options)
+
+        amqp.send_task_message = send
+
+    @contextmanager
+    def bounding(self, task_ids: Sequence[str]) -> Iterator[None]:
+        """Have everything that this context publishes be bounded as by `confirming`; nobody waits for these tasks' results."""
+        with self.confirming() as options, _unawaited(self._celery_app.backend, task_ids):
+            token = self._bounds.set(options)
+            try:
+                yield
+            finally:
+                self._bounds.reset(token)
 
     @property
     def is_eager(self) -> bool:
@@ -45,10 +75,12 @@ class TaskPublisher:
         kwargs: Mapping[str, Any] | None,
         task_id: str,
         headers: Mapping[str, Any],
+        given: Mapping[str, Any],
     ) -> None:
         """Run a task in this process; raises what it raises where `task_eager_propagates` says so."""
         self.before_eager()
-        task.apply_async(args=list(args), kwargs=dict(kwargs or {}), task_id=task_id, headers=dict(headers))
+        options = {**given, "task_id": task_id, "headers": {**(given.get("headers") or {}), **headers}}
+        task.apply_async(args=list(args), kwargs=dict(kwargs or {}), **options)
 
     def publish(
         self,
@@ -61,8 +93,9 @@ class TaskPublisher:
         countdown: float | None,
         *,
         after: Callable[[], object],
+        given: Mapping[str, Any],
     ) -> None:
-        """Publish a task once `after` has returned.
+        """Publish a task once `after` has returned; `given` are options of its signature.
 
         Raises:
             NothingPublished: the task's class has published nothing.
@@ -71,12 +104,13 @@ class TaskPublisher:
         known = self.known(task)
         chosen = {name: value for name, value in (("queue", queue), ("countdown", countdown)) if value is not None}
         send = functools.partial(self._celery_app.send_task, task) if known is None else known.apply_async
-        options: dict[str, Any] = {"task_id": task_id, "headers": headers, "retry": False, **chosen}
+        own = {**(given.get("headers") or {}), **headers}
+        options: dict[str, Any] = {**given, "task_id": task_id, "headers": own, "retry": False, **chosen}
         with (
             self.confirming() as confirming,
             self._celery_app.producer_or_acquire(confirming.pop("producer", None)) as producer,
             keeping_header(),
-            _unawaited(self._celery_app.backend, task_id),
+            _unawaited(self._celery_app.backend, [task_id]),
         ):
             following = _Following(producer, after, task_id)
             options |= {**confirming, "producer": following}
@@ -151,8 +185,8 @@ class TaskPublisher:
 
 
 @contextmanager
-def _unawaited(backend: Any, task_id: str) -> Iterator[None]:
-    """Keep Celery's Redis result backend from subscribing to a task's result: a handle doesn't wait for it.
+def _unawaited(backend: Any, task_ids: Sequence[str]) -> Iterator[None]:
+    """Keep Celery's Redis result backend from subscribing to tasks' results: a handle doesn't wait for them.
 
     With that Redis away, the subscription would block the start for 20 s. `AsyncResult.get` subscribes when it is called.
     """
@@ -161,14 +195,12 @@ def _unawaited(backend: Any, task_id: str) -> Iterator[None]:
         yield
         return
     # Celery doesn't subscribe to what it is subscribed to.
-    key = backend.get_key_for_task(task_id)
-    known = key in listened
-    listened.add(key)
+    added = {backend.get_key_for_task(task_id) for task_id in task_ids} - listened
+    listened |= added
     try:
         yield
     finally:
-        if not known:
-            listened.discard(key)
+        listened -= added
 
 
 class NothingPublished(Exception):

@@ -14,11 +14,15 @@ from kombu.exceptions import EncodeError, OperationalError
 from redis.exceptions import RedisError
 
 from petiole.celery_urls import CeleryUrls
+from petiole.dispatch.canvas import is_canvas, taken_apart, task_name
+from petiole.dispatch.groups import GroupStarter
 from petiole.dispatch.message import Header, message_in, message_text, queued_document, title_of
+from petiole.dispatch.part import Part, with_headers
 from petiole.dispatch.publisher import Lazy, NothingPublished, TaskPublisher, keeping_header
 from petiole.dispatch.results import is_of_backend, recorded_outcome
 from petiole.errors import PetioleError, SetupError, Unavailable
 from petiole.journal import Journal, open_journal
+from petiole.journal.answers import Snapshot
 from petiole.journal.contract import SupportsAsync
 from petiole.logs import logger
 from petiole.protocol.events import Cursor, Document, Draft, feed_id, mint_epoch, mint_publication, task_feed
@@ -46,6 +50,7 @@ class Tracking:
         self.settings = settings
         self.journal: Journal = open_journal(settings)
         self.publisher = TaskPublisher(celery_app)
+        self.groups = GroupStarter(celery_app, settings, self.journal, self.publisher, confirm=self.confirm)
         # Whether the worker's side receives this application's signals; it connects once.
         self.connected = False
         # Returns the owner on whose behalf this context runs; the web side sets it.
@@ -61,7 +66,7 @@ class Tracking:
 
     def start(
         self,
-        task: Task | str,
+        task: Task | str | Signature,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
@@ -71,15 +76,38 @@ class Tracking:
         countdown: float | None = None,
         task_id: str | None = None,
         retry_of: str | None = None,
+        light: bool | None = None,
     ) -> Handle:
         """Open a feed for a task and publish it; by name, the task's code need not be importable.
 
+        A signature is published with its own arguments and options. A canvas (group, chord, chain, chunks, in any nesting) has
+        one feed for all of its tasks, whose id is `group:<id>`; `light`: whether those have none of their own, by default if
+        there are more than `light_above`.
         `task_id`: for a caller that must know it before. `retry_of`: the id of the task that this one repeats.
 
         Raises:
             Unavailable: journal or broker didn't answer; nothing was started.
             PetioleError: the serializer can't carry the arguments, or `task` is no task.
         """
+        given: dict[str, Any] = {}
+        if isinstance(task, Signature):
+            if is_canvas(task):
+                started = self.groups.start(
+                    task,
+                    args,
+                    kwargs,
+                    owner=owner,
+                    title=title,
+                    queue=queue,
+                    countdown=countdown,
+                    group_id=task_id,
+                    light=light,
+                )
+                return Handle(started.feed, started.feed, started.cursor, started.document)
+            title = title_of(title, task_name(task))
+            task, args, kwargs, given = taken_apart(task, args, kwargs)
+            task_id = task_id or given.pop("task_id", None)
+            queue, countdown = queue or given.pop("queue", None), countdown or given.pop("countdown", None)
         _refuse_what_is_no_task(task)
         name = task if isinstance(task, str) else cast(str, task.name)
         known = self.publisher.known(task)
@@ -96,12 +124,16 @@ class Tracking:
         options = {} if queue is None else {"queue": queue}
         # Celery prepares the message while the journal opens the feed, and sends it after that.
         message = {"task": name, "args": list(args), "kwargs": dict(kwargs or {}), "options": options}
-        opened = Lazy(self._open(header, Draft("state", document), message_text(message)))
+        # What follows it would be missing where it is started again.
+        text = "" if given.get("link") or given.get("link_error") else message_text(message)
+        opened = Lazy(self._open(header, Draft("state", document), text))
         if known is not None and self.publisher.is_eager:
-            return self._run_here(known, args, kwargs, header, Handle(task_id, feed, opened(), document))
+            return self._run_here(known, args, kwargs, header, Handle(task_id, feed, opened(), document), given)
         try:
             try:
-                self.publisher.publish(task, args, kwargs, task_id, header.to_message(), queue, countdown, after=opened)
+                self.publisher.publish(
+                    task, args, kwargs, task_id, header.to_message(), queue, countdown, after=opened, given=given
+                )
             finally:
                 cursor = opened()
         except (OperationalError, RedisError, OSError) as error:
@@ -154,11 +186,17 @@ class Tracking:
         return lambda: cursor
 
     def _run_here(
-        self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any] | None, header: Header, handle: Handle
+        self,
+        task: Task,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None,
+        header: Header,
+        handle: Handle,
+        given: Mapping[str, Any],
     ) -> Handle:
         """Run an eager task, and return its handle. Its own exception is raised; its page shows the failure already."""
         try:
-            self.publisher.run_here(task, args, kwargs, handle.id, header.to_message())
+            self.publisher.run_here(task, args, kwargs, handle.id, header.to_message(), given)
         except BaseException as error:
             if not self._has_begun(handle.feed):
                 self._take_back(handle.feed, self.journal.forget)
@@ -181,17 +219,17 @@ class Tracking:
             raise _nothing_started(name)
         return Handle(nothing.instead, found.feed, found.cursor, found.document)
 
-    def adopt(self, header: Header, name: str, *, body: object = None) -> bool:
+    def adopt(self, header: Header, name: str, *, body: object = None, group: str | None = None) -> bool:
         """Open the feed of a message that `.delay()` is about to publish; says whether it was opened.
 
-        `body` has the arguments. If the publish fails, `take_back` it. With the journal away the worker opens the feed, from
-        the header.
+        `body` has the arguments; `group` is the feed of the group that the task is part of. If the publish fails, `take_back`
+        it. With the journal away the worker opens the feed, from the header.
         """
         try:
             cursor = self.journal.open(
                 header.feed,
                 owner=header.owner,
-                draft=Draft("state", queued_document(header.title, name)),
+                draft=Draft("state", queued_document(header.title, name, group=group)),
                 lease=self.settings.dispatch_lease,
                 epoch=header.epoch,
                 message=message_in(name, body),
@@ -218,12 +256,24 @@ class Tracking:
             log.exception("message_not_kept", extra={"task": task.name})
             return ""
 
+    def part_message(self, task: Task, request: Any, part: Part) -> str:
+        """Return the message of a group's child as JSON text, from which it can be published again; empty if it can't."""
+        try:
+            # An instant of its own, to begin or to expire, would be over.
+            signature: Signature = task.signature_from_request(request, retries=0, expires=None)
+            with_headers(signature, replace(part, base=0).to_message())
+            return message_text(dict(signature))
+        except Exception:
+            # A task's class may have a signature of its own; such a task isn't run again.
+            log.exception("message_not_kept", extra={"task": task.name})
+            return ""
+
     def copy_of(self, task: Task, header: Header, *, request: Any, **options: Any) -> Signature:
         """Return a signature that publishes the message of an executing task again, as the same publication."""
         signature: Signature = task.signature_from_request(request, retries=request.retries, **options)
-        given = signature.options.get("headers")
+        part = Part.from_request(request)
         copied = replace(header, copied=True).to_message()
-        signature.options["headers"] = {**given, **copied} if isinstance(given, Mapping) else copied
+        with_headers(signature, copied if part is None else {**copied, **part.to_message()})
         return signature
 
     def send_again(self, message: str) -> None:
@@ -239,6 +289,16 @@ class Tracking:
                 signature.apply_async(retry=False, **confirming)
         except (OperationalError, OSError) as error:
             raise Unavailable(f"The broker didn't accept a task that is to run again ({error}).") from error
+
+    def repeat_group(self, snapshot: Snapshot, epoch: str) -> Handle:
+        """Begin an ended group again, in a new epoch, with those of its tasks that have failed and can run again.
+
+        Raises:
+            PetioleError: none of them can, or it hasn't ended.
+            Unavailable: journal or broker didn't answer.
+        """
+        started = self.groups.repeat(snapshot, epoch)
+        return Handle(started.feed, started.feed, started.cursor, started.document)
 
     def result_of(self, feed: str, *, since: int = 0) -> Document | None:
         """Return how a task ended by Celery's own record; see `recorded_outcome`."""
@@ -267,13 +327,8 @@ class Tracking:
 
 
 def _refuse_what_is_no_task(task: object) -> None:
-    if isinstance(task, Signature):
-        raise PetioleError(
-            f"{type(task).__name__} {task!r:.100} is a signature, and start takes a task or its name. Start a task that "
-            "applies it: what a followed task starts is followed too, where it is declared with progress=True."
-        )
     if not isinstance(task, str | Task):
-        raise PetioleError(f"{task!r:.100} isn't a task. Pass a Celery task, or its name.")
+        raise PetioleError(f"{task!r:.100} isn't a task. Pass a Celery task, its name, or a signature.")
 
 
 def _not_sendable(name: str, error: BaseException) -> PetioleError:

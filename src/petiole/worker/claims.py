@@ -11,6 +11,7 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from petiole.dispatch.message import Header, now_ms, queued_document
 from petiole.dispatch.outcome import worn_out
+from petiole.dispatch.part import Part
 from petiole.dispatch.publisher import keeping_header
 from petiole.dispatch.revoked import store_cancelled
 from petiole.dispatch.tracking import Tracking
@@ -123,10 +124,13 @@ class Claims:
         raise Ignore()
 
     def _open_again(self, task: Task, header: Header, *, replayed: bool) -> None:
+        part = Part.from_request(task.request)
         self._tracking.journal.open(
             header.feed,
             owner=header.owner,
-            draft=Draft("state", queued_document(header.title, str(task.name))),
+            draft=Draft(
+                "state", queued_document(header.title, str(task.name), group=None if part is None else part.feed)
+            ),
             publication=header.publication,
             replayed=replayed,
         )

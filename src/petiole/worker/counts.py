@@ -63,6 +63,12 @@ class Counts:
         loop = self._loop
         return self._counter.completed + (0 if loop is None else loop.counter.completed - loop.counted)
 
+    @property
+    def fraction(self) -> float | None:
+        """The share of the whole task that is done, as far as it is known."""
+        with self._lock:
+            return self._fraction(min(max(self.completed, 0), MAX_NUMBER))
+
     def update(self, completed: object, total: object, description: object) -> None:
         """Set what is given."""
         with self._lock:

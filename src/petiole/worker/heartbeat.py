@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from petiole.dispatch.part import Part, by_group
 from petiole.errors import Unavailable
 from petiole.journal import Journal
 from petiole.logs import logger
@@ -26,7 +27,8 @@ WAITING: Final = 1000
 class Heartbeat:
     """A thread in the worker's main process.
 
-    `running` lists the feeds of the tasks that its pool executes now; `end_process` ends the process that runs one of them.
+    `running` lists the feeds of the tasks that its pool executes now, and `parts` those that are parts of groups; `end_process`
+    ends the process that runs one of them.
     """
 
     def __init__(
@@ -36,12 +38,14 @@ class Heartbeat:
         *,
         worker: str,
         running: Callable[[], Sequence[str]],
+        parts: Callable[[], Sequence[Part]] = tuple,
         end_process: Callable[[str], None],
     ) -> None:
         self._journal = journal
         self._settings = settings
         self._worker = worker
         self._running = running
+        self._parts = parts
         self._end_process = end_process
         self._conclusions: queue.SimpleQueue[tuple[str, Draft] | None] = queue.SimpleQueue()
         self._waiting: deque[tuple[str, Draft]] = deque(maxlen=WAITING)
@@ -76,7 +80,10 @@ class Heartbeat:
         try:
             if time.monotonic() >= self._due:
                 self._due = time.monotonic() + self._settings.heartbeat
-                self._renew()
+                try:
+                    self._renew()
+                finally:
+                    self._renew_parts()
         finally:
             for _ in range(len(self._waiting)):
                 waiting = self._waiting.popleft()
@@ -101,6 +108,15 @@ class Heartbeat:
             except Exception:
                 # One task's failure mustn't stop the others' leases from being renewed.
                 log.exception("task_not_looked_after", extra={"feed": feed})
+
+    def _renew_parts(self) -> None:
+        parts = list(self._parts())
+        for (feed, run), numbers in by_group(parts).items():
+            held = self._journal.renew_children(feed, numbers, run=run, lease=self._settings.lease)
+            if held.valid and held.force:
+                for part in parts:
+                    if part.feed == feed:
+                        self._end_process(f"task:{part.task_id}")
 
     def _runs_elsewhere(self, feed: str) -> bool:
         """Say whether another worker runs the task: then a second delivery of it has ended here."""

@@ -25,18 +25,21 @@ from kombu.exceptions import OperationalError
 
 from petiole.dispatch.message import Header, now_ms
 from petiole.dispatch.outcome import outcome
+from petiole.dispatch.part import Part
 from petiole.dispatch.revoked import store_cancelled
 from petiole.dispatch.tracking import Tracking, track_app
 from petiole.errors import Fenced, PetioleError, RunEnded
 from petiole.logs import logger
 from petiole.protocol import states
-from petiole.protocol.events import Draft, feed_id
+from petiole.protocol.events import Document, Draft, feed_id
 from petiole.settings import Settings
 from petiole.worker.claims import Claims
-from petiole.worker.deaths import DeathWatch, cancelled, say_not_begun, shut_down
+from petiole.worker.deaths import DeadChild, DeathWatch, cancelled, say_not_begun, shut_down
 from petiole.worker.durability import DurabilityCheck
 from petiole.worker.heartbeat import Heartbeat
+from petiole.worker.member import Member
 from petiole.worker.nobody import nobody
+from petiole.worker.parts import Parts
 from petiole.worker.publishing import NOT_HANDED_OVER, Publishing
 from petiole.worker.run import Run
 from petiole.worker.run_state import RunStart
@@ -73,6 +76,7 @@ class Lifecycle:
             hand_over=self._publishing.hand_over_to,
             adopts=self._run_of if tracking.settings.adopt_update_state else None,
         )
+        self._parts = Parts(tracking)
         self._death_watch = DeathWatch(tracking.celery_app, conclude=self._conclude, runs_here=self._runs_here)
 
     def connect(self) -> None:
@@ -104,7 +108,7 @@ class Lifecycle:
     def _on_worker_start(self, sender: Any) -> None:
         if self._heartbeat is not None:
             return  # the connection to the broker was lost and is back
-        self._heartbeat = self._make_heartbeat(_running_feeds, self._end_process)
+        self._heartbeat = self._make_heartbeat(_running_feeds, self._end_process, _running_parts)
         self._heartbeat.start()
         if sender.hub is not None and hasattr(sender.pool, "maintain_pool"):
             # Celery reaps a dead pool child when its pipe closes, which may be before the kernel reports the exit; the next
@@ -114,9 +118,19 @@ class Lifecycle:
         for sentence in self._tracking.journal.inspect():
             log.warning("Petiole: %s", sentence)
 
-    def _make_heartbeat(self, running: Callable[[], Sequence[str]], end_process: Callable[[str], None]) -> Heartbeat:
+    def _make_heartbeat(
+        self,
+        running: Callable[[], Sequence[str]],
+        end_process: Callable[[str], None],
+        parts: Callable[[], Sequence[Part]] = tuple,
+    ) -> Heartbeat:
         return Heartbeat(
-            self._tracking.journal, self._settings, worker=self._claims.worker, running=running, end_process=end_process
+            self._tracking.journal,
+            self._settings,
+            worker=self._claims.worker,
+            running=running,
+            parts=parts,
+            end_process=end_process,
         )
 
     def _on_process_init(self, **_: Any) -> None:
@@ -134,6 +148,7 @@ class Lifecycle:
             run.disown()
         self._runs, self._unsent = set(), set()
         self._broken_off.clear()
+        self._parts.fork()
 
     def _on_shutdown(self, **_: Any) -> None:
         deadline = time.monotonic() + SHUTDOWN_FLUSH
@@ -143,6 +158,10 @@ class Lifecycle:
             if not run.outbox.flush(max(deadline - time.monotonic(), 0.0)):
                 reason = "The journal hasn't accepted them, and the process ends."
                 log.error("events_unsent", extra={"feed": run.feed, "reason": reason})
+        if not self._parts.flush(max(deadline - time.monotonic(), 0.0)):
+            log.error(
+                "contributions_unsent", extra={"reason": "The journal hasn't accepted them, and the process ends."}
+            )
         # A threads pool that can't end its tasks completes them before the process exits: they are alive.
         if not self._runs:
             self._stop_heartbeat()
@@ -156,16 +175,21 @@ class Lifecycle:
         """Report the end of tasks that run in this process and end with it."""
         with self._lock:
             ended = [] if self._main != os.getpid() else [*self._broken_off, *self._runs]
+        if ended:
+            self._parts.end_here()
+            self._parts.flush(self._settings.flush_timeout)
         for run in ended:
-            if not run.returns:
+            if not run.returns and run.header is not None:
                 try:
                     self._tracking.journal.append(run.feed, shut_down())
                 except PetioleError as error:
                     log.warning("end_not_said", extra={"feed": run.feed, "error": str(error)})
 
-    def _enter(self, task: Task, header: Header, call: Callable[[], Any], *, begins: bool) -> Any:
+    def _enter(
+        self, task: Task, header: Header | None, part: Part | None, call: Callable[[], Any], *, begins: bool
+    ) -> Any:
         """Run a task's own code within the run of its current message; `begins`: the task's call follows."""
-        run = getattr(task.request, "petiole_run", None) or self._begin(task, header)
+        run = getattr(task.request, "petiole_run", None) or self._begin(task, header, part)
         if run.inside or run.disowned:
             return call()  # the task calls itself
         run.inside = True
@@ -183,8 +207,52 @@ class Lifecycle:
             # A later hook mustn't raise `RunEnded`: Celery would take it for the end of the process.
             run.quiet = run.quiet or not begins
 
-    def _begin(self, task: Task, header: Header) -> Run:
-        """Claim a task, and make its run current until Celery has finished the task.
+    def _begin(self, task: Task, header: Header | None, part: Part | None) -> Run:
+        """Have a task's run begin, and make it current until Celery has finished the task.
+
+        Raises:
+            Ignore: this delivery is not to run.
+        """
+        member = None if part is None else self._begin_part(task, part, header)
+        if header is not None:
+            try:
+                run = self._claim(task, header)
+            except Ignore:
+                if member is not None:
+                    member.silent = True
+                raise
+        elif member is not None:
+            run = self._parts.run_of(member, delivery=uuid.uuid4().hex)
+        else:
+            raise AssertionError("neither tracked nor part of a group")
+        if member is not None:
+            self._parts.enter(member, run)
+        with self._lock:
+            self._runs.add(run)
+            nobody.begin()
+        # On the request, not by the task's id: in one process a retry's next run may begin before this one has returned.
+        task.request.petiole_run = run
+        run.enter()
+        return run
+
+    def _begin_part(self, task: Task, part: Part, header: Header | None) -> Member:
+        """Announce a group's child.
+
+        Raises:
+            Ignore: it has ended, or the group was cancelled.
+        """
+        member = self._parts.begin(task, part)
+        if not member.silent:
+            return member
+        if header is not None:
+            try:
+                self._tracking.journal.append(header.feed, cancelled())
+            except PetioleError as error:
+                log.warning("end_not_said", extra={"feed": header.feed, "error": str(error)})
+        raise Ignore()
+
+    def _claim(self, task: Task, header: Header) -> Run:
+        """Claim a task that has a feed.
 
         Raises:
             Ignore: this delivery is not to run.
@@ -220,12 +288,6 @@ class Lifecycle:
         run.returns = bool(task.acks_late or getattr(task, "rerun_on_loss", False))
         run.outbox.signals.cancel = claim.cancel
         run.outbox.start()
-        with self._lock:
-            self._runs.add(run)
-            nobody.begin()
-        # On the request, not by the task's id: in one process a retry's next run may begin before this one has returned.
-        request.petiole_run = run
-        run.enter()
         return run
 
     def _is_forcible(self) -> bool:
@@ -236,17 +298,22 @@ class Lifecycle:
             return
         # Registered after the worker started: this call bypasses the wrapper, so the run can't be stopped.
         request = task.request
-        header = None if request.called_directly else Header.from_request(request)
-        if header is None:
+        if request.called_directly:
             return
+        header, part = Header.from_request(request), Part.from_request(request)
+        if header is None and part is None:
+            return
+        feed = f"task:{request.id}"
         late = "It was registered after the worker started."
-        log.warning("task_wrapped_late", extra={"feed": header.feed, "task": task.name, "reason": late})
+        log.warning("task_wrapped_late", extra={"feed": feed, "task": task.name, "reason": late})
         try:
-            self._begin(task, header).quiet = True
+            self._begin(task, header, part).quiet = True
         except Ignore:
-            log.error("task_not_stopped", extra={"feed": header.feed, "task": task.name, "reason": late})
+            log.error("task_not_stopped", extra={"feed": feed, "task": task.name, "reason": late})
 
     def _end_early(self, task: Task, run: Run, ended: RunEnded) -> None:
+        if run.member is not None:
+            run.member.cancelled, run.member.silent = not isinstance(ended, Fenced), isinstance(ended, Fenced)
         if isinstance(ended, Fenced):
             log.warning("run_fenced", extra={"feed": run.feed, "run": run.number, "reason": str(ended)})
             return
@@ -283,7 +350,15 @@ class Lifecycle:
         with self._lock:
             self._runs.discard(run)
             nobody.end()
-            self._unsent.add(run)
+            if run.header is not None:
+                self._unsent.add(run)
+        if run.header is not None:
+            self._finish(run, ended, patch)
+        if run.member is not None:
+            self._parts.end(run.member, task, ended, None if said_failed else retval)
+
+    def _finish(self, run: Run, ended: str | None, patch: Document | None) -> None:
+        """Send a run's last fact."""
         if patch is not None and not run.handed_over:
             # A run that has ended already (cancelled, retrying) accepts no more, so Celery's outcome adds nothing.
             run.finish(patch, otherwise=cancelled())
@@ -295,14 +370,18 @@ class Lifecycle:
         with self._lock:
             self._unsent = {unsent for unsent in self._unsent if not unsent.outbox.flush(0)}
 
-    def _conclude(self, feed: str, draft: Draft) -> None:
+    def _conclude(self, task_id: str, draft: Draft, child: DeadChild | None) -> None:
         # Only the worker's main process has a heartbeat, and concludes other processes' tasks.
-        if self._heartbeat is not None:
-            self._heartbeat.conclude(feed, draft)
+        if self._heartbeat is None:
+            return
+        if child is None or not child.part.light:
+            self._heartbeat.conclude(f"task:{task_id}", draft)
+        if child is not None:
+            self._parts.conclude(child, draft.patch)
 
     def _feeds_here(self) -> Sequence[str]:
         with self._lock:
-            return [run.feed for run in self._runs]
+            return [run.feed for run in self._runs if run.header is not None]
 
     def _run_of(self, feed: str) -> Run | None:
         with self._lock:
@@ -331,6 +410,12 @@ def _running_feeds() -> Sequence[str]:
         if header is not None:
             feeds.append(header.feed)
     return feeds
+
+
+def _running_parts() -> Sequence[Part]:
+    requests = [request.request_dict for request in list(worker_state.active_requests)]
+    parts = [Part.from_message(request, request.get("id")) for request in requests]
+    return [part for part in parts if part is not None]
 
 
 def init_celery(celery_app: Celery, settings: Settings | None = None) -> Tracking:

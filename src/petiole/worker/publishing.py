@@ -13,6 +13,7 @@ from celery import Celery, current_task
 
 from petiole.dispatch.message import NOBODY, Header, fields_in, title_of
 from petiole.dispatch.outcome import going_on, retrying
+from petiole.dispatch.part import Part
 from petiole.dispatch.publisher import keeps_header
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Fenced
@@ -54,13 +55,15 @@ class Publishing:
         if not isinstance(message.headers, dict) or not isinstance(given, Mapping | None):
             return self._send(producer, name, message, *args, **options)
         headers = {**fields_in(message.body), **message.headers, **(given or {})}
-        header, opens = self._header_of(name, headers)
-        if header is not None:
-            options["headers"] = {**(given or {}), **header.to_message()}
+        part = self._part_of(headers)
+        header, opens = self._header_of(name, headers, part)
+        added = {**({} if header is None else header.to_message()), **({} if part is None else part.to_message())}
+        if added:
+            options["headers"] = {**(given or {}), **added}
         run = self._handing_over(headers)
         if run is not None and header is not None:
             self._hand_over(run, name, headers, header)
-        opened = opens and header is not None and self._tracking.adopt(header, name, body=message.body)
+        opened = opens and header is not None and self._adopt(header, name, message, part)
         try:
             sent = self._send(producer, name, message, *args, **options)
         except BaseException as error:
@@ -73,7 +76,17 @@ class Publishing:
             self._tracking.confirm(run.feed, run=run.number)
         return sent
 
-    def _header_of(self, name: str, headers: Mapping[str, Any]) -> tuple[Header | None, bool]:
+    def _adopt(self, header: Header, name: str, message: Any, part: Part | None) -> bool:
+        return self._tracking.adopt(header, name, body=message.body, group=None if part is None else part.feed)
+
+    def _part_of(self, headers: Mapping[str, Any]) -> Part | None:
+        """Return a message's place in a group: what continues a task has that of the task."""
+        task_id = headers.get("id")
+        part = Part.from_message(headers, task_id)
+        member = None if (run := self._run()) is None else run.member
+        return member.part if part is None and member is not None and member.part.task_id == task_id else part
+
+    def _header_of(self, name: str, headers: Mapping[str, Any], part: Part | None) -> tuple[Header | None, bool]:
         """Return the header for a message, if its task is to be tracked, and whether to open its feed."""
         task_id = headers.get("id")
         if task_id is None:
@@ -88,7 +101,8 @@ class Publishing:
             return header.anew(), True
         if (run := self._run()) is not None and run.header is not None and f"task:{task_id}" == run.feed:
             return run.header.anew(), True
-        if headers.get("retries"):
+        # A light child of a group has no feed, whatever is declared for its task.
+        if headers.get("retries") or part is not None:
             return None, False
         owner = self._follower(name)
         if owner is None:
@@ -117,7 +131,7 @@ class Publishing:
     def _handing_over(self, headers: Mapping[str, Any]) -> Run | None:
         """Return the run whose task this message continues: its own retry, or the task that replaces it."""
         run = self._run()
-        if run is None or run.disowned or run.handed_over or keeps_header():
+        if run is None or run.header is None or run.disowned or run.handed_over or keeps_header():
             return None
         # Any other message with the task's id is a further publication: it runs once this one has ended.
         goes_on = run.replacing or int(headers.get("retries") or 0) > run.retries

@@ -23,9 +23,11 @@ from petiole.protocol.values import address, finite, milliseconds, plain, shown,
 from petiole.settings import Settings
 from petiole.worker.counts import Begun, Counts
 from petiole.worker.loops import Loop
+from petiole.worker.member import Member
 from petiole.worker.nobody import nobody
 from petiole.worker.outbox import Outbox
 from petiole.worker.run_state import ProgressCounter, RunStart
+from petiole.worker.silent_outbox import SilentOutbox
 
 LOG_LIMIT: Final = 4000
 LOG_BYTES: Final = 5000
@@ -44,7 +46,7 @@ current_counter: ContextVar[ProgressCounter] = ContextVar("petiole_current_count
 class Run:
     """One run's counts and facts. Thread-safe: threads that the task starts may share it.
 
-    `clock` gives seconds of a monotonic clock.
+    `clock` gives seconds of a monotonic clock. `outbox`: of a task that has no feed.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Run:
         start: RunStart,
         settings: Settings,
         *,
+        outbox: SilentOutbox | None = None,
         on_end: Callable[[Outbox], None] = lambda _outbox: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -80,7 +83,11 @@ class Run:
         self.quiet = False
         # Whether this is a copy of the run in a process that was forked during it.
         self.disowned = False
-        self.outbox = Outbox(journal, start, settings, newest=self.progress, on_end=on_end, clock=clock)
+        # Its place in a group, if it is part of one.
+        self.member: Member | None = None
+        self.outbox: Outbox | SilentOutbox = outbox or Outbox(
+            journal, start, settings, newest=self.progress, on_end=on_end, clock=clock
+        )
         self.counter = self.outbox.counter
         self.counts = Counts(self.counter, count_in=self.outbox.count_in, set_aside=self._say_set_aside, clock=clock)
         self._journal = journal
@@ -193,6 +200,12 @@ class Run:
         """Record that this run goes on: the message that was to continue the task couldn't be published."""
         self.handed_over, self.stranded = False, True
         self.say("state", patch={"state": RUNNING, "reason": reason, "retry_at": None})
+
+    def ask_to_stop(self) -> None:
+        """Have the next progress call raise `Cancelled`."""
+        self.outbox.signals.cancel = True
+        # Loops look at it when they aren't dirty.
+        self.outbox.clean()
 
     def disown(self) -> None:
         """Send nothing any more, in a forked process: numbers, locks and connections are the parent's."""

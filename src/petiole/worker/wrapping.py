@@ -16,6 +16,7 @@ from celery.app.trace import build_tracer, task_has_custom
 from celery.exceptions import Ignore
 
 from petiole.dispatch.message import Header
+from petiole.dispatch.part import Part, with_headers
 from petiole.worker.publishing import NOT_HANDED_OVER
 from petiole.worker.run import Run, current_run
 from petiole.worker.update_state import FindRun, adopt_update_state
@@ -30,7 +31,9 @@ HandOver: TypeAlias = Callable[[Run, str], None]
 class Entering(Protocol):
     """Runs `call`, a task's own code, within the run of the task's current message."""
 
-    def __call__(self, task: Task, header: Header, call: Callable[[], Any], *, begins: bool) -> Any: ...
+    def __call__(
+        self, task: Task, header: Header | None, part: Part | None, call: Callable[[], Any], *, begins: bool
+    ) -> Any: ...
 
 
 class Wrapping:
@@ -70,10 +73,12 @@ class Wrapping:
         @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
             request = task.request
-            header = None if request.called_directly else Header.from_request(request)
-            if header is None:
+            if request.called_directly:
                 return original(*args, **kwargs)
-            return self._enter(task, header, functools.partial(original, *args, **kwargs), begins=begins)
+            header, part = Header.from_request(request), Part.from_request(request)
+            if header is None and part is None:
+                return original(*args, **kwargs)
+            return self._enter(task, header, part, functools.partial(original, *args, **kwargs), begins=begins)
 
         setattr(call, MARK, True)
         return call
@@ -112,18 +117,23 @@ def _replacing(task: Task, on_replace: Callable[..., Any], hand_over: HandOver) 
     @functools.wraps(on_replace)
     def replace(signature: Signature) -> Any:
         run = current_run.get()
-        if run is None or run.header is None or run.disowned or task.request.is_eager:
+        if run is None or run.disowned or task.request.is_eager:
             return on_replace(signature)
+        headers = {} if run.header is None else run.header.to_message()
+        if run.member is not None:
+            headers |= run.member.part.replaced(run.member.attempt).to_message()
         # The last task of a chain, or a chord's body, has the task's id, and another task publishes it.
         parts = list(_with_id(signature, run.feed.removeprefix("task:")))
         for last in parts:
-            last.options["headers"] = {**(last.options.get("headers") or {}), **run.header.to_message()}
-        if parts and parts[0] is not signature:
+            with_headers(last, headers)
+        if run.header is not None and parts and parts[0] is not signature:
             hand_over(run, f"a {str(signature.task).rpartition('.')[2]}")
         run.replacing = True
         try:
             return on_replace(signature)
         except Ignore:
+            if run.member is not None:
+                run.member.replaced = True
             raise
         except BaseException:
             if run.handed_over:

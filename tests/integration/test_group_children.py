@@ -1,0 +1,135 @@
+"""Children of a group that end in other ways than by a result, or run more than once: each counts once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import chain, chord, group
+
+from tests.support.groups import NAMES, Groups, counts, groups_of
+from tests.support.system import System, running
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    settings = {"PETIOLE_LEASE": "3", "PETIOLE_HEARTBEAT": "1", "PETIOLE_UNHEARD_AFTER": "3"}
+    with running(tmp_path_factory.mktemp("system"), settings=settings) as system:
+        yield system
+
+
+@pytest.fixture
+def groups(system: System, tmp_path: Path) -> Iterator[Groups]:
+    began = len(system.log)
+    with groups_of(system, tmp_path / "lines") as groups:
+        yield groups
+    print("\n".join(system.log[began:][-200:]))
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_a_retried_child_counts_once(groups: Groups, light: bool) -> None:
+    canvas = group([groups.part("0", "ending_part", "retry"), groups.part("1")])
+    handle = groups.start(canvas, light=light)
+    assert counts(groups.wait(handle)) == {"succeeded": 2}
+    assert groups.lines().count("0 2") == 1
+    assert groups.tracking.journal.children(handle.feed, limit=1)[0][0].attempt == 2
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_a_child_whose_process_is_killed_has_failed(groups: Groups, light: bool) -> None:
+    canvas = chain(group([groups.part("0", "ending_part", "die"), groups.part("1")]), groups.body())
+    handle = groups.start(canvas, light=light)
+    document = groups.wait(handle)
+    assert groups.states(handle) == ["failed", "succeeded", "skipped"]
+    assert document["error1"]["message"] == "The process that ran the task died."
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_a_late_acknowledged_child_whose_process_is_killed_runs_again(groups: Groups, light: bool) -> None:
+    handle = groups.start(group([groups.part("0", "dying_late_part"), groups.part("1")]), light=light)
+    assert counts(groups.wait(handle)) == {"succeeded": 2}
+    assert groups.runs("0") == 2
+
+
+def test_a_refused_child_has_failed(groups: Groups) -> None:
+    handle = groups.start(group([groups.part("0", "ending_part", "reject"), groups.part("1")]), light=True)
+    document = groups.wait(handle)
+    assert counts(document) == {"failed": 1, "succeeded": 1}
+    assert document["error1"]["message"] == "The worker refused the task."
+
+
+@pytest.mark.parametrize("light", [True, False])
+@pytest.mark.parametrize("by", ["task", "chain", "group"])
+def test_a_replaced_child_counts_once(groups: Groups, by: str, light: bool) -> None:
+    handle = groups.start(group([groups.part("0", "replaced_part", by), groups.part("1")]), light=light)
+    assert counts(groups.wait(handle)) == {"succeeded": 2}
+    assert groups.runs("0 replaced") == 1
+
+
+def test_a_replaced_child_is_followed_by_the_rest_of_its_chain(groups: Groups) -> None:
+    handle = groups.start(chain(groups.part("0", "replaced_part", "task"), groups.part("1")), light=True)
+    assert counts(groups.wait(handle)) == {"succeeded": 2}
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_a_child_that_is_revoked_before_it_begins_is_cancelled(groups: Groups, light: bool) -> None:
+    gate = groups.directory / f"revoked-{light}"
+    blocking = [groups.part(f"{number}", "deaf_part", str(gate)) for number in range(2)]
+    revoked = groups.part("revoked").set(task_id=f"revoked-{light}")
+    handle = groups.start(group([*blocking, revoked, groups.part("last")]), light=light)
+    groups.wait_for(handle, running=2)
+    groups.celery_app.control.revoke(f"revoked-{light}")
+    gate.touch()
+    document = groups.wait(handle)
+    assert counts(document) == {"succeeded": 3, "cancelled": 1}
+    assert document["state"] == "cancelled"
+    assert groups.runs("revoked") == 0
+
+
+def test_a_child_that_has_expired_has_failed(groups: Groups) -> None:
+    handle = groups.start(group([groups.part("0").set(expires=-1), groups.part("1")]), light=True)
+    document = groups.wait(handle)
+    assert counts(document) == {"failed": 1, "succeeded": 1}
+    assert document["error1"]["message"] == "The task expired in the queue."
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_a_child_that_no_worker_knows_has_failed(groups: Groups, light: bool) -> None:
+    unknown = groups.celery_app.signature(f"{NAMES}.nowhere")
+    handle = groups.start(group([unknown, groups.part("1")]), light=light)
+    document = groups.wait(handle)
+    assert counts(document) == {"failed": 1, "succeeded": 1}
+    assert document["error1"]["type"] == "NotRegistered"
+
+
+def test_a_message_that_is_delivered_twice_runs_and_counts_once(groups: Groups) -> None:
+    signature = groups.part("0").set(task_id=f"twice-{time.time():.0f}")
+    handle = groups.start(
+        group([signature, groups.part("1", "deaf_part", str(groups.directory / "twice"))]), light=True
+    )
+    groups.wait_for(handle, succeeded=1)
+    with_part = groups.tracking.journal.children(handle.feed, limit=1)[0][0]
+    assert with_part.state == "succeeded"
+    headers = {
+        "petiole_part": {"v": 1, "feed": handle.feed, "run": 0, "child": 0, "id": with_part.task_id, "light": True}
+    }
+    groups.part("0").set(task_id=with_part.task_id, headers=headers).apply_async()
+    wait_until(lambda: _has_ended_twice(groups), what="the second delivery was refused")
+    (groups.directory / "twice").touch()
+    assert counts(groups.wait(handle)) == {"succeeded": 2}
+    assert groups.runs("0") == 1
+
+
+def _has_ended_twice(groups: Groups) -> bool:
+    with groups.celery_app.connection_for_read() as connection:
+        return connection.default_channel.client.llen("celery") == 0
+
+
+def test_a_chord_whose_header_is_ignored_never_runs_its_body(groups: Groups) -> None:
+    canvas = chord([groups.part("0", "ending_part", "ignore"), groups.part("1")], groups.body())
+    handle = groups.start(canvas, light=True)
+    assert groups.wait(handle)["state"] == "succeeded"
+    assert groups.states(handle) == ["succeeded", "succeeded", "skipped"]
