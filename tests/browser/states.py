@@ -15,7 +15,9 @@ from playwright.sync_api import Browser, Page
 from tests.browser.conftest import chromium
 from tests.support.system import ROOT
 
-SCRIPT: Final = ROOT / "src" / "petiole" / "web" / "static" / "petiole.js"
+STATIC: Final = ROOT / "src" / "petiole" / "web" / "static"
+SCRIPT: Final = STATIC / "petiole.js"
+GROUP_SCRIPT: Final = STATIC / "petiole-group.js"
 PICTURES: Final = ROOT / "docs" / "states"
 PAGE: Final = ROOT / "docs" / "states.md"
 
@@ -58,6 +60,8 @@ class Case:
     silent: int = 0
     problem: dict[str, Any] | None = None
     facts: tuple[dict[str, Any], ...] = ()
+    # Of a group: the tasks that its drawer, which is open then, shows.
+    children: tuple[dict[str, Any], ...] = ()
 
 
 def fact(second: int, kind: str, **more: Any) -> dict[str, Any]:
@@ -72,6 +76,42 @@ LOG: Final = (
     fact(4, "log", data={"level": "info", "message": "Reading partition 3 of 12"}),
     fact(9, "log", data={"level": "warning", "message": "Partition 7 answered late; asked again"}),
 )
+
+GROUP: Final = {
+    "title": "Thumbnails of 10,000 pictures",
+    "task": "celery.group",
+    "light": True,
+    "started_at": NOW - 200 * SECOND,
+}
+CHAIN: Final = {"steps": ["Fetch", "Resize", "Publish"]}
+CHILD_STATES: Final = ("queued", "running", "retrying", "succeeded", "failed", "cancelled", "lost", "skipped")
+
+
+def tasks(
+    *, step: int | None = None, rate: float | None = None, time_left: int | None = None, **counts: int
+) -> dict[str, Any]:
+    """A group's progress."""
+    children = {state: counts.get(state, 0) for state in CHILD_STATES}
+    total = sum(children.values())
+    completed = total - sum(children[state] for state in ("queued", "running", "retrying"))
+    numbers = {"completed": completed, "total": total, "fraction": completed / total, "unit": "tasks"}
+    place = {"step": step, "stage": None if step is None else CHAIN["steps"][step - 1]}
+    return {**numbers, **place, "rate": rate, "time_left": time_left, "children": children}
+
+
+def child(number: int, state: str, **more: Any) -> dict[str, Any]:
+    fields = {"attempt": 0, "fraction": None, "since": None, "error": None, "links": {}}
+    return {"number": number, "id": f"task-{number}", "state": state, **fields, **more}
+
+
+TIMEOUT: Final = {"message": "The picture server did not answer in 30 s.", "type": "TimeoutError"}
+BROKEN: Final = {"message": "cannot identify image file 'IMG_4711.jpg'", "type": "UnidentifiedImageError"}
+ERRORS: Final = {
+    "error1": {**TIMEOUT, "reference": "7F3A-2C1D"},
+    "error2": {**BROKEN, "reference": "11B0-93EE"},
+    "error3": {**TIMEOUT, "reference": "A0C4-5D12"},
+}
+NEARLY: Final = tasks(step=2, rate=480, time_left=125, succeeded=6798, failed=12, lost=2, running=8, queued=3180)
 
 CASES: Final = (
     Case("queued", "Queued", "No worker has received it yet.", {**TITLE, "state": "queued"}),
@@ -234,6 +274,86 @@ CASES: Final = (
         {**TITLE, "state": "running", "progress": WORKING},
         facts=LOG,
     ),
+    Case(
+        "group-queued",
+        "A group: queued",
+        "One card for many tasks. A chain, or a chord with its body, has steps.",
+        {**GROUP, **CHAIN, "state": "queued", "progress": tasks(queued=10_000)},
+    ),
+    Case(
+        "group-running",
+        "A group: running",
+        "The bar has a segment for each kind: finished, failed, running. The first errors stand below it.",
+        {**GROUP, **CHAIN, **ERRORS, "state": "running", "progress": NEARLY},
+    ),
+    Case(
+        "group-tasks",
+        "A group: its tasks",
+        "The drawer lists those that run or failed, or all. It is read while it is open and visible.",
+        {**GROUP, "state": "running", "progress": NEARLY},
+        children=(
+            child(6812, "running", since=NOW - 40 * SECOND, fraction=0.45),
+            child(6813, "running", since=NOW - 95 * SECOND, links={"self": "https://app.example/petiole/tasks/6813"}),
+            child(6815, "running", since=NOW - 3 * SECOND, attempt=1),
+            child(6816, "retrying", attempt=1, error=TIMEOUT),
+        ),
+    ),
+    Case(
+        "group-cancelling",
+        "A group: cancelling",
+        "What has not begun is cancelled at once; what runs has been asked to stop.",
+        {**GROUP, "state": "cancelling", "progress": tasks(succeeded=6798, failed=14, running=8, cancelled=3180)},
+    ),
+    Case(
+        "group-cancelled",
+        "A group: cancelled",
+        "What has finished is kept.",
+        {
+            **GROUP,
+            "state": "cancelled",
+            "progress": tasks(succeeded=6798, cancelled=3202),
+            "finished_at": NOW,
+        },
+        links=RETRY,
+    ),
+    Case(
+        "group-failed",
+        "A group: failed",
+        "It ends after its last task. The button starts those that failed again, in the same group.",
+        {
+            **GROUP,
+            **CHAIN,
+            **ERRORS,
+            "state": "failed",
+            "reason": "14 of 10,000 tasks failed.",
+            "progress": tasks(step=2, succeeded=9986, failed=12, lost=2),
+            "finished_at": NOW,
+        },
+        links=RETRY,
+        children=(
+            child(17, "failed", since=NOW - 180 * SECOND, error=ERRORS["error1"]),
+            child(4711, "failed", since=NOW - 90 * SECOND, error=ERRORS["error2"], attempt=2),
+            child(9001, "lost", since=NOW - 60 * SECOND, error={"message": "The worker disappeared.", "type": "Lost"}),
+        ),
+    ),
+    Case(
+        "group-again",
+        "A group: another run",
+        "The tasks that had failed run again; the others keep their place in the bar.",
+        {**GROUP, "state": "running", "run": 1, "progress": tasks(succeeded=9989, running=4, queued=7)},
+    ),
+    Case(
+        "group-done",
+        "A group: done",
+        "All tasks have finished.",
+        {
+            **GROUP,
+            **CHAIN,
+            "state": "succeeded",
+            "progress": tasks(step=3, succeeded=10_000),
+            "finished_at": NOW,
+        },
+    ),
 )
 
 HTML: Final = """<!doctype html>
@@ -251,7 +371,7 @@ HTML: Final = """<!doctype html>
 
 # A view with the interface that the element uses, and constant content.
 SHOW: Final = """
-([{ document: shown, link, links, silent, problem, facts, name }, now]) => {
+([{ document: shown, link, links, silent, problem, facts, children, name }, now]) => {
   const view = (more) => ({
     document: shown, link, problem,
     ended: "finished_at" in shown, closed: problem !== null, reading: false,
@@ -261,6 +381,7 @@ SHOW: Final = """
     on: () => () => undefined,
     links: async () => links,
     acknowledge: async () => undefined,
+    childPage: async () => ({ children, next: null }),
     close: () => undefined,
     ...more,
   });
@@ -273,7 +394,8 @@ SHOW: Final = """
   const element = document.createElement("petiole-task");
   element.view = view({ history });
   document.body.replaceChildren(element);
-  if (facts.length > 0) element.shadowRoot.querySelector("details").open = true;
+  if (facts.length > 0) element.shadowRoot.querySelector("details.log").open = true;
+  if (children.length > 0) element.shadowRoot.querySelector("details.children").open = true;
 }
 """
 # Endless animations are paused at a recognisable frame.
@@ -308,17 +430,19 @@ READ: Final = """
 def open_page(browser: Browser, *, width: int, scheme: str) -> Page:
     """A page with the elements and without a server; its clock advances on request."""
     page = browser.new_context(
-        viewport={"width": width, "height": 500}, color_scheme=scheme, locale="en-GB", timezone_id="UTC"
+        viewport={"width": width, "height": 700}, color_scheme=scheme, locale="en-GB", timezone_id="UTC"
     ).new_page()
     page.clock.install(time=NOW / SECOND)
     page.set_content(HTML)
     page.add_script_tag(content=SCRIPT.read_text(encoding="utf-8"))
+    page.add_script_tag(content=GROUP_SCRIPT.read_text(encoding="utf-8"), type="module")
     return page
 
 
 def show(page: Page, case: Case) -> dict[str, str]:
     """Show this state for some seconds, and return the element's words."""
-    given = {name: getattr(case, name) for name in ("document", "link", "links", "silent", "problem", "facts", "name")}
+    names = ("document", "link", "links", "silent", "problem", "facts", "children", "name")
+    given = {name: getattr(case, name) for name in names}
     page.evaluate(SHOW, [json.loads(json.dumps(given)), NOW])
     page.clock.run_for(4 * SECOND)
     found: dict[str, str] = page.evaluate(READ)

@@ -9,8 +9,9 @@ import { Link, type LinkState } from "../link/link.js";
 import { DEFAULT_TIMING, Timer, type Timing } from "../link/timing.js";
 import { Tokens, type TokenSource } from "../link/tokens.js";
 import { Transport } from "../link/transport.js";
+import type { Child, ChildFilter, ChildPage } from "../protocol/children.js";
 import { parseCursor } from "../protocol/cursor.js";
-import { type Document, feedId, feedOf, parseEvent } from "../protocol/events.js";
+import { type Document, feedId, feedOf, isGroup, parseEvent } from "../protocol/events.js";
 import { parseProblem } from "../protocol/problem.js";
 import { type Links, parseReading, type Snapshot } from "../protocol/reading.js";
 import type { TaskFilter } from "../protocol/requests.js";
@@ -73,7 +74,7 @@ export class TaskClient {
       prefix: (options.prefix ?? "/petiole").replace(/\/+$/, ""),
       answerWithin: this.#timing.answerWithin,
     });
-    const expects = (): boolean => [...this.#views].some((view) => view.feed.startsWith("task:") && !view.ended);
+    const expects = (): boolean => [...this.#views].some((view) => !view.feed.startsWith("user:") && !view.ended);
     const link = new Link({ origin, path: options.path ?? "/socket.io", timing: this.#timing, random, expects });
     this.#link = link;
     const transport = new Transport({ link, http: this.#http, tokens: this.#tokens, renew: () => this.#refresh() });
@@ -95,6 +96,7 @@ export class TaskClient {
       cancel: (feed, force) => transport.cancel(feed, force),
       retry: (feed) => transport.retry(feed),
       links: (feed) => this.links(feed),
+      children: (feed, page) => transport.children(feed, page),
       watch: (feed, options) => this.watch(feed, options),
       acknowledge: (task) => this.acknowledge([task]),
       failed: (failures) => this.#failed(failures),
@@ -104,6 +106,7 @@ export class TaskClient {
       send: (message) => transport.acknowledge(message),
       failed: (failures) => this.#failed(failures),
       changed: () => this.#inboxes.forEach((inbox) => inbox.update()),
+      now: () => this.#server.clock.now(),
       timing: this.#timing,
       random,
     });
@@ -135,7 +138,7 @@ export class TaskClient {
   }
 
   /**
-   * Watch a task by its id, or any feed by its name. The view begins after this turn of the event loop, so that
+   * Watch a task or a group by its id, or any feed by its name. The view begins after this turn of the event loop, so that
    * listeners added at once miss nothing.
    *
    * Throws `RangeError` if the feed or the cursor isn't valid.
@@ -180,7 +183,7 @@ export class TaskClient {
     const inbox: InboxView = new InboxView({
       find: () => this.#transport.inbox(),
       watch: (snapshot) => this.resume(snapshot),
-      acknowledged: (task) => this.#acknowledgements.has(task),
+      acknowledged: (task, at) => this.#acknowledgements.has(task, at),
       acknowledge: (tasksOrAll) => this.acknowledge(tasksOrAll),
       release: () => void this.#inboxes.delete(inbox),
       link: () => this.#link.state,
@@ -228,6 +231,22 @@ export class TaskClient {
   async links(taskOrFeed: string): Promise<Links> {
     const feed = feedOf(taskOrFeed);
     return feed === null ? {} : ((await this.#transport.snapshot(feed)).links ?? {});
+  }
+
+  /**
+   * List a group's children by number, those in some state or all. Pages are read as the loop goes on, each as of its own instant;
+   * `limit` is the size of one.
+   *
+   * Throws `RangeError` if that isn't a group's id, `Refused`, or as `fetch` does.
+   */
+  async *children(group: string, filter: ChildFilter = {}): AsyncGenerator<Child, void, undefined> {
+    if (!isGroup(group)) throw new RangeError("That is not a group's id. Pass the id that the 202 named.");
+    let cursor: string | null = null;
+    do {
+      const page: ChildPage = await this.#transport.children(group, { ...filter, cursor });
+      yield* page.children;
+      cursor = page.next;
+    } while (cursor !== null);
   }
 
   /**
@@ -297,6 +316,6 @@ export class TaskClient {
 
 function taskId(text: string): string {
   const feed = feedOf(text);
-  if (feed?.startsWith("task:")) return feedId(feed);
+  if (feed !== null && !feed.startsWith("user:")) return feedId(feed);
   throw new RangeError("That is not a task's id. Pass the ids that the 202 named, or \"all\".");
 }

@@ -8,6 +8,9 @@ import { describeLink } from "../words/link.js";
 // A server that renders pages can import the elements, though it has no HTMLElement.
 const Base: typeof HTMLElement = globalThis.HTMLElement ?? (class {} as typeof HTMLElement);
 
+/** Milliseconds in which what only time changes is not rendered once more. */
+const FRESH = 500;
+
 /**
  * An element that shows a `View` in its `Nodes`. It opens the view in a microtask after it is connected, and after a change of an
  * attribute or a property that names another view, so that everything set in one turn takes effect at once.
@@ -24,6 +27,7 @@ export abstract class PetioleElement<View extends { close(): void }, Nodes> exte
   #linkSince = 0;
   #opening = false;
   #rendering = false;
+  #drawn = 0;
 
   /** Instead of the page's shared client. */
   get client(): TaskClient | null {
@@ -74,7 +78,9 @@ export abstract class PetioleElement<View extends { close(): void }, Nodes> exte
       own[name] = value;
     }
     this.nodes ??= this.build(this.shadowRoot ?? this.attachShadow({ mode: "open" }));
-    this.#tick = setInterval(() => this.render(), this.every() * 1000);
+    this.#tick = setInterval(() => {
+      if (Date.now() - this.#drawn >= FRESH) this.render();
+    }, this.every() * 1000);
     document.addEventListener("visibilitychange", this.#visibility);
     this.reopen();
     this.render();
@@ -124,7 +130,9 @@ export abstract class PetioleElement<View extends { close(): void }, Nodes> exte
   };
 
   protected render(): void {
-    if (this.nodes) this.draw(this.nodes);
+    if (!this.nodes) return;
+    this.#drawn = Date.now();
+    this.draw(this.nodes);
   }
 
   /** The link's state has changed. */

@@ -3,6 +3,7 @@
 import { LatestRequest } from "../link/latest-request.js";
 import { Timer, type Timing } from "../link/timing.js";
 import { type Problem, Refused } from "../protocol/problem.js";
+import { isGroup } from "../protocol/events.js";
 import type { Acknowledgement } from "../protocol/requests.js";
 
 export interface AcknowledgementsOptions {
@@ -11,6 +12,8 @@ export interface AcknowledgementsOptions {
   readonly failed: (failures: number) => void;
   /** The result of `has` has changed for some task. */
   readonly changed: () => void;
+  /** Milliseconds since 1970 by the server's clock. */
+  readonly now: () => number;
   readonly timing: Timing;
   readonly random: () => number;
 }
@@ -40,8 +43,8 @@ export class Acknowledgements {
   readonly #options: AcknowledgementsOptions;
   readonly #request: LatestRequest<Acknowledgement, void>;
   readonly #collect = new Timer();
-  /** Acknowledged here, answered or not, oldest first. */
-  readonly #known = new Set<string>();
+  /** Acknowledged here, answered or not, oldest first, and until which instant: a task ends once, a group may end again. */
+  readonly #known = new Map<string, number>();
   readonly #waiting = new Map<string, Deferred>();
   #collecting = false;
   #all: Deferred | null = null;
@@ -60,22 +63,22 @@ export class Acknowledgements {
     });
   }
 
-  /** Whether this page has acknowledged the task, and the server has not refused. */
-  has(task: string): boolean {
-    return this.#known.has(task);
+  /** Whether this page has acknowledged the task's notice of this instant, and the server has not refused. */
+  has(task: string, at = 0): boolean {
+    return (this.#known.get(task) ?? -1) >= at;
   }
 
   /** Acknowledge these, each once; resolves when the server has answered. Rejects with `Refused`, or if too many wait. */
   async add(tasks: readonly string[]): Promise<void> {
-    const fresh = [...new Set(tasks)].filter((task) => !this.#known.has(task));
+    const fresh = [...new Set(tasks)].filter((task) => this.#known.get(task) !== Infinity && !this.#waiting.has(task));
     if (this.#waiting.size + fresh.length > MOST) {
       throw new Error(`More than ${MOST} acknowledgements wait for the server. Acknowledge fewer, or "all".`);
     }
     for (const task of fresh) {
-      this.#known.add(task);
+      this.#known.set(task, isGroup(task) ? this.#options.now() : Infinity);
       this.#waiting.set(task, new Deferred());
     }
-    for (const task of this.#known) {
+    for (const task of this.#known.keys()) {
       if (this.#known.size <= REMEMBERED) break;
       if (!this.#waiting.has(task)) this.#known.delete(task);
     }

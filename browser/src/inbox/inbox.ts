@@ -26,7 +26,8 @@ export interface InboxEvents {
 export interface InboxServer {
   find(): Promise<Snapshot>;
   watch(snapshot: Snapshot): TaskView;
-  acknowledged(task: string): boolean;
+  /** Whether this page has acknowledged the notice of this instant. */
+  acknowledged(task: string, at: number): boolean;
   acknowledge(tasksOrAll: readonly string[] | "all"): Promise<void>;
   release(): void;
   link(): LinkState;
@@ -160,7 +161,7 @@ export class InboxView {
   update(): void {
     if (this.#closed || !this.#view) return;
     const cleared = this.#cleared;
-    const taken = (task: string): boolean => this.#server.acknowledged(task) || cleared?.tasks.has(task) === true;
+    const taken = (task: string, at: number): boolean => this.#server.acknowledged(task, at) || cleared?.tasks.has(task) === true;
     const shown = without(this.#view.document, taken, cleared?.earlier ?? 0);
     if (JSON.stringify(shown) === JSON.stringify(this.#shown)) return;
     this.#shown = shown;

@@ -1,11 +1,11 @@
 /** The notices in an inbox's document. Pure. */
 
-import type { Artifact, Document } from "../protocol/events.js";
+import { type Artifact, type Document, feedId } from "../protocol/events.js";
 import { isTerminal, type TaskState } from "../protocol/states.js";
 
 /** One finished task that nobody has seen yet. `at` in milliseconds since 1970. */
 export interface Notice {
-  /** The task's id. */
+  /** The task's id, or the group's. */
   readonly id: string;
   readonly title: string;
   readonly state: TaskState;
@@ -14,16 +14,17 @@ export interface Notice {
   readonly reason: string | null;
 }
 
-const TASK = "task:";
+/** The fields that are notices have the names of feeds. */
+const FEED = /^(task|group):/;
 
 /** Return the notices in the document, newest first. */
 export function noticesOf(document: Document): Notice[] {
   const notices: Notice[] = [];
   for (const [field, value] of Object.entries(document)) {
     const { title, state, at, artifact, reason } = (value ?? {}) as Partial<Notice>;
-    if (!field.startsWith(TASK) || !isTerminal({ ...(state && { state }) }) || typeof at !== "number") continue;
+    if (!FEED.test(field) || !isTerminal({ ...(state && { state }) }) || typeof at !== "number") continue;
     notices.push({
-      id: field.slice(TASK.length),
+      id: feedId(field),
       title: typeof title === "string" && title ? title : "Task",
       state: state as TaskState,
       at,
@@ -36,12 +37,12 @@ export function noticesOf(document: Document): Notice[] {
 }
 
 /** Return the document without these notices and without this many of the earlier ones. */
-export function without(document: Document, taken: (task: string) => boolean, earlier: number): Document {
+export function without(document: Document, taken: (task: string, at: number) => boolean, earlier: number): Document {
   const left: Record<string, unknown> = { ...document };
   let gone = Math.min(earlier, count(document, "earlier"));
   left["earlier"] = count(document, "earlier") - gone;
-  for (const field of Object.keys(document)) {
-    if (!field.startsWith(TASK) || !taken(field.slice(TASK.length))) continue;
+  for (const [field, value] of Object.entries(document)) {
+    if (!FEED.test(field) || !taken(feedId(field), (value as Partial<Notice> | null)?.at ?? 0)) continue;
     delete left[field];
     gone += 1;
   }

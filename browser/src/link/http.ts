@@ -1,5 +1,6 @@
 /** The HTTP calls: for what has no message on the socket, and for pages where sockets are blocked. */
 
+import { type ChildFilter, type ChildPage, parseChildPage } from "../protocol/children.js";
 import { type Cursor, formatCursor, isBehind, parseCursor, positionOf } from "../protocol/cursor.js";
 import { areSame, NO_TEXTS } from "../protocol/texts.js";
 import { type Document, feedId } from "../protocol/events.js";
@@ -89,9 +90,8 @@ export class Http {
   async #events(feed: string, cursor: Cursor | null, token: string | null, { within, texts }: Asked): Promise<Answer> {
     const { cursor: after, texts: lengths } = cursor ? positionOf(cursor) : {};
     const asked = { after, texts: texts ? lengths : "false" };
-    const query = new URLSearchParams(Object.entries(asked).filter((pair): pair is [string, string] => !!pair[1]));
     const init = { headers: bearer(token) };
-    const response = await this.#fetch(`${this.#home(feed)}/events?${query.toString()}`, init, within);
+    const response = await this.#fetch(`${this.#home(feed)}/events?${queryOf(asked)}`, init, within);
     if (response.status === 410) return this.#snapshot(feed, init);
     const reading = expectReply(parseReading(await body(response)), response);
     return { reading: expectFeed(reading, feed), again: pause(response) };
@@ -99,9 +99,7 @@ export class Http {
 
   /** Return a page of the caller's tasks, newest first. */
   async tasks(filter: TaskFilter & { readonly cursor?: string }, token: string | null = null): Promise<TaskPage> {
-    const query = new URLSearchParams();
-    for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value));
-    const url = `${this.#base()}/tasks?${query.toString()}`;
+    const url = `${this.#base()}/tasks?${queryOf(filter)}`;
     const response = await this.#fetch(url, { headers: bearer(token) }, this.#options.answerWithin);
     const { tasks } = ((await body(response)) ?? {}) as { tasks?: unknown };
     const snapshots = expectReply(Array.isArray(tasks) ? tasks.map(parseSnapshot) : null, response);
@@ -109,6 +107,17 @@ export class Http {
     const [, following] = /<[^>]*\?([^>]*)>; *rel="next"/.exec(response.headers.get("Link") ?? "") ?? [];
     const next = following === undefined ? null : new URLSearchParams(following).get("cursor");
     return { tasks: snapshots.filter((task): task is Snapshot => task !== null), next };
+  }
+
+  /** Return a page of a group's children, by number. */
+  async children(
+    feed: string,
+    filter: ChildFilter & { readonly cursor?: string | null },
+    token: string | null = null,
+  ): Promise<ChildPage> {
+    const url = `${this.#home(feed)}/children?${queryOf(filter)}`;
+    const response = await this.#fetch(url, { headers: bearer(token) }, this.#options.answerWithin);
+    return expectReply(parseChildPage(await body(response)), response);
   }
 
   /** Ask the task to stop. Throws `Refused`, with status 409 if it has finished already or may not be forced. */
@@ -190,6 +199,12 @@ export class Http {
       timer.clear();
     }
   }
+}
+
+/** Return what is defined as a query; an array's members are joined by commas. */
+function queryOf(values: object): string {
+  const defined = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return new URLSearchParams(defined.map(([name, value]) => [name, String(value)])).toString();
 }
 
 function json(message: unknown, headers: Readonly<Record<string, string>> = {}): RequestInit {

@@ -1,5 +1,6 @@
 /** Every call to the server: over the socket while it is connected, else over HTTP, with a valid token. */
 
+import type { ChildFilter, ChildPage } from "../protocol/children.js";
 import { type Cursor, positionOf } from "../protocol/cursor.js";
 import type { Document } from "../protocol/events.js";
 import { parseProblem, Refused } from "../protocol/problem.js";
@@ -65,6 +66,11 @@ export class Transport {
   async snapshot(feed: string): Promise<Snapshot> {
     this.#viaSocket();
     return this.#options.tokens.use((token) => this.#options.http.snapshot(feed, token));
+  }
+
+  async children(feed: string, page: ChildFilter & { readonly cursor?: string | null }): Promise<ChildPage> {
+    this.#viaSocket();
+    return this.#options.tokens.use((token) => this.#options.http.children(feed, page, token));
   }
 
   async tasks(page: TaskFilter & { readonly cursor?: string }): Promise<TaskPage> {

@@ -1,5 +1,6 @@
 /** Events and the document that they add up to, as `protocol/README.md` defines them. No I/O. */
 
+import type { ChildCounts, ChildError } from "./children.js";
 import { isObject, type JSONValue } from "./encoding.js";
 import type { TaskState } from "./states.js";
 import { type Chunk, isChunk, isTexts, TEXT, type Texts } from "./texts.js";
@@ -17,6 +18,10 @@ export interface Progress {
   readonly stage?: string | null;
   readonly description?: string | null;
   readonly unit?: string | null;
+  /** Of a group: the number of its stage among `steps`, from 1. */
+  readonly step?: number | null;
+  /** Of a group, and of nothing else: how many children are in each state. */
+  readonly children?: ChildCounts;
 }
 
 /** Something that the task has made. Size in bytes, `expires_at` in milliseconds since 1970. */
@@ -62,6 +67,16 @@ export interface Document {
   readonly artifacts?: readonly Artifact[];
   /** By their names, once the run that wrote them has ended. */
   readonly texts?: Readonly<Record<string, WrittenText>>;
+  /** Of a group: the names of a chain's links, or of a chord's header and body, in order. */
+  readonly steps?: readonly string[];
+  /** Of a group: whether its children have no feeds of their own. */
+  readonly light?: boolean;
+  /** Of a group: the errors of the first children that failed. */
+  readonly error1?: ChildError;
+  readonly error2?: ChildError;
+  readonly error3?: ChildError;
+  readonly error4?: ChildError;
+  readonly error5?: ChildError;
   readonly [field: string]: unknown;
 }
 
@@ -96,15 +111,20 @@ export function chunkOf({ kind, data }: Event): Chunk | null {
   return kind === TEXT ? (data as unknown as Chunk) : null;
 }
 
+/** Return whether this is the feed, or the id, of a group of tasks. */
+export function isGroup(name: string): boolean {
+  return name.startsWith("group:");
+}
+
 /** Return the feed of a task's id. A feed's full name is returned as it is; null if the text is neither. */
 export function feedOf(taskOrFeed: string): string | null {
   const feed = taskOrFeed.includes(":") ? taskOrFeed : `task:${taskOrFeed}`;
   return FEED.test(feed) ? feed : null;
 }
 
-/** Return a feed's name without its kind. */
+/** Return a feed's id: its name without its kind, of a group the whole name. */
 export function feedId(feed: string): string {
-  return feed.slice(feed.indexOf(":") + 1);
+  return isGroup(feed) ? feed : feed.slice(feed.indexOf(":") + 1);
 }
 
 /** Return the document after this event: its patch, then its progress, then its run. */

@@ -6,6 +6,7 @@ import type { Answer, Asked } from "../link/http.js";
 import { LatestRequest } from "../link/latest-request.js";
 import type { LinkState } from "../link/link.js";
 import type { Timing } from "../link/timing.js";
+import type { ChildFilter, ChildPage } from "../protocol/children.js";
 import { type Cursor, formatCursor, placeOf } from "../protocol/cursor.js";
 import { type Document, type Event, feedId, type Progress, VERSIONS } from "../protocol/events.js";
 import { isFinal, type Problem } from "../protocol/problem.js";
@@ -48,6 +49,7 @@ export interface TaskServer {
   cancel(feed: string, force: boolean): Promise<Document>;
   retry(feed: string): Promise<Snapshot>;
   links(feed: string): Promise<Links>;
+  children(feed: string, page: ChildFilter & { readonly cursor?: string | null }): Promise<ChildPage>;
   watch(feed: string, options: { readonly texts: boolean }): TaskView;
   acknowledge(task: string): Promise<void>;
   failed(failures: number): void;
@@ -88,7 +90,7 @@ export class TaskView {
     if (this.progress) this.#progressAt = server.clock.now();
   }
 
-  /** The task's id; of another feed, what follows its kind. */
+  /** The task's id; a group's is its feed's whole name; of another feed, what follows its kind. */
   get id(): string {
     return feedId(this.feed);
   }
@@ -165,8 +167,9 @@ export class TaskView {
   }
 
   /**
-   * Start the task again after its end. Resolves to the new task, which has an id of its own. Rejects with `Refused` if the
-   * server can't repeat it.
+   * Start the task again after its end. Resolves to the new task, which has an id of its own. A group keeps its id: those of its
+   * children that failed begin again; watch it from the snapshot, this view has ended. Rejects with `Refused` if the server
+   * can't repeat it.
    */
   retry(): Promise<Snapshot> {
     return this.#server.retry(this.feed);
@@ -175,6 +178,11 @@ export class TaskView {
   /** The URLs of what can be done with this task now, such as `retry` if it can be started again. */
   links(): Promise<Links> {
     return this.#server.links(this.feed);
+  }
+
+  /** Return a page of this group's children: by number, from the cursor that the page before named. */
+  childPage(page: ChildFilter & { readonly cursor?: string | null } = {}): Promise<ChildPage> {
+    return this.#server.children(this.feed, page);
   }
 
   /** Watch the same task from its first fact, for a complete log wherever this view began; without its texts. */

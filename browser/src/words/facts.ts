@@ -33,14 +33,16 @@ export function describeFact(event: Event, locale = "en"): Line {
   return kind === "state" ? stateOf(event, locale) : plain(kind);
 }
 
-function stateOf({ patch, run }: Event, locale: string): Line {
+function stateOf({ patch, progress, run }: Event, locale: string): Line {
   const { state, reason, error, forced } = patch as Document;
   const because = typeof reason === "string" && reason !== "" ? `: ${reason}` : "";
+  // A group counts its runs from 0.
+  const nth = progress?.children ? run + 1 : run;
   switch (state) {
     case "queued":
       return plain("Queued");
     case "running":
-      return plain(run > 1 ? `Run ${formatNumber(run, locale)} started${because}` : `Started${because}`);
+      return plain(nth > 1 ? `Run ${formatNumber(nth, locale)} started${because}` : `Started${because}`);
     case "retrying":
       return warned(`To be run again${because}`);
     case "stalled":
@@ -49,18 +51,24 @@ function stateOf({ patch, run }: Event, locale: string): Line {
       return plain(forced === true ? "Asked to stop, by force" : "Asked to stop");
     case "cancelled":
       return plain(`Cancelled${because}`);
-    case "failed": {
-      const { message, reference } = error ?? {};
-      const why = message ? `: ${message}` : because;
-      return failed(`Failed${why}${reference ? ` Reference ${reference}` : ""}`);
-    }
+    case "failed":
+      return failed(`Failed${whyOf(error) || because}`);
     case "lost":
       return failed(once(GONE, reason, because));
     case "succeeded":
       return plain("Finished");
-    default:
-      return plain(textOf(state ?? "Changed"));
+    default: {
+      // What is told of a group may bring several errors.
+      const errors = Object.entries(patch).filter(([name, value]) => /^error\d/.test(name) && value);
+      const lines = errors.map(([, value]) => `A task failed${whyOf(members(value))}`);
+      return lines.length > 0 ? failed(lines.join("\n")) : plain(textOf(state ?? "Changed"));
+    }
   }
+}
+
+/** Return ": The disk is full. Reference 7F3A", as far as it is known. */
+function whyOf({ message, reference }: { readonly message?: unknown; readonly reference?: unknown } = {}): string {
+  return `${message ? `: ${message}` : ""}${reference ? ` Reference ${reference}` : ""}`;
 }
 
 /** Join words and a reason, which may begin with the same words. */

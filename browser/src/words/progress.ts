@@ -18,7 +18,7 @@ export class ProgressWords {
     this.#locale = locale;
   }
 
-  /** "451,200 of 1,000,000 rows", "Counting rows…". */
+  /** "451,200 of 1,000,000 rows", "9,812 of 10,000 tasks · 14 failed", "Counting rows…". */
   work(): string {
     const { completed, total, unit } = this.#progress;
     const things = unit && unit !== "bytes" ? ` ${unit}` : "";
@@ -28,7 +28,15 @@ export class ProgressWords {
       return count ? `Counting…${count}` : "Running…";
     }
     if (this.exceeded()) return `${this.#amount(completed ?? 0)}${things} (expected ${this.#amount(total)})`;
-    return `${this.#amount(completed ?? 0)} of ${this.#amount(total)}${things}`;
+    const failed = this.failed();
+    const failures = failed > 0 ? ` · ${this.#amount(failed)} failed` : "";
+    return `${this.#amount(completed ?? 0)} of ${this.#amount(total)}${things}${failures}`;
+  }
+
+  /** How many of a group's children have failed. */
+  failed(): number {
+    const { failed = 0, lost = 0 } = this.#progress.children ?? {};
+    return failed + lost;
   }
 
   /** "1,000,000 rows"; "" without a unit, because a lone number says nothing. */
@@ -51,6 +59,11 @@ export class ProgressWords {
     const counted = typeof total === "number" && total > 0 ? (completed ?? 0) / total : null;
     const known = fraction === undefined ? counted : fraction;
     return known === null ? null : Math.min(Math.max(known, 0), NEARLY);
+  }
+
+  /** What part of the total this is; null for none. */
+  share(part: number, total: number | null | undefined): number | null {
+    return part && total ? Math.min(part / total, NEARLY) : null;
   }
 
   /** "about 45 s left": counted down from the newest estimate; null where there is none, or it is long overdue. */

@@ -133,7 +133,7 @@ class TaskWords {
       case "failed":
         return error?.message === undefined || error.message === reason ? null : (reason ?? null);
       case "succeeded":
-        return artifacts?.length ? this.#took() : describeResult(this.#document.result);
+        return artifacts?.length || this.#isGroup() ? this.#took() : describeResult(this.#document.result);
       default:
         return null;
     }
@@ -156,7 +156,11 @@ class TaskWords {
   }
 
   fraction(): number | null {
-    return this.#document.state === "succeeded" ? 1 : this.#progress.fraction();
+    const { state, progress } = this.#document;
+    if (state === "succeeded") return 1;
+    const { children, total } = progress ?? {};
+    // A group's fraction is of what has ended. What was cancelled or has failed isn't done.
+    return children && state !== "running" ? this.#progress.share(children.succeeded, total) : this.#progress.fraction();
   }
 
   percent(): string | null {
@@ -188,12 +192,14 @@ class TaskWords {
   }
 
   offer(): string | null {
+    const failed = this.#progress.failed();
+    const again = failed > 0 ? `Start the ${failed > 1 ? this.#number(failed) : "one"} that failed again` : null;
     switch (this.#document.state) {
       case "failed":
       case "lost":
-        return "Retry";
+        return again ?? "Retry";
       case "cancelled":
-        return "Start again";
+        return again ?? "Start again";
       case "succeeded":
         return this.expired() ? "Export again" : null;
       default:
@@ -207,7 +213,12 @@ class TaskWords {
   }
 
   #run(): number {
-    return this.#document.run ?? 1;
+    // A group counts its runs from 0.
+    return this.#isGroup() ? (this.#document.run ?? 0) + 1 : (this.#document.run ?? 1);
+  }
+
+  #isGroup(): boolean {
+    return this.#document.progress?.children !== undefined;
   }
 
   #outcome(): string {

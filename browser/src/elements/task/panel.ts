@@ -6,6 +6,7 @@ import { icon, type IconName } from "../icons.js";
 import { Alert, fill, make } from "../nodes.js";
 import { styleSheets } from "../style.js";
 import { TextBoxes } from "../text/boxes.js";
+import { GroupSlot } from "./group.js";
 import { Log } from "./log.js";
 import { TASK_STYLE } from "./style.js";
 
@@ -41,6 +42,7 @@ export class Panel {
   readonly said: HTMLElement = make("div", "said", { role: "status" });
   readonly log: Log = new Log();
   readonly texts: TextBoxes = new TextBoxes();
+  readonly group: GroupSlot = new GroupSlot(this.#bar);
   readonly #icon = make("span", "icon");
   #shown: IconName | null = null;
 
@@ -84,7 +86,7 @@ export class Panel {
     this.#link.append(icon("unplugged"), this.#linkText);
     this.#status.append(this.#link, this.#receipt);
     base.append(this.log.root, this.#status);
-    foot.append(this.#detail, base);
+    foot.append(this.#detail, this.group.root, base);
     this.root.append(head, stage, this.#line, this.#failure.root, this.texts.root, this.#age, this.more, foot, this.said);
     shadow.append(this.root);
   }

@@ -8,7 +8,7 @@ import { isExpired } from "../../words/artifact.js";
 import { formatPercent } from "../../words/format.js";
 import { describeAge } from "../../words/notices.js";
 import { describeReceipt } from "../../words/receipt.js";
-import { describe } from "../../words/task.js";
+import { describe, type Words } from "../../words/task.js";
 import { STATE_ICONS } from "../icons.js";
 import { fill, safeUrl } from "../nodes.js";
 import { TASK_ATTRIBUTES, TaskElement } from "../task-element.js";
@@ -96,6 +96,7 @@ export class PetioleTask extends TaskElement<Panel> {
     const moment = view?.moment ?? { now: Date.now() };
     const words = describe(view?.document ?? {}, moment, locale);
     const refusal = this.misuse ?? reasonOf(view?.problem);
+    const group = refusal === null && view?.document.progress?.children ? view : null;
     // A full bar whose total was exceeded may go back once the total is corrected.
     const fraction = words.bar === "over" ? words.fraction : this.#hold(view?.document.run ?? 0, words.fraction);
     const percent = words.percent === null || fraction === null ? null : formatPercent(fraction, locale);
@@ -105,14 +106,16 @@ export class PetioleTask extends TaskElement<Panel> {
     panel.showIcon(refusal !== null ? "lost" : shape);
     fill(panel.title, this.getAttribute("label") ?? words.title);
     fill(panel.percent, words.state === "succeeded" || refusal !== null ? null : percent);
-    const told = [percent, words.sentence, words.left].filter(Boolean).join(", ");
+    const told = [percent, words.sentence, words.left].filter(Boolean).join(" · ").split(" · ").join(", ");
     panel.showBar(refusal !== null ? "broken" : words.bar, fraction, percent !== null, refusal ?? told);
+    panel.group.show(group, locale, this.renderSoon);
     panel.showOutcome(words, failed ? (refusal ?? words.sentence) : null);
     const [artifact] = words.state === "succeeded" ? (view?.document.artifacts ?? []) : [];
     const url = artifact && !isExpired(artifact, moment.now) ? safeUrl(artifact.url) : null;
     panel.showDownload(url, artifact?.name ?? null, words.expired);
     const focused = this.shadowRoot?.activeElement === this.#button.node;
-    panel.root.toggleAttribute("data-idle", !this.#button.show(words, focused, this.hasAttribute("retry")));
+    const offered = group && this.hasAttribute("compact") ? short(words) : words;
+    panel.root.toggleAttribute("data-idle", !this.#button.show(offered, focused, this.hasAttribute("retry")));
     panel.showDetail(this.#button.problem ?? words.detail, this.#button.problem !== null);
     panel.showLink(view && !view.ended && !view.closed ? this.describeLink(view.link) : null);
     panel.showReceipt(view?.ended ? describeReceipt(view.receipt, locale) : null, view?.receipt.complete === true);
@@ -145,6 +148,11 @@ export class PetioleTask extends TaskElement<Panel> {
     this.#held = { run, fraction: this.#held.run === run ? Math.max(this.#held.fraction, fraction) : fraction };
     return this.#held.fraction;
   }
+}
+
+/** One line has no room for "Start the 14 that failed again". */
+function short(words: Words): Words {
+  return { ...words, offer: words.offer && "Retry" };
 }
 
 declare global {
