@@ -19,7 +19,7 @@ MESSAGE = '{"task": "app.thumbnail", "args": [1], "kwargs": {}, "options": {}}'
 class OpenGroup:
     """A group in a journal. `voids`: by a child's number, the range of those that can't run without it.
 
-    `light=False`: each child has a feed of its own, too.
+    `light=False`: each child has a feed of its own, too. `ids`: those of the children, whose feeds then aren't opened.
     """
 
     def __init__(
@@ -29,19 +29,20 @@ class OpenGroup:
         *,
         owner: str = "user:ann",
         light: bool = True,
+        ids: list[str] | None = None,
         voids: dict[int, tuple[int, int]] | None = None,
         **fields: Any,
     ) -> None:
         self.journal = journal
         self.run = 0
         self.feed = group_feed(str(uuid.uuid4()))
-        self.ids = [str(uuid.uuid4()) for _ in range(number)]
+        self.ids = ids or [str(uuid.uuid4()) for _ in range(number)]
         children = [Child(one, (voids or {}).get(place, (0, 0))) for place, one in enumerate(self.ids)]
         document = {"state": states.QUEUED, "title": "Thumbnails", "task": "celery.group", "light": light, **fields}
         progress = progress_of(Group(states.QUEUED, 0, 0, first_counts(number)))
         draft = Draft("state", document, progress)
         self.opened = journal.open_group(self.feed, children, owner=owner, draft=draft, epoch=mint_epoch(), lease=LEASE)
-        self.tasks = [] if light else [task_feed(one) for one in self.ids]
+        self.tasks = [] if light or ids else [task_feed(one) for one in self.ids]
         for feed in self.tasks:
             task = {"state": states.QUEUED, "title": "A thumbnail", "task": "app.thumbnail", "group": self.feed}
             journal.open(feed, owner=owner, draft=Draft("state", task))
