@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from celery import Signature, Task
-
-from petiole.errors import PetioleError
+from celery import Signature
 
 # Options that Celery gives to a canvas while it prepares it for one publication.
 _OF_ONE_PUBLICATION: Final = frozenset(
@@ -25,30 +23,3 @@ def described(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [described(one) for one in value]
     return value
-
-
-def refuse_canvas_arguments(args: object, kwargs: object) -> None:
-    """Refuse arguments beside a canvas, which has its own.
-
-    Raises:
-        PetioleError.
-    """
-    if args or kwargs:
-        raise PetioleError(
-            "start got a canvas and arguments beside it. Put them into the canvas: petiole.start(group(resize.s(1), …))."
-        )
-
-
-def name_of(task: object) -> str:
-    """Return the name of a task, or a name for a canvas.
-
-    Raises:
-        PetioleError: it is none of those that can be started.
-    """
-    if isinstance(task, str):
-        return task
-    if isinstance(task, Task):
-        return str(task.name)
-    if isinstance(task, Signature):
-        return str(task["task"])
-    raise PetioleError(f"{task!r:.100} can't be started. Pass a Celery task, its name, or a canvas such as group(…).")

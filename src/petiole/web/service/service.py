@@ -9,6 +9,7 @@ from typing import Any
 from celery import Signature, Task
 from flask import has_request_context, url_for
 
+from petiole.dispatch.canvas import is_canvas
 from petiole.dispatch.tracking import Handle
 from petiole.errors import PetioleError
 from petiole.journal import Journal
@@ -19,7 +20,7 @@ from petiole.settings import Settings
 from petiole.web.problems import Problem, outages_as_problems
 from petiole.web.service import actions
 from petiole.web.service.authorization import Authorization
-from petiole.web.service.canvas import described, name_of, refuse_canvas_arguments
+from petiole.web.service.canvas import described
 from petiole.web.service.children import PAGE_SIZE as CHILDREN
 from petiole.web.service.children import ChildPage, every_child, is_full, list_children, parent_of
 from petiole.web.service.idempotency import (
@@ -85,7 +86,7 @@ class Service(Authorization):
         """Start a tracked task for who is asking; by name, the task's code need not be here.
 
         A canvas (`group`, `chord`, `chain`, `chunks`, nested) starts as one group: one handle, one page and one bar for all of
-        its tasks. `light`: they have no pages of their own; without it a large group is light.
+        its tasks. `light`: they have no pages of their own, as is the default above `PETIOLE_LIGHT_ABOVE` tasks.
 
         `title` may be a lazy text, said in the language of this request; past 200 characters it is cut. Without one the
         title comes from the task's name.
@@ -98,49 +99,23 @@ class Service(Authorization):
             PetioleError: the arguments can't be sent, or `task` is none.
         """
         owner = self.user(create=True) or ""
-        name = name_of(task)
-        if isinstance(task, Signature):
-            refuse_canvas_arguments(args, kwargs)
-            return self._start_canvas(
-                task,
-                idempotent_request(described(task), key=idempotency_key),
-                owner=owner,
-                title=title,
-                queue=queue,
-                countdown=countdown,
-                light=light,
-            )
 
         def start(task_id: str) -> Handle:
             return current_state().tracking.start(
-                task, args, kwargs, owner=owner, title=title, queue=queue, countdown=countdown, task_id=task_id
-            )
-
-        return self._start(start, owner, idempotent_request((name, args, kwargs), key=idempotency_key))
-
-    def _start_canvas(
-        self,
-        canvas: Signature,
-        asked: IdempotentRequest | None,
-        *,
-        owner: str,
-        title: object,
-        queue: str | None,
-        countdown: float | None,
-        light: bool | None,
-    ) -> Handle:
-        def start(group_id: str) -> Handle:
-            return current_state().tracking.start(
-                canvas,
+                task,
+                args,
+                kwargs,
                 owner=owner,
                 title=title,
                 queue=queue,
                 countdown=countdown,
-                task_id=group_id.removeprefix(GROUP),
+                task_id=task_id.removeprefix(GROUP),
                 light=light,
             )
 
-        return self._start(start, owner, asked, mint=mint_group_id)
+        what = described(task) if isinstance(task, Signature) else getattr(task, "name", task)
+        mint = mint_group_id if isinstance(task, Signature) and is_canvas(task) else mint_task_id
+        return self._start(start, owner, idempotent_request((what, args, kwargs), key=idempotency_key), mint=mint)
 
     def cancel(self, snapshot: Snapshot, *, force: bool = False) -> tuple[int, Snapshot]:
         """Ask a task to stop; returns the status (202, or 200 if that was asked before) and the newest snapshot.
