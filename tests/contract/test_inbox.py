@@ -231,6 +231,25 @@ class TestAcknowledge:
             notify(journal, number)
         assert isinstance(notify(journal, 0), Duplicate)
 
+    @pytest.mark.parametrize("read", [True, False])
+    def test_one_of_a_group_that_begins_again_comes_once_more(self, journal, read):
+        notify(journal, 0)
+        notify(journal, 1)
+        if read:
+            journal.acknowledge(OWNER, [key(0)])
+            assert isinstance(journal.acknowledge(OWNER, [key(0)], again=True), Duplicate)
+        else:
+            stored(journal.acknowledge(OWNER, [key(0)], again=True))
+        assert list(shown(journal)) == [key(1)]
+        stored(notify(journal, 0))
+        assert isinstance(notify(journal, 0), Duplicate)
+        assert set(shown(journal)) == {key(0), key(1)}
+        assert document(journal, INBOX)["unread"] == 2
+        journal.acknowledge(OWNER, [key(0)], again=True)
+        journal.acknowledge(OWNER, [key(0)])
+        assert isinstance(notify(journal, 0), Duplicate)
+        assert isinstance(notify(journal, 1), Duplicate)
+
 
 class TestKeptOutsideTheDocument:
     def test_a_claims_message_is_kept_until_the_next_that_brings_one(self, backend, journal):

@@ -18,11 +18,12 @@ from petiole import Petiole
 from petiole.dispatch.message import now_ms
 from petiole.errors import PetioleError
 from petiole.protocol.events import Cursor, Draft
-from petiole.web.service.canvas import described
+from petiole.web.service.canvas import Description
 from petiole.web.service.idempotency import IdempotentRequest, idempotent_request
 from tests.support.browser import Browser
 from tests.support.group_site import BROWSER, GroupSite, children_of, get, owner, problem, serving_groups, verify
 from tests.support.open_group import OpenGroup
+from tests.support.waiting import wait_until
 
 
 def add_routes(app: Flask, petiole: Petiole) -> None:
@@ -111,7 +112,7 @@ class TestStart:
         def asked(*photos: int, **options: Any) -> str:
             canvas = group(thumbnail.s(photo).set(**options) for photo in photos)
             canvas.freeze()
-            found = idempotent_request(described(canvas), key="k")
+            found = idempotent_request(Description(canvas), key="k")
             assert found is not None
             return found.fingerprint
 
@@ -200,6 +201,26 @@ class TestRetry:
         finally:
             page.close()
             other.close()
+
+    def test_each_of_its_ends_has_a_notice(self, site: GroupSite, ann: requests.Session) -> None:
+        group = self.failed(site, ann)
+
+        def notices() -> dict[str, str]:
+            document = ann.get(f"{site.url}/petiole/inbox", timeout=5).json()["document"]
+            return {name: notice["state"] for name, notice in document.items() if name.startswith("group:")}
+
+        wait_until(notices, what="the notice that it has failed", timeout=10)
+        for run in (1, 2):
+            assert ann.post(site.tasks(group.feed, "/retry"), timeout=5).status_code == 202
+            assert notices() == {}
+            group.run = run
+            if run == 1:
+                group.fail(1)
+            else:
+                group.end(1, 3, 4)
+            wait_until(notices, what="the notice of its next end", timeout=10)
+            assert notices() == {group.feed: "failed" if run == 1 else "succeeded"}
+            ann.post(f"{site.url}/petiole/inbox/acknowledge", json={"tasks": [group.feed]}, timeout=5)
 
     def test_a_form_leads_back_to_the_same_page(self, site: GroupSite, ann: requests.Session) -> None:
         group = self.failed(site, ann)

@@ -482,13 +482,17 @@ class MemoryJournal(MemoryGroups):
             patch = rules.notify(inbox.document, key, notice, unread=len(inbox.unread))
             return self._write(feed, inbox, Draft("notice", patch, data=notice), run=0)
 
-    def acknowledge(self, owner: str, keys: Sequence[str] | None) -> Stored | Duplicate:
+    def acknowledge(self, owner: str, keys: Sequence[str] | None, *, again: bool = False) -> Stored | Duplicate:
         with self._lock:
             chosen = [check_feed(key) for key in keys or ()]
             feed, inbox = self._inbox(owner)
             taken = [key for key in inbox.unread if keys is None or key in chosen]
             inbox.unread = [key for key in inbox.unread if key not in taken]
-            inbox.seen = [*inbox.seen, *(key for key in dict.fromkeys(chosen) if key not in inbox.seen)][-INBOX_KEPT:]
+            if again:
+                inbox.seen = [key for key in inbox.seen if key not in chosen]
+            else:
+                fresh = (key for key in dict.fromkeys(chosen) if key not in inbox.seen)
+                inbox.seen = [*inbox.seen, *fresh][-INBOX_KEPT:]
             if not taken:
                 return Duplicate(inbox.cursor)
             patch = rules.acknowledge(inbox.document, taken, unread=len(inbox.unread))

@@ -272,10 +272,11 @@ class Inboxes(Protocol):
         """
         ...
 
-    def acknowledge(self, owner: str, keys: Sequence[str] | None) -> Stored | Duplicate:
+    def acknowledge(self, owner: str, keys: Sequence[str] | None, *, again: bool = False) -> Stored | Duplicate:
         """Take notices out of an owner's inbox, as the fact `acknowledged`; `None`: all of them.
 
-        A key that hasn't come yet leaves a tombstone, so that it never will. Nothing to take out: `Duplicate`, and no fact.
+        A key that hasn't come yet leaves a tombstone, so that it never will. With `again` each of the keys comes once more: its
+        group begins again. Nothing to take out: `Duplicate`, and no fact.
         """
         ...
 

@@ -356,6 +356,7 @@ class Acknowledge(NamedTuple):
     feed: str
     id: Annotated[str, "the event's"]
     everything: Annotated[Flag, "take out all that are unread"]
+    again: Annotated[Flag, "each of the keys comes once more"]
 
 
 ACKNOWLEDGE: Final = Description(

@@ -39,9 +39,11 @@ class RedisInboxes(RedisStore):
         arguments = calls.Notify(owner, self._names.channel(feed), feed, mint_id(), check_feed(key), text)
         return self._write_inbox(calls.NOTIFY.step(self._names.inbox(feed), arguments))
 
-    def acknowledge(self, owner: str, keys: Sequence[str] | None) -> Stored | Duplicate:
+    def acknowledge(self, owner: str, keys: Sequence[str] | None, *, again: bool = False) -> Stored | Duplicate:
         feed, chosen = inbox_feed(owner), [check_feed(key) for key in keys or ()]
-        arguments = calls.Acknowledge(owner, self._names.channel(feed), feed, mint_id(), "01"[keys is None])
+        arguments = calls.Acknowledge(
+            owner, self._names.channel(feed), feed, mint_id(), "01"[keys is None], "01"[again]
+        )
         return self._write_inbox(calls.ACKNOWLEDGE.step(self._names.inbox(feed), arguments, chosen))
 
     def _write_inbox(self, step: Step) -> Stored | Duplicate:

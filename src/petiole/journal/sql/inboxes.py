@@ -50,13 +50,16 @@ class SqlInboxes(SqlStore):
 
         return self._write(step)
 
-    def acknowledge(self, owner: str, keys: Sequence[str] | None) -> Stored | Duplicate:
+    def acknowledge(self, owner: str, keys: Sequence[str] | None, *, again: bool = False) -> Stored | Duplicate:
         chosen = list(dict.fromkeys(check_feed(key) for key in keys or ()))
 
         def step(step: Step) -> Stored | Duplicate:
             kept, _ = step.load_or_make(inbox_feed(owner), owner=owner, epoch=INBOX_START.epoch)
             taken = step.take(schema.unread, kept, None if keys is None else chosen)
-            step.remember(schema.seen, kept, chosen)
+            if again:
+                step.take(schema.seen, kept, chosen)
+            else:
+                step.remember(schema.seen, kept, chosen)
             if not taken:
                 return self._again(step, kept)
             patch = rules.acknowledge(kept.fields, taken, unread=step.count(schema.unread, kept))

@@ -117,6 +117,9 @@ def repeat_group(tracking: Tracking, snapshot: Snapshot) -> Callable[[str], Hand
 
     def start(epoch: str) -> Handle:
         _refuse_repeat(snapshot)
+        if snapshot.owner != NOBODY:
+            # Each of its ends has a notice. Before it begins, so that the notice of its next end isn't meant.
+            tracking.journal.acknowledge(snapshot.owner, [snapshot.feed], again=True)
         try:
             return tracking.repeat_group(snapshot, epoch)
         except Unavailable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from celery import Signature
@@ -11,6 +12,16 @@ from celery import Signature
 _OF_ONE_PUBLICATION: Final = frozenset(
     ("task_id", "root_id", "parent_id", "group_id", "group_index", "reply_to", "chord", "headers")
 )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Description:
+    """What a canvas asks for, as text; made where it is read."""
+
+    canvas: Signature
+
+    def __repr__(self) -> str:
+        return repr(described(self.canvas))
 
 
 def described(value: Any) -> Any:

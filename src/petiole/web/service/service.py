@@ -20,7 +20,7 @@ from petiole.settings import Settings
 from petiole.web.problems import Problem, outages_as_problems
 from petiole.web.service import actions
 from petiole.web.service.authorization import Authorization
-from petiole.web.service.canvas import described
+from petiole.web.service.canvas import Description
 from petiole.web.service.children import PAGE_SIZE as CHILDREN
 from petiole.web.service.children import ChildPage, every_child, is_full, list_children, parent_of
 from petiole.web.service.idempotency import (
@@ -113,7 +113,7 @@ class Service(Authorization):
                 light=light,
             )
 
-        what = described(task) if isinstance(task, Signature) else getattr(task, "name", task)
+        what = Description(task) if isinstance(task, Signature) else getattr(task, "name", task)
         mint = mint_group_id if isinstance(task, Signature) and is_canvas(task) else mint_task_id
         return self._start(start, owner, idempotent_request((what, args, kwargs), key=idempotency_key), mint=mint)
 

@@ -1,6 +1,7 @@
 -- Takes notices out of an inbox. A key that hasn't come yet leaves a tombstone, so that it never will.
 -- KEYS: meta, document, facts, message, leases, pending, seen, unread
--- ARGV: owner, channel, feed, id (the event's), everything (take out all that are unread, '1' or '0'), from REST on keys
+-- ARGV: owner, channel, feed, id (the event's), everything (take out all that are unread, '1' or '0'), again (each of the
+--       keys comes once more, '1' or '0'), from REST on keys
 -- Reply: {stored, epoch, seq, facts, chain, cancel}
 --      | {duplicate, epoch, seq, facts, chain, cancel}
 local meta = load_meta() or create(INBOX_EPOCH, owner)
@@ -21,7 +22,9 @@ if everything == '1' then
 end
 for i = REST, #ARGV do
   take(ARGV[i])
-  if not redis.call('ZSCORE', seen, ARGV[i]) then
+  if again == '1' then
+    redis.call('ZREM', seen, ARGV[i])
+  elseif not redis.call('ZSCORE', seen, ARGV[i]) then
     remember(seen, ARGV[i], meta.seq + 1)
   end
 end
