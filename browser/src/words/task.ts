@@ -106,7 +106,7 @@ class TaskWords {
       case "cancelled":
         return `Cancelled${this.#place()}`;
       case "failed":
-        return document.error?.message ?? document.reason ?? "The task failed.";
+        return document.error?.message ?? this.#reason() ?? "The task failed.";
       case "lost":
         return `${GONE}${this.#place()}`;
       case "succeeded":
@@ -215,6 +215,12 @@ class TaskWords {
   #run(): number {
     // A group counts its runs from 0.
     return this.#isGroup() ? (this.#document.run ?? 0) + 1 : (this.#document.run ?? 1);
+  }
+
+  /** A group's reason counts its tasks. */
+  #reason(): string | undefined {
+    const { reason } = this.#document;
+    return this.#isGroup() ? reason?.replace(/\d{4,}/g, (number) => this.#number(Number(number))) : reason;
   }
 
   #isGroup(): boolean {

@@ -25,7 +25,7 @@ export function inSight(top: number, height: number, row: number, rows: number):
 
 export class ChildList {
   /** It scrolls, so the keyboard must reach it. */
-  readonly root: HTMLElement = make("div", "children-rows", { tabindex: "0", role: "group", "aria-label": "Tasks" });
+  readonly root: HTMLElement = make("div", "children-rows", { tabindex: "0", role: "group", "aria-label": "List of tasks" });
   readonly #list = make("ul", "children-list", { role: "list" });
   #rows = new Map<number, Row>();
   #count = 0;
