@@ -125,9 +125,11 @@ export class TaskListView {
 
   /** Show a task in the place of the one that it repeats. */
   replace(task: string, snapshot: Snapshot): void {
-    // A group that is started again keeps its id.
-    if (task !== snapshot.id) this.#replaced.add(task);
-    this.#moved.add(snapshot.id);
+    // A group that is started again keeps its id, and its place.
+    if (task !== snapshot.id) {
+      this.#replaced.add(task);
+      this.#moved.add(snapshot.id);
+    }
     const others = this.#tasks.filter(({ id }) => id === task || id !== snapshot.id);
     this.#show(others.map((held) => (held.id === task ? snapshot : held)));
     this.refresh();

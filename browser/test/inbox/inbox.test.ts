@@ -223,3 +223,16 @@ test("the end of a task that is shown is acknowledged by its view", async () => 
   await view.acknowledge();
   expect(server.acknowledged.map(({ message }) => message)).toEqual([{ tasks: ["1"] }]);
 });
+
+test("a group that is started again and ends again has a notice again, though the first one was acknowledged", async () => {
+  const inbox = client.inbox();
+  await live(inbox);
+  server.ring(server.notice("group:g", { at: Date.now() - 1000, state: "failed", title: "Thumbnails" }));
+  await vi.waitFor(() => expect(ids(inbox)).toEqual(["group:g"]), WITHIN);
+  await client.acknowledge(["group:g"]);
+  expect([ids(inbox), server.acknowledged.map(({ message }) => message)]).toEqual([[], [{ tasks: ["group:g"] }]]);
+  server.ring(server.notice("group:g", { at: Date.now() + 1000, title: "Thumbnails" }));
+  await vi.waitFor(() => expect(ids(inbox)).toEqual(["group:g"]), WITHIN);
+  await inbox.acknowledge("all");
+  expect(server.acknowledged).toHaveLength(2);
+});

@@ -1,6 +1,7 @@
 import { vi } from "vitest";
 import { Emitter } from "../../src/link/emitter.js";
 import type { LinkState } from "../../src/link/link.js";
+import type { Child, ChildPage, ChildState } from "../../src/protocol/children.js";
 import type { Document, Event as Fact } from "../../src/protocol/events.js";
 import type { Problem } from "../../src/protocol/problem.js";
 import type { Receipt } from "../../src/protocol/reader.js";
@@ -23,6 +24,7 @@ export class HandView {
   close = vi.fn();
   links = vi.fn(async (): Promise<Links> => ({}));
   retry = vi.fn(async (): Promise<Snapshot> => snapshot("2", { state: "queued", title: "Flights" }));
+  childPage = vi.fn(async (_page?: object): Promise<ChildPage> => ({ children: [], next: null }));
   history = vi.fn(() => new HandView());
 
   get moment(): { now: number } {
@@ -77,6 +79,17 @@ export class HandView {
     }
   }
 }
+
+export const child = (number: number, state: ChildState, more: Partial<Child> = {}): Child => ({
+  number,
+  id: `child-${number}`,
+  state,
+  attempt: 0,
+  fraction: null,
+  since: null,
+  error: null,
+  ...more,
+});
 
 export const snapshot = (id: string, document: Document, links: Links = {}): Snapshot => ({
   id,

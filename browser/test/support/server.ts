@@ -3,8 +3,9 @@
 import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Server, type Socket } from "socket.io";
+import type { Child } from "../../src/protocol/children.js";
 import type { JSONValue } from "../../src/protocol/encoding.js";
-import type { Event } from "../../src/protocol/events.js";
+import { type Event, feedId, feedOf } from "../../src/protocol/events.js";
 import { Journal } from "./journal.js";
 
 export const INBOX: string = `user:${"0123456789abcdef".repeat(2)}`;
@@ -23,6 +24,10 @@ export class TestServer {
   readonly polls: string[] = [];
   /** The query of every request for the list of tasks. */
   readonly lists: string[] = [];
+  /** Lever: the children of the group. */
+  children: Child[] = [];
+  /** The query of every request for children. */
+  readonly childLists: string[] = [];
   /** The status that answered each conditional request for a document. */
   readonly conditional: number[] = [];
   readonly unwatched: string[] = [];
@@ -111,7 +116,7 @@ export class TestServer {
     const inbox = this.journal(INBOX);
     const full = { title: "Flights", state: "succeeded", at: Date.now(), ...notice };
     const unread = (inbox.document["unread"] as number) + 1;
-    return inbox.fact("notice", { [`task:${id}`]: full, unread }, full);
+    return inbox.fact("notice", { [feedOf(id)!]: full, unread }, full);
   }
 
   /** Cut every connection, as a restart does. */
@@ -169,8 +174,8 @@ export class TestServer {
     const refusal = this.spurned.shift();
     if (refusal) return refusal;
     const { document } = this.journal(INBOX);
-    const waiting = Object.keys(document).filter((field) => field.startsWith("task:"));
-    const named = message.tasks?.map((id) => `task:${id}`);
+    const waiting = Object.keys(document).filter((field) => /^(task|group):/.test(field));
+    const named = message.tasks?.map(feedOf);
     const taken = named ? waiting.filter((field) => named.includes(field)) : waiting;
     const earlier = named ? ((document["earlier"] as number | undefined) ?? 0) : 0;
     if (taken.length === 0 && earlier === document["earlier"]) return null;
@@ -241,13 +246,17 @@ export class TestServer {
       return this.#list(url.searchParams, response);
     }
     const [, id, call] = /^\/petiole\/tasks\/([^/]+)(?:\/(\w+))?$/.exec(url.pathname) ?? [];
-    const journal = this.journals.get(`task:${id}`);
+    const journal = this.journals.get(feedOf(decodeURIComponent(id ?? "")) ?? "");
     if (!journal) return send(404, NOT_FOUND);
     if (this.token !== null && request.headers.authorization !== `Bearer ${this.token}`) return send(401, EXPIRED);
     if (call === "cancel") {
       this.cancels.push({ way: "http", feed: journal.feed, ...body });
       const answer = this.#cancel(journal.feed, body.force) as { error?: { status: number } };
       return answer.error ? send(answer.error.status, answer.error) : send(202, this.#snapshot(journal));
+    }
+    if (call === "children") {
+      this.childLists.push(url.search);
+      return send(200, this.#childPage(url.searchParams));
     }
     if (call === undefined) {
       const asked = request.headers["if-none-match"];
@@ -280,9 +289,18 @@ export class TestServer {
     response.end(JSON.stringify({ tasks: tasks.slice(from, until).filter(fits).map((task) => this.#snapshot(task)) }));
   }
 
+  /** As many of `children` as are asked for; with a state that many are looked at. */
+  #childPage(query: URLSearchParams): object {
+    const from = Number(query.get("cursor") ?? 0);
+    const until = from + Number(query.get("limit") ?? 50);
+    const states = query.get("state")?.split(",");
+    const children = this.children.slice(from, until).filter(({ state }) => states?.includes(state) ?? true);
+    return { children, next: until < this.children.length ? String(until) : null };
+  }
+
   #snapshot(journal: Journal): object {
     const { feed, place: cursor, document } = journal;
-    return { id: feed.slice(feed.indexOf(":") + 1), feed, cursor, document, links: this.links };
+    return { id: feedId(feed), feed, cursor, document, links: this.links };
   }
 }
 

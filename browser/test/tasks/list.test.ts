@@ -108,6 +108,16 @@ suite("a client's list", () => {
     expect(ids(list.tasks)).toBe("edcba");
   });
 
+  test("keeps a group that is started again where it is, and it may end again", async () => {
+    await open({});
+    const changed = vi.fn();
+    list.on("change", changed);
+    list.replace("c", snapshot("c", { state: "queued" }));
+    list.refresh();
+    await new Promise<void>((done) => list.on("read", done));
+    expect([ids(list.tasks), changed.mock.calls.length]).toEqual(["edcba", 0]);
+  });
+
   test("asks no more once it is closed", async () => {
     await open({});
     list.close();

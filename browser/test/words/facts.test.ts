@@ -18,6 +18,10 @@ const fact = (kind: string, more: Partial<Event> = {}): Event => ({
   ...more,
 });
 
+const GROUP = {
+  children: { queued: 1, running: 0, retrying: 0, succeeded: 0, failed: 0, cancelled: 0, lost: 0, skipped: 0 },
+};
+
 test.each<[Event, string, string]>([
   [fact("state", { patch: { state: "queued" } }), "Queued", "plain"],
   [fact("state", { patch: { state: "running" } }), "Started", "plain"],
@@ -27,6 +31,14 @@ test.each<[Event, string, string]>([
   [fact("state", { patch: { state: "cancelling" } }), "Asked to stop", "plain"],
   [fact("state", { patch: { state: "cancelling", forced: true } }), "Asked to stop, by force", "plain"],
   [fact("state", { patch: { state: "cancelled" } }), "Cancelled", "plain"],
+  [fact("state", { run: 1, patch: { state: "running" }, progress: GROUP }), "Run 2 started", "plain"],
+  [fact("state", { run: 0, patch: { state: "running" }, progress: GROUP }), "Started", "plain"],
+  [
+    fact("state", { run: 0, patch: { error1: { message: "Full.", reference: "7F", id: "x" }, error2: { message: "No answer." } } }),
+    "A task failed: Full. Reference 7F\nA task failed: No answer.",
+    "error",
+  ],
+  [fact("state", { patch: { error1: null, title: "Flights" } }), "Changed", "plain"],
   [fact("state", { patch: { state: "failed", error: { message: "Full.", reference: "7F" } } }), "Failed: Full. Reference 7F", "error"],
   [fact("state", { patch: { state: "lost" } }), "The worker disappeared", "error"],
   [fact("state", { patch: { state: "lost", reason: "The worker disappeared." } }), "The worker disappeared", "error"],

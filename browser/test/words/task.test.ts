@@ -265,3 +265,55 @@ suite("time left", () => {
     expect(plain(formatTimeLeft(seconds, "en"))).toBe(words);
   });
 });
+
+suite("a group", () => {
+  const none = { queued: 0, running: 0, retrying: 0, succeeded: 0, failed: 0, cancelled: 0, lost: 0, skipped: 0 };
+  const group = (state: Document["state"], children: Partial<typeof none>, more: Document = {}): Document => {
+    const counts = { ...none, ...children };
+    const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+    const completed = total - counts.queued - counts.running - counts.retrying;
+    const progress = { completed, total, fraction: total ? completed / total : 1, unit: "tasks", children: counts };
+    return { ...(state && { state }), progress, ...more };
+  };
+  const offer = (document: Document): string | null => describe(document, { now: NOW }).offer;
+
+  test.each<[string, Document, Record<string, unknown>]>([
+    ["waits", group("queued", { queued: 9 }), { sentence: "Waiting for a worker", percent: null, bar: "waiting" }],
+    [
+      "runs",
+      group("running", { succeeded: 9798, failed: 12, lost: 2, running: 8, queued: 180 }),
+      { sentence: "9,812 of 10,000 tasks · 14 failed", percent: "98 %", bar: "filling" },
+    ],
+    ["runs without failures", group("running", { succeeded: 1, running: 1 }), { sentence: "1 of 2 tasks", percent: "50 %" }],
+    [
+      "runs again",
+      group("running", { succeeded: 1, running: 1 }, { run: 1 }),
+      { sentence: "Run 2 · 1 of 2 tasks" },
+    ],
+    // What was cancelled has ended, and isn't done.
+    ["is being stopped", group("cancelling", { succeeded: 2, running: 2, cancelled: 6 }), { percent: "20 %", bar: "frozen" }],
+    ["is cancelled", group("cancelled", { succeeded: 2, cancelled: 8 }), { sentence: "Cancelled at 20 %", percent: "20 %" }],
+    ["is cancelled before it began", group("cancelled", { cancelled: 8 }), { sentence: "Cancelled", percent: null }],
+    [
+      "has failed",
+      group("failed", { succeeded: 9000, failed: 1000, skipped: 2000 }, { reason: "1000 of 12000 tasks failed." }),
+      { sentence: "1,000 of 12,000 tasks failed.", percent: "75 %", bar: "broken", detail: null },
+    ],
+    [
+      "is done",
+      group("succeeded", { succeeded: 10_000 }, { started_at: NOW - 200_000, finished_at: NOW }),
+      { sentence: "10,000 tasks", percent: "100 %", bar: "full", detail: "Finished in 3 min" },
+    ],
+    ["of nothing is done", group("succeeded", {}), { sentence: "Finished", percent: "100 %" }],
+  ])("%s", (_what, document, expected) => {
+    expect(say(document)).toMatchObject(expected);
+  });
+
+  test("offers to start those that failed again, and only those", () => {
+    expect(offer(group("failed", { succeeded: 1, failed: 13, lost: 1 }))).toBe("Start the 14 that failed again");
+    expect(offer(group("failed", { succeeded: 1, lost: 1 }))).toBe("Start the one that failed again");
+    expect(offer(group("cancelled", { cancelled: 3, failed: 1200 }))).toBe("Start the 1,200 that failed again");
+    expect(offer(group("cancelled", { cancelled: 3 }))).toBe("Start again");
+    expect(offer(group("succeeded", { succeeded: 3 }))).toBeNull();
+  });
+});
