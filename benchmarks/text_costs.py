@@ -22,8 +22,8 @@ from petiole.protocol.events import Draft, task_feed
 from petiole.protocol.texts import MAX_CHUNK_BYTES, Chunk, Texts
 from petiole.settings import Settings
 from petiole.worker.outbox import Outbox
-from petiole.worker.silent_outbox import SilentOutbox
 from petiole.worker.progress import progress
+from petiole.worker.silent_outbox import SilentOutbox
 
 ROUNDS: Final = 5
 # T3: the worker, at rates at which ever more tokens are sent together.

@@ -140,3 +140,19 @@ def errback(*_: Any, file: str) -> None:
 @shared_task(name=f"{NAMES}.add")
 def add(left: int, right: int) -> int:
     return left + right
+
+
+@shared_task(name=f"{NAMES}.slow_part")
+def slow_part(name: str, file: str, pause: float) -> str:
+    time.sleep(pause)
+    note(file, name)
+    return name
+
+
+@shared_task(name=f"{NAMES}.dying_part")
+def dying_part(name: str, file: str, gate: str) -> str:
+    """Be killed until the gate is open."""
+    note(file, name)
+    if not Path(gate).exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name

@@ -18,7 +18,8 @@ from tests.support.system import System
 from tests.support.waiting import wait_until
 
 NAMES = "tests.apps.worker_app"
-OWNER = "ann"
+PERSON = "ann"
+OWNER = f"user:{PERSON}"
 
 
 @dataclass

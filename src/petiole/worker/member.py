@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from petiole.dispatch.outcome import REFERENCE_DIGITS, outcome
+from petiole.dispatch.contributions import end_of
+from petiole.dispatch.outcome import outcome
 from petiole.dispatch.part import Part
 from petiole.journal.groups import WHOLE, Contribution
 from petiole.protocol import states
-from petiole.protocol.events import Document
-from petiole.protocol.values import words
-
-# Of a group's document, which has up to five.
-ERROR_CHARACTERS: Final = 300
-ERROR_BYTES: Final = 600
 
 
 @dataclass(slots=True, eq=False)
@@ -60,18 +55,4 @@ class Member:
         # Given back to the queue, it is redelivered at once, or its lease tells that it isn't.
         if patch is None or patch["state"] not in states.TERMINAL:
             return None
-        return ended(self.part, self.attempt, patch, stops=celery_state == "IGNORED")
-
-
-def ended(part: Part, attempt: int, patch: Document, *, stops: bool = False) -> Contribution:
-    """Return the end of a child, by the last patch of its own document; `stops`: Celery doesn't begin what follows it."""
-    state = str(patch["state"])
-    error = None
-    if state in (states.FAILED, states.LOST):
-        given = patch.get("error") or {
-            "message": patch.get("reason"),
-            "type": "Lost" if state == states.LOST else "Failed",
-        }
-        message = words(given.get("message") or "", characters=ERROR_CHARACTERS, size=ERROR_BYTES)
-        error = {**given, "message": message, "reference": part.task_id[:REFERENCE_DIGITS]}
-    return Contribution(part.child, state, attempt, stops=stops, error=error)
+        return end_of(self.part.child, self.part.task_id, self.attempt, patch, stops=celery_state == "IGNORED")

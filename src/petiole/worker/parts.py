@@ -14,6 +14,7 @@ from typing import Any, Final
 from celery import Task
 from celery import states as celery_states
 
+from petiole.dispatch.contributions import end_of
 from petiole.dispatch.message import now_ms
 from petiole.dispatch.part import Part, by_group
 from petiole.dispatch.results import recorded_outcome
@@ -27,7 +28,7 @@ from petiole.protocol import states
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Document
 from petiole.worker.contributor import Contributor, Reply
 from petiole.worker.deaths import DeadChild
-from petiole.worker.member import Member, ended
+from petiole.worker.member import Member
 from petiole.worker.run import Run
 from petiole.worker.run_state import RunStart
 from petiole.worker.silent_outbox import SilentOutbox
@@ -141,7 +142,7 @@ class Parts:
 
     def conclude(self, child: DeadChild, patch: Document) -> None:
         """Say how a child has ended whose own process can't."""
-        said = ended(child.part, child.attempt, patch)
+        said = end_of(child.part.child, child.part.task_id, child.attempt, patch)
         if child.request is not None:
             said = self._with_message(said, child.request.task, child.request._context, child.part)
         self._contributor.say_later(child.part, said)
@@ -154,9 +155,9 @@ class Parts:
         for member, _run in list(self._running.items()):
             if not member.late:
                 reason = "The worker was shut down and ended the task."
-                self._contributor.say_later(
-                    member.part, ended(member.part, member.attempt, {"state": states.LOST, "reason": reason})
-                )
+                patch: Document = {"state": states.LOST, "reason": reason}
+                said = end_of(member.part.child, member.part.task_id, member.attempt, patch)
+                self._contributor.say_later(member.part, said)
 
     def flush(self, timeout: float) -> bool:
         """Wait until the journal has everything; says whether it has."""

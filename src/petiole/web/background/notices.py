@@ -16,7 +16,7 @@ from petiole.journal.answers import Snapshot
 from petiole.journal.rules import encode_notice
 from petiole.logs import logger
 from petiole.loop import Delays, Loop, is_outage
-from petiole.protocol.events import Document
+from petiole.protocol.events import Document, is_group
 from petiole.protocol.values import words
 
 log = logger(__name__)
@@ -29,7 +29,10 @@ TITLE_BYTES: Final = 350
 
 
 def notice_of(snapshot: Snapshot) -> Document:
-    """Return what an inbox says of a finished task: title, state and instant, and as much more as fits into a notice."""
+    """Return what an inbox says of a finished task: title, state and instant, and as much more as fits into a notice.
+
+    Of a group also how many of its tasks are in each state.
+    """
     document = snapshot.document
     title = words(document.get("title") or "Task", characters=TITLE_LIMIT, size=TITLE_BYTES)
     notice: Document = {
@@ -37,6 +40,9 @@ def notice_of(snapshot: Snapshot) -> Document:
         "state": document.get("state"),
         "at": document.get("finished_at") or now_ms(),
     }
+    children = (document.get("progress") or {}).get("children")
+    if is_group(snapshot.feed) and children:
+        notice["children"] = {state: number for state, number in children.items() if number}
     artifacts = document.get("artifacts") or [{}]
     file = {name: artifacts[0][name] for name in ("name", "url", "expires_at") if artifacts[0].get(name) is not None}
     for name, value in (("artifact", file), ("reason", document.get("reason"))):
@@ -77,7 +83,8 @@ class NoticeDelivery:
                 continue
             try:
                 snapshot = self._journal.snapshot(feed)
-                if snapshot is not None and snapshot.owner != NOBODY:
+                # The group of which a task is part has a notice for all of its tasks.
+                if snapshot is not None and snapshot.owner != NOBODY and not snapshot.document.get("group"):
                     self._journal.notify(snapshot.owner, key=feed, notice=notice_of(snapshot))
                 self._journal.settle(feed)
                 self._delays.clear(feed)

@@ -21,8 +21,9 @@ from petiole.journal.trial import try_write
 from petiole.logs import logger
 from petiole.loop import Delays, Loop, is_outage
 from petiole.protocol import states
-from petiole.protocol.events import COUNTER, Document, Draft
+from petiole.protocol.events import COUNTER, Document, Draft, is_group
 from petiole.settings import Settings
+from petiole.web.background.group_reaper import GroupReaper
 
 log = logger(__name__)
 
@@ -106,6 +107,7 @@ class Reaper:
         # Feeds of which something went wrong, those whose result couldn't be read, and those that couldn't be sent again.
         self._failed, self._unread, self._unsent = Delays(clock=clock), Delays(clock=clock), Delays(clock=clock)
         self._backend_is_slow = False
+        self._groups = GroupReaper(tracking, clock=clock)
         # While the journal is away the workers can't renew either: they are given time to before anybody is called stalled.
         self.loop = Loop("reaper", self._turn, away=self._settings.lease, wait=wait)
 
@@ -146,6 +148,9 @@ class Reaper:
     def _speak_for(self, expired: Expired, snapshot: Snapshot) -> None:
         feed = expired.feed
         document = snapshot.document
+        if is_group(feed) and (expired.waits or document.get("state") != states.QUEUED):
+            self._groups.speak_for(feed, document)
+            return
         if expired.waits and document.get("state") in states.WAITING:
             self._ask_after(expired, document)
             return

@@ -1,0 +1,128 @@
+"""Speaks for the children of groups whose worker gives no sign of life any more, and asks after those that nobody has begun."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from petiole.dispatch.contributions import end_of
+from petiole.dispatch.tracking import Tracking
+from petiole.errors import Unavailable
+from petiole.journal.answers import ExpiredChild, ListedChild
+from petiole.journal.groups import Contribution
+from petiole.logs import logger
+from petiole.loop import Delays
+from petiole.protocol import states
+from petiole.protocol.events import Document, Draft
+
+log = logger(__name__)
+
+# How many children are looked at in one step.
+AT_ONCE: Final = 500
+ASKED_AT_ONCE: Final = 100
+# How long a verdict waits for Celery's result backend.
+BOUND: Final = 60.0
+UNHEARD: Final = (
+    "No worker has reported a task of this group yet. They are queued, or a worker without Petiole has them."
+)
+DISAPPEARED: Final = "The worker disappeared."
+
+
+class GroupReaper:
+    """Concludes children of groups. `clock` in seconds."""
+
+    def __init__(self, tracking: Tracking, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tracking = tracking
+        self._journal = tracking.journal
+        self._settings = tracking.settings
+        self._clock = clock
+        # By group: since when this process knows of its children that their leases have ended.
+        self._silent: dict[str, dict[tuple[int, int, int], float]] = {}
+        self._unread = Delays(clock=clock)
+
+    def speak_for(self, feed: str, document: Document) -> None:
+        """Conclude the group's silent children; if none runs, ask after those that wait.
+
+        Raises:
+            Unavailable: the journal is away.
+        """
+        run, children = self._journal.expired_children(feed, limit=AT_ONCE)
+        before = self._silent.pop(feed, {})
+        if not children:
+            self._ask_after(feed, run, document)
+            return
+        now = self._clock()
+        # After an outage of the journal every lease has ended, and the workers are alive: a mark, then the verdict.
+        since = {
+            (run, child.number, child.attempt): before.get((run, child.number, child.attempt), now)
+            for child in children
+        }
+        self._silent[feed] = since
+        due = [
+            child
+            for child in children
+            if now - since[run, child.number, child.attempt]
+            >= (self._settings.lease if child.late else self._settings.lost_after)
+        ]
+        said = self._verdicts(feed, due, cancelling=document.get("state") == states.CANCELLING)
+        if said:
+            self._journal.contribute(feed, said, run=run, lease=self._settings.lease, verdict=True)
+            log.info("children_concluded", extra={"feed": feed, "children": len(said)})
+
+    def _verdicts(self, feed: str, children: Sequence[ExpiredChild], *, cancelling: bool) -> list[Contribution]:
+        """Return what to say of children: Celery's own record first; else a late one returns, and an early one is lost."""
+        said = []
+        for child in children:
+            try:
+                ended = self._tracking.result_of(f"task:{child.task_id}", since=child.since)
+            except Unavailable as error:
+                if self._unread.put_off(feed) < BOUND:
+                    log.warning("verdict_postponed", extra={"feed": feed, "error": str(error)})
+                    break
+                ended = None
+            if ended is not None and ended["state"] in states.TERMINAL:
+                said.append(end_of(child.number, child.task_id, child.attempt, ended))
+            elif child.late and not cancelling:
+                said.append(Contribution(child.number, states.QUEUED, child.attempt))
+            else:
+                patch: Document = {
+                    "state": states.CANCELLED if cancelling else states.LOST,
+                    "reason": DISAPPEARED,
+                }
+                said.append(end_of(child.number, child.task_id, child.attempt, patch))
+        else:
+            self._unread.clear(feed)
+        return said
+
+    def _ask_after(self, feed: str, run: int, document: Document) -> None:
+        """Look into Celery's record for children that wait though none runs: a worker without Petiole may have run them."""
+        progress = document.get("progress") or {}
+        if (progress.get("children") or {}).get(states.RUNNING):
+            return
+        queued_at = int(document.get("queued_at") or 0)
+        found = 0
+        for state in (states.RETRYING, states.QUEUED):
+            page = self._journal.children(feed, state=state, limit=ASKED_AT_ONCE)
+            said = self._recorded(page[0] if page else [], since=queued_at)
+            if said:
+                found += len(said)
+                self._journal.contribute(feed, said, run=run, lease=self._settings.lease)
+        if found:
+            log.info("children_asked_after", extra={"feed": feed, "children": found})
+        elif document.get("state") == states.QUEUED and not document.get("unheard"):
+            self._journal.append(
+                feed, Draft("log", {"unheard": UNHEARD}, None, {"level": "warning", "message": UNHEARD})
+            )
+
+    def _recorded(self, children: Sequence[ListedChild], *, since: int) -> list[Contribution]:
+        said = []
+        for child in children:
+            try:
+                ended = self._tracking.result_of(f"task:{child.task_id}", since=child.since or since)
+            except Unavailable as error:
+                log.warning("result_not_read", extra={"feed": f"task:{child.task_id}", "error": str(error)})
+                break
+            if ended is not None and ended["state"] in states.TERMINAL:
+                said.append(end_of(child.number, child.task_id, child.attempt, ended))
+        return said
