@@ -52,7 +52,7 @@ def test_what_is_queued_never_begins_and_what_runs_stops(system: System, groups:
     document = groups.wait(handle)
     assert document["state"] == "cancelled"
     assert counts(document) == {"cancelled": 10}
-    wait_until(lambda: _is_drained(groups), what="the queue is empty")
+    wait_until(groups.is_drained, what="the queue is empty")
     assert sorted(groups.lines()) == ["0", "1"]
 
 
@@ -154,7 +154,7 @@ def test_a_group_of_which_only_a_part_is_published_is_taken_back(groups: Groups)
     with pytest.raises(PetioleError, match="can't be sent"):
         groups.start(canvas, light=True, task_id="taken-back")
     assert groups.tracking.journal.snapshot("group:taken-back") is None
-    wait_until(lambda: _is_drained(groups), what="the queue is empty")
+    wait_until(groups.is_drained, what="the queue is empty")
     assert groups.lines() == []
 
 
@@ -171,12 +171,6 @@ def repeat(groups: Groups, handle: Handle) -> Handle:
     snapshot = groups.tracking.journal.snapshot(handle.feed)
     assert snapshot is not None
     return groups.tracking.repeat_group(snapshot, mint_epoch())
-
-
-def _is_drained(groups: Groups) -> bool:
-    with groups.celery_app.connection_for_read() as connection:
-        client = connection.default_channel.client
-        return client.llen("celery") == 0 and client.hlen("unacked") == 0
 
 
 def _notices(system: System, handle: Handle) -> Document | None:

@@ -85,6 +85,12 @@ class Groups:
     def lines(self) -> list[str]:
         return self.file.read_text().splitlines() if self.file.exists() else []
 
+    def is_drained(self) -> bool:
+        """Whether the broker, a Redis, has no message any more."""
+        with self.celery_app.connection_for_read() as connection:
+            client = connection.default_channel.client
+            return client.llen("celery") == 0 and client.hlen("unacked") == 0
+
     def runs(self, line: str) -> int:
         return self.lines().count(line)
 
