@@ -106,7 +106,7 @@ def groups_of(system: System, file: Path) -> Iterator[Groups]:
     backend = system.environment.get("CELERY_RESULT_BACKEND", broker)
     celery_app = Celery("starter", broker=broker, backend=backend, set_as_current=False)
     given = {name: text for name, text in system.environment.items() if name.startswith("PETIOLE_")}
-    tracking = track_app(celery_app, Settings.load({"PETIOLE_JOURNAL_URL": broker, **given}))
+    tracking = track_app(celery_app, Settings.load({"PETIOLE_JOURNAL_URL": broker, "PETIOLE_BUS_URL": broker, **given}))
     try:
         yield Groups(celery_app, tracking, system.directory, file)
     finally:
