@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from celery import Celery
+from celery import Celery, chain, group
 from flask import Flask, Response, request
 from flask_socketio import SocketIO
 
@@ -43,6 +43,13 @@ def create_app() -> Flask:
             queue=body.get("queue"),
         )
         return petiole.accepted(handle)
+
+    @app.post("/canvas/<kind>")
+    def start_canvas(kind: str) -> Response:
+        body = request.get_json()
+        tasks = [celery_app.signature(f"tests.apps.worker_app.{name}", args=args) for name, *args in body["tasks"]]
+        canvas = group(tasks) if kind == "group" else chain(tasks)
+        return petiole.accepted(petiole.start(canvas, title=body.get("title"), light=body.get("light")))
 
     @app.get("/")
     def index() -> str:

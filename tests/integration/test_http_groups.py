@@ -89,6 +89,17 @@ class TestChildren:
         assert (task["id"], task["document"]["group"]) == (group.ids[0], group.feed)
         assert ann.get(site.url + task["links"]["group"], timeout=5).json()["feed"] == group.feed
 
+    def test_one_that_has_no_page_yet_or_somebody_elses_has_no_link(
+        self, site: GroupSite, ann: requests.Session
+    ) -> None:
+        foreign, unopened = site.open("user:bob").removeprefix("task:"), str(uuid.uuid4())
+        group = OpenGroup(site.journal, 3, owner=owner(ann), light=False, ids=[foreign, unopened, "no feed's name /"])
+        group.fail(0, 1, 2)
+        assert [child["links"] for child in children(site, ann, group)] == [{}] * 3
+        assert (
+            "<a href" not in get(site, ann, group, Accept=BROWSER).text.split("Failed tasks")[2].split("</section>")[0]
+        )
+
     def test_an_answer_that_has_not_changed_is_a_304_and_is_nobody_elses(
         self, site: GroupSite, ann: requests.Session
     ) -> None:

@@ -10,11 +10,11 @@ from flask import Response, jsonify, request, url_for
 from petiole.journal import Journal
 from petiole.journal.answers import ListedChild, Snapshot
 from petiole.journal.groups import UNSUCCESSFUL
-from petiole.protocol.events import feed_id, feed_of, is_group
+from petiole.protocol.events import feed_id, is_group
 from petiole.web.http.counts import number_of
 from petiole.web.http.lists import asked_for, limit_of, link_next
 from petiole.web.http.polling import keep_asking
-from petiole.web.service.children import PAGE_SIZE, is_full, list_children
+from petiole.web.service.children import PAGE_SIZE, list_children
 from petiole.web.service.service import Service
 
 # How many failed tasks the page shows.
@@ -41,7 +41,7 @@ def answer_children(service: Service, group: Snapshot) -> Response:
         limit=limit_of(asked.get("limit"), otherwise=PAGE_SIZE),
         cursor=request.args.get("cursor"),
     )
-    listed = [service.child_to_wire(child, full=page.full) for child in page]
+    listed = [service.child_to_wire(child, followed=child.task_id in page.followed) for child in page]
     response = jsonify({"children": listed, "next": page.cursor})
     # By content: a child changes more often than its group says so.
     response.add_etag()
@@ -56,15 +56,15 @@ def failed_children(journal: Journal, snapshot: Snapshot) -> list[FailedChild]:
     if not is_group(snapshot.feed) or not number_of(snapshot.document, UNSUCCESSFUL):
         return []
     page = list_children(journal, snapshot, state=",".join(UNSUCCESSFUL), limit=SHOWN, cursor=None)
-    return [_shown(child, full=is_full(snapshot.document)) for child in page]
+    return [_shown(child, followed=child.task_id in page.followed) for child in page]
 
 
-def _shown(child: ListedChild, *, full: bool) -> FailedChild:
+def _shown(child: ListedChild, *, followed: bool) -> FailedChild:
     error = child.error or {}
     return FailedChild(
         number=child.number,
         state=child.state,
         reason=str(error.get("message") or ("Its worker disappeared." if child.state == "lost" else "It failed.")),
         reference=error.get("reference"),
-        url=url_for("petiole.task", task_id=child.task_id) if full and feed_of(child.task_id) else None,
+        url=url_for("petiole.task", task_id=child.task_id) if followed else None,
     )

@@ -10,7 +10,7 @@ from typing import Final
 from petiole.journal import Journal
 from petiole.journal.answers import ListedChild, Snapshot
 from petiole.journal.groups import CHILD_STATES
-from petiole.protocol.events import Document, is_group
+from petiole.protocol.events import Document, feed_of, is_group
 from petiole.web.problems import Problem, invalid, not_found
 
 PAGE_SIZE: Final = 50
@@ -23,12 +23,12 @@ MOST_DIGITS: Final = 9
 class ChildPage:
     """Children by their numbers. `cursor` is where the next page begins, `None` at the end.
 
-    `full`: each of them is a task with a feed of its own.
+    `followed`: the ids of those that have feeds of their own, which a task gets when it begins.
     """
 
     children: tuple[ListedChild, ...]
     cursor: str | None
-    full: bool
+    followed: frozenset[str]
 
     def __iter__(self) -> Iterator[ListedChild]:
         return iter(self.children)
@@ -49,7 +49,7 @@ def list_children(journal: Journal, group: Snapshot, *, state: str | None, limit
         raise invalid(f"A page has 1 to {LARGEST_PAGE} children. Choose a limit in this range.")
     after = -1 if cursor is None else _number(cursor)
     found, last = _page(journal, group.feed, states, after=after, limit=limit)
-    return ChildPage(tuple(found), None if last is None else str(last), is_full(group.document))
+    return ChildPage(tuple(found), None if last is None else str(last), _followed(journal, group, found))
 
 
 def every_child(journal: Journal, group: Snapshot, states: Sequence[str] | None = None) -> Iterator[ListedChild]:
@@ -61,7 +61,7 @@ def every_child(journal: Journal, group: Snapshot, states: Sequence[str] | None 
 
 
 def is_full(document: Document) -> bool:
-    """Say whether the children of a group, which has this document, have feeds of their own."""
+    """Say whether the children of a group, which has this document, have feeds of their own once they begin."""
     return document.get("light") is False
 
 
@@ -69,6 +69,14 @@ def parent_of(snapshot: Snapshot) -> str | None:
     """Return the feed of the group that a task belongs to, `None` if it belongs to none."""
     group = snapshot.document.get("group")
     return group if isinstance(group, str) and is_group(group) else None
+
+
+def _followed(journal: Journal, group: Snapshot, children: Sequence[ListedChild]) -> frozenset[str]:
+    if not is_full(group.document):
+        return frozenset()
+    feeds = {feed: child.task_id for child in children if (feed := feed_of(child.task_id)) is not None}
+    heads = journal.heads(list(feeds))
+    return frozenset(feeds[feed] for feed, head in heads.items() if head.owner == group.owner)
 
 
 def _page(

@@ -187,9 +187,9 @@ class Service(Authorization):
         with outages_as_problems():
             return list_children(self.journal, group, state=state, limit=limit, cursor=cursor)
 
-    def child_to_wire(self, child: ListedChild, *, full: bool) -> dict[str, Any]:
+    def child_to_wire(self, child: ListedChild, *, followed: bool) -> dict[str, Any]:
         """Return a child as browsers get it; one that has a page of its own with the link to it."""
-        links = {"self": url_for("petiole.task", task_id=child.task_id)} if full and feed_of(child.task_id) else {}
+        links = {"self": url_for("petiole.task", task_id=child.task_id)} if followed else {}
         return {
             "number": child.number,
             "id": child.task_id,
