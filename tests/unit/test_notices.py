@@ -12,6 +12,7 @@ from petiole.protocol.encoding import to_json
 from petiole.protocol.events import ZERO_CHAIN, Cursor, Draft, inbox_feed, task_feed
 from petiole.web.background.notices import NoticeDelivery, notice_of
 from tests.support.memory_journal import MemoryJournal
+from tests.support.open_group import OpenGroup
 
 FEED = task_feed("a")
 
@@ -66,6 +67,26 @@ def test_a_task_that_is_gone_is_settled(journal):
     del journal._feeds[FEED]
     NoticeDelivery(journal).deliver()
     assert journal.pending(limit=10) == []
+
+
+def test_a_group_that_begins_again_while_its_notice_is_due_has_the_one_of_its_next_end(journal):
+    group = OpenGroup(journal, 1, owner="ann")
+    group.fail(0)
+    snapshot = journal.snapshot
+
+    def begun_again(feed: str) -> Snapshot | None:
+        if feed == group.feed and group.run == 0:
+            group.run = 1
+            draft = Draft("state", {"state": "queued", "finished_at": None, "reason": None, "run": 1})
+            journal.repeat_children(group.feed, [0], draft=draft, epoch="0123abcd", lease=60)
+        return snapshot(feed)
+
+    journal.snapshot = begun_again
+    NoticeDelivery(journal).deliver()
+    assert inbox(journal) == {}
+    group.end(0)
+    NoticeDelivery(journal).deliver()
+    assert inbox(journal)[group.feed]["state"] == "succeeded"
 
 
 def test_one_that_cannot_be_read_keeps_its_place_and_the_others_go_on(journal):

@@ -17,6 +17,7 @@ from petiole.journal.rules import encode_notice
 from petiole.logs import logger
 from petiole.loop import Delays, Loop, is_outage
 from petiole.protocol.events import Document, is_group
+from petiole.protocol.states import is_terminal
 from petiole.protocol.values import words
 
 log = logger(__name__)
@@ -83,6 +84,8 @@ class NoticeDelivery:
                 continue
             try:
                 snapshot = self._journal.snapshot(feed)
+                if snapshot is not None and not is_terminal(snapshot.document.get("state")):
+                    continue  # a group that has begun again meanwhile: it waits for its notice when it ends
                 # The group of which a task is part has a notice for all of its tasks.
                 if snapshot is not None and snapshot.owner != NOBODY and not snapshot.document.get("group"):
                     self._journal.notify(snapshot.owner, key=feed, notice=notice_of(snapshot))
