@@ -23,6 +23,7 @@ ROUTES = [
     ("POST", "/petiole/inbox/acknowledge"),
     ("DELETE", "/petiole/tasks/unknown"),
     ("GET", "/petiole/tasks/unknown"),
+    ("GET", "/petiole/tasks/group:unknown/children"),
     ("GET", "/petiole/tasks"),
     ("GET", "/petiole/inbox"),
 ]
@@ -236,6 +237,7 @@ def test_who_has_started_nothing_leaves_nothing(site: Site) -> None:
                 "/inbox/events",
                 "/tasks/unknown",
                 "/tasks/unknown/events",
+                "/tasks/group:unknown/children",
                 "/openapi.json",
             ):
                 somebody.get(f"{site.url}/petiole{path}", timeout=5)
@@ -243,7 +245,8 @@ def test_who_has_started_nothing_leaves_nothing(site: Site) -> None:
             named = {"tasks": [f"{number}" for number in range(100)]}
             assert somebody.post(f"{site.url}/petiole/inbox/acknowledge", json=named, timeout=5).status_code == 200
             headers = {"Idempotency-Key": "a"}
-            somebody.post(f"{site.url}/petiole/tasks/unknown/retry", headers=headers, timeout=5)
+            for task in ("unknown", "group:unknown"):
+                somebody.post(f"{site.url}/petiole/tasks/{task}/retry", headers=headers, timeout=5)
     person = f"p{uuid.uuid4().hex}"
     browser = site.browser(person)
     inbox = send(site, "GET", "/petiole/inbox", headers={"X-Person": person}).json()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -460,6 +461,30 @@ class TestSocket:
         foreign = OpenGroup(site.journal, 1, owner="user:bob")
         for call in ("watch", "cancel", "retry"):
             assert client.call(call, {"feed": foreign.feed})["error"]["status"] == 404
+
+    def test_it_gets_ten_events_a_second_however_many_tasks_end(self, site: GroupSite, ann: requests.Session) -> None:
+        group = OpenGroup(site.journal, 600, owner=owner(ann))
+        counters: list[int] = []
+        view = site.client(headers=dict(ann.headers)).watch(
+            group.feed, on_event=lambda event: counters.append(event.seq) if not event.is_fact else None
+        )
+        view.wait_until(bool, timeout=5)
+        journal = site.journal
+        reads, read = [], journal.read
+        began = time.monotonic()
+        try:
+            journal.read = lambda *args, **options: reads.append(args) or read(*args, **options)  # type: ignore
+            for number in range(600):
+                group.begin(number)
+                group.end(number)
+            document = view.wait(timeout=5)
+        finally:
+            del journal.read
+        took = time.monotonic() - began
+        assert document["progress"]["completed"] == 600
+        assert len(counters) <= 10 * took + 1
+        # What the page sees comes with the rings. It is read as when it was lost, not for each task.
+        assert len(reads) <= took + 2
 
     def test_who_may_see_it_is_asked_of_the_application(self, site: GroupSite, ann: requests.Session) -> None:
         asked: list[tuple[str, str]] = []

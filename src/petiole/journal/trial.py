@@ -15,6 +15,7 @@ def try_write(journal: Journal) -> None:
         Unavailable: the journal is away, or refuses.
     """
     journal.ping()
-    feed = f"group:petiole-trial.{mint_id()}"
+    # An inbox is in no list of tasks.
+    feed = f"user:petiole-trial.{mint_id()}"
     journal.open(feed, owner="", draft=Draft("log"))
     journal.forget(feed)
