@@ -13,9 +13,9 @@ from petiole.errors import PetioleError, Unavailable
 from petiole.journal import Journal
 from petiole.journal.answers import Closed, Duplicate, Missing, Snapshot
 from petiole.protocol import states
-from petiole.protocol.events import Document, Draft, feed_id, feed_of, is_group
+from petiole.protocol.events import Document, Draft, feed_id, is_group
 from petiole.web.problems import Problem, invalid, not_found
-from petiole.web.service.children import every_child, is_full, parent_of
+from petiole.web.service.children import followed_children, parent_of
 
 REPEATABLE: Final = (states.FAILED, states.CANCELLED, states.LOST)
 
@@ -58,8 +58,7 @@ def cancel(journal: Journal, snapshot: Snapshot, *, force: bool, grace: float) -
             raise Problem(HTTPStatus.CONFLICT, "Finished", f"The {what} has {state} already and can't be cancelled.")
         case Missing():
             raise not_found()
-    if is_full(snapshot.document):
-        _cancel_children(journal, snapshot, force=force, grace=grace)
+    _cancel_children(journal, snapshot, force=force, grace=grace)
     newest = journal.snapshot(snapshot.feed) or snapshot
     status = HTTPStatus.OK if isinstance(reply, Closed | Duplicate) else HTTPStatus.ACCEPTED
     return int(status), newest
@@ -67,14 +66,10 @@ def cancel(journal: Journal, snapshot: Snapshot, *, force: bool, grace: float) -
 
 def _cancel_children(journal: Journal, group: Snapshot, *, force: bool, grace: float) -> None:
     """Have the feeds of a group's tasks say the same: what the group has cancelled, and what runs and is to stop."""
-    for child in every_child(journal, group, (states.RUNNING, states.CANCELLED)):
-        feed = feed_of(child.task_id)
-        found = None if feed is None else journal.snapshot(feed)
-        if found is None or parent_of(found) != group.feed:
-            continue
+    for child in followed_children(journal, group, (states.RUNNING, states.CANCELLED)):
         # One that has ended, or can't be forced, doesn't keep the others from being stopped.
         with suppress(Problem):
-            cancel(journal, found, force=force, grace=grace)
+            cancel(journal, child, force=force, grace=grace)
 
 
 def repeat(tracking: Tracking, snapshot: Snapshot) -> Callable[[str], Handle]:

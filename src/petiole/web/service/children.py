@@ -60,6 +60,16 @@ def every_child(journal: Journal, group: Snapshot, states: Sequence[str] | None 
         yield from found
 
 
+def followed_children(journal: Journal, group: Snapshot, states: Sequence[str] | None = None) -> Iterator[Snapshot]:
+    """Yield the feeds that children of a group have of their own; those in these states, or of all."""
+    for child in every_child(journal, group, states) if is_full(group.document) else ():
+        feed = feed_of(child.task_id)
+        found = None if feed is None else journal.snapshot(feed)
+        # An application chooses the ids of its tasks: another task may have this one.
+        if found is not None and parent_of(found) == group.feed:
+            yield found
+
+
 def is_full(document: Document) -> bool:
     """Say whether the children of a group, which has this document, have feeds of their own once they begin."""
     return document.get("light") is False

@@ -15,14 +15,14 @@ from petiole.errors import PetioleError
 from petiole.journal import Journal
 from petiole.journal.answers import Gone, ListedChild, Snapshot
 from petiole.protocol import states
-from petiole.protocol.events import GROUP, feed_id, feed_of, is_group, mint_epoch
+from petiole.protocol.events import GROUP, feed_id, is_group, mint_epoch
 from petiole.settings import Settings
 from petiole.web.problems import Problem, outages_as_problems
 from petiole.web.service import actions
 from petiole.web.service.authorization import Authorization
 from petiole.web.service.canvas import Description
 from petiole.web.service.children import PAGE_SIZE as CHILDREN
-from petiole.web.service.children import ChildPage, every_child, is_full, list_children, parent_of
+from petiole.web.service.children import ChildPage, followed_children, list_children, parent_of
 from petiole.web.service.idempotency import (
     Idempotency,
     IdempotentRequest,
@@ -158,20 +158,13 @@ class Service(Authorization):
             if not states.is_terminal(snapshot.document.get("state")):
                 with suppress(Problem):  # it was faster
                     self.cancel(snapshot)
-            if is_full(snapshot.document):
-                self._delete_children(snapshot)
+            # Before their group: as long as that is there, a deletion that was interrupted can be repeated.
+            for child in followed_children(self.journal, snapshot):
+                self.delete(child)
             for function in self._deletions:
                 function(snapshot)
             actions.remove(self.journal, snapshot)
         current_state().rights.end(snapshot.feed, Gone.REMOVED)
-
-    def _delete_children(self, group: Snapshot) -> None:
-        # Before their group: as long as that is there, a deletion that was interrupted can be repeated.
-        for child in every_child(self.journal, group):
-            feed = feed_of(child.task_id)
-            found = None if feed is None else self.journal.snapshot(feed)
-            if found is not None and parent_of(found) == group.feed:
-                self.delete(found)
 
     def children(
         self, group: Snapshot, *, state: str | None = None, limit: int = CHILDREN, cursor: str | None = None
