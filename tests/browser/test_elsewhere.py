@@ -16,6 +16,7 @@ from petiole import Petiole
 from tests.browser.card import Card
 from tests.browser.conftest import Visit
 from tests.support.nearby import Nearby, make_app, served
+from tests.support.open_group import OpenGroup
 from tests.support.redis import RedisServer
 
 
@@ -113,3 +114,14 @@ def test_a_token_that_only_watches_does_not_cancel(elsewhere: Elsewhere, visit: 
     card.button("Cancel").click()
     expect(card.root).to_contain_text("token")
     expect(card.sentence).to_have_text("Waiting for a worker")
+
+
+def test_a_group_is_shown_on_another_origin_with_its_list(elsewhere: Elsewhere, visit: Visit) -> None:
+    assert elsewhere.tasks is not None
+    group = OpenGroup(elsewhere.tasks.journal, 3)
+    token = elsewhere.token(group.feed, "watch")
+    page = visit(elsewhere.url).open(elsewhere.page(group.feed, url=elsewhere.tasks.url, token=token))
+    card = Card(page.locator("petiole-task"))
+    group.begin(0, 1)
+    card.root.get_by_text("Tasks", exact=True).click()
+    expect(card.part("child-name")).to_have_text(["Task 1", "Task 2"])

@@ -11,7 +11,7 @@ petiole-group { display: block; }
 [data-kind="failed"] { --_a: var(--petiole-failed, var(--_bad)); --_b: color-mix(in srgb, var(--_a) 55%, var(--_surface)); }
 [data-kind="stopped"] { --_a: var(--petiole-stopped, var(--_muted)); background: radial-gradient(circle, var(--_a) 0.0625rem, transparent 0.09375rem) 0 0 / 0.25rem 0.25rem; }
 [data-kind="running"] { --_a: var(--petiole-running, color-mix(in srgb, var(--_accent) 60%, var(--_track))); --_b: color-mix(in srgb, var(--_a) 45%, var(--_track)); }
-[data-group][data-bar="broken"] .action:not([aria-disabled="true"]) { color: var(--_on-accent); background: var(--_accent); border-color: transparent; }
+:host(:not([compact])) [data-group][data-bar="broken"] .action:not([aria-disabled="true"]) { color: var(--_on-accent); background: var(--_accent); border-color: transparent; }
 [data-group] .head { flex-wrap: wrap; }
 [data-group] .heading { flex-basis: 8rem; }
 
@@ -21,9 +21,9 @@ petiole-group { display: block; }
 .step::before { content: ""; flex: none; inline-size: 0.625rem; block-size: 0.625rem; border: 1.5px solid currentColor; border-radius: 50%; }
 .step[data-is="done"]::before { border: 0; border-radius: 0; inline-size: 0.375rem; block-size: 0.6875rem; margin-inline: 0.125rem; border: solid var(--_accent); border-width: 0 2px 2px 0; transform: translateY(-0.0625rem) rotate(45deg); }
 .step[data-is="current"] { color: var(--_text); font-weight: 600; }
-.step[data-is="current"]::before { background: radial-gradient(circle, var(--_accent) 0.1875rem, transparent 0.21875rem); border-color: var(--_accent); }
+.step[data-is="current"]::before { inline-size: 0.4375rem; block-size: 0.4375rem; border: 0.1875rem solid var(--_accent); }
 .step[data-is="failed"] { color: var(--_bad); }
-.step[data-is="failed"]::before { border: 0; border-radius: 0; background: linear-gradient(45deg, transparent 42%, currentColor 42% 58%, transparent 58%), linear-gradient(-45deg, transparent 42%, currentColor 42% 58%, transparent 58%); }
+.step[data-is="failed"]::before { content: "✕" / ""; border: 0; font-size: 0.875rem; line-height: 0.625rem; font-weight: 700; }
 .step + .step { padding-inline-start: 1.25rem; position: relative; }
 .step + .step::after { content: ""; position: absolute; inset-inline-start: 0; inset-block-start: 50%; inline-size: 0.75rem; border-block-start: 1px solid var(--_line); }
 
@@ -56,9 +56,9 @@ petiole-group { display: block; }
 .child-words { flex: 1; min-inline-size: 0; }
 .child-line { display: flex; gap: 0.5rem; }
 .child-name { flex: none; color: var(--_text); }
-.child-sentence { flex: 0 1 auto; min-inline-size: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.child-reference { flex: none; margin-inline-start: auto; }
-.child-error { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--_text); }
+.child-sentence { flex: 1; min-inline-size: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.child-reference { flex: none; }
+.child-error { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--_text); text-align: -webkit-match-parent; text-align: match-parent; }
 
 @container (max-width: 26rem) {
   .children-filter { gap: 0.25rem; }
