@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 from flask import Flask, Response, make_response, render_template_string, request
+from markupsafe import Markup
 from playwright.sync_api import Locator, Page, Route, expect
 
 from petiole import Petiole
@@ -35,7 +36,7 @@ PAGE: Final = """<!doctype html>
 <html lang="en">
 <title>A group</title>
 <link rel="icon" href="data:,">
-<script src="{{ url_for('petiole.static', filename='petiole.js') }}"></script>
+<script src="{{ url_for('petiole.static', filename='petiole.js', v='2.1') }}" {{ how }}></script>
 <main>
   <h1>A group</h1>
   {% if listed %}<petiole-tasks></petiole-tasks>{% else %}<petiole-task task="{{ task_id }}"></petiole-task>{% endif %}
@@ -63,7 +64,9 @@ def add_page(app: Flask, petiole: Petiole) -> None:
     @app.get("/")
     @app.get("/<task_id>")
     def page(task_id: str | None = None) -> Response:
-        response = make_response(render_template_string(PAGE, task_id=task_id, listed=task_id is None))
+        how = {"module": 'type="module"', "defer": "defer", "async": "async"}.get(request.args.get("how", ""), "")
+        text = render_template_string(PAGE, task_id=task_id, listed=task_id is None, how=Markup(how))
+        response = make_response(text)
         response.headers["Content-Security-Policy"] = f"{POLICY}; img-src data:"
         return response
 
@@ -343,8 +346,21 @@ def test_a_page_without_groups_loads_no_file_for_them(site: GroupSite, visit: Vi
     visitor.context.on("request", lambda asked: loaded.append(asked.url))
     page = visitor.open(f"/{feed.removeprefix('task:')}")
     expect(Card(page.locator("petiole-task")).sentence).to_have_text("Waiting for a worker")
-    assert any(url.endswith("/petiole.js") for url in loaded)
+    assert any("/petiole.js" in url for url in loaded)
     assert not any(GROUP_FILE in url for url in loaded)
+
+
+@pytest.mark.parametrize("how", ["", "defer", "async", "module"])
+def test_the_second_file_comes_in_the_version_of_the_first_however_that_is_loaded(
+    how: str, site: GroupSite, visit: Visit
+) -> None:
+    group = OpenGroup(site.journal, 3, owner=f"user:{PERSON}")
+    visitor = visit(site.url)
+    visitor.context.add_cookies([{"name": "person", "value": PERSON, "url": site.url}])
+    page = visitor.open(f"/{group.feed}?how={how}")
+    expect(page.locator("petiole-task").get_by_text("Tasks", exact=True)).to_be_visible()
+    loaded = page.evaluate("performance.getEntriesByType('resource').map(({ name }) => name)")
+    assert [name.rpartition("/")[2] for name in loaded if GROUP_FILE in name] == [f"{GROUP_FILE}?v=2.1"]
 
 
 def test_a_group_whose_file_does_not_arrive_is_shown_as_a_task_until_it_does(site: GroupSite, visit: Visit) -> None:
@@ -370,7 +386,7 @@ def test_a_group_whose_file_does_not_arrive_is_shown_as_a_task_until_it_does(sit
     expect(card.part("fill")).to_be_visible()
     expect(card.part("segments")).to_be_attached()
     expect(card.root.get_by_text("Tasks", exact=True)).to_be_visible()
-    assert len(refused) == 2
+    assert [url.rpartition("?")[2] for url in refused] == ["v=2.1", "v=2.1&again=1"]
 
 
 def test_a_group_in_a_list_is_one_row_and_keeps_it_when_it_is_started_again(site: GroupSite, visit: Visit) -> None:

@@ -3,8 +3,8 @@
 import type { TaskView } from "../../tasks/view.js";
 import { GROUP_ELEMENT, type GroupPart } from "../group-part.js";
 
-/** Where the served file is, and the other one beside it. A module has no such address: there the class is defined already. */
-const HERE = (globalThis.document?.currentScript as HTMLScriptElement | null)?.src;
+/** Where the served file is, and the other one beside it. In a package's modules the class is defined already. */
+const HERE = addressOf(globalThis.document);
 /** Milliseconds before the file is asked for again if it did not arrive. */
 const ASK_AGAIN = 5000;
 
@@ -24,11 +24,22 @@ export class GroupSlot {
     else if (view && HERE && !this.#asking) this.#load(HERE, arrived);
   }
 
-  #load(beside: string, arrived: () => void): void {
+  #load(here: string, arrived: () => void): void {
     this.#asking = true;
+    const url = new URL("petiole-group.js", here);
+    // A page that names the version behind the "?" gets the same one of both.
+    url.search = new URL(here).search;
     // A browser may keep in mind that an address has failed.
-    const url = new URL(`petiole-group.js${this.#asked ? `?${this.#asked}` : ""}`, beside).href;
+    if (this.#asked > 0) url.searchParams.set("again", String(this.#asked));
     this.#asked += 1;
-    import(/* @vite-ignore */ /* webpackIgnore: true */ url).then(arrived, () => setTimeout(() => (this.#asking = false), ASK_AGAIN));
+    import(/* @vite-ignore */ /* webpackIgnore: true */ url.href).then(arrived, () =>
+      setTimeout(() => (this.#asking = false), ASK_AGAIN),
+    );
   }
+}
+
+function addressOf(page: Document | undefined): string | undefined {
+  // With `type="module"` no script is the current one.
+  const script = page?.currentScript ?? page?.querySelector('script[src*="petiole.js"]');
+  return (script as HTMLScriptElement | null | undefined)?.src;
 }
