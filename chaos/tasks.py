@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from celery import Task
+
 from chaos.broker import make_celery
 from chaos.clock import shift_clock
 from chaos.disk import obey_orders
@@ -241,3 +243,33 @@ def export(number: int, directory: str) -> dict[str, Any]:
         )
     finally:
         os.fsync = synced
+
+
+def be_child(task: Task, number: int, how: str) -> None:
+    """Do what one of a group's children does: end, be killed (once, or each time), or be retried twice."""
+    record("child", child=number, attempt=task.request.retries)
+    if how == "kill" or (how == "kill once" and _is_first(number)):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "retry" and task.request.retries < 2:
+        raise task.retry(countdown=0.05)
+    time.sleep(0.002)
+
+
+def _is_first(number: int) -> bool:
+    try:
+        (Path(os.environ["CHAOS_HISTORY"]) / f"killed-{number}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+@celery_app.task(bind=True)  # type: ignore[untyped-decorator]
+def child(self: Task, number: int, how: str) -> None:
+    """Be a child; acknowledged early."""
+    be_child(self, number, how)
+
+
+@celery_app.task(bind=True, acks_late=True, reject_on_worker_lost=True)  # type: ignore[untyped-decorator]
+def child_late(self: Task, number: int, how: str) -> None:
+    """Be a child that is delivered again when its process dies."""
+    be_child(self, number, how)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, group
 from flask import Flask, Response, request
 from flask_socketio import SocketIO
 
@@ -92,5 +92,13 @@ def create_app() -> Flask:
     @app.post("/start/<name>")
     def start(name: str) -> Response:
         return petiole.accepted(petiole.start(f"chaos.tasks.{name}", request.get_json()))
+
+    @app.post("/start-group")
+    def start_group() -> Response:
+        members = [
+            celery_app.signature(f"chaos.tasks.{'child_late' if how == 'kill once' else 'child'}", args=[number, how])
+            for number, how in enumerate(request.get_json())
+        ]
+        return petiole.accepted(petiole.start(group(members), title="Children"))
 
     return app
