@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -441,15 +441,16 @@ def _put(owner: Any, name: str, value: Any) -> None:
     setattr(owner, name, value)
 
 
-def _script(name: str, *conditions: str) -> None:
-    """Have a script of the Redis journal skip these conditions."""
+def _script(name: str, *conditions: str, instead: Mapping[str, str] | None = None) -> None:
+    """Have a script of the Redis journal skip these conditions, and say something else `instead` of some of its words."""
     load = Scripts._load
+    replaced = dict.fromkeys(conditions, "if false then") | dict(instead or {})
 
     def without(source: str) -> str:
-        for condition in conditions:
-            if condition not in source:
-                raise LookupError(f"{name}.lua says {condition!r} no more: this switch is for another version of it.")
-            source = source.replace(condition, "if false then")
+        for words, others in replaced.items():
+            if words not in source:
+                raise LookupError(f"{name}.lua says {words!r} no more: this switch is for another version of it.")
+            source = source.replace(words, others)
         return source
 
     def loaded(self: Scripts, wanted: str) -> Script:
@@ -463,6 +464,19 @@ def _script(name: str, *conditions: str) -> None:
 def open_to_all() -> bool:
     """Whether Socket.IO accepts connections from pages of any site."""
     return "origin" in os.environ.get("CHAOS_WITHOUT", "").split(",")
+
+
+def _once_a_child() -> None:
+    """A group adds what its children say to its counts, however often they say it."""
+    _script(
+        "contribute",
+        "if not child or child.state >= CHILD.succeeded\n"
+        "    or (cancelled and (child.state == CHILD.queued or child.state == CHILD.retrying)) then",
+        "if verdict == '1' and not is_expired(number, child) or verdict ~= '1' and not is_newer(child, state, attempt) then",
+        instead={
+            "move(group, child.state, state)": "move(group, state == CHILD.running and CHILD.queued or CHILD.running, state)"
+        },
+    )
 
 
 # Mechanisms of browsers only: `chaos.browsers` has a reader without each.
@@ -480,6 +494,7 @@ SWITCHES = {
     "numbers": _numbers,
     "on_failure": _on_failure,
     "once": _once,
+    "once_a_child": _once_a_child,
     "origin": _origin,
     "own_threads": _own_threads,
     "passing": _passing,
