@@ -9,11 +9,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis
 from celery import Celery, group
@@ -21,6 +21,7 @@ from playwright.sync_api import CDPSession, sync_playwright
 
 from benchmarks.report import Row, alone, compared, write
 from benchmarks.site import READY, RIVALS, ROOT, cpu_of, pings, running
+from benchmarks.tables import markdown
 from petiole.dispatch.tracking import Tracking
 from petiole.journal.groups import Child
 from petiole.journal.redis.journal import RedisJournal
@@ -36,6 +37,17 @@ CONCURRENCY: Final = 8
 # G3 and G4: a group that ends within so many seconds, and the page that shows it.
 PAGE_CHILDREN: Final = 10_000
 PAGE_SECONDS: Final = 20.0
+# Rows that docs/scale.md computes with.
+REDIS_COST: Final = "the same: CPU in Redis for each child, over plain Celery's"
+MEMORY: Final = "memory of the group in Redis for each child, before any has failed"
+
+
+class Used(NamedTuple):
+    """What a group took: seconds from its start to the last end, and the CPU of a child in µs."""
+
+    seconds: float
+    worker: float
+    server: float
 
 
 @dataclass(frozen=True)
@@ -44,18 +56,19 @@ class Side:
 
     kind: str
     url: str
+    server: Process
     worker: Process
     tracking: Tracking | None
     celery_app: Celery
 
-    def run(self) -> tuple[float, float]:
-        """Run a group of tasks that do nothing; returns the seconds until all have ended, and the worker's CPU in seconds."""
+    def run(self) -> Used:
+        """Run a group of tasks that do nothing, until all have ended."""
         members = group(
             self.celery_app.signature("benchmarks.group_tasks.nothing", args=[number]) for number in range(CHILDREN)
         )
         with redis.Redis.from_url(self.url.replace("/0", "/1")) as results:
             results.flushdb()
-            before, begun = cpu_of(self.worker), time.perf_counter()
+            worker, server, begun = cpu_of(self.worker), cpu_of(self.server), time.perf_counter()
             if self.tracking is None:
                 members.apply_async()
             else:
@@ -64,7 +77,9 @@ class Side:
                 time.sleep(0.01)
                 if time.perf_counter() - begun > 300:
                     raise RuntimeError(f"The group of {self.kind} hasn't ended within five minutes.")
-            return time.perf_counter() - begun, cpu_of(self.worker) - before
+            seconds = time.perf_counter() - begun
+            used = (cpu_of(self.worker) - worker, cpu_of(self.server) - server)
+            return Used(seconds, *(one / CHILDREN * 1e6 for one in used))
 
 
 @contextmanager
@@ -99,35 +114,38 @@ def side(kind: str) -> Iterator[Side]:
             processes.wait_ready(worker, timeout=READY)
             celery_app = Celery("benchmarks-groups", broker=url, backend=url.replace("/0", "/1"))
             tracking = None if kind == "plain" else Tracking(celery_app, Settings(journal_url=url))
-            yield Side(kind, url, worker, tracking, celery_app)
+            yield Side(kind, url, server, worker, tracking, celery_app)
         finally:
             processes.stop()
 
 
 def cost() -> Iterator[Row]:
     """Compare a group of tasks that do nothing with plain Celery's, in turn."""
-    seconds: dict[str, list[float]] = {kind: [] for kind in RIVALS}
-    cpu: dict[str, list[float]] = {kind: [] for kind in RIVALS}
+    found: dict[str, list[Used]] = {kind: [] for kind in RIVALS}
     with side("petiole") as ours, side("plain") as theirs:
         for one in (ours, theirs):
             one.run()
         for number in range(ROUNDS):
             for one in (ours, theirs) if number % 2 == 0 else (theirs, ours):
-                took, used = one.run()
-                seconds[one.kind].append(took)
-                cpu[one.kind].append(used / CHILDREN * 1e6)
-            said = (f"{kind}: {seconds[kind][-1]:.2f} s, worker {cpu[kind][-1]:.0f} µs a child" for kind in RIVALS)
+                found[one.kind].append(one.run())
+            said = (
+                f"{kind}: {last.seconds:.2f} s, a child {last.worker:.0f} µs in the worker, {last.server:.0f} µs in Redis"
+                for kind, last in ((kind, used[-1]) for kind, used in found.items())
+            )
             print(f"groups, round {number + 1}: {', '.join(said)}", flush=True)
+    mine, others = found["petiole"], found["plain"]
     what = f"a group of {CHILDREN:,} tasks that do nothing, {CONCURRENCY} processes"
     yield compared(
-        "G1", f"{what}, from start to the last end (rival: plain Celery's group)", "s", *by_kind(seconds), limit=1.3
+        "G1",
+        f"{what}, from start to the last end (rival: plain Celery's group)",
+        "s",
+        *([used.seconds for used in side] for side in (mine, others)),
+        limit=1.3,
     )
-    more = [mine - their for mine, their in zip(*by_kind(cpu), strict=True)]
+    more = [used.worker - other.worker for used, other in zip(mine, others, strict=True)]
     yield alone("G2", "the same: CPU in the worker for each child, over plain Celery's", "µs", more, limit=150)
-
-
-def by_kind(found: dict[str, list[float]]) -> tuple[list[float], list[float]]:
-    return found["petiole"], found["plain"]
+    more = [used.server - other.server for used, other in zip(mine, others, strict=True)]
+    yield alone("G2", REDIS_COST, "µs", more)
 
 
 def page() -> Iterator[Row]:
@@ -192,7 +210,7 @@ def page() -> Iterator[Row]:
             yield alone("G3", "the same: the page's main thread is busy", "%", [100 * busy / took], limit=5)
         yield alone(
             "G4",
-            "memory of the group in Redis for each child, before any has failed",
+            MEMORY,
             "bytes",
             [size / PAGE_CHILDREN],
             limit=100,
@@ -203,6 +221,28 @@ def task_seconds(session: CDPSession) -> float:
     """Return for how long the page's main thread has been busy."""
     metrics: list[dict[str, Any]] = session.send("Performance.getMetrics")["metrics"]
     return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
+
+
+def million(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the needs of a group of a million children, each with its arithmetic, from the measured costs."""
+    cost = {row["what"]: float(row["measured"]) for row in rows}
+    memory, server = cost[MEMORY], cost[REDIS_COST]
+    worker = next(value for what, value in cost.items() if "CPU in the worker" in what)
+    events, size = (
+        next(value for what, value in cost.items() if words in what) for words in ("events that a page", "bytes")
+    )
+    lines = [
+        ("memory in Redis", f"1,000,000 × {memory:.0f} bytes", f"{memory:.0f} MB"),
+        (
+            "most children a second through one Redis, at 70 % of a core",
+            f"0.7 s / {server:.0f} µs",
+            f"{0.7e6 / server:,.0f}",
+        ),
+        ("all of them, at that rate", f"1,000,000 × {server:.0f} µs / 0.7", f"{server / 0.7 / 60:.1f} min"),
+        ("the workers' CPU for it", f"1,000,000 × {worker:.0f} µs", f"{worker / 60:.1f} core minutes"),
+        ("a page that shows it", f"{events:.0f} events a second, however many end", f"{size:.1f} KB/s"),
+    ]
+    return markdown(["what", "arithmetic", "result"], lines)
 
 
 def main() -> None:

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import requirements, scale, workers
+from benchmarks import groups, requirements, scale, workers
 from benchmarks.arithmetic import Limits, costs_in
 from benchmarks.report import RESULTS, Row, table
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 PAGES: Final = ("scale.md", "performance.md")
 # The benchmarks of docs/performance.md, in its order.
-LIVE: Final = ("live", "load", "growth", "steps", "worker", "recovery", "joining", "start", "text")
+LIVE: Final = ("live", "load", "growth", "steps", "worker", "recovery", "joining", "start", "text", "groups")
 
 _BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -29,6 +29,7 @@ def tables() -> dict[str, str]:
         **scale.tables(measured),
         **workers.tables(hundred, costs),
         "goals": table(compared()),
+        "children": groups.million(result("groups")["rows"]),
     }
 
 
