@@ -170,5 +170,7 @@ SCENARIOS = (
         required="each child counted once, as what became of it; the group ends once, after its last child",
         check=counts_exact,
         load=None,
+        # A worker that loses its broker leaves what it has taken and not begun until this has passed.
+        settings={"CHAOS_VISIBILITY": "10"},
     ),
 )
