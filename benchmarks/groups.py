@@ -109,10 +109,10 @@ def side(kind: str) -> Iterator[Side]:
                 ],
                 environment={"CELERY_BROKER_URL": url, "BENCHMARKS_PLAIN": "1" if kind == "plain" else ""},
                 directory=ROOT,
-                ready_line=" ready.",
             )
-            processes.wait_ready(worker, timeout=READY)
             celery_app = Celery("benchmarks-groups", broker=url, backend=url.replace("/0", "/1"))
+            # It logs no line that says so: it would log two for each task as well.
+            processes.wait_ready(worker, timeout=READY, condition=lambda: bool(celery_app.control.ping(timeout=1.0)))
             tracking = None if kind == "plain" else Tracking(celery_app, Settings(journal_url=url))
             yield Side(kind, url, server, worker, tracking, celery_app)
         finally:

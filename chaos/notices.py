@@ -9,6 +9,7 @@ from typing import Any
 import requests
 
 from chaos.system import System
+from petiole.protocol.events import task_feed
 from petiole.protocol.states import is_terminal
 from tests.support.waiting import wait_until
 
@@ -27,12 +28,14 @@ def check_notices(system: System, *, within: float = WITHIN) -> list[str]:
             counted.clear()
             for person in {person for _, person in finished}:
                 counted.update(_notices(session, system, person))
-            return all(counted[f"task:{task}"] for task, _ in finished)
+            return all(counted[task_feed(task)] for task, _ in finished)
 
         with suppress(TimeoutError):
             wait_until(all_there, what="every notice", timeout=within)
     return [
-        f"I7 task {task} has {counted[f'task:{task}']} notices" for task, _ in finished if counted[f"task:{task}"] != 1
+        f"I7 task {task} has {counted[task_feed(task)]} notices"
+        for task, _ in finished
+        if counted[task_feed(task)] != 1
     ]
 
 

@@ -31,6 +31,8 @@ LONGEST_PAUSE: Final = 0.8
 AT_ONCE: Final = 500
 # A group whose children have said nothing for so long is forgotten here.
 IDLE: Final = 600.0
+# How often the journal is asked whether the last contributions are there still, at most.
+LOOK_EVERY: Final = 1.0
 # A wake-up that is so little late doesn't matter.
 SLACK: Final = 0.02
 
@@ -238,7 +240,8 @@ class Contributor:
         """Forget what is on disk."""
         while group.sent and group.sent[0][0] <= now - SYNCED_WITHIN:
             group.sent.popleft()
-        group.looks = group.sent[0][0] + SYNCED_WITHIN if group.sent else None
+        # Not once for each of them, as they come of age one after the other.
+        group.looks = max(group.sent[0][0] + SYNCED_WITHIN, now + LOOK_EVERY) if group.sent else None
 
     def _make_again(self, group: _Group) -> None:
         """Have all that may be lost made again, before what waits."""
