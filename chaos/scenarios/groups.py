@@ -16,6 +16,7 @@ from chaos.system import System
 from petiole.client import TaskClient
 from petiole.client.view import TaskView
 from petiole.journal.answers import ListedChild
+from petiole.journal.groups import UNSUCCESSFUL
 from petiole.protocol.events import Event
 from petiole.protocol.states import is_terminal
 from tests.support.waiting import wait_until
@@ -122,18 +123,16 @@ def counts_exact(system: System) -> list[str]:
     document = snapshot.document if snapshot is not None else {}
     counts = (document.get("progress") or {}).get("children", {})
     executed = Counter(entry["child"] for entry in system.history("child"))
-    failed = chosen.count("kill")
-    wanted = {"succeeded": len(chosen) - failed, "failed": failed}
-    if {state: number for state, number in counts.items() if number} != wanted:
-        found.append(f"I14 the group counts {counts} instead of {wanted}")
+    # Of a process that is killed while Redis is away, the reaper may speak before its worker can.
+    failed, gone = chosen.count("kill"), counts.get("failed", 0) + counts.get("lost", 0)
+    if (counts.get("succeeded"), gone, sum(counts.values())) != (len(chosen) - failed, failed, len(chosen)):
+        found.append(f"I14 the group counts {counts}, and {failed} of {len(chosen)} were killed")
     if document.get("state") != "failed":
         found.append(f"I14 the group is {document.get('state')} after its last child, of which some have failed")
     by_list = Counter(child.state for child in listed)
     if dict(by_list) != {state: number for state, number in counts.items() if number}:
         found.append(f"I14 the list of the children has {dict(by_list)}, the group counts {counts}")
-    wrong = [
-        child.number for child in listed if child.state != ("failed" if chosen[child.number] == "kill" else "succeeded")
-    ]
+    wrong = [child.number for child in listed if (child.state in UNSUCCESSFUL) != (chosen[child.number] == "kill")]
     if wrong:
         found.append(f"I14 {len(wrong)} children have another state than what happened to them, as {wrong[:5]}")
     unrun = [number for number in range(len(chosen)) if not executed[number]]
