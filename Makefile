@@ -77,7 +77,8 @@ test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m 'not server and not slow' tests/unit tests/contract
 
 # Enough to show that a version of Python or of a library works: unit tests, and the whole way.
-CORE := tests/unit $(addprefix tests/integration/test_,whole_way.py http.py relay.py)
+WHOLE_WAY := $(addprefix tests/integration/test_,whole_way.py http.py relay.py)
+CORE := tests/unit $(WHOLE_WAY)
 
 test-core: setup
 	@scripts/require.sh redis-server=redis-server postgres=postgresql
@@ -127,9 +128,10 @@ bare-trixie:
 	@scripts/bare.sh trixie 'make demo DEMO_OPTIONS=--once' 'make test-everywhere'
 
 # Ubuntu's Chromium is a snap, which needs systemd, so a bare root can't have one. test-fast comes first, while no server is installed:
-# a test that starts one would fail.
+# a test that starts one would fail. It has the unit tests, so test-core is without them here.
 bare-noble:
-	@scripts/bare.sh noble 'make test-fast' 'make demo DEMO_OPTIONS=--once' 'make test-core' 'make test-celery'
+	@scripts/bare.sh noble 'make test-fast' 'make demo DEMO_OPTIONS=--once' 'make test-core CORE="$(WHOLE_WAY)"' \
+		'make test-celery SUITES_OPTIONS="--only adopted"'
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks chaos suites deploy
