@@ -133,12 +133,15 @@ class GroupMachine(RuleBasedStateMachine):
     def a_reaper_says(self, said):
         self.contribute(said, expired={number for number, ended in self.leases.items() if ended})
 
+    @precondition(lambda self: not self.ended)
     @rule(number=NUMBERS, end=st.sampled_from([states.SUCCEEDED, states.FAILED]))
     def a_child_runs_and_ends(self, number, end):
-        attempt = self.children[number].attempt if number in self.children else 0
+        number %= len(self.children)
+        attempt = self.children[number].attempt
         for state in (states.RUNNING, end, end):
             self.contribute([Contribution(number, state, attempt)], expired=None)
 
+    @precondition(lambda self: not self.ended)
     @rule(end=st.sampled_from([states.SUCCEEDED, states.FAILED, states.CANCELLED]))
     def all_end(self, end):
         for number, child in list(self.children.items()):
@@ -193,9 +196,11 @@ class GroupMachine(RuleBasedStateMachine):
         self.group = after
         self.take({"state": after.state})
 
+    @precondition(lambda self: not self.ended)
     @rule(number=NUMBERS, end=st.sampled_from([states.CANCELLED, states.FAILED, states.RETRYING]))
     def a_child_runs_and_is_cancelled(self, number, end):
-        attempt = self.children[number].attempt if number in self.children else 0
+        number %= len(self.children)
+        attempt = self.children[number].attempt
         self.contribute([Contribution(number, states.RUNNING, attempt)], expired=None)
         self.cancel(force=False)
         self.contribute([Contribution(number, end, attempt)], expired=None)
@@ -204,6 +209,7 @@ class GroupMachine(RuleBasedStateMachine):
     def some_run_again(self, numbers):
         self.again(numbers)
 
+    @precondition(lambda self: self.ended)
     @rule()
     def all_that_failed_run_again(self):
         shown = {number: groups.listed(child, cancelled=self.cancelled) for number, child in self.children.items()}
