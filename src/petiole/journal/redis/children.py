@@ -15,7 +15,9 @@ from petiole.protocol.encoding import to_json
 # A UUID's bytes, state, attempt, flags, done, since (in ms, 6 bytes), and the range of the children that it voids.
 RECORD: Final = struct.Struct(">16sBHBHHIII")
 RECORD_SIZE: Final = RECORD.size
+# Where in a record they are.
 STATE_AT: Final = 16
+FLAGS_AT: Final = 19
 # How many a script reads at once where it reads all.
 RECORDS_AT_ONCE: Final = 1000
 NO_ID: Final = bytes(16)

@@ -7,7 +7,7 @@ from typing import Final
 
 from petiole.journal import groups, rules
 from petiole.journal.redis.calls import NO_READER, EventArguments
-from petiole.journal.redis.children import LATE, RECORD_SIZE, RECORDS_AT_ONCE, STOPS
+from petiole.journal.redis.children import FLAGS_AT, LATE, RECORD_SIZE, RECORDS_AT_ONCE, STATE_AT, STOPS
 from petiole.protocol import states
 from petiole.protocol.events import COUNTER, VERSION, ZERO_CHAIN
 from petiole.protocol.texts import MAX_READ_BYTES, TEXT, TEXT_VERSION
@@ -62,6 +62,8 @@ TABLES: Final[Mapping[str, str]] = {
         INBOX_KEPT=rules.INBOX_KEPT,
         RECORD_SIZE=RECORD_SIZE,
         RECORDS_AT_ONCE=RECORDS_AT_ONCE,
+        STATE_AT=STATE_AT,
+        FLAGS_AT=FLAGS_AT,
         LATE=LATE,
         STOPS=STOPS,
         CHILD_STATES=len(groups.CHILD_STATES),

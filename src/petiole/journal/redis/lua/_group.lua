@@ -11,6 +11,11 @@ local function child_of(packed, at)
   return child
 end
 
+-- Whether the record at this place is of a child that has succeeded, and lets others follow: most have, and need no unpacking.
+local function has_succeeded(packed, at)
+  return string.byte(packed, at + STATE_AT) == CHILD.succeeded and string.byte(packed, at + FLAGS_AT) < STOPS
+end
+
 local function child_at(number)
   local from = number * RECORD_SIZE
   return child_of(redis.call('GETRANGE', group_key('children'), integer(from), integer(from + RECORD_SIZE - 1)), 1)

@@ -24,6 +24,7 @@ end
 local group, now = load_group(), now_ms()
 local cancelled = meta.cancel > 0
 local total, begins, answers, patch = total_of(group), false, {}, {}
+local was_idle = group.counts[CHILD.running] == 0
 
 local function is_newer(child, state, attempt)
   local rank, known = math.min(state, CHILD.succeeded), math.min(child.state, CHILD.succeeded)
@@ -155,10 +156,12 @@ else
     end
   end
   if begins then
-    redis.call('PEXPIRE', group_key('alive'), LIMITS.live_ms)
     -- So that somebody looks after children whose worker disappears.
     redis.call('ZADD', keys.leases, 'LT', integer(now + tonumber(lease)), feed)
-    redis.call('HSET', keys.meta, 'waits', '0')
+    if was_idle then
+      redis.call('PEXPIRE', group_key('alive'), LIMITS.live_ms)
+      redis.call('HSET', keys.meta, 'waits', '0')
+    end
   end
 end
 local due = '-1'

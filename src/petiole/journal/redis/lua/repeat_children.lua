@@ -27,31 +27,34 @@ for first = 0, total - 1, RECORDS_AT_ONCE do
   local from, upto = integer(first * RECORD_SIZE), integer((first + RECORDS_AT_ONCE) * RECORD_SIZE - 1)
   local packed = redis.call('GETRANGE', group_key('children'), from, upto)
   for number = first, math.min(first + RECORDS_AT_ONCE, total) - 1 do
-    local child = child_of(packed, (number - first) * RECORD_SIZE + 1)
-    local is_kept = true
-    if meta.cancel > 0 and (child.state == CHILD.queued or child.state == CHILD.retrying) then
-      -- What was cancelled before it began is kept as waiting: it stays cancelled.
-      child.state, is_kept = CHILD.cancelled, false
-    end
+    local at = (number - first) * RECORD_SIZE + 1
     revived, void = math.max(revived, revives[number] or 0), math.max(void, voids[number] or 0)
-    local runs
-    if chosen[number] then
-      runs = child.state > CHILD.succeeded and child.state ~= CHILD.skipped
-    else
-      runs = number < revived and (child.state == CHILD.skipped or child.state == CHILD.cancelled)
-    end
-    if runs and number >= void then
-      move(group, child.state, CHILD.queued)
-      child.state, child.attempt, child.late, child.stops, child.done, child.since = CHILD.queued, 0, 0, false, 0, 0
-      runs_again, is_kept = true, false
-      redis.call('HDEL', group_key('failures'), integer(number))
-      redis.call('HDEL', group_key('messages'), integer(number))
-      revives[child.first] = math.max(revives[child.first] or 0, child.after)
-    elseif is_void_making(child) then
-      voids[child.first] = math.max(voids[child.first] or 0, child.after)
-    end
-    if not is_kept then
-      keep_child(number, child)
+    local child = not has_succeeded(packed, at) and child_of(packed, at)
+    if child then
+      local is_kept = true
+      if meta.cancel > 0 and (child.state == CHILD.queued or child.state == CHILD.retrying) then
+        -- What was cancelled before it began is kept as waiting: it stays cancelled.
+        child.state, is_kept = CHILD.cancelled, false
+      end
+      local runs
+      if chosen[number] then
+        runs = child.state > CHILD.succeeded and child.state ~= CHILD.skipped
+      else
+        runs = number < revived and (child.state == CHILD.skipped or child.state == CHILD.cancelled)
+      end
+      if runs and number >= void then
+        move(group, child.state, CHILD.queued)
+        child.state, child.attempt, child.late, child.stops, child.done, child.since = CHILD.queued, 0, 0, false, 0, 0
+        runs_again, is_kept = true, false
+        redis.call('HDEL', group_key('failures'), integer(number))
+        redis.call('HDEL', group_key('messages'), integer(number))
+        revives[child.first] = math.max(revives[child.first] or 0, child.after)
+      elseif is_void_making(child) then
+        voids[child.first] = math.max(voids[child.first] or 0, child.after)
+      end
+      if not is_kept then
+        keep_child(number, child)
+      end
     end
   end
 end
