@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from celery import Celery, Signature
-from celery.canvas import _basemap, _chain, _chord, chunks, group, maybe_signature
+from celery.canvas import _chain, _chord, chunks, group, maybe_signature
 
 from petiole.dispatch.part import with_headers
 from petiole.errors import PetioleError
@@ -20,6 +20,8 @@ from petiole.protocol.values import readable, words
 NAME_LIMIT: Final = 60
 STEPS_BYTES: Final = 2048
 TASKS: Final = "Tasks"
+# Celery's tasks that call another one for each item.
+MAPS: Final = ("celery.map", "celery.starmap")
 
 
 @dataclass(slots=True)
@@ -74,7 +76,8 @@ def is_canvas(signature: Signature) -> bool:
 
 def task_name(signature: Signature) -> str:
     """Return the name of a signature's task; of `map` and `starmap` that of the task that they call."""
-    if isinstance(signature, _basemap):
+    # Not by its class, which a copy of it doesn't have.
+    if signature.task in MAPS:
         inner = signature.kwargs.get("task")
         return str(getattr(inner, "name", None) or (inner or {}).get("task") or signature.task)
     return str(signature.task)
@@ -85,7 +88,7 @@ def taken_apart(
 ) -> tuple[str, Sequence[Any], dict[str, Any], dict[str, Any]]:
     """Return the task of a single signature, and its arguments and options together with these."""
     merged, named, options = signature._merge(tuple(args), dict(kwargs or {}), {})
-    if isinstance(signature, _basemap):
+    if signature.task in MAPS:
         named = {**named, "it": list(named["it"])}
         options = {"route_name": task_name(signature), **options}
     return str(signature.task), merged, dict(named), dict(options)
