@@ -136,3 +136,22 @@ def test_a_child_that_is_replaced_by_what_never_comes_to_its_end_has_failed(grou
     # Celery's own record tells: nobody runs the last task of what replaced it.
     handle = groups.start(group([groups.part("0", "replaced_part", "failing"), groups.part("1")]), light=True)
     assert counts(groups.wait(handle)) == {"failed": 1, "succeeded": 1}
+
+
+def test_a_group_that_no_worker_begins_says_so(groups: Groups) -> None:
+    handle = groups.start(group([groups.part("0"), groups.part("1")]), light=True, queue="nobody-takes-it")
+    wait_until(lambda: groups.document(handle).get("unheard"), what="the group says that nobody has begun it")
+    assert groups.document(handle)["state"] == "queued"
+
+
+def test_a_group_of_which_nothing_runs_any_more_says_so(system: System, groups: Groups) -> None:
+    canvas = group([groups.part("0"), groups.part("1").set(queue="elsewhere")])
+    handle = groups.start(canvas, light=True)
+    groups.wait_for(handle, succeeded=1)
+    wait_until(lambda: groups.document(handle).get("unheard"), what="the group says that nothing runs")
+    # A worker without Petiole's header in its message runs it: Celery's record tells.
+    child = groups.tracking.journal.children(handle.feed, limit=2)[0][1]
+    groups.celery_app.backend.store_result(child.task_id, "1", "SUCCESS")
+    document = groups.wait(handle)
+    assert (document["state"], counts(document)) == ("succeeded", {"succeeded": 2})
+    assert "unheard" not in document

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -137,7 +138,7 @@ class GroupStarter:
         self, canvas: Canvas, feed: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None, later: dict[str, float]
     ) -> None:
         try:
-            with self._publisher.bounding([leaf.task_id for leaf in canvas.leaves]):
+            with self._publisher.bounding([leaf.task_id for leaf in canvas.leaves], sent=self._prolonging(feed)):
                 canvas.signature.apply_async(tuple(args), dict(kwargs or {}), **later)
         except (OperationalError, RedisError, OSError) as error:
             self._take_back(feed)
@@ -161,6 +162,18 @@ class GroupStarter:
                     f"The result backend didn't answer ({error}). None of the tasks runs; try again."
                 ) from error
             raise
+
+    def _prolonging(self, feed: str) -> Callable[[], None]:
+        """Return what to call after each message, so that a long publish isn't taken for one that has died."""
+        due = time.monotonic() + self._settings.dispatch_lease / 2
+
+        def prolong() -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                due = time.monotonic() + self._settings.dispatch_lease / 2
+                self._confirm(feed)
+
+        return prolong
 
     def _run_here(
         self, canvas: Canvas, feed: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None, later: dict[str, float]
@@ -226,7 +239,7 @@ class GroupStarter:
     def _publish_again(self, feed: str, run: int, messages: Mapping[int, dict[str, Any]]) -> None:
         left = dict(messages)
         try:
-            with self._publisher.bounding([]):
+            with self._publisher.bounding([], sent=self._prolonging(feed)):
                 for number, message in messages.items():
                     for part in parts_in(message):
                         if part.get("feed") == feed:

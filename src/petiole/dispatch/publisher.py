@@ -30,7 +30,9 @@ class TaskPublisher:
         # Called before a task runs in the process that starts it (`task_always_eager`).
         self.before_eager: Callable[[], None] = lambda: None
         self._send: Callable[..., Any] | None = None
-        self._bounds: ContextVar[Mapping[str, Any] | None] = ContextVar("petiole_bounds", default=None)
+        self._bounds: ContextVar[tuple[Mapping[str, Any], Callable[[], None]] | None] = ContextVar(
+            "petiole_bounds", default=None
+        )
         self._replace_sender()
 
     def _replace_sender(self) -> None:
@@ -43,18 +45,24 @@ class TaskPublisher:
                 # It reads the configuration, which isn't complete before the first message.
                 self._send = type(amqp).send_task_message.func(amqp)
             bounds = self._bounds.get()
-            if bounds is not None:
-                options |= {"retry": False, **bounds}
-                producer = options.pop("producer", producer)
-            return self._send(producer, name, message, *args, **options)
+            if bounds is None:
+                return self._send(producer, name, message, *args, **options)
+            bounded, sent = bounds
+            options |= {"retry": False, **bounded}
+            result = self._send(options.pop("producer", producer), name, message, *args, **options)
+            sent()
+            return result
 
         amqp.send_task_message = send
 
     @contextmanager
-    def bounding(self, task_ids: Sequence[str]) -> Iterator[None]:
-        """Have everything that this context publishes be bounded as by `confirming`; nobody waits for these tasks' results."""
+    def bounding(self, task_ids: Sequence[str], *, sent: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Have everything that this context publishes be bounded as by `confirming`; nobody waits for these tasks' results.
+
+        `sent` is called after each message.
+        """
         with self.confirming() as options, _unawaited(self._celery_app.backend, task_ids):
-            token = self._bounds.set(options)
+            token = self._bounds.set((options, sent))
             try:
                 yield
             finally:

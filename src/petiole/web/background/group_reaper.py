@@ -9,12 +9,12 @@ from typing import Final
 from petiole.dispatch.contributions import end_of
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Unavailable
-from petiole.journal.answers import ExpiredChild, ListedChild
+from petiole.journal.answers import ExpiredChild, ListedChild, Snapshot
 from petiole.journal.groups import Contribution
 from petiole.logs import logger
 from petiole.loop import Delays
 from petiole.protocol import states
-from petiole.protocol.events import Document, Draft
+from petiole.protocol.events import Cursor, Document, Draft
 
 log = logger(__name__)
 
@@ -24,8 +24,9 @@ ASKED_AT_ONCE: Final = 100
 # How long a verdict waits for Celery's result backend.
 BOUND: Final = 60.0
 UNHEARD: Final = (
-    "No worker has reported a task of this group yet. They are queued, or a worker without Petiole has them."
+    "No worker runs a task of this group. Those that wait are queued, or a worker without Petiole has them."
 )
+HEARD: Final = "Tasks of this group run again."
 DISAPPEARED: Final = "The worker disappeared."
 
 
@@ -37,20 +38,24 @@ class GroupReaper:
         self._journal = tracking.journal
         self._settings = tracking.settings
         self._clock = clock
+        # By group: where it stood when none of its children ran.
+        self._quiet: dict[str, Cursor] = {}
         # By group: since when this process knows of its children that their leases have ended.
         self._silent: dict[str, dict[tuple[int, int, int], float]] = {}
         self._unread = Delays(clock=clock)
 
-    def speak_for(self, feed: str, document: Document) -> None:
+    def speak_for(self, snapshot: Snapshot) -> None:
         """Conclude the group's silent children; if none runs, ask after those that wait.
 
         Raises:
             Unavailable: the journal is away.
         """
+        feed, document = snapshot.feed, snapshot.document
         run, children = self._journal.expired_children(feed, limit=AT_ONCE)
         before = self._silent.pop(feed, {})
+        was_quiet = self._quiet.pop(feed, None)
         if not children:
-            self._ask_after(feed, run, document)
+            self._ask_after(snapshot, run, was_quiet)
             return
         now = self._clock()
         # After an outage of the journal every lease has ended, and the workers are alive: a mark, then the verdict.
@@ -95,11 +100,14 @@ class GroupReaper:
             self._unread.clear(feed)
         return said
 
-    def _ask_after(self, feed: str, run: int, document: Document) -> None:
+    def _ask_after(self, snapshot: Snapshot, run: int, was_quiet: Cursor | None) -> None:
         """Look into Celery's record for children that wait though none runs: a worker without Petiole may have run them."""
-        progress = document.get("progress") or {}
-        if (progress.get("children") or {}).get(states.RUNNING):
+        feed, document = snapshot.feed, snapshot.document
+        if ((document.get("progress") or {}).get("children") or {}).get(states.RUNNING):
+            if document.get("unheard"):
+                self._journal.append(feed, Draft("log", {"unheard": None}, None, {"level": "info", "message": HEARD}))
             return
+        self._quiet[feed] = snapshot.cursor
         queued_at = int(document.get("queued_at") or 0)
         found = 0
         for state in (states.RETRYING, states.QUEUED):
@@ -110,7 +118,8 @@ class GroupReaper:
                 self._journal.contribute(feed, said, run=run, lease=self._settings.lease)
         if found:
             log.info("children_asked_after", extra={"feed": feed, "children": found})
-        elif document.get("state") == states.QUEUED and not document.get("unheard"):
+        elif not document.get("unheard") and (document.get("state") == states.QUEUED or was_quiet == snapshot.cursor):
+            # Between two tasks of a chain none runs either: only a group in which nothing happens meanwhile is quiet.
             self._journal.append(
                 feed, Draft("log", {"unheard": UNHEARD}, None, {"level": "warning", "message": UNHEARD})
             )

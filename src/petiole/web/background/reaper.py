@@ -149,7 +149,7 @@ class Reaper:
         feed = expired.feed
         document = snapshot.document
         if is_group(feed) and (expired.waits or document.get("state") != states.QUEUED):
-            self._groups.speak_for(feed, document)
+            self._groups.speak_for(snapshot)
             return
         if expired.waits and document.get("state") in states.WAITING:
             self._ask_after(expired, document)
