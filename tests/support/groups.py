@@ -85,11 +85,15 @@ class Groups:
     def lines(self) -> list[str]:
         return self.file.read_text().splitlines() if self.file.exists() else []
 
-    def is_drained(self) -> bool:
-        """Whether the broker, a Redis, has no message any more."""
+    def is_empty(self) -> bool:
+        """Whether nothing waits in the queue of the broker, a Redis."""
         with self.celery_app.connection_for_read() as connection:
-            client = connection.default_channel.client
-            return client.llen("celery") == 0 and client.hlen("unacked") == 0
+            return bool(connection.default_channel.client.llen("celery") == 0)
+
+    def is_drained(self) -> bool:
+        """Whether the broker, a Redis, has no message any more, not even one that a worker has."""
+        with self.celery_app.connection_for_read() as connection:
+            return self.is_empty() and bool(connection.default_channel.client.hlen("unacked") == 0)
 
     def runs(self, line: str) -> int:
         return self.lines().count(line)
