@@ -22,7 +22,7 @@ from petiole.web.service.canvas import Description
 from petiole.web.service.idempotency import IdempotentRequest, idempotent_request
 from tests.support.browser import Browser
 from tests.support.group_site import BROWSER, GroupSite, children_of, get, owner, problem, serving_groups, verify
-from tests.support.open_group import OpenGroup
+from tests.support.open_group import MESSAGE, OpenGroup
 from tests.support.waiting import wait_until
 
 
@@ -201,6 +201,24 @@ class TestRetry:
         finally:
             page.close()
             other.close()
+
+    def test_a_task_whose_code_takes_other_arguments_by_now_keeps_no_other_back(
+        self, site: GroupSite, ann: requests.Session
+    ) -> None:
+        group, before = OpenGroup(site.journal, 4, owner=owner(ann)), len(published(site))
+        for number in range(4):
+            changed = {"task": "app.thumbnail", "args": [1, 2], "kwargs": {}, "options": {}}
+            group.fail(number, kept=json.dumps(changed) if number in (0, 2) else MESSAGE)
+        assert ann.post(site.tasks(group.feed, "/retry"), timeout=5).status_code == 202
+        assert len(published(site)) - before == 2
+        found = children_of(site, ann, group.feed)
+        assert [child["state"] for child in found] == ["failed", "queued", "failed", "queued"]
+        assert found[0]["error"]["message"].startswith("The task couldn't be published again (thumbnail() takes 1 ")
+        group.run = 1
+        group.end(1, 3)
+        refused = problem(ann.post(site.tasks(group.feed, "/retry"), timeout=5), 409)
+        assert refused["detail"].startswith("No task that failed can be sent again (thumbnail() takes 1 ")
+        assert get(site, ann, group).json()["document"]["reason"] == "2 of 4 tasks failed."
 
     def test_each_of_its_ends_has_a_notice(self, site: GroupSite, ann: requests.Session) -> None:
         group = self.failed(site, ann)

@@ -32,12 +32,13 @@ from petiole.protocol.events import (
     mint_publication,
     task_feed,
 )
-from petiole.protocol.values import readable
+from petiole.protocol.values import readable, words
 from petiole.settings import Settings
 
 log = logger(__name__)
 
 UNPUBLISHED: Final = "The task couldn't be published again."
+REASON_LIMIT: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,7 @@ class GroupStarter:
         """Begin an ended group again in a new epoch, with those of its tasks that have failed and can run again.
 
         Raises:
-            PetioleError: none of them can.
+            PetioleError: none of them can, or it hasn't ended.
             Unavailable: journal or broker didn't answer.
         """
         feed = snapshot.feed
@@ -237,7 +238,8 @@ class GroupStarter:
         return Started(feed, cursor, {name: value for name, value in whole.items() if value is not None})
 
     def _publish_again(self, feed: str, run: int, messages: Mapping[int, dict[str, Any]]) -> None:
-        left = dict(messages)
+        """Publish kept messages; one that can't be sent, because the task's code has changed, doesn't keep the others back."""
+        left, unsendable = dict(messages), ""
         try:
             with self._publisher.bounding([], sent=self._prolonging(feed)):
                 for number, message in messages.items():
@@ -246,7 +248,11 @@ class GroupStarter:
                             part["run"] = run
                     options = message.setdefault("options", {})
                     options["retries"] = 0
-                    self._celery_app.signature(message).apply_async()
+                    try:
+                        self._celery_app.signature(message).apply_async()
+                    except (EncodeError, TypeError, ValueError) as error:
+                        unsendable = str(error)
+                        continue
                     del left[number]
         except (OperationalError, RedisError, OSError) as error:
             raise Unavailable(
@@ -254,15 +260,18 @@ class GroupStarter:
             ) from error
         finally:
             if left:
-                self._give_up(feed, run, left)
+                self._give_up(feed, run, left, words(unsendable, characters=REASON_LIMIT))
+        if len(left) == len(messages):
+            raise PetioleError(f"No task that failed can be sent again ({unsendable}). Start the group anew.")
 
-    def _give_up(self, feed: str, run: int, left: Mapping[int, dict[str, Any]]) -> None:
+    def _give_up(self, feed: str, run: int, left: Mapping[int, dict[str, Any]], why: str) -> None:
         """Say of tasks that couldn't be published again that they have failed, and keep their messages."""
+        reason = f"{UNPUBLISHED.removesuffix('.')} ({why})." if why else UNPUBLISHED
         said = [
             groups.Contribution(
                 number,
                 states.FAILED,
-                error={"message": UNPUBLISHED, "reference": "", "type": "Unavailable"},
+                error={"message": reason, "reference": "", "type": "Unavailable"},
                 message=serialization.dumps(message, serializer="json")[2],  # type: ignore[no-untyped-call]
             )
             for number, message in left.items()
