@@ -257,3 +257,23 @@ def test_a_task_of_a_group_that_was_changed_in_the_journal_is_found(site: GroupS
     done = verify(site, group.feed)
     assert done.exit_code == 1
     assert "other numbers than its tasks" in done.output
+
+
+def test_a_group_whose_retry_the_broker_does_not_take_can_be_retried_later(
+    redis_url: str, ann: requests.Session
+) -> None:
+    away = "redis://127.0.0.1:1/0"
+    with serving_groups(away, PETIOLE_JOURNAL_URL=redis_url, PETIOLE_BUS_URL=redis_url) as site:
+        group = OpenGroup(site.journal, 3, owner=owner(ann))
+        group.fail(0, 2)
+        group.end(1)
+
+        def retry() -> requests.Response:
+            return ann.post(site.tasks(group.feed, "/retry"), headers={"Idempotency-Key": "k"}, timeout=20)
+
+        problem(retry(), 503)
+        document = get(site, ann, group).json()["document"]
+        assert (document["state"], document["reason"]) == ("failed", "2 of 3 tasks failed.")
+        assert document["error1"]["message"] == "The task couldn't be published again."
+        assert set(site.journal.child_messages(group.feed)) == {0, 2}
+        problem(retry(), 503)

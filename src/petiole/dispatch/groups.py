@@ -238,7 +238,15 @@ class GroupStarter:
         return Started(feed, cursor, {name: value for name, value in whole.items() if value is not None})
 
     def _publish_again(self, feed: str, run: int, messages: Mapping[int, dict[str, Any]]) -> None:
-        """Publish kept messages; one that can't be sent, because the task's code has changed, doesn't keep the others back."""
+        """Publish kept messages.
+
+        One that can't be sent, because the task's code has changed, doesn't keep the others back. Of those that the broker
+        doesn't take any more the group says so: they can run again later.
+
+        Raises:
+            Unavailable: the broker has taken none.
+            PetioleError: none can be sent.
+        """
         left, unsendable = dict(messages), ""
         try:
             with self._publisher.bounding([], sent=self._prolonging(feed)):
@@ -255,9 +263,9 @@ class GroupStarter:
                         continue
                     del left[number]
         except (OperationalError, RedisError, OSError) as error:
-            raise Unavailable(
-                f"The broker didn't accept {len(left)} of {len(messages)} tasks ({error}). Retry the group again."
-            ) from error
+            if len(left) == len(messages):
+                raise Unavailable(f"The broker didn't accept the group's tasks ({error}). Try again.") from error
+            log.warning("children_not_published", extra={"feed": feed, "tasks": len(left), "error": str(error)})
         finally:
             if left:
                 self._give_up(feed, run, left, words(unsendable, characters=REASON_LIMIT))
