@@ -12,7 +12,7 @@ from petiole.protocol import states
 from petiole.protocol.events import Draft, group_feed, mint_epoch, task_feed
 
 LEASE = 60.0
-AT_ONCE = 500
+AT_ONCE = 100
 MESSAGE = '{"task": "app.thumbnail", "args": [1], "kwargs": {}, "options": {}}'
 
 
