@@ -179,7 +179,9 @@ def test_the_bar_the_words_the_steps_and_the_errors_follow_the_tasks(show: Show)
     expect(card.part("receipt")).to_have_text(re.compile(r"^(\d+) of \1 events, none missing$"))
 
 
-def test_the_tasks_that_failed_are_started_again_in_the_same_card(show: Show, site: GroupSite) -> None:
+def test_the_tasks_that_failed_are_started_again_in_the_same_card_and_other_tabs_follow(
+    show: Show, site: GroupSite
+) -> None:
     shown = show(10)
     group, card = shown.group, shown.card
     group.begin(*range(10))
@@ -189,6 +191,10 @@ def test_the_tasks_that_failed_are_started_again_in_the_same_card(show: Show, si
     expect(button).to_be_enabled()
     assert card.value() == 80
     first = card.part("receipt").text_content()
+    second_tab = shown.page.context.new_page()
+    second_tab.goto(f"{site.url}/{group.feed}")
+    other = Card(second_tab.locator("petiole-task"))
+    expect(other.button("Start the 2 that failed again")).to_be_enabled()
     button.click()
     expect(card.button("Cancel")).to_be_visible()
     expect(card.part("receipt")).to_be_hidden()
@@ -197,11 +203,13 @@ def test_the_tasks_that_failed_are_started_again_in_the_same_card(show: Show, si
     group.begin(3)
     tell(group)
     expect(card.sentence).to_have_text("Run 2 · 8 of 10 tasks")
+    expect(other.sentence).to_have_text("Run 2 · 8 of 10 tasks")
     expect(card.part("error")).to_have_count(0)
     group.begin(4)
     group.end(3, 4)
-    expect(card.sentence).to_have_text("10 tasks")
-    expect(card.part("receipt")).to_have_text(re.compile(r"^(\d+) of \1 events, none missing$"))
+    for each in (card, other):
+        expect(each.sentence).to_have_text("10 tasks")
+        expect(each.part("receipt")).to_have_text(re.compile(r"^(\d+) of \1 events, none missing$"))
     assert card.part("receipt").text_content() != first
     assert shown.page.locator("petiole-task").get_attribute("task") == group.feed
 

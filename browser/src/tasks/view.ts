@@ -7,8 +7,8 @@ import { LatestRequest } from "../link/latest-request.js";
 import type { LinkState } from "../link/link.js";
 import type { Timing } from "../link/timing.js";
 import type { ChildFilter, ChildPage } from "../protocol/children.js";
-import { type Cursor, formatCursor, placeOf } from "../protocol/cursor.js";
-import { type Document, type Event, feedId, type Progress, VERSIONS } from "../protocol/events.js";
+import { type Cursor, formatCursor, parseCursor, placeOf } from "../protocol/cursor.js";
+import { type Document, type Event, feedId, isGroup, type Progress, VERSIONS } from "../protocol/events.js";
 import { isFinal, type Problem } from "../protocol/problem.js";
 import { type Action, Reader, type Receipt } from "../protocol/reader.js";
 import type { Links, Reading, Snapshot } from "../protocol/reading.js";
@@ -29,8 +29,10 @@ export interface ViewEvents {
   /** The server has answered a read: what happened until then has been shown. */
   read: readonly [];
   link: readonly [state: LinkState];
-  /** The task has ended, and everything up to its end has been shown. Emitted once. */
+  /** The task has ended, and everything up to its end has been shown. Emitted once; of a group, at the end of each run. */
   end: readonly [receipt: Receipt];
+  /** The group, which had ended, has begun again: its facts are shown from the first one, for a receipt of their own. */
+  again: readonly [];
   /** The server refuses to show this feed: it doesn't exist, or this person may not see it. The view is closed. */
   refused: readonly [problem: Problem];
 }
@@ -60,7 +62,7 @@ export class TaskView {
   readonly feed: string;
   readonly #server: TaskServer;
   readonly #events = new Emitter<ViewEvents>();
-  readonly #reader: Reader;
+  #reader: Reader;
   readonly #reads: LatestRequest<Cursor | null, Answer>;
   #closed = false;
   #ended = false;
@@ -168,11 +170,12 @@ export class TaskView {
 
   /**
    * Start the task again after its end. Resolves to the new task, which has an id of its own. A group keeps its id: those of its
-   * children that failed begin again; watch it from the snapshot, this view has ended. Rejects with `Refused` if the server
-   * can't repeat it.
+   * children that failed begin again, and this view goes on. Rejects with `Refused` if the server can't repeat it.
    */
-  retry(): Promise<Snapshot> {
-    return this.#server.retry(this.feed);
+  async retry(): Promise<Snapshot> {
+    const snapshot = await this.#server.retry(this.feed);
+    if (snapshot.feed === this.feed && this.#ended) this.#again(snapshot);
+    return snapshot;
   }
 
   /** The URLs of what can be done with this task now, such as `retry` if it can be started again. */
@@ -206,7 +209,7 @@ export class TaskView {
 
   /** @internal Read from the cursor: first, after a reconnect, when the page wakes, and for every poll. */
   refresh(): void {
-    if (!this.#closed && !this.#ended) this.#do(this.#reader.start());
+    if (!this.#closed && (!this.#ended || isGroup(this.feed))) this.#do(this.#reader.start());
   }
 
   /** @internal The connection is gone: pending requests are void. */
@@ -216,7 +219,7 @@ export class TaskView {
 
   /** @internal Take an event of this feed. */
   take(event: Event): void {
-    if (this.#closed || this.#ended) return;
+    if (this.#isOver(event.epoch)) return;
     if (!VERSIONS.includes(event.v) && !this.#warned) {
       this.#warned = true;
       console.warn(`Petiole: an event of protocol version ${event.v} is ignored. Serve the petiole.js of the server.`);
@@ -226,7 +229,7 @@ export class TaskView {
 
   /** @internal Take a reset from the relay: a reading, after which the watch must be renewed. */
   takeReset(reading: Reading): void {
-    if (this.#closed || this.#ended) return;
+    if (this.#isOver(reading.cursor.epoch)) return;
     this.#reads.cancel();
     this.#do(this.#reader.reset(reading));
     if (!this.#reader.reading) this.refresh();
@@ -251,7 +254,23 @@ export class TaskView {
     this.#events.emit("link", state);
   }
 
+  /** Return whether nothing more is shown. What comes in another epoch after the end of a group says that it has begun again. */
+  #isOver(epoch: string): boolean {
+    if (this.#ended && !this.#closed && isGroup(this.feed) && epoch !== this.#reader.cursor?.epoch) this.#again();
+    return this.#closed || this.#ended;
+  }
+
+  #again(snapshot?: Snapshot): void {
+    this.#ended = false;
+    this.#receipt = null;
+    const { document, cursor } = snapshot ?? { document: this.document, cursor: null };
+    this.#reader = new Reader(this.feed, { texts: this.#reader.keepsTexts, document, cursor: parseCursor(cursor) });
+    this.#events.emit("again");
+    this.refresh();
+  }
+
   #answered({ reading, again }: Answer): void {
+    if (this.#ended && !this.#isOver(reading.cursor.epoch)) return;
     this.#do(this.#reader.answer(reading));
     if (this.#closed || this.#reader.reading) return;
     this.#events.emit("read");
@@ -287,7 +306,8 @@ export class TaskView {
   #end(): void {
     this.#ended = true;
     this.#receipt = this.#reader.receipt;
-    this.#server.release(this);
+    // A group may begin again, from any page.
+    if (!isGroup(this.feed)) this.#server.release(this);
     this.#events.emit("end", this.receipt);
   }
 }

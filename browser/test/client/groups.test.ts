@@ -1,7 +1,9 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe as suite, expect, test, vi } from "vitest";
 import { TaskClient } from "../../src/client/client.js";
 import type { Child, ChildState } from "../../src/protocol/children.js";
+import type { TaskView } from "../../src/tasks/view.js";
 import { child } from "../support/hand-view.js";
+import type { Journal } from "../support/journal.js";
 import { TestServer } from "../support/server.js";
 
 const GROUP = "group:7c1f";
@@ -42,21 +44,77 @@ test("a group is followed by its id, which is its feed's whole name, and acknowl
   expect(server.acknowledged).toEqual([{ way: "socket", message: { tasks: [GROUP] } }]);
 });
 
-test("a group that begins again, in a new epoch, is watched anew from its snapshot and has a receipt of its own", async () => {
-  const journal = server.journal(GROUP);
-  journal.state("running");
-  journal.state("failed");
-  const first = client.watch(GROUP);
-  await vi.waitFor(() => expect(first.ended).toBe(true), WITHIN);
-  server.journals.delete(GROUP);
-  const again = server.journal(GROUP);
-  const { place: cursor } = again;
-  again.state("queued", { run: 1 });
-  const second = client.resume({ id: GROUP, feed: GROUP, cursor, document: {} });
-  await vi.waitFor(() => expect(second.document.run).toBe(1), WITHIN);
-  server.ring(again.state("running"), again.state("succeeded"));
-  await vi.waitFor(() => expect(second.ended).toBe(true), WITHIN);
-  expect(second.receipt).toEqual({ facts: 3, shown: 3, complete: true, texts: {} });
+suite("a group that has ended and begins again, in a new epoch", () => {
+  let view: TaskView;
+  const heard = { ends: vi.fn(), again: vi.fn(), resets: vi.fn() };
+
+  beforeEach(async () => {
+    vi.resetAllMocks();
+    const journal = server.journal(GROUP);
+    journal.state("running");
+    journal.state("failed");
+    view = client.watch(GROUP);
+    view.on("end", heard.ends);
+    view.on("again", heard.again);
+    view.on("reset", heard.resets);
+    await vi.waitFor(() => expect(view.ended).toBe(true), WITHIN);
+    expect(view.receipt).toEqual({ facts: 2, shown: 2, complete: true, texts: {} });
+  });
+
+  /** What another page's retry does. */
+  function begin(): Journal {
+    server.journals.delete(GROUP);
+    return server.journal(GROUP);
+  }
+
+  async function ends(again: Journal): Promise<void> {
+    server.ring(again.state("running"), again.fact("log"), again.state("succeeded"));
+    await vi.waitFor(() => expect(view.ended).toBe(true), WITHIN);
+    expect(view.receipt).toEqual({ facts: 4, shown: 4, complete: true, texts: {} });
+    expect([heard.ends, heard.again, heard.resets].map(({ mock }) => mock.calls.length)).toEqual([2, 1, 0]);
+    view.close();
+    await vi.waitFor(() => expect(server.unwatched).toContain(GROUP), WITHIN);
+  }
+
+  test("is followed from its first fact, when that is rung", async () => {
+    const again = begin();
+    server.ring(again.state("queued", { run: 1 }));
+    await vi.waitFor(() => expect(view.document.state).toBe("queued"), WITHIN);
+    expect([view.ended, view.receipt.shown]).toEqual([false, 1]);
+    await ends(again);
+  });
+
+  test("is followed from its first fact, when the relay resets its readers", async () => {
+    const again = begin();
+    again.state("queued", { run: 1 });
+    server.reset(GROUP);
+    await vi.waitFor(() => expect(view.document.state).toBe("queued"), WITHIN);
+    await ends(again);
+  });
+
+  test("is followed from its first fact, if it began while the connection was away", async () => {
+    server.cut();
+    const again = begin();
+    again.state("queued", { run: 1 });
+    await vi.waitFor(() => expect(view.document.state).toBe("queued"), WITHIN);
+    await ends(again);
+  });
+
+  test("is followed from the snapshot that answers this view's own retry", async () => {
+    const { feed } = await view.retry();
+    expect([feed, view.ended, heard.again.mock.calls.length]).toEqual([GROUP, false, 1]);
+    await vi.waitFor(() => expect(view.document).toMatchObject({ state: "queued", run: 1 }), WITHIN);
+    await ends(server.journal(GROUP));
+  });
+
+  test("is no news after its view was closed, and has ended once however often it is read", async () => {
+    server.cut();
+    await vi.waitFor(() => expect([view.link, view.reading]).toEqual(["live", false]), WITHIN);
+    view.close();
+    server.ring(begin().state("queued"));
+    await new Promise((done) => setTimeout(done, 50));
+    expect([heard.ends, heard.again, heard.resets].map(({ mock }) => mock.calls.length)).toEqual([1, 0, 0]);
+  });
 });
 
 test("where sockets are blocked a group is polled", async () => {

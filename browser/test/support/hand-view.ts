@@ -11,6 +11,7 @@ import type { ViewEvents } from "../../src/tasks/view.js";
 /** A view that a test sets by hand: the element only reads it. */
 export class HandView {
   readonly #events = new Emitter<ViewEvents>();
+  id = "1";
   document: Document = {};
   link: LinkState = "live";
   receipt: Receipt = { facts: 0, shown: 0, complete: true, texts: {} };
@@ -68,6 +69,13 @@ export class HandView {
 
   lose(): void {
     this.#events.emit("reset", this.document, 2400);
+  }
+
+  /** A group begins again. */
+  again(document: Document): void {
+    this.ended = false;
+    this.#events.emit("again");
+    this.show(document);
   }
 
   show(document: Document): void {

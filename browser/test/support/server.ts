@@ -254,6 +254,13 @@ export class TestServer {
       const answer = this.#cancel(journal.feed, body.force) as { error?: { status: number } };
       return answer.error ? send(answer.error.status, answer.error) : send(202, this.#snapshot(journal));
     }
+    if (call === "retry") {
+      const again = new Journal(journal.feed);
+      this.journals.set(journal.feed, again);
+      const snapshot = this.#snapshot(again);
+      again.state("queued", { run: (journal.document.run ?? 0) + 1 });
+      return send(202, snapshot);
+    }
     if (call === "children") {
       this.childLists.push(url.search);
       return send(200, this.#childPage(url.searchParams));

@@ -104,7 +104,8 @@ export class TaskButton {
     this.#card.render();
     try {
       const snapshot = await view.retry();
-      if (view === this.#card.view()) this.#card.become(snapshot);
+      // The view of a group goes on.
+      if (view === this.#card.view() && snapshot.id !== view.id) this.#card.become(snapshot);
       this.#card.tell("petiole-retried", snapshot);
     } catch (error) {
       this.problem = error instanceof Refused ? error.message : UNREACHED;

@@ -1,6 +1,7 @@
 /** `<petiole-task>`: one task as a person sees it. */
 
 import { reasonOf } from "../../protocol/problem.js";
+import type { Links } from "../../protocol/reading.js";
 import { isTerminal } from "../../protocol/states.js";
 import type { TaskView } from "../../tasks/view.js";
 import { Announcer } from "../../words/announcer.js";
@@ -62,11 +63,16 @@ export class PetioleTask extends TaskElement<Panel> {
   }
 
   protected override open(): TaskView | null {
+    const { document: known, links } = this.snapshot ?? {};
+    this.#begin(known && isTerminal(known) ? (links ?? null) : null);
+    return super.open();
+  }
+
+  #begin(links: Links | null): void {
     this.#announcer = new Announcer();
     this.#held = { run: 0, fraction: 0 };
-    const { document: known, links } = this.snapshot ?? {};
-    this.#button.begin(known && isTerminal(known) ? (links ?? null) : null);
-    return super.open();
+    this.#acknowledged = null;
+    this.#button.begin(links);
   }
 
   protected override follow(view: TaskView): readonly (() => void)[] {
@@ -78,6 +84,10 @@ export class PetioleTask extends TaskElement<Panel> {
       view.on("text", this.textChanged),
       view.on("link", this.linkChanged),
       view.on("refused", this.renderSoon),
+      view.on("again", () => {
+        this.#begin(null);
+        this.renderSoon();
+      }),
       view.on("end", (receipt) => {
         this.renderSoon();
         this.tell("petiole-end", { document: view.document, receipt });
