@@ -37,6 +37,7 @@ COLUMNS: Final = (
     _rows.since,
     _rows.late,
     _rows.stops,
+    _rows.lease_ends,
 )
 # Built once: every contribution runs the first ones.
 _LOAD_NUMBERS: Final = select(schema.groups.c.numbers).where(schema.groups.c.feed == bindparam("of"))
@@ -63,13 +64,17 @@ _SAVE: Final = (
 
 
 class ChildRows(MutableMapping[int, Child]):
-    """A group's children. They are loaded when they are looked at, by blocks unless `load` has named them."""
+    """A group's children. They are loaded when they are looked at, by blocks unless `load` has named them.
+
+    `leases`: when the leases of those that run end, of the loaded ones.
+    """
 
     def __init__(self, connection: Connection, feed: Feed) -> None:
         self._connection = connection
         self._feed = feed
         self._found: dict[int, Child] = {}
         self._changed: set[int] = set()
+        self.leases: dict[int, int] = {}
 
     def load(self, numbers: Iterable[int]) -> None:
         """Load these children in one query, those of them that there are."""
@@ -81,11 +86,11 @@ class ChildRows(MutableMapping[int, Child]):
         """Load all children."""
         self._take(self._connection.execute(select(*COLUMNS).where(_rows.feed == self._feed.id)))
 
-    def save(self, leases: MutableMapping[int, int]) -> None:
-        """Write the children that have changed; `leases` says when that of a running one ends."""
+    def save(self) -> None:
+        """Write the children that have changed, with their leases."""
         for at in range(0, len(self._changed), AT_ONCE):
             changed = sorted(self._changed)[at : at + AT_ONCE]
-            self._connection.execute(_SAVE, [self._values(number, leases.get(number)) for number in changed])
+            self._connection.execute(_SAVE, [self._values(number) for number in changed])
         self._changed.clear()
 
     def __getitem__(self, number: int) -> Child:
@@ -112,8 +117,10 @@ class ChildRows(MutableMapping[int, Child]):
             # What this step has changed is newer.
             if row.number not in self._found:
                 self._found[row.number] = child_of(self._feed, row)
+                if row.lease_ends is not None:
+                    self.leases[row.number] = row.lease_ends
 
-    def _values(self, number: int, lease_ends: int | None) -> dict[str, Any]:
+    def _values(self, number: int) -> dict[str, Any]:
         child = self._found[number]
         return {
             "of": self._feed.id,
@@ -124,7 +131,7 @@ class ChildRows(MutableMapping[int, Child]):
             "new_since": child.since,
             "new_late": child.late,
             "new_stops": child.stops,
-            "new_lease_ends": lease_ends,
+            "new_lease_ends": self.leases.get(number),
         }
 
 
@@ -189,7 +196,7 @@ def child_of(feed: Feed, row: Any) -> Child:
         Refusal: somebody else has written over it.
     """
     try:
-        operator.index(row.attempt + row.done + row.since + row.voids_first + row.voids_end)
+        operator.index(row.attempt + row.done + row.since + row.voids_first + row.voids_end + (row.lease_ends or 0))
         return Child(
             read_text(row.task_id),
             (row.voids_first, row.voids_end),

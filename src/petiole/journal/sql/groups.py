@@ -73,9 +73,8 @@ class SqlGroups(SqlStore):
                 return Closed(kept.state or "")
             group, children = load_group(step, kept), ChildRows(step.connection, kept)
             there = range(sum(group.counts))
-            numbers = {one.child for one in said if one.child in there}
-            children.load(numbers)
-            leases = _leases(step, kept, numbers)
+            children.load(one.child for one in said if one.child in there)
+            leases = children.leases
             expired = {number for number, ends in leases.items() if ends <= step.now}
             done = groups.contribute(group, children, said, now=step.now, expired=expired if verdict else None)
             ends_at = step.now + ms(lease)
@@ -86,7 +85,7 @@ class SqlGroups(SqlStore):
                     kept.lease_ends, kept.waits = min(kept.lease_ends or ends_at, ends_at), False
                 elif answer.counted:
                     leases.pop(one.child, None)
-            children.save(leases)
+            children.save()
             for one in done.failed:
                 _keep(step, kept, one)
             if done.group != group:
@@ -154,7 +153,7 @@ class SqlGroups(SqlStore):
                 kept.lease_ends = None
                 step.save(kept)
                 return 0, []
-            running = select(*COLUMNS, _rows.lease_ends).where(_rows.feed == kept.id, _rows.lease_ends.is_not(None))
+            running = select(*COLUMNS).where(_rows.feed == kept.id, _rows.lease_ends.is_not(None))
             rows = step.connection.execute(running.order_by(_rows.lease_ends, _rows.number).limit(max(limit, 1))).all()
             found = [_expired(kept, row) for row in rows[:limit] if row.lease_ends <= step.now]
             kept.lease_ends = step.now + ms(AGAIN if found else self._settings.unheard_after)
@@ -183,7 +182,7 @@ class SqlGroups(SqlStore):
             again = groups.again(load_group(step, kept), children, set(numbers))
             if again is None:
                 return Closed(kept.state or "")
-            children.save({})
+            children.save()
             queued = (_rows.feed == kept.id) & (_rows.state == CHILD_STATES.index(states.QUEUED))
             noted = or_(_rows.error.is_not(None), _rows.message.is_not(None))
             step.connection.execute(update(schema.children).where(queued, noted).values(error=None, message=None))
@@ -197,19 +196,6 @@ class SqlGroups(SqlStore):
             return kept.cursor
 
         return self._write(step) if is_group(feed) else Missing()
-
-
-def _leases(step: Step, feed: Feed, numbers: set[int]) -> dict[int, int]:
-    """Return when the leases of those of these children end that run."""
-    found: dict[int, int] = {}
-    chosen = sorted(numbers)
-    for at in range(0, len(chosen), AT_ONCE):
-        some = _rows.number.in_(chosen[at : at + AT_ONCE])
-        running = select(_rows.number, _rows.lease_ends).where(
-            _rows.feed == feed.id, some, _rows.lease_ends.is_not(None)
-        )
-        found |= {number: ends for number, ends in step.connection.execute(running)}  # noqa: C416
-    return found
 
 
 def _keep(step: Step, feed: Feed, said: Contribution) -> None:
