@@ -165,6 +165,11 @@ def test_the_owner_gets_one_notice(system: System, groups: Groups) -> None:
     assert notice["title"] == "Two tasks"
     assert notice["reason"] == "1 of 2 tasks failed."
     assert notice["children"] == {"succeeded": 1, "failed": 1}
+    # Its tasks have ended before it: their notices would be there.
+    kept = str(system.session(PERSON).get(f"{system.url}/petiole/inbox", timeout=5).json()["document"])
+    page = groups.tracking.journal.children(handle.feed, limit=2)
+    assert page is not None
+    assert not any(child.task_id in kept for child in page[0])
 
 
 def repeat(groups: Groups, handle: Handle) -> Handle:

@@ -60,6 +60,23 @@ def test_what_a_killed_worker_ran_is_lost_and_the_others_run_elsewhere(
     assert document["error1"]["message"] == "The worker disappeared."
 
 
+def test_a_silent_child_keeps_its_lease(system: System, groups: Groups) -> None:
+    gate = system.gate("silent")
+    handle = groups.start(group([groups.part("0", "deaf_part", str(gate))]), light=True)
+    groups.wait_for(handle, running=1)
+    with system.redis() as client:
+        [key] = client.scan_iter("petiole:*:running", count=1000)
+        ends = [client.zscore(key, "0")]
+        # The time of three leases: without a sign of life a reaper would have spoken.
+        wait_until(
+            lambda: ends.append(client.zscore(key, "0")) or ends[-1] > ends[0] + 6000,
+            what="the lease goes on",
+            timeout=12,
+        )
+    gate.touch()
+    assert counts(groups.wait(handle)) == {"succeeded": 1}
+
+
 def test_late_acknowledged_children_of_a_killed_worker_run_again(system: System, groups: Groups) -> None:
     gate = system.gate("late")
     handle = groups.start(group(groups.part(f"{number}", "late_part", str(gate)) for number in range(2)), light=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from celery import Celery, chain, chord, group
 
-from petiole import TaskFailure, init_celery, progress, track
-from petiole.dispatch.tracking import Tracking
+from petiole import TaskFailure, Unavailable, init_celery, progress, track
+from petiole.dispatch.tracking import Tracking, track_app
 from petiole.journal.sql.server import upgrade
 from petiole.protocol.events import Document
+from petiole.servers.redis import free_port
 from petiole.settings import Settings
 from tests.support.groups import counts, groups_of
 from tests.support.postgres import PostgresServer
@@ -71,6 +73,21 @@ def test_an_eager_group_that_propagates_raises_the_tasks_error_and_ends(eager: t
         tracking.start(group(work.s(1), fail.s(), work.s(2)), owner="me", light=True, task_id="propagates")
     document = ended(tracking, "group:propagates")
     assert (document["state"], counts(document)) == ("failed", {"succeeded": 1, "failed": 1, "cancelled": 1})
+
+
+@pytest.mark.parametrize("kind", ["group", "chain", "chord"])
+def test_a_broker_that_is_away_is_said_in_time_and_leaves_no_group(redis_url: str, kind: str) -> None:
+    broker = f"redis://127.0.0.1:{free_port()}/0"
+    celery_app = Celery(f"away-{kind}", broker=broker, backend=redis_url, set_as_current=False)
+    tracking = track_app(celery_app, Settings.load({"PETIOLE_JOURNAL_URL": redis_url}))
+    work = celery_app.signature("work", immutable=True)
+    canvases = {"group": group([work] * 100), "chain": chain(work, work), "chord": chord([work] * 100, work)}
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="None of them runs"):
+        tracking.start(canvases[kind], owner="me", task_id=f"away-{kind}")
+    assert time.monotonic() - began < 8
+    assert tracking.journal.snapshot(f"group:away-{kind}") is None
+    tracking.journal.close()
 
 
 @pytest.mark.parametrize("pool", ["threads", "solo", "gevent"])

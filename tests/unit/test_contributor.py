@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from petiole.dispatch.part import Part
-from petiole.errors import Unavailable
+from petiole.errors import Refusal, Unavailable
 from petiole.journal.answers import Closed, Counted, Fenced, Missing
 from petiole.journal.groups import Child, Contribution
 from petiole.protocol import states
@@ -25,12 +25,15 @@ class Journal(MemoryJournal):
     """A journal in memory that can be away."""
 
     is_away = False
+    refuses: frozenset[str] | set[str] = frozenset()
 
     def contribute(
         self, feed: str, said: Sequence[Contribution], *, run: int, lease: float, verdict: bool = False
     ) -> Counted | Fenced | Closed | Missing:
         if self.is_away:
             raise Unavailable("The test has taken it away.")
+        if feed in self.refuses:
+            raise Refusal("The test has damaged it.")
         return super().contribute(feed, said, run=run, lease=lease, verdict=verdict)
 
 
@@ -122,3 +125,26 @@ def test_a_group_that_is_to_stop_is_told(journal: Journal, settings: Settings) -
 def test_an_unknown_group_keeps_nothing_waiting(journal: Journal, contributor: Contributor) -> None:
     unknown = Part("group:unknown", 0, 0, "ann", "child-0")
     assert isinstance(contributor.say(unknown, Contribution(0, states.SUCCEEDED)), Missing)
+
+
+def test_a_group_that_alone_is_refused_keeps_no_other_waiting(journal: Journal, contributor: Contributor) -> None:
+    journal.refuses = {"group:damaged"}
+    damaged = Part("group:damaged", 0, 0, "ann", "child-0")
+    assert contributor.say(damaged, Contribution(0, states.SUCCEEDED)) is None
+    assert isinstance(contributor.say(part(0), Contribution(0, states.SUCCEEDED)), Counted)
+    journal.refuses = set()
+
+
+def test_a_beginning_after_the_last_end_is_said_again_too(journal: Journal, contributor: Contributor) -> None:
+    contributor.say(part(0), Contribution(0, states.SUCCEEDED))
+    contributor.say(part(1), Contribution(1, states.RUNNING))
+    journal.forget(GROUP)
+    begin(journal)
+    # What was lost is only the second one.
+    journal.contribute(GROUP, [Contribution(0, states.SUCCEEDED)], run=0, lease=5)
+
+    def runs_again() -> bool:
+        page = journal.children(GROUP, limit=2)
+        return page is not None and page[0][1].state == states.RUNNING
+
+    wait_until(runs_again, what="the second one runs again", timeout=10)

@@ -20,9 +20,10 @@ from petiole.journal import Journal
 from petiole.journal.answers import Closed, Counted, Fenced, Missing
 from petiole.journal.groups import OPEN, Contribution
 from petiole.logs import logger
-from petiole.loop import Loop
+from petiole.loop import Loop, is_outage
 from petiole.settings import Settings
 from petiole.worker.durability import SYNCED_WITHIN
+from petiole.worker.patience import REFUSED_FOR
 
 log = logger(__name__)
 
@@ -54,6 +55,9 @@ class _Group:
     looks: float | None = None
     used: float = 0.0
     unknown: bool = False
+    # Since when the journal refuses this group though it is there, and until when that isn't tried again.
+    refused: float | None = None
+    paused: float = 0.0
 
 
 class Contributor:
@@ -96,7 +100,7 @@ class Contributor:
             reply = self._journal.contribute(group.feed, [said], run=group.run, lease=self._settings.lease)
         except Unavailable as error:
             with self._changed:
-                self._note_away(error)
+                self._note_unsaid(group, error)
                 self._wait_with(group, said)
             return None
         with self._changed:
@@ -149,12 +153,13 @@ class Contributor:
         also = self._also()
         with self._changed:
             now = self._clock()
-            due = [also, *(each for group in self._groups.values() for each in (group.rings, group.looks))]
-            pending = any(group.pending for group in self._groups.values())
-            if pending:
-                wakes = now + self._pause if self._away else now
-            else:
-                wakes = min((each for each in due if each is not None), default=now + IDLE)
+            due = [also]
+            for group in self._groups.values():
+                own = [now] if group.pending else [each for each in (group.rings, group.looks) if each is not None]
+                due += [max(each, group.paused) for each in own]
+            wakes = min((each for each in due if each is not None), default=now + IDLE)
+            if self._away:
+                wakes = max(wakes, now + self._pause)
             if wakes > now:
                 self._wakes = wakes
                 self._changed.wait(wakes - now)
@@ -165,32 +170,29 @@ class Contributor:
                 if now - group.used > IDLE and not (group.pending or group.sent):
                     del self._groups[group.feed, group.run]
         for group in groups:
-            self._serve(group, now)
+            if not self._serve(group, now):
+                break
         return 0.0
 
-    def _serve(self, group: _Group, now: float) -> None:
-        """Send what waits, ring what is due, or look whether the last contributions are there still."""
+    def _serve(self, group: _Group, now: float) -> bool:
+        """Send what waits, ring what is due, or look whether the last contributions are there still; false: it is away."""
         with self._changed:
+            if group.paused > now:
+                return True
             said = list(group.pending.values())[:AT_ONCE]
             looks = not said and group.looks is not None and group.looks <= now
-            probe = self._last_end(group, now) if looks else None
-            if looks and probe is None:
-                # None of them says so, so all are made again.
-                said = [each for at, each in group.sent if at <= now - SYNCED_WITHIN]
-            if probe is not None:
-                said = [probe]
+            if looks:
+                said = self._last_ones(group, now)
             if not said and not (group.rings is not None and group.rings <= now):
-                if looks:
-                    self._settle(group, now)
-                return
+                return True
         try:
             reply = self._journal.contribute(group.feed, said, run=group.run, lease=self._settings.lease)
         except Unavailable as error:
             with self._changed:
-                self._note_away(error)
-            return
+                self._note_unsaid(group, error)
+            return not is_outage(error)
         except PetioleError:
-            log.exception("contributions_refused", extra={"feed": group.feed})
+            log.exception("contributions_invalid", extra={"feed": group.feed})
             reply = Missing()
         with self._changed:
             if self._away:
@@ -198,7 +200,8 @@ class Contributor:
             for each in said:
                 if group.pending.get(each.child) is each:
                     del group.pending[each.child]
-            if probe is not None and isinstance(reply, Counted) and not reply.ended[0]:
+            group.refused, group.paused = None, 0.0
+            if looks and said[0].state not in OPEN and isinstance(reply, Counted) and not reply.ended[0]:
                 log.warning(
                     "contributions_made_again", extra={"feed": group.feed, "reason": "The journal has lost them."}
                 )
@@ -208,6 +211,7 @@ class Contributor:
                 self._settle(group, now)
             self._changed.notify_all()
         self._pass_on(group, reply)
+        return True
 
     def _pass_on(self, group: _Group, reply: Reply) -> None:
         # What runs of a group that has ended, or of an earlier run of it, counts for nothing.
@@ -231,10 +235,18 @@ class Contributor:
         if group.sent and group.looks is None:
             group.looks = now + SYNCED_WITHIN
 
-    def _last_end(self, group: _Group, now: float) -> Contribution | None:
-        """Return the last end that should be on disk: what the journal has lost, it has lost from some instant on."""
-        old = (each for at, each in reversed(group.sent) if at <= now - SYNCED_WITHIN)
-        return next((each for each in old if each.state not in OPEN), None)
+    def _last_ones(self, group: _Group, now: float) -> list[Contribution]:
+        """Return the contributions that should be on disk, from the last end on.
+
+        If the journal has that end, it has all before it: what it loses, it loses from some instant on.
+        """
+        last: list[Contribution] = []
+        for at, each in reversed(group.sent):
+            if at <= now - SYNCED_WITHIN:
+                last.append(each)
+                if each.state not in OPEN:
+                    break
+        return last[::-1]
 
     def _settle(self, group: _Group, now: float) -> None:
         """Forget what is on disk."""
@@ -249,6 +261,22 @@ class Contributor:
         group.pending = {**again, **group.pending}
         group.sent.clear()
         group.looks = None
+
+    def _note_unsaid(self, group: _Group, error: Unavailable) -> None:
+        """Take note of a call that failed: the journal is away, or it refuses this group alone."""
+        if is_outage(error):
+            self._note_away(error)
+            return
+        now = self._clock()
+        if group.refused is None:
+            group.refused = now
+            log.warning("contributions_refused", extra={"feed": group.feed, "error": str(error)})
+        group.paused = now + LONGEST_PAUSE
+        if now - group.refused > REFUSED_FOR:
+            log.error("group_given_up", extra={"feed": group.feed, "error": str(error)})
+            group.pending.clear()
+            group.sent.clear()
+            group.rings = group.looks = None
 
     def _note_away(self, error: PetioleError) -> None:
         if not self._away:

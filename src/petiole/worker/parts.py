@@ -101,6 +101,10 @@ class Parts:
         member = Member(part, part.base + int(request.retries or 0), bool(task.acks_late), time.monotonic())
         reply = self._contributor.say(part, member.begins())
         why = _refusal(reply)
+        if why is None and isinstance(reply, Counted) and reply.cancel:
+            # It was running when the group was cancelled, and its message has come again.
+            self._contributor.say(part, Contribution(part.child, states.CANCELLED, member.attempt))
+            why = states.CANCELLED
         if why is not None:
             member.silent = True
             log.info("child_not_run", extra={"feed": part.feed, "child": part.child, "reason": why})
