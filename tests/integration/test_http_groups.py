@@ -409,7 +409,7 @@ class TestPage:
         group = OpenGroup(site.journal, 2, owner=owner(ann), light=False)
         group.fail(1)
         page = get(site, ann, group, Accept=BROWSER).text
-        assert f'<a href="/petiole/tasks/{group.ids[1]}">Task 1</a>: The disk is full.' in page
+        assert f'<a href="/petiole/tasks/{group.ids[1]}">Task 2</a>: The disk is full.' in page
 
     def test_a_form_cancels_it_and_leads_back(self, site: GroupSite, ann: requests.Session) -> None:
         group = OpenGroup(site.journal, 1, owner=owner(ann))

@@ -23,7 +23,7 @@ SHOWN: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class FailedChild:
-    """What the page shows of a task that has failed. `url`: its own page, if it has one."""
+    """What the page shows of a task that has failed. `number`: from 1, as for people. `url`: its own page, if it has one."""
 
     number: int
     state: str
@@ -62,7 +62,7 @@ def failed_children(journal: Journal, snapshot: Snapshot) -> list[FailedChild]:
 def _shown(child: ListedChild, *, followed: bool) -> FailedChild:
     error = child.error or {}
     return FailedChild(
-        number=child.number,
+        number=child.number + 1,
         state=child.state,
         reason=str(error.get("message") or ("Its worker disappeared." if child.state == "lost" else "It failed.")),
         reference=error.get("reference"),
