@@ -83,6 +83,20 @@ def test_what_is_said_with_the_journal_away_comes_later(journal: Journal, contri
     assert ended(journal) == CHILDREN
 
 
+def test_a_child_that_begins_while_something_is_being_sent_gets_its_answer(
+    journal: Journal, contributor: Contributor
+) -> None:
+    contributor.say(part(0), Contribution(0, states.RUNNING))
+    journal.cancel(
+        GROUP, cancelling=Draft("state", {"state": "cancelling"}), cancelled=Draft("state", {"state": "cancelled"})
+    )
+    for done in range(1, 50):
+        contributor.say_later(part(0), Contribution(0, states.RUNNING, done=done))
+        answer = contributor.say(part(1), Contribution(1, states.RUNNING))
+        assert isinstance(answer, Counted)
+        assert answer.ended == (True,)
+
+
 def test_what_a_journal_that_was_away_has_lost_is_said_again(journal: Journal, contributor: Contributor) -> None:
     contributor.say(part(0), Contribution(0, states.SUCCEEDED))
     journal.is_away = True

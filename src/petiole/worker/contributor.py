@@ -93,6 +93,8 @@ class Contributor:
         """Make a contribution from the calling thread; `None`: the journal is away, and has it later."""
         with self._changed:
             group = self._group_of(part)
+            # The thread may be sending something: without an answer a child of a cancelled group would begin.
+            self._changed.wait_for(lambda: self._away or not group.pending, self._settings.flush_timeout)
             if self._away or group.pending:
                 self._wait_with(group, said)
                 return None
