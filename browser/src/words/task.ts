@@ -120,7 +120,8 @@ class TaskWords {
     const { state, reason, unheard, error, artifacts } = this.#document;
     switch (state) {
       case "running":
-        return [this.again(), this.#progress.stage(), this.#progress.rate()].filter(Boolean).join(" · ") || null;
+        // A group in which nothing happens says so.
+        return unheard ?? ([this.again(), this.#progress.stage(), this.#progress.rate()].filter(Boolean).join(" · ") || null);
       case "queued":
       case "retrying":
         return unheard ?? null;

@@ -284,6 +284,11 @@ suite("a group", () => {
       group("running", { succeeded: 9798, failed: 12, lost: 2, running: 8, queued: 180 }),
       { sentence: "9,812 of 10,000 tasks · 14 failed", percent: "98 %", bar: "filling" },
     ],
+    [
+      "runs, and nothing happens in it",
+      group("running", { succeeded: 1, queued: 1 }, { unheard: "No worker has reported its tasks." }),
+      { sentence: "1 of 2 tasks", detail: "No worker has reported its tasks." },
+    ],
     ["runs without failures", group("running", { succeeded: 1, running: 1 }), { sentence: "1 of 2 tasks", percent: "50 %" }],
     [
       "runs again",
