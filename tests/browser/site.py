@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from celery import Celery
+from celery import Celery, group
 from flask import Flask, Response, make_response, render_template_string, request
 from flask_socketio import SocketIO
 
@@ -50,7 +50,8 @@ def create_app() -> Flask:
     app = Flask(__name__)
     app.config["SECRET_KEY"] = "browser"
     # By name only: this process doesn't have the tasks' code.
-    app.extensions["celery"] = Celery("browser-web", broker=os.environ["CELERY_BROKER_URL"])
+    celery_app = Celery("browser-web", broker=os.environ["CELERY_BROKER_URL"])
+    app.extensions["celery"] = celery_app
     petiole = Petiole()
     socketio = SocketIO()
     petiole.init_app(app, socketio)
@@ -62,6 +63,13 @@ def create_app() -> Flask:
         return petiole.accepted(
             petiole.start(f"tests.browser.tasks.{name}", body.get("args", []), title=body.get("title"))
         )
+
+    @app.post("/album")
+    def start_album() -> Response:
+        asked = request.get_json()
+        draw = "tests.browser.tasks.draw_thumbnail"
+        album = group(celery_app.signature(draw, [number, asked["key"]]) for number in range(asked["pictures"]))
+        return petiole.accepted(petiole.start(album, title="An album"))
 
     @app.get("/tasks")
     def tasks() -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from celery import Celery, Task
 
@@ -60,6 +61,13 @@ def talk(lines: int) -> None:
     """Log so many lines."""
     for number in range(1, lines + 1):
         progress.log(f"line {number}")
+
+
+@celery_app.task
+def draw_thumbnail(number: int, key: str) -> None:
+    """Draw a picture. Every tenth can't be drawn before there is a file of this name."""
+    if number % 10 == 0 and not Path(key).exists():
+        raise TaskFailure("The picture is locked. Unlock it, then start it again.")
 
 
 @celery_app.task

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -72,12 +73,12 @@ def add_page(app: Flask, petiole: Petiole) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GroupSite]:
+def group_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GroupSite]:
     redis = RedisServer(any_redis_binary(), tmp_path_factory.mktemp("redis"), append_only=False)
     redis.start()
     try:
-        with serving_groups(redis.url, add_page) as site:
-            yield site
+        with serving_groups(redis.url, add_page) as group_site:
+            yield group_site
     finally:
         redis.kill()
 
@@ -111,11 +112,11 @@ Show = Callable[..., Shown]
 
 
 @pytest.fixture
-def show(site: GroupSite, visit: Visit) -> Show:
+def show(group_site: GroupSite, visit: Visit) -> Show:
     def show(number: int, *, expected: tuple[str, ...] = (), **fields: Any) -> Shown:
-        group = OpenGroup(site.journal, number, owner=f"user:{PERSON}", **fields)
-        visitor = visit(site.url, expected=expected)
-        visitor.context.add_cookies([{"name": "person", "value": PERSON, "url": site.url}])
+        group = OpenGroup(group_site.journal, number, owner=f"user:{PERSON}", **fields)
+        visitor = visit(group_site.url, expected=expected)
+        visitor.context.add_cookies([{"name": "person", "value": PERSON, "url": group_site.url}])
         page = visitor.open(f"/{group.feed}")
         shown = Shown(group, page, Card(page.locator("petiole-task")))
         expect(shown.card.sentence).to_have_text("Waiting for a worker")
@@ -180,7 +181,7 @@ def test_the_bar_the_words_the_steps_and_the_errors_follow_the_tasks(show: Show)
 
 
 def test_the_tasks_that_failed_are_started_again_in_the_same_card_and_other_tabs_follow(
-    show: Show, site: GroupSite
+    show: Show, group_site: GroupSite
 ) -> None:
     shown = show(10)
     group, card = shown.group, shown.card
@@ -192,13 +193,13 @@ def test_the_tasks_that_failed_are_started_again_in_the_same_card_and_other_tabs
     assert card.value() == 80
     first = card.part("receipt").text_content()
     second_tab = shown.page.context.new_page()
-    second_tab.goto(f"{site.url}/{group.feed}")
+    second_tab.goto(f"{group_site.url}/{group.feed}")
     other = Card(second_tab.locator("petiole-task"))
     expect(other.button("Start the 2 that failed again")).to_be_enabled()
     button.click()
     expect(card.button("Cancel")).to_be_visible()
     expect(card.part("receipt")).to_be_hidden()
-    wait_until(lambda: site.journal.snapshot(group.feed).document.get("run") == 1, what="the next run", timeout=5)  # type: ignore[union-attr]
+    wait_until(lambda: group_site.journal.snapshot(group.feed).document.get("run") == 1, what="the next run", timeout=5)  # type: ignore[union-attr]
     group.run = 1
     group.begin(3)
     tell(group)
@@ -346,10 +347,10 @@ def test_a_page_draws_a_group_at_most_ten_times_a_second_however_fast_its_tasks_
     expect(card.part("receipt")).to_have_text(re.compile(r"^(\d+) of \1 events, none missing$"))
 
 
-def test_a_page_without_groups_loads_no_file_for_them(site: GroupSite, visit: Visit) -> None:
-    visitor = visit(site.url)
-    visitor.context.add_cookies([{"name": "person", "value": PERSON, "url": site.url}])
-    feed = site.open(owner=f"user:{PERSON}")
+def test_a_page_without_groups_loads_no_file_for_them(group_site: GroupSite, visit: Visit) -> None:
+    visitor = visit(group_site.url)
+    visitor.context.add_cookies([{"name": "person", "value": PERSON, "url": group_site.url}])
+    feed = group_site.open(owner=f"user:{PERSON}")
     loaded: list[str] = []
     visitor.context.on("request", lambda asked: loaded.append(asked.url))
     page = visitor.open(f"/{feed.removeprefix('task:')}")
@@ -360,21 +361,23 @@ def test_a_page_without_groups_loads_no_file_for_them(site: GroupSite, visit: Vi
 
 @pytest.mark.parametrize("how", ["", "defer", "async", "module"])
 def test_the_second_file_comes_in_the_version_of_the_first_however_that_is_loaded(
-    how: str, site: GroupSite, visit: Visit
+    how: str, group_site: GroupSite, visit: Visit
 ) -> None:
-    group = OpenGroup(site.journal, 3, owner=f"user:{PERSON}")
-    visitor = visit(site.url)
-    visitor.context.add_cookies([{"name": "person", "value": PERSON, "url": site.url}])
+    group = OpenGroup(group_site.journal, 3, owner=f"user:{PERSON}")
+    visitor = visit(group_site.url)
+    visitor.context.add_cookies([{"name": "person", "value": PERSON, "url": group_site.url}])
     page = visitor.open(f"/{group.feed}?how={how}")
     expect(page.locator("petiole-task").get_by_text("Tasks", exact=True)).to_be_visible()
     loaded = page.evaluate("performance.getEntriesByType('resource').map(({ name }) => name)")
     assert [name.rpartition("/")[2] for name in loaded if GROUP_FILE in name] == [f"{GROUP_FILE}?v=2.1"]
 
 
-def test_a_group_whose_file_does_not_arrive_is_shown_as_a_task_until_it_does(site: GroupSite, visit: Visit) -> None:
-    group = OpenGroup(site.journal, 4, owner=f"user:{PERSON}")
-    visitor = visit(site.url, expected=("net::ERR_FAILED",))
-    visitor.context.add_cookies([{"name": "person", "value": PERSON, "url": site.url}])
+def test_a_group_whose_file_does_not_arrive_is_shown_as_a_task_until_it_does(
+    group_site: GroupSite, visit: Visit
+) -> None:
+    group = OpenGroup(group_site.journal, 4, owner=f"user:{PERSON}")
+    visitor = visit(group_site.url, expected=("net::ERR_FAILED",))
+    visitor.context.add_cookies([{"name": "person", "value": PERSON, "url": group_site.url}])
     refused: list[str] = []
 
     def refuse(route: Route) -> None:
@@ -397,11 +400,13 @@ def test_a_group_whose_file_does_not_arrive_is_shown_as_a_task_until_it_does(sit
     assert [url.rpartition("?")[2] for url in refused] == ["v=2.1", "v=2.1&again=1"]
 
 
-def test_a_group_in_a_list_is_one_row_and_keeps_it_when_it_is_started_again(site: GroupSite, visit: Visit) -> None:
+def test_a_group_in_a_list_is_one_row_and_keeps_it_when_it_is_started_again(
+    group_site: GroupSite, visit: Visit
+) -> None:
     person = "bob"
-    group = OpenGroup(site.journal, 3, owner=f"user:{person}", title="Bob's pictures")
-    visitor = visit(site.url)
-    visitor.context.add_cookies([{"name": "person", "value": person, "url": site.url}])
+    group = OpenGroup(group_site.journal, 3, owner=f"user:{person}", title="Bob's pictures")
+    visitor = visit(group_site.url)
+    visitor.context.add_cookies([{"name": "person", "value": person, "url": group_site.url}])
     page = visitor.open()
     row = page.locator("petiole-tasks petiole-task")
     expect(row).to_have_count(1)
@@ -471,3 +476,25 @@ def test_in_forced_colours_each_kind_keeps_a_look_of_its_own(show: Show) -> None
         """(bar) => [...bar.querySelectorAll(".segment")].map((segment) => getComputedStyle(segment).backgroundImage)"""
     )
     assert len(set(looks)) == len(looks)
+
+
+def test_a_real_group_fails_in_part_and_is_finished_by_the_cards_button(
+    site: str, visit: Visit, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    visitor = visit(site)
+    page = visitor.open()
+    answer = page.request.post(f"{visitor.home}/album", data={"pictures": 100, "key": str(key)})
+    assert answer.status == 202, answer.text()
+    page = visitor.open(f"/{answer.json()['id']}")
+    card = Card(page.locator("petiole-task"))
+    expect(card.failure).to_contain_text("10 of 100 tasks failed.", timeout=60_000)
+    expect(card.part("error")).to_contain_text("The picture is locked.")
+    assert {kind for kind, width in widths(card).items() if width > 0} == {"done", "failed"}
+    card.root.get_by_text("Tasks", exact=True).click()
+    expect(card.part("child-name").first).to_have_text("Task 1")
+    expect(card.part("child")).to_have_count(10)
+    key.touch()
+    card.button("Start the 10 that failed again").click()
+    expect(card.sentence).to_have_text("100 tasks", timeout=60_000)
+    expect(card.part("receipt")).to_have_text(re.compile(r"^(\d+) of \1 events, none missing$"))
