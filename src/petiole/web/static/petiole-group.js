@@ -3,7 +3,7 @@ var M="petiole-group";function u(i,e){return new Intl.NumberFormat(e,{maximumFra
 petiole-group { display: block; }
 .bar:has(> .segments:not([hidden])) > .fill { display: none; }
 .segments { position: absolute; inset: 0; display: flex; gap: 1px; }
-.segment { flex: 0 1 0; min-inline-size: 3px; transition: flex-grow 0.3s ease-out; }
+.segment { flex: 0 1 0; min-inline-size: 3px; }
 .segment[data-kind="waiting"] { min-inline-size: 0; }
 [data-kind] { --_a: transparent; --_b: var(--_a); background: repeating-linear-gradient(-45deg, var(--_a) 0 0.1875rem, var(--_b) 0.1875rem 0.3125rem); }
 [data-kind="done"] { --_a: var(--petiole-done, var(--_accent)); }
