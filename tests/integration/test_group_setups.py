@@ -31,16 +31,16 @@ def eager(redis_url: str) -> Iterator[tuple[Celery, Tracking]]:
     celery_app.conf.task_always_eager = True
     tracking = init_celery(celery_app, Settings.load({"PETIOLE_JOURNAL_URL": redis_url}))
 
-    @celery_app.task(name="work")
+    @celery_app.task(name="work", shared=False)
     def work(number: int) -> int:
         return sum(1 for _ in track(range(number)))
 
-    @celery_app.task(name="fail")
+    @celery_app.task(name="fail", shared=False)
     def fail() -> None:
         progress.log("here")
         raise TaskFailure("Not today.")
 
-    @celery_app.task(name="collect")
+    @celery_app.task(name="collect", shared=False)
     def collect(results: Any) -> Any:
         return results
 
