@@ -7,7 +7,7 @@ it needs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from petiole.journal.answers import (
     Appended,
@@ -31,6 +31,8 @@ from petiole.journal.groups import Child, Contribution
 from petiole.protocol.events import Cursor, Document, Draft
 from petiole.protocol.reader import Reading
 from petiole.protocol.texts import NO_TEXTS, Texts
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Feeds(Protocol):
@@ -387,16 +389,19 @@ class Journal(Feeds, Runs, Inboxes, Notes, Groups, Admin, Protocol):
     """
 
 
-class PendingAppend(Protocol):
-    """An append that was sent. Call it once, unless `poll` has returned the answer."""
+class Pending(Protocol[T_co]):
+    """A step that was sent. Call it once, unless `poll` has returned the answer."""
 
-    def __call__(self) -> Appended:
-        """Wait for the answer; raises what `append` raises."""
+    def __call__(self) -> T_co:
+        """Wait for the answer; raises what the step's own verb raises."""
         ...
 
-    def poll(self) -> Appended | None:
+    def poll(self) -> T_co | None:
         """Return the answer without waiting; `None` while there is none, and where a call would raise."""
         ...
+
+
+PendingAppend: TypeAlias = Pending[Appended]
 
 
 @runtime_checkable
@@ -432,4 +437,15 @@ class SupportsAsync(Protocol):
         texts: Texts = NO_TEXTS,
     ) -> PendingAppend | None:
         """Send an `append`, for callers that must not block; `None`: it would have blocked, and nothing was sent."""
+        ...
+
+
+@runtime_checkable
+class SupportsAsyncGroups(Protocol):
+    """What a journal offers beside `Groups` if it can send a contribution and take the answer later."""
+
+    def contribute_async(
+        self, feed: str, said: Sequence[Contribution], *, run: int, lease: float
+    ) -> Pending[Counted | Fenced | Closed | Missing] | None:
+        """Send a `contribute`, for callers that must not block; `None`: it would have blocked, and nothing was sent."""
         ...

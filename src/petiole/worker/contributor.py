@@ -7,17 +7,20 @@ if the journal was away, or if the last one of them turns out to be missing.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, TypeAlias
 
 from petiole.dispatch.part import Part
 from petiole.errors import PetioleError, Unavailable
 from petiole.journal import Journal
 from petiole.journal.answers import Closed, Counted, Fenced, Missing
+from petiole.journal.contract import Pending, SupportsAsyncGroups
 from petiole.journal.groups import OPEN, Contribution
 from petiole.logs import logger
 from petiole.loop import Loop, is_outage
@@ -34,6 +37,8 @@ AT_ONCE: Final = 500
 IDLE: Final = 600.0
 # How often the journal is asked whether the last contributions are there still, at most.
 LOOK_EVERY: Final = 1.0
+# After how long the thread reads an answer that no further contribution has read.
+ANSWERED_WITHIN: Final = 0.1
 # A wake-up that is so little late doesn't matter.
 SLACK: Final = 0.02
 
@@ -60,6 +65,16 @@ class _Group:
     paused: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A contribution that was sent at an instant."""
+
+    group: _Group
+    said: Contribution
+    pending: Pending[Reply]
+    at: float
+
+
 class Contributor:
     """The contributions of one process. Thread-safe; its thread starts with the first group.
 
@@ -81,7 +96,10 @@ class Contributor:
         self._on_cancel = on_cancel
         self._also = turn
         self._clock = clock
+        self._contribute_async = journal.contribute_async if isinstance(journal, SupportsAsyncGroups) else None
         self._groups: dict[tuple[str, int], _Group] = {}
+        # What was sent, whose answer isn't read yet.
+        self._begun: deque[_Begun] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._away = False
@@ -91,6 +109,7 @@ class Contributor:
 
     def say(self, part: Part, said: Contribution) -> Reply | None:
         """Make a contribution from the calling thread; `None`: the journal is away, and has it later."""
+        self._hear_begun(wait=False)
         with self._changed:
             group = self._group_of(part)
             # The thread may be sending something: without an answer a child of a cancelled group would begin.
@@ -114,6 +133,30 @@ class Contributor:
         self._pass_on(group, reply)
         return reply
 
+    def send(self, part: Part, said: Contribution) -> bool:
+        """Make a contribution without waiting for the answer; false: the journal is away, and has it later.
+
+        For the end of a child: its bytes are on their way, whatever becomes of this process, and nobody else may contribute
+        for it afterwards. The answer is read with the next contribution, or by the thread.
+        """
+        with self._changed:
+            group = self._group_of(part)
+            free = self._contribute_async is not None and not self._away and not group.pending
+        begun = None
+        if free and self._contribute_async is not None:
+            try:
+                begun = self._contribute_async(group.feed, [said], run=group.run, lease=self._settings.lease)
+            except PetioleError as error:
+                log.info("contribution_waits", extra={"feed": group.feed, "error": str(error)})
+        if begun is None:
+            return self.say(part, said) is not None
+        with self._changed:
+            self._begun.append(_Begun(group, said, begun, self._clock()))
+            self._start()
+            if self._clock() + ANSWERED_WITHIN + SLACK < self._wakes:
+                self._changed.notify_all()
+        return True
+
     def say_later(self, part: Part, said: Contribution) -> None:
         """Make a contribution from the thread: for a caller that mustn't wait."""
         with self._changed:
@@ -121,6 +164,7 @@ class Contributor:
 
     def flush(self, timeout: float, part: Part | None = None) -> bool:
         """Wait until the journal has everything, of one group or of all; at most `timeout` seconds. Says whether it has."""
+        self._hear_begun(wait=True)
         with self._changed:
             groups = list(self._groups.values()) if part is None else [self._group_of(part)]
             return self._changed.wait_for(lambda: not any(group.pending for group in groups), timeout)
@@ -130,6 +174,30 @@ class Contributor:
         with self._changed:
             self._start()
             self._changed.notify_all()
+
+    def _hear_begun(self, *, wait: bool, before: float = math.inf) -> None:
+        """Read the answers to what was sent, of that only which was sent `before` an instant; without `wait`, what has come."""
+        while True:
+            with self._changed:
+                if not self._begun or self._begun[0].at > before:
+                    return
+                one = self._begun.popleft()
+            reply = one.pending.poll()
+            if reply is None and not wait:
+                with self._changed:
+                    self._begun.appendleft(one)
+                return
+            try:
+                reply = one.pending() if reply is None else reply
+            except PetioleError as error:
+                with self._changed:
+                    if isinstance(error, Unavailable):
+                        self._note_unsaid(one.group, error)
+                    self._wait_with(one.group, one.said)
+                continue
+            with self._changed:
+                self._take(one.group, [one.said], reply)
+            self._pass_on(one.group, reply)
 
     def _group_of(self, part: Part) -> _Group:
         key = (part.feed, part.run)
@@ -155,7 +223,7 @@ class Contributor:
         also = self._also()
         with self._changed:
             now = self._clock()
-            due = [also]
+            due = [also, *(one.at + ANSWERED_WITHIN for one in islice(self._begun, 1))]
             for group in self._groups.values():
                 own = [now] if group.pending else [each for each in (group.rings, group.looks) if each is not None]
                 due += [max(each, group.paused) for each in own]
@@ -166,6 +234,8 @@ class Contributor:
                 self._wakes = wakes
                 self._changed.wait(wakes - now)
                 self._wakes = 0.0
+        self._hear_begun(wait=True, before=self._clock() - ANSWERED_WITHIN)
+        with self._changed:
             now = self._clock()
             groups = list(self._groups.values())
             for group in groups:

@@ -141,8 +141,14 @@ class Parts:
             return
         if said.state not in (states.SUCCEEDED, states.RETRYING) and not task.request.is_eager:
             said = self._with_message(said, task, task.request, member.part)
-        if self._contributor.say(member.part, said) is None:
+        # Acknowledged late, a task that has ended isn't to run again: so that is kept before Celery acknowledges it.
+        waits = member.late or said.state not in (states.SUCCEEDED, states.FAILED) or task.request.is_eager
+        say = self._say if waits else self._contributor.send
+        if not say(member.part, said):
             self._contributor.flush(self._settings.flush_timeout, member.part)
+
+    def _say(self, part: Part, said: Contribution) -> bool:
+        return self._contributor.say(part, said) is not None
 
     def conclude(self, child: DeadChild, patch: Document) -> None:
         """Say how a child has ended whose own process can't."""

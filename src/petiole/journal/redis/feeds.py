@@ -18,7 +18,7 @@ from petiole.journal.answers import (
 from petiole.journal.contract import PendingAppend
 from petiole.journal.redis import calls
 from petiole.journal.redis.description import Step
-from petiole.journal.redis.replies import RedisAppend, appended_of, cursor_of, document_of, texts_of
+from petiole.journal.redis.replies import RedisPending, appended_of, cursor_of, document_of, texts_of
 from petiole.journal.redis.store import RedisStore, by_partition, ms, ms_or_none
 from petiole.journal.rules import head_of, read_unknown
 from petiole.journal.texts import chunks_of
@@ -127,7 +127,11 @@ class RedisFeeds(RedisStore):
             replies = self._call.begin_now(self._command("EVALSHA", *step))
         except (RedisError, OSError) as error:
             raise translated(error, self._settings.journal_url) from error
-        return None if replies is None else RedisAppend(replies, functools.partial(self._answer, replies, step))
+        return (
+            None
+            if replies is None
+            else RedisPending(replies, functools.partial(self._answer, replies, step), appended_of)
+        )
 
     def _to_append(
         self, feed: str, draft: Draft, run: int, fact: int, counter: int, delivery: str, texts: Texts

@@ -4,28 +4,44 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from petiole.errors import InvalidName, PetioleError, Refusal
-from petiole.journal.answers import Appended, Closed, Conflict, Duplicate, Fenced, Held, Missing, Stored, TextGap
+from petiole.journal.answers import (
+    Appended,
+    Closed,
+    Conflict,
+    Counted,
+    Duplicate,
+    Fenced,
+    Held,
+    Missing,
+    Stored,
+    TextGap,
+)
 from petiole.protocol.events import Cursor, Document
 from petiole.protocol.texts import Texts
 from petiole.redis.connections import Awaited
 
+T = TypeVar("T")
 
-class RedisAppend:
-    """`PendingAppend`: the replies to an append that was sent, and `answer`, which waits for them."""
 
-    def __init__(self, replies: Awaited, answer: Callable[[], Sequence[Any]]) -> None:
+class RedisPending(Generic[T]):
+    """`Pending`: the replies to a script that was sent; `answer` waits for them, and `read` understands the first one."""
+
+    def __init__(
+        self, replies: Awaited, answer: Callable[[], Sequence[Any]], read: Callable[[Sequence[Any]], T]
+    ) -> None:
         self._replies = replies
         self._answer = answer
+        self._read = read
 
-    def __call__(self) -> Appended:
-        return appended_of(self._answer()[0])
+    def __call__(self) -> T:
+        return self._read(self._answer()[0])
 
-    def poll(self) -> Appended | None:
+    def poll(self) -> T | None:
         replies = self._replies.heard()
-        return None if replies is None else appended_of(replies[0])
+        return None if replies is None else self._read(replies[0])
 
 
 def cursor_of(values: Sequence[bytes]) -> Cursor:
@@ -88,3 +104,17 @@ def appended_of(reply: Sequence[Any]) -> Appended:
             raise PetioleError(
                 f"The journal gave an answer that this version doesn't know: {reply[0]!r}. Upgrade Petiole."
             )
+
+
+def counted_of(reply: Sequence[Any]) -> Counted | Fenced | Closed | Missing:
+    match reply[0]:
+        case b"counted":
+            due = int(reply[6])
+            ended = tuple(letter == ord("e") for letter in reply[7])
+            return Counted(cursor_of(reply[1:]), ended, None if due < 0 else due / 1000, reply[5] > 0)
+        case b"fenced":
+            return Fenced(int(reply[1]))
+        case b"closed":
+            return Closed(reply[1].decode())
+        case _:
+            return Missing()
