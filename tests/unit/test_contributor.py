@@ -83,6 +83,77 @@ def test_what_is_said_with_the_journal_away_comes_later(journal: Journal, contri
     assert ended(journal) == CHILDREN
 
 
+class Later:
+    """An answer that comes when the test says so."""
+
+    def __init__(self, journal: SlowJournal, said: Sequence[Contribution]) -> None:
+        self.journal, self.said = journal, said
+
+    def __call__(self) -> Counted | Fenced | Closed | Missing:
+        return self.journal.contribute(GROUP, self.said, run=0, lease=5)
+
+    def poll(self) -> Counted | Fenced | Closed | Missing | None:
+        return self() if self.journal.answers else None
+
+
+class SlowJournal(Journal):
+    """A journal that takes contributions when their answers are read."""
+
+    answers = False
+
+    def contribute_async(self, _feed: str, said: Sequence[Contribution], *, run: int, lease: float) -> Later:
+        assert (run, lease) == (0, 5)
+        return Later(self, said)
+
+
+@pytest.fixture
+def slow(settings: Settings) -> SlowJournal:
+    journal = SlowJournal(settings)
+    begin(journal)
+    return journal
+
+
+def test_an_end_is_sent_without_waiting_and_its_answer_is_read_by_the_thread(
+    slow: SlowJournal, settings: Settings
+) -> None:
+    contributor = Contributor(slow, settings)
+    contributor.say(part(0), Contribution(0, states.RUNNING))
+    assert contributor.send(part(0), Contribution(0, states.SUCCEEDED))
+    wait_until(lambda: ended(slow) == 1, what="the thread has read the answer", timeout=2)
+
+
+def test_an_end_whose_answer_never_came_is_said_again(slow: SlowJournal, settings: Settings) -> None:
+    contributor = Contributor(slow, settings)
+    for child in range(3):
+        assert contributor.send(part(child), Contribution(child, states.SUCCEEDED))
+    slow.is_away = True
+    assert not contributor.flush(0.05)
+    # While the journal is away nothing is sent that would be lost.
+    assert not contributor.send(part(3), Contribution(3, states.SUCCEEDED))
+    assert ended(slow) == 0
+    slow.is_away = False
+    assert contributor.flush(5)
+    ring(slow)
+    assert ended(slow) == 4
+
+
+def test_the_next_contribution_reads_the_answer_that_has_come(slow: SlowJournal, settings: Settings) -> None:
+    contributor = Contributor(slow, settings)
+    contributor.send(part(0), Contribution(0, states.SUCCEEDED))
+    slow.answers = True
+    contributor.say(part(1), Contribution(1, states.RUNNING))
+    ring(slow)
+    assert ended(slow) == 1
+
+
+def ring(journal: Journal) -> None:
+    """Have the group ring what it has counted."""
+    wait_until(
+        lambda: journal.contribute(GROUP, [], run=0, lease=5).due is None,  # type: ignore[union-attr]
+        what="everything has rung",
+    )
+
+
 def test_a_child_that_begins_while_something_is_being_sent_gets_its_answer(
     journal: Journal, contributor: Contributor
 ) -> None:
