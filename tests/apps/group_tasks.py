@@ -156,3 +156,25 @@ def dying_part(name: str, file: str, gate: str) -> str:
     if not Path(gate).exists():
         os.kill(os.getpid(), signal.SIGKILL)
     return name
+
+
+@shared_task(name=f"{NAMES}.fan_out")
+def fan_out(kind: str, file: str) -> str:
+    """Publish a canvas, and return the id by which Celery knows its result."""
+    names = [f"{number}" for number in range(5)]
+    followed = [followed_part.si(name, file) for name in names]
+    canvases = {
+        "group": lambda: group(followed),
+        "chord": lambda: chord(followed, collect.s(file)),
+        "chain": lambda: chain(followed),
+        "chunks": lambda: followed_part.chunks([(name, file) for name in names], 2),
+        "undeclared": lambda: group(part.si(name, file) for name in names),
+        "nested": lambda: chain(followed_part.si("first", file), group(followed), collect.s(file)),
+    }
+    return str(canvases[kind]().delay().id)
+
+
+@shared_task(name=f"{NAMES}.fan_out_in_light")
+def fan_out_in_light(file: str) -> str:
+    """Do the same as a part of a group that has no feed of its own."""
+    return fan_out("group", file)

@@ -22,6 +22,7 @@ STEPS_BYTES: Final = 2048
 TASKS: Final = "Tasks"
 # Celery's tasks that call another one for each item.
 MAPS: Final = ("celery.map", "celery.starmap")
+CHUNKS: Final = "celery.chunks"
 
 
 @dataclass(slots=True)
@@ -74,10 +75,23 @@ def is_canvas(signature: Signature) -> bool:
     return isinstance(signature, group | _chord | _chain | chunks)
 
 
+def task_names(given: Any) -> Iterator[str]:
+    """Yield the names of a canvas's tasks."""
+    parts = getattr(given, "tasks", None)
+    if parts is None and not isinstance(given, list | tuple):
+        if isinstance(given, Signature):
+            yield task_name(given)
+        return
+    for part in given if parts is None else getattr(parts, "tasks", parts):
+        yield from task_names(part)
+    if isinstance(given, _chord):
+        yield from task_names(given.body)
+
+
 def task_name(signature: Signature) -> str:
-    """Return the name of a signature's task; of `map` and `starmap` that of the task that they call."""
+    """Return the name of a signature's task; of `map`, `starmap` and `chunks` that of the task that they call."""
     # Not by its class, which a copy of it doesn't have.
-    if signature.task in MAPS:
+    if signature.task in (*MAPS, CHUNKS):
         inner = signature.kwargs.get("task")
         return str(getattr(inner, "name", None) or (inner or {}).get("task") or signature.task)
     return str(signature.task)

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from celery import Celery, Signature
 from kombu import serialization
@@ -36,6 +36,8 @@ from petiole.protocol.values import readable, words
 from petiole.settings import Settings
 
 log = logger(__name__)
+
+T = TypeVar("T")
 
 UNPUBLISHED: Final = "The task couldn't be published again."
 REASON_LIMIT: Final = 200
@@ -88,6 +90,46 @@ class GroupStarter:
             PetioleError: it is no canvas that can run.
         """
         canvas = read_canvas(signature, self._celery_app)
+        if queue is not None:
+            for leaf in canvas.leaves:
+                leaf.signature.options["queue"] = queue
+        started = self._open(canvas, group_id, owner=owner, title=title, light=light)
+        feed = started.feed
+        if not canvas.leaves:
+            # There is nothing to wait for.
+            self._journal.contribute(feed, [], run=0, lease=self._settings.lease)
+            return started
+        later = {} if countdown is None else {"countdown": countdown}
+        if self._publisher.is_eager:
+            self._run_here(canvas, feed, args, kwargs, later)
+        else:
+            self._publish(canvas, feed, args, kwargs, later)
+            self._confirm(feed)
+        return started
+
+    def follow(self, signature: Signature, *, owner: str, group_id: str | None, publish: Callable[[Signature], T]) -> T:
+        """Give a canvas that a task publishes by itself a feed, and return what `publish` returns for its copy.
+
+        What can't be followed, or not now, is published all the same.
+        """
+        try:
+            canvas = read_canvas(signature, self._celery_app)
+            if not canvas.leaves:
+                return publish(signature)
+            started = self._open(canvas, group_id, owner=owner, title=None, light=None)
+        except PetioleError as error:
+            log.warning("canvas_not_followed", extra={"task": str(signature.task), "error": str(error)})
+            return publish(signature)
+        try:
+            published = publish(canvas.signature)
+        except BaseException:
+            self._take_back(started.feed)
+            raise
+        self._confirm(started.feed)
+        return published
+
+    def _open(self, canvas: Canvas, group_id: str | None, *, owner: str, title: object, light: bool | None) -> Started:
+        """Open a canvas's feed, and tell its tasks."""
         feed = group_feed(self._id_for(canvas, group_id))
         if light is None:
             light = len(canvas.leaves) > self._settings.light_above
@@ -105,8 +147,6 @@ class GroupStarter:
             document["steps"] = list(canvas.steps)
         for leaf in canvas.leaves:
             _mark(leaf, feed, owner=owner, light=light)
-            if queue is not None:
-                leaf.signature.options["queue"] = queue
         waiting = groups.first_counts(len(canvas.leaves))
         cursor = self._journal.open_group(
             feed,
@@ -116,16 +156,6 @@ class GroupStarter:
             epoch=mint_epoch(),
             lease=self._settings.dispatch_lease,
         )
-        if not canvas.leaves:
-            # There is nothing to wait for.
-            self._journal.contribute(feed, [], run=0, lease=self._settings.lease)
-            return Started(feed, cursor, document)
-        later = {} if countdown is None else {"countdown": countdown}
-        if self._publisher.is_eager:
-            self._run_here(canvas, feed, args, kwargs, later)
-        else:
-            self._publish(canvas, feed, args, kwargs, later)
-            self._confirm(feed)
         return Started(feed, cursor, document)
 
     @staticmethod

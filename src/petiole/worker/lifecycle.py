@@ -33,6 +33,7 @@ from petiole.logs import logger
 from petiole.protocol import states
 from petiole.protocol.events import Document, Draft, feed_id
 from petiole.settings import Settings
+from petiole.worker.canvases import Canvases
 from petiole.worker.claims import Claims
 from petiole.worker.deaths import DeadChild, DeathWatch, cancelled, say_not_begun, shut_down
 from petiole.worker.durability import DurabilityCheck
@@ -70,6 +71,7 @@ class Lifecycle:
         self._broken_off: deque[Run] = deque(maxlen=BROKEN_OFF_KEPT)
         self._lock = threading.Lock()
         self._publishing = Publishing(tracking, is_ours=lambda run: run in self._runs)
+        self._canvases = Canvases(tracking, is_ours=lambda run: run in self._runs, follower=self._publishing.follower)
         self._wrapping = Wrapping(
             tracking.celery_app,
             self._enter,
@@ -91,6 +93,7 @@ class Lifecycle:
         ):
             signal.connect(receiver, weak=False)
         self._publishing.connect(self._tracking.celery_app)
+        self._canvases.connect()
         self._death_watch.connect()
         self._tracking.celery_app.steps["consumer"].add(_beginning(self._on_worker_start))
         self._tracking.publisher.before_eager = self._wrapping.wrap_all

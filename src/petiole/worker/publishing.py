@@ -104,7 +104,7 @@ class Publishing:
         # A light child of a group has no feed, whatever is declared for its task.
         if headers.get("retries") or part is not None:
             return None, False
-        owner = self._follower(name)
+        owner = self.follower(name)
         if owner is None:
             return None, False
         feed = feed_of(task_id)
@@ -113,7 +113,7 @@ class Publishing:
             return None, False
         return Header(feed, mint_epoch(), owner, title_of(None, name), mint_publication()), True
 
-    def _follower(self, name: str) -> str | None:
+    def follower(self, name: str) -> str | None:
         """Return the owner of a task that is published, if it is declared with `progress=True` or all tasks are adopted."""
         if name.startswith(CELERYS_OWN):
             return None
