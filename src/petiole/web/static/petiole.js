@@ -217,7 +217,7 @@ ${s}`),this.#c=i,t!==null&&this.#n.textContent!==t&&(this.#i.textContent=t),m(th
 }
 [data-bar="unknown"] .fill, [data-bar="waiting"] .fill { inline-size: 30%; animation: pass 1.8s ease-in-out infinite; }
 [data-bar="waiting"] .fill { opacity: 0.55; animation-duration: 3s; }
-[data-bar="unknown"] .icon svg, [data-bar="filling"] .icon svg, [data-bar="over"] .icon svg {  }
+[data-bar="unknown"] .icon svg, [data-bar="filling"] .icon svg, [data-bar="over"] .icon svg { animation: turn 1.4s linear infinite; }
 @keyframes pass { from { inset-inline-start: -30%; } to { inset-inline-start: 100%; } }
 @keyframes turn { to { transform: rotate(1turn); } }
 
