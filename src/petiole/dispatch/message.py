@@ -87,15 +87,19 @@ class Header:
         return cls.from_message(given, getattr(request, "id", None))
 
 
-def found_header(headers: object, name: str, deepest: int = DEEPEST) -> Mapping[str, Any] | None:
+def found_header(headers: object, name: str) -> Mapping[str, Any] | None:
     """Return one of a message's headers, at any depth to which instrumentations have moved it."""
+    return _found(headers, name, DEEPEST)
+
+
+def _found(headers: object, name: str, deepest: int) -> Mapping[str, Any] | None:
     # Sentry and Datadog put headers into a header of that name, and Celery then shows only those.
     if not isinstance(headers, Mapping):
         return None
     header = headers.get(name)
     if isinstance(header, Mapping):
         return header
-    return found_header(headers.get(INNER), name, deepest - 1) if deepest else None
+    return _found(headers.get(INNER), name, deepest - 1) if deepest else None
 
 
 def message_text(message: Mapping[str, Any], *, level: int = logging.INFO) -> str:
