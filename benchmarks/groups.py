@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,9 @@ import redis
 from celery import Celery, group
 from playwright.sync_api import CDPSession, sync_playwright
 
+from benchmarks.million import MEMORY, REDIS_COST
 from benchmarks.report import Row, alone, compared, write
 from benchmarks.site import READY, RIVALS, ROOT, cpu_of, pings, running
-from benchmarks.tables import markdown
 from petiole.dispatch.tracking import Tracking
 from petiole.journal.groups import Child
 from petiole.journal.redis.journal import RedisJournal
@@ -37,9 +37,6 @@ CONCURRENCY: Final = 8
 # G3 and G4: a group that ends within so many seconds, and the page that shows it.
 PAGE_CHILDREN: Final = 10_000
 PAGE_SECONDS: Final = 20.0
-# Rows that docs/scale.md computes with.
-REDIS_COST: Final = "the same: CPU in Redis for each child, over plain Celery's"
-MEMORY: Final = "memory of the group in Redis for each child, before any has failed"
 
 
 class Used(NamedTuple):
@@ -221,28 +218,6 @@ def task_seconds(session: CDPSession) -> float:
     """Return for how long the page's main thread has been busy."""
     metrics: list[dict[str, Any]] = session.send("Performance.getMetrics")["metrics"]
     return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
-
-
-def million(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the needs of a group of a million children, each with its arithmetic, from the measured costs."""
-    cost = {row["what"]: float(row["measured"]) for row in rows}
-    memory, server = cost[MEMORY], cost[REDIS_COST]
-    worker = next(value for what, value in cost.items() if "CPU in the worker" in what)
-    events, size = (
-        next(value for what, value in cost.items() if words in what) for words in ("events that a page", "bytes")
-    )
-    lines = [
-        ("memory in Redis", f"1,000,000 × {memory:.0f} bytes", f"{memory:.0f} MB"),
-        (
-            "most children a second through one Redis, at 70 % of a core",
-            f"0.7 s / {server:.0f} µs",
-            f"{0.7e6 / server:,.0f}",
-        ),
-        ("all of them, at that rate", f"1,000,000 × {server:.0f} µs / 0.7", f"{server / 0.7 / 60:.1f} min"),
-        ("the workers' CPU for it", f"1,000,000 × {worker:.0f} µs", f"{worker / 60:.1f} core minutes"),
-        ("a page that shows it", f"{events:.0f} events a second, however many end", f"{size:.1f} KB/s"),
-    ]
-    return markdown(["what", "arithmetic", "result"], lines)
 
 
 def main() -> None:

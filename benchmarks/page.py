@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import groups, requirements, scale, workers
+from benchmarks import requirements, scale, workers
 from benchmarks.arithmetic import Limits, costs_in
+from benchmarks.million import million_children
 from benchmarks.report import RESULTS, Row, table
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
@@ -29,7 +30,7 @@ def tables() -> dict[str, str]:
         **scale.tables(measured),
         **workers.tables(hundred, costs),
         "goals": table(compared()),
-        "children": groups.million(result("groups")["rows"]),
+        "children": million_children(result("groups")["rows"]),
     }
 
 
