@@ -25,6 +25,13 @@ _SHARED: Final = (
     )
     | dict.fromkeys(("notify", "acknowledge"), ("_text", "_fact", "_group_keys", "_event", "_inbox"))
 )
+# Read at once: a thread that reads a package's file imports modules, and a process that is forked meanwhile would wait for ever
+# for the lock of a module that nobody in it imports.
+_SOURCES: Final = {
+    file.name.removesuffix(".lua"): file.read_text(encoding="utf-8")
+    for file in (files("petiole.journal.redis") / "lua").iterdir()
+    if file.name.endswith(".lua")
+}
 _WORD: Final = re.compile(r"[A-Za-z_]+")
 _COMMENT: Final = re.compile(r"--[^\n]*")
 
@@ -74,4 +81,4 @@ class Scripts:
 
 def read_lua(name: str) -> str:
     """Return the text of `lua/<name>.lua`."""
-    return (files("petiole.journal.redis") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    return _SOURCES[name]
