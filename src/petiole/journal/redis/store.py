@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import weakref
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -30,6 +32,8 @@ class RedisStore:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        # Connections of the parent process. They are kept, so that nothing here closes them.
+        self._inherited: list[object] = []
         self._client = connect(settings)
         self._call = Calls(self._client)
         self._cluster = isinstance(self._client, Cluster)
@@ -39,6 +43,16 @@ class RedisStore:
         )
         limits = Limits(settings.facts_kept, settings.bytes_kept, live, kept, lease)
         self._script = Scripts(limits, cluster=self._cluster).get
+        this = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: RedisStore._after_fork(this()))
+
+    @staticmethod
+    def _after_fork(store: RedisStore | None) -> None:
+        """Use connections of its own in a forked process: a thread of the parent may have held a lock of redis-py's pool."""
+        if store is not None:
+            store._inherited += [store._client, store._call]
+            store._client = connect(store._settings)
+            store._call = Calls(store._client)
 
     def close(self) -> None:
         self._call.close()

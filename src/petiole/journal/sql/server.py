@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -26,7 +26,7 @@ from petiole.errors import PetioleError, Refusal, SetupError, Unavailable
 from petiole.journal.sql import schema
 from petiole.journal.sql.deadline import deadline
 from petiole.journal.sql.postgresql import SERVERS_SHARE, BoundedConnection, prepare_postgresql
-from petiole.journal.sql.sqlite import begin_sqlite, prepare_sqlite
+from petiole.journal.sql.sqlite import begin_sqlite, forks, prepare_sqlite
 from petiole.journal.sql.url import address, read_url
 from petiole.settings import Settings
 
@@ -99,9 +99,10 @@ class Server:
         """
         before = deadline.set(time.monotonic() + self._timeout)
         try:
-            if not self._checked:
-                self._check()
-            return self._attempt(action, mode)
+            with forks.kept_out() if self.is_sqlite else nullcontext():
+                if not self._checked:
+                    self._check()
+                return self._attempt(action, mode)
         except PoolTimeout as error:
             raise Unavailable(f"{self.where} is busy: no connection came free in time. Try again.") from error
         except DBAPIError as error:
