@@ -11,7 +11,6 @@ from sqlalchemy import create_engine, event, text
 from petiole.errors import InvalidName, Refusal
 from petiole.journal import Journal
 from petiole.journal.answers import Closed, Counted, Duplicate, ExpiredChild, Fenced, Held, ListedChild, Missing, Stored
-from petiole.journal.contract import SupportsAsyncGroups
 from petiole.journal.groups import FAILURES_KEPT, MAX_ATTEMPT, RING_EVERY, WHOLE, Child, Contribution
 from petiole.journal.sql.url import read_url
 from petiole.protocol.events import Cursor, Event, group_feed
@@ -353,22 +352,6 @@ class TestContributions:
         assert (ended["state"], ended["progress"]["completed"]) == ("succeeded", 200)
         assert ended["progress"]["children"]["succeeded"] == 200
         assert [event.patch["state"] for event in facts(journal)] == ["queued", "running", "succeeded"]
-
-
-class TestSending:
-    def test_a_contribution_that_was_sent_counts_once_and_its_answer_is_read_later(self, journal):
-        opened(journal, 2)
-        if not isinstance(journal, SupportsAsyncGroups):
-            return
-        # After one whose answer was read: a server that doesn't know the script yet answers with an error.
-        say(journal, Contribution(0, "running"))
-        sent = [journal.contribute_async(GROUP, [Contribution(0, "succeeded")], run=0, lease=LONG) for _ in range(2)]
-        answers = [one() for one in sent if one is not None]
-        assert [answer.ended for answer in answers] == [(False,), (True,)][: len(answers)]
-        again = journal.contribute_async(GROUP, [Contribution(1, "running")], run=1, lease=LONG)
-        if again is not None:
-            wait_until(lambda: again.poll() is not None, what="the answer has come")
-            assert again.poll() == Missing()
 
 
 class TestVoids:

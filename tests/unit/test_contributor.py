@@ -25,11 +25,13 @@ class Journal(MemoryJournal):
     """A journal in memory that can be away."""
 
     is_away = False
+    calls = 0
     refuses: frozenset[str] | set[str] = frozenset()
 
     def contribute(
         self, feed: str, said: Sequence[Contribution], *, run: int, lease: float, verdict: bool = False
     ) -> Counted | Fenced | Closed | Missing:
+        self.calls += 1
         if self.is_away:
             raise Unavailable("The test has taken it away.")
         if feed in self.refuses:
@@ -83,67 +85,45 @@ def test_what_is_said_with_the_journal_away_comes_later(journal: Journal, contri
     assert ended(journal) == CHILDREN
 
 
-class Later:
-    """An answer that comes when the test says so."""
-
-    def __init__(self, journal: SlowJournal, said: Sequence[Contribution]) -> None:
-        self.journal, self.said = journal, said
-
-    def __call__(self) -> Counted | Fenced | Closed | Missing:
-        return self.journal.contribute(GROUP, self.said, run=0, lease=5)
-
-    def poll(self) -> Counted | Fenced | Closed | Missing | None:
-        return self() if self.journal.answers else None
-
-
-class SlowJournal(Journal):
-    """A journal that takes contributions when their answers are read."""
-
-    answers = False
-
-    def contribute_async(self, _feed: str, said: Sequence[Contribution], *, run: int, lease: float) -> Later:
-        assert (run, lease) == (0, 5)
-        return Later(self, said)
-
-
-@pytest.fixture
-def slow(settings: Settings) -> SlowJournal:
-    journal = SlowJournal(settings)
-    begin(journal)
-    return journal
-
-
-def test_an_end_is_sent_without_waiting_and_its_answer_is_read_by_the_thread(
-    slow: SlowJournal, settings: Settings
-) -> None:
-    contributor = Contributor(slow, settings)
+def test_a_success_is_said_together_with_the_next_beginning(journal: Journal, contributor: Contributor) -> None:
     contributor.say(part(0), Contribution(0, states.RUNNING))
-    assert contributor.send(part(0), Contribution(0, states.SUCCEEDED))
-    wait_until(lambda: ended(slow) == 1, what="the thread has read the answer", timeout=2)
+    assert contributor.hold(part(0), Contribution(0, states.SUCCEEDED))
+    calls = journal.calls
+    answer = contributor.say(part(1), Contribution(1, states.RUNNING))
+    assert journal.calls == calls + 1
+    assert isinstance(answer, Counted)
+    assert answer.ended == (False,)
+    ring(journal)
+    assert ended(journal) == 1
 
 
-def test_an_end_whose_answer_never_came_is_said_again(slow: SlowJournal, settings: Settings) -> None:
-    contributor = Contributor(slow, settings)
+def test_a_success_that_nothing_follows_is_said_soon(journal: Journal, contributor: Contributor) -> None:
+    contributor.say(part(0), Contribution(0, states.RUNNING))
+    contributor.hold(part(0), Contribution(0, states.SUCCEEDED))
+    wait_until(lambda: journal.children(GROUP, limit=1)[0][0].state == "succeeded", what="it is said", timeout=2)  # type: ignore[index]
+
+
+def test_a_second_delivery_of_a_task_whose_success_is_held_does_not_run(
+    journal: Journal, contributor: Contributor
+) -> None:
+    contributor.say(part(0), Contribution(0, states.RUNNING))
+    contributor.hold(part(0), Contribution(0, states.SUCCEEDED))
+    answer = contributor.say(part(0), Contribution(0, states.RUNNING))
+    assert isinstance(answer, Counted)
+    assert answer.ended == (True,)
+
+
+def test_what_is_held_when_the_journal_goes_away_comes_later(journal: Journal, contributor: Contributor) -> None:
     for child in range(3):
-        assert contributor.send(part(child), Contribution(child, states.SUCCEEDED))
-    slow.is_away = True
+        contributor.hold(part(child), Contribution(child, states.SUCCEEDED))
+    journal.is_away = True
     assert not contributor.flush(0.05)
-    # While the journal is away nothing is sent that would be lost.
-    assert not contributor.send(part(3), Contribution(3, states.SUCCEEDED))
-    assert ended(slow) == 0
-    slow.is_away = False
+    assert not contributor.hold(part(3), Contribution(3, states.SUCCEEDED))
+    assert contributor.say(part(4), Contribution(4, states.RUNNING)) is None
+    journal.is_away = False
     assert contributor.flush(5)
-    ring(slow)
-    assert ended(slow) == 4
-
-
-def test_the_next_contribution_reads_the_answer_that_has_come(slow: SlowJournal, settings: Settings) -> None:
-    contributor = Contributor(slow, settings)
-    contributor.send(part(0), Contribution(0, states.SUCCEEDED))
-    slow.answers = True
-    contributor.say(part(1), Contribution(1, states.RUNNING))
-    ring(slow)
-    assert ended(slow) == 1
+    ring(journal)
+    assert ended(journal) == 4
 
 
 def ring(journal: Journal) -> None:

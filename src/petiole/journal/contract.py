@@ -438,14 +438,3 @@ class SupportsAsync(Protocol):
     ) -> PendingAppend | None:
         """Send an `append`, for callers that must not block; `None`: it would have blocked, and nothing was sent."""
         ...
-
-
-@runtime_checkable
-class SupportsAsyncGroups(Protocol):
-    """What a journal offers beside `Groups` if it can send a contribution and take the answer later."""
-
-    def contribute_async(
-        self, feed: str, said: Sequence[Contribution], *, run: int, lease: float
-    ) -> Pending[Counted | Fenced | Closed | Missing] | None:
-        """Send a `contribute`, for callers that must not block; `None`: it would have blocked, and nothing was sent."""
-        ...

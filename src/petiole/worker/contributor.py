@@ -7,20 +7,17 @@ if the journal was away, or if the last one of them turns out to be missing.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from petiole.dispatch.part import Part
 from petiole.errors import PetioleError, Unavailable
 from petiole.journal import Journal
 from petiole.journal.answers import Closed, Counted, Fenced, Missing
-from petiole.journal.contract import Pending, SupportsAsyncGroups
 from petiole.journal.groups import OPEN, Contribution
 from petiole.logs import logger
 from petiole.loop import Loop, is_outage
@@ -37,8 +34,8 @@ AT_ONCE: Final = 500
 IDLE: Final = 600.0
 # How often the journal is asked whether the last contributions are there still, at most.
 LOOK_EVERY: Final = 1.0
-# After how long the thread reads an answer that no further contribution has read.
-ANSWERED_WITHIN: Final = 0.1
+# How long a success is held at most.
+HELD_FOR: Final = 0.01
 # A wake-up that is so little late doesn't matter.
 SLACK: Final = 0.02
 
@@ -55,6 +52,9 @@ class _Group:
     pending: dict[int, Contribution] = field(default_factory=dict)
     # What it has got, perhaps not on disk, and when.
     sent: deque[tuple[float, Contribution]] = field(default_factory=deque)
+    # What is said together with what comes next, and until when it is held.
+    held: list[Contribution] = field(default_factory=list)
+    holds: float | None = None
     # When to ring what hasn't rung, and when to look whether the last contributions are there still.
     rings: float | None = None
     looks: float | None = None
@@ -63,16 +63,6 @@ class _Group:
     # Since when the journal refuses this group though it is there, and until when that isn't tried again.
     refused: float | None = None
     paused: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A contribution that was sent at an instant."""
-
-    group: _Group
-    said: Contribution
-    pending: Pending[Reply]
-    at: float
 
 
 class Contributor:
@@ -96,10 +86,7 @@ class Contributor:
         self._on_cancel = on_cancel
         self._also = turn
         self._clock = clock
-        self._contribute_async = journal.contribute_async if isinstance(journal, SupportsAsyncGroups) else None
         self._groups: dict[tuple[str, int], _Group] = {}
-        # What was sent, whose answer isn't read yet.
-        self._begun: deque[_Begun] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._away = False
@@ -109,51 +96,48 @@ class Contributor:
 
     def say(self, part: Part, said: Contribution) -> Reply | None:
         """Make a contribution from the calling thread; `None`: the journal is away, and has it later."""
-        self._hear_begun(wait=False)
         with self._changed:
             group = self._group_of(part)
             # The thread may be sending something: without an answer a child of a cancelled group would begin.
             self._changed.wait_for(lambda: self._away or not group.pending, self._settings.flush_timeout)
+            together = [*self._release(group), said]
             if self._away or group.pending:
-                self._wait_with(group, said)
+                for each in together:
+                    self._wait_with(group, each)
                 return None
         try:
-            reply = self._journal.contribute(group.feed, [said], run=group.run, lease=self._settings.lease)
+            reply = self._journal.contribute(group.feed, together, run=group.run, lease=self._settings.lease)
         except Unavailable as error:
             with self._changed:
                 self._note_unsaid(group, error)
-                self._wait_with(group, said)
+                for each in together:
+                    self._wait_with(group, each)
             return None
         with self._changed:
-            self._take(group, [said], reply)
+            self._take(group, together, reply)
             self._start()
             due = min(filter(None, (group.rings, group.looks)), default=None)
             if due is not None and due + SLACK < self._wakes:
                 self._changed.notify_all()
         self._pass_on(group, reply)
-        return reply
+        return replace(reply, ended=reply.ended[-1:]) if isinstance(reply, Counted) else reply
 
-    def send(self, part: Part, said: Contribution) -> bool:
-        """Make a contribution without waiting for the answer; false: the journal is away, and has it later.
+    def hold(self, part: Part, said: Contribution) -> bool:
+        """Make a contribution together with the next one of its group, or soon; false: the journal is away, and has it later.
 
-        For the end of a child: its bytes are on their way, whatever becomes of this process, and nobody else may contribute
-        for it afterwards. The answer is read with the next contribution, or by the thread.
+        For the success of a task whose message is acknowledged already. If the process is killed within that time, the group
+        finds what became of the task as it does with one that was running.
         """
         with self._changed:
             group = self._group_of(part)
-            free = self._contribute_async is not None and not self._away and not group.pending
-        begun = None
-        if free and self._contribute_async is not None:
-            try:
-                begun = self._contribute_async(group.feed, [said], run=group.run, lease=self._settings.lease)
-            except PetioleError as error:
-                log.info("contribution_waits", extra={"feed": group.feed, "error": str(error)})
-        if begun is None:
-            return self.say(part, said) is not None
-        with self._changed:
-            self._begun.append(_Begun(group, said, begun, self._clock()))
+            if self._away or group.pending:
+                self._wait_with(group, said)
+                return False
+            group.held.append(said)
+            if group.holds is None:
+                group.holds = self._clock() + HELD_FOR
             self._start()
-            if self._clock() + ANSWERED_WITHIN + SLACK < self._wakes:
+            if group.holds + SLACK < self._wakes:
                 self._changed.notify_all()
         return True
 
@@ -164,9 +148,11 @@ class Contributor:
 
     def flush(self, timeout: float, part: Part | None = None) -> bool:
         """Wait until the journal has everything, of one group or of all; at most `timeout` seconds. Says whether it has."""
-        self._hear_begun(wait=True)
         with self._changed:
             groups = list(self._groups.values()) if part is None else [self._group_of(part)]
+            for group in groups:
+                for said in self._release(group):
+                    self._wait_with(group, said)
             return self._changed.wait_for(lambda: not any(group.pending for group in groups), timeout)
 
     def wake(self) -> None:
@@ -175,29 +161,10 @@ class Contributor:
             self._start()
             self._changed.notify_all()
 
-    def _hear_begun(self, *, wait: bool, before: float = math.inf) -> None:
-        """Read the answers to what was sent, of that only which was sent `before` an instant; without `wait`, what has come."""
-        while True:
-            with self._changed:
-                if not self._begun or self._begun[0].at > before:
-                    return
-                one = self._begun.popleft()
-            reply = one.pending.poll()
-            if reply is None and not wait:
-                with self._changed:
-                    self._begun.appendleft(one)
-                return
-            try:
-                reply = one.pending() if reply is None else reply
-            except PetioleError as error:
-                with self._changed:
-                    if isinstance(error, Unavailable):
-                        self._note_unsaid(one.group, error)
-                    self._wait_with(one.group, one.said)
-                continue
-            with self._changed:
-                self._take(one.group, [one.said], reply)
-            self._pass_on(one.group, reply)
+    def _release(self, group: _Group) -> list[Contribution]:
+        """Return what is held of a group, which is to be sent now."""
+        held, group.held, group.holds = group.held, [], None
+        return held
 
     def _group_of(self, part: Part) -> _Group:
         key = (part.feed, part.run)
@@ -223,7 +190,7 @@ class Contributor:
         also = self._also()
         with self._changed:
             now = self._clock()
-            due = [also, *(one.at + ANSWERED_WITHIN for one in islice(self._begun, 1))]
+            due = [also, *(group.holds for group in self._groups.values())]
             for group in self._groups.values():
                 own = [now] if group.pending else [each for each in (group.rings, group.looks) if each is not None]
                 due += [max(each, group.paused) for each in own]
@@ -234,12 +201,12 @@ class Contributor:
                 self._wakes = wakes
                 self._changed.wait(wakes - now)
                 self._wakes = 0.0
-        self._hear_begun(wait=True, before=self._clock() - ANSWERED_WITHIN)
-        with self._changed:
             now = self._clock()
             groups = list(self._groups.values())
             for group in groups:
-                if now - group.used > IDLE and not (group.pending or group.sent):
+                if group.holds is not None and group.holds <= now:
+                    group.pending |= {said.child: said for said in self._release(group)}
+                if now - group.used > IDLE and not (group.pending or group.sent or group.held):
                     del self._groups[group.feed, group.run]
         for group in groups:
             if not self._serve(group, now):

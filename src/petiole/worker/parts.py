@@ -142,8 +142,8 @@ class Parts:
         if said.state not in (states.SUCCEEDED, states.RETRYING) and not task.request.is_eager:
             said = self._with_message(said, task, task.request, member.part)
         # Acknowledged late, a task that has ended isn't to run again: so that is kept before Celery acknowledges it.
-        waits = member.late or said.state not in (states.SUCCEEDED, states.FAILED) or task.request.is_eager
-        say = self._say if waits else self._contributor.send
+        waits = member.late or said.state != states.SUCCEEDED or task.request.is_eager
+        say = self._say if waits else self._contributor.hold
         if not say(member.part, said):
             self._contributor.flush(self._settings.flush_timeout, member.part)
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Final
 
-from redis.exceptions import RedisError
-
 from petiole.errors import Refusal
 from petiole.journal import groups
 from petiole.journal.answers import Closed, Counted, ExpiredChild, Fenced, Held, ListedChild, Missing
-from petiole.journal.contract import Pending
 from petiole.journal.groups import CHILD_STATES, UNSUCCESSFUL, Child, Contribution, as_listed, listed
 from petiole.journal.redis import calls
 from petiole.journal.redis.children import RECORD_SIZE, has_id, in_states, packed, unpacked
-from petiole.journal.redis.description import Step
-from petiole.journal.redis.replies import RedisPending, counted_of, cursor_of, held_of
+from petiole.journal.redis.replies import counted_of, cursor_of, held_of
 from petiole.journal.redis.runs import RedisRuns
 from petiole.journal.redis.store import ms, ms_or_none
 from petiole.journal.rules import held
 from petiole.protocol.encoding import to_json
 from petiole.protocol.events import Cursor, Draft, is_group, mint_id
-from petiole.redis.errors import translate_errors, translated
+from petiole.redis.errors import translate_errors
 
 # How many records are looked through at most for a page of one state: first so many, then as many more.
 LOOKED_AT: Final = (1_000, 19_000)
@@ -33,7 +28,7 @@ AGAIN: Final = 1.0
 
 
 class RedisGroups(RedisRuns):
-    """`Groups` in Redis, and `SupportsAsyncGroups`."""
+    """`Groups` in Redis."""
 
     def open_group(
         self, feed: str, children: Sequence[Child], *, owner: str, draft: Draft, epoch: str, lease: float | None = None
@@ -50,21 +45,6 @@ class RedisGroups(RedisRuns):
     ) -> Counted | Fenced | Closed | Missing:
         if not is_group(feed):
             return Missing()
-        return counted_of(self._run(*self._to_contribute(feed, said, run, lease, verdict=verdict)))
-
-    def contribute_async(
-        self, feed: str, said: Sequence[Contribution], *, run: int, lease: float
-    ) -> Pending[Counted | Fenced | Closed | Missing] | None:
-        step = self._to_contribute(feed, said, run, lease, verdict=False)
-        try:
-            replies = self._call.begin_now(self._command("EVALSHA", *step))
-        except (RedisError, OSError) as error:
-            raise translated(error, self._settings.journal_url) from error
-        if replies is None:
-            return None
-        return RedisPending(replies, functools.partial(self._answer, replies, step), counted_of)
-
-    def _to_contribute(self, feed: str, said: Sequence[Contribution], run: int, lease: float, *, verdict: bool) -> Step:
         arguments = calls.Contribute(str(run), ms(lease), "01"[verdict], mint_id(), feed, self._names.channel(feed))
         rest: list[str] = []
         for one in said:
@@ -81,7 +61,7 @@ class RedisGroups(RedisRuns):
                 str(place),
                 to_json(name),
             )
-        return calls.CONTRIBUTE.step(self._names.feed(feed), arguments, rest)
+        return counted_of(self._run(*calls.CONTRIBUTE.step(self._names.feed(feed), arguments, rest)))
 
     def children(
         self, feed: str, *, state: str | None = None, after: int = -1, limit: int
