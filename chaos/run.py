@@ -55,7 +55,7 @@ def run(scenario: Scenario, options: Options, *, control: bool) -> Result:
         _directory(options, f"{scenario.number}{'-without-' + without if without else ''}") as directory,
         running(
             directory,
-            open_backbone(options.backbone, binary=options.binary),
+            open_backbone(options.backbone, binary=options.binary, broker_apart=scenario.broker_apart),
             # A mechanism of browsers isn't switched off in the processes.
             without=without,
             settings=settings,

@@ -69,6 +69,11 @@ class System:
         assert isinstance(self.backbone, RedisBackbone | RabbitBackbone)
         return self.backbone
 
+    def broker(self) -> redis.Redis:
+        """Return a client of Celery's broker, on Redis."""
+        assert isinstance(self.backbone, RedisBackbone)
+        return self.backbone.broker()
+
     def redis(self) -> redis.Redis:
         """Return a client of the only server, in a run on Redis."""
         assert isinstance(self.backbone, RedisBackbone)

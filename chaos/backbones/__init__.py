@@ -12,11 +12,14 @@ BACKBONES = (REDIS, RABBITMQ, SQLITE)
 SERVERS = (REDIS, RABBITMQ)
 
 
-def open_backbone(name: str, *, binary: str) -> Backbone:
-    """Return a backbone that isn't started yet; `binary`: the redis-server, for those that use one."""
+def open_backbone(name: str, *, binary: str, broker_apart: bool = False) -> Backbone:
+    """Return a backbone that isn't started yet; `binary`: the redis-server, for those that use one.
+
+    `broker_apart`: whether Celery's broker is a second Redis, where it would be the journal's.
+    """
     match name:
         case "redis":
-            return RedisBackbone(binary)
+            return RedisBackbone(binary, broker_apart=broker_apart)
         case "sqlite":
             return SqliteBackbone(binary)
         case _:

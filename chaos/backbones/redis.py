@@ -1,4 +1,4 @@
-"""One Redis for all three: journal, bus and broker."""
+"""One Redis for all three: journal, bus and broker; or one of its own for the broker."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ class RedisBackbone:
     name: Final = REDIS
     bus_is_apart: Final = False
 
-    def __init__(self, binary: str) -> None:
+    def __init__(self, binary: str, *, broker_apart: bool = False) -> None:
         self._server = RedisServer(binary, "redis")
+        self._broker = RedisServer(binary, "broker") if broker_apart else self._server
         self.port = self._server.port
         self.worker_journal, self.web_journal = FaultProxy(self.port), FaultProxy(self.port)
         self.web_bus = self.web_journal
@@ -46,12 +47,14 @@ class RedisBackbone:
         self._processes = processes
         self._directory = directory
         self._server.begin(processes, directory / "redis")
+        if self._broker is not self._server:
+            self._broker.begin(processes, directory / "broker")
 
     def environment(self, side: str) -> dict[str, str]:
         proxy = self.web_journal if side == WEB else self.worker_journal
         return {
-            "CELERY_BROKER_URL": self._server.url,
-            "CELERY_RESULT_BACKEND": self._server.url,
+            "CELERY_BROKER_URL": self._broker.url,
+            "CELERY_RESULT_BACKEND": self._broker.url,
             "PETIOLE_JOURNAL_URL": f"redis://127.0.0.1:{proxy.port}/0",
         }
 
@@ -61,6 +64,9 @@ class RedisBackbone:
 
     def client(self) -> redis.Redis:
         return self._server.client()
+
+    def broker(self) -> redis.Redis:
+        return self._broker.client()
 
     def start_journal(self) -> None:
         self._server.start()

@@ -88,7 +88,7 @@ def disturb_group(system: System, rng: random.Random) -> str:
     began = time.monotonic()
     with suppress(TimeoutError):
         # Children that were published twice are refused after the group's end.
-        wait_until(lambda: system.redis().llen("celery") == 0, what="every message is consumed", timeout=30)
+        wait_until(lambda: system.broker().llen("celery") == 0, what="every message is consumed", timeout=30)
     counted = Counter(chosen)
     return (
         f"{len(chosen)} children, {counted['kill']} killed, {counted['kill once']} killed and delivered again, "
@@ -99,7 +99,7 @@ def disturb_group(system: System, rng: random.Random) -> str:
 
 def _publish_twice(system: System, number: int, rng: random.Random) -> int:
     """Put copies of some waiting messages into the queue."""
-    server = system.redis()
+    server = system.broker()
     waiting = server.lrange("celery", 0, -1)
     copies = rng.sample(waiting, min(number, len(waiting)))
     if copies:
@@ -169,7 +169,6 @@ SCENARIOS = (
         required="each child counted once, as what became of it; the group ends once, after its last child",
         check=counts_exact,
         load=None,
-        # A worker that loses its broker leaves what it has taken and not begun until this has passed.
-        settings={"CHAOS_VISIBILITY": "10"},
+        broker_apart=True,
     ),
 )
