@@ -52,7 +52,7 @@ class _Group:
     pending: dict[int, Contribution] = field(default_factory=dict)
     # What it has got, perhaps not on disk, and when.
     sent: deque[tuple[float, Contribution]] = field(default_factory=deque)
-    # What is said together with what comes next, and until when it is held.
+    # What is said together with what comes next, and when the thread sends it, if it is held still.
     held: list[Contribution] = field(default_factory=list)
     holds: float | None = None
     # When to ring what hasn't rung, and when to look whether the last contributions are there still.
@@ -133,11 +133,12 @@ class Contributor:
             if self._away or group.pending:
                 self._wait_with(group, said)
                 return False
+            until = self._clock() + HELD_FOR
+            if not group.held:
+                group.holds = until
             group.held.append(said)
-            if group.holds is None:
-                group.holds = self._clock() + HELD_FOR
             self._start()
-            if group.holds + SLACK < self._wakes:
+            if until + SLACK < self._wakes:
                 self._changed.notify_all()
         return True
 
@@ -163,7 +164,8 @@ class Contributor:
 
     def _release(self, group: _Group) -> list[Contribution]:
         """Return what is held of a group, which is to be sent now."""
-        held, group.held, group.holds = group.held, [], None
+        # `holds` stays: the thread needn't be woken for each child then, where one follows the other.
+        held, group.held = group.held, []
         return held
 
     def _group_of(self, part: Part) -> _Group:
@@ -206,6 +208,7 @@ class Contributor:
             for group in groups:
                 if group.holds is not None and group.holds <= now:
                     group.pending |= {said.child: said for said in self._release(group)}
+                    group.holds = None
                 if now - group.used > IDLE and not (group.pending or group.sent or group.held):
                     del self._groups[group.feed, group.run]
         for group in groups:
