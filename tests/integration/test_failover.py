@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import group
 
 from petiole.client import TaskView
 from petiole.errors import Unavailable
@@ -18,6 +19,7 @@ from petiole.journal.verification import verify
 from petiole.protocol.events import Cursor, Event, partition
 from petiole.settings import Settings
 from tests.conftest import any_redis_binary
+from tests.support.groups import PERSON, counts, groups_of
 from tests.support.redis import RedisServer
 from tests.support.redis_cluster import ClusterServer
 from tests.support.redis_sentinel import MASTER, SentinelServer
@@ -116,6 +118,30 @@ def test_a_master_that_dies_in_mid_task_costs_nothing(failing: System, servers: 
     again = failing.client("ann").watch(view.feed, on_event=late.append)
     assert again.wait(timeout=10)["result"] == 300
     assert lines(late) == lines(events)
+
+
+@pytest.mark.parametrize("servers", ["cluster"], indirect=True)
+def test_a_group_counts_each_child_once_where_its_master_dies(failing: System, servers: Any, tmp_path: Path) -> None:
+    gate = failing.gate("gate")
+    with groups_of(failing, tmp_path / "ran") as groups:
+        names = [str(number) for number in range(20)]
+        canvas = group(*map(groups.part, names), groups.part("last", "deaf_part", str(gate)))
+        # The children of the second have feeds of their own, on any master.
+        ids = [f"on-the-same-master-{number}" for number in range(100)]
+        before = master_of(servers, f"group:{ids[0]}")
+        ids = [each for each in ids if master_of(servers, f"group:{each}") is before]
+        started = [groups.start(canvas.clone(), light=number == 0, task_id=ids[number]) for number in range(2)]
+        views = [failing.client(PERSON).watch(whole.feed) for whole in started]
+        for whole in started:
+            groups.wait_for(whole, succeeded=20, running=1)
+        servers.catch_up()
+        before.kill()
+        gate.touch()
+        for view in views:
+            document = view.wait(timeout=FAILOVER + 10)
+            assert (document["state"], counts(document)) == ("succeeded", {"succeeded": 21})
+            assert view.receipt.complete
+        assert sorted(groups.lines()) == sorted(2 * [*names, "last"])
 
 
 @pytest.mark.parametrize("stalls", [False, True], ids=["at once", "stalled"])
