@@ -49,10 +49,10 @@ test:
 	@scripts/parts.sh setup check packages vitest pytest pytest-chaos test-socketio
 endif
 
-# Without tests whose result doesn't depend on the platform: chaos, other projects' suites, the demo's tests, exhaustive models, and
-# the contract on servers that bring themselves along.
+# Without what doesn't depend on the platform: types, TypeScript, chaos, other projects' suites, the demo's tests, exhaustive models,
+# the contract on servers that bring themselves along, and most of the page's tests (Debian's releases have the same Chromium).
 test-everywhere:
-	@scripts/parts.sh setup check packages vitest pytest-everywhere
+	@scripts/parts.sh setup packages pytest-everywhere
 
 packages:
 	@scripts/require.sh $(SYSTEM)
@@ -66,7 +66,8 @@ pytest: setup
 
 pytest-everywhere: setup
 	@scripts/pytest.sh $(BIN)/python --numprocesses $(WORKERS) $(BY_FILE) --durations 20 -m 'not slow' \
-		-k 'not redis-oldest and not redis-embedded' --ignore-glob 'tests/integration/test_demo*' $(TESTS)
+		-k 'not redis-oldest and not redis-embedded' --ignore-glob 'tests/integration/test_demo*' \
+		$(filter-out tests/browser,$(TESTS)) tests/browser/test_tasks.py
 
 # Not in parallel with others, because faults have deadlines.
 pytest-chaos: setup
