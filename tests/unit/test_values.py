@@ -20,7 +20,7 @@ import numpy
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
-from petiole.dispatch.outcome import failed, succeeded
+from petiole.dispatch.outcome import failed, outcome, succeeded
 from petiole.errors import InvalidEvent
 from petiole.protocol.encoding import to_json
 from petiole.protocol.events import MAX_NUMBER
@@ -280,3 +280,11 @@ class TestEnds:
             == milliseconds(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
             == 1000
         )
+
+
+def test_the_name_of_an_errors_class_is_cut_wherever_it_is_said() -> None:
+    error = type("E" * 100_000, (Exception,), {})()
+    patch = outcome("FAILURE", error, task_id="0123456789", now=0)
+    assert patch is not None
+    assert patch["error"]["type"] == "E" * 100 + CUT_MARK
+    assert len(to_json(patch)) < 500

@@ -18,6 +18,8 @@ GOES_ON: Final = "The task goes on as"
 RESULT_LIMIT: Final = 2048
 REASON_LIMIT: Final = 1000
 REASON_BYTES: Final = 2000
+# A class made by code can have any name.
+TYPE_LIMIT: Final = 100
 
 
 def outcome(celery_state: str | None, value: Any, *, task_id: str, now: int) -> Document | None:
@@ -63,7 +65,7 @@ def failed(error: Any, *, task_id: str, now: int) -> Document:
         "state": states.FAILED,
         "finished_at": now,
         "reason": reason,
-        "error": {"message": reason, "reference": reference, "type": type(error).__name__},
+        "error": {"message": reason, "reference": reference, "type": type_of(error)},
     }
 
 
@@ -79,16 +81,21 @@ def sentence(error: Any) -> str:
     match error:
         case TaskFailure():
             said = words(error, characters=REASON_LIMIT, size=REASON_BYTES)
-            unsaid = f"The task stopped on an error that can't be shown ({type(error).__name__})."
+            unsaid = f"The task stopped on an error that can't be shown ({type_of(error)})."
             return said if said != mark(error) else unsaid
         case TimeLimitExceeded() | SoftTimeLimitExceeded():
             return "The task exceeded its time limit and was stopped."
         case WorkerLostError():
             return "The process that ran the task died."
         case BaseException():
-            return f"The task stopped on an unexpected error ({type(error).__name__})."
+            return f"The task stopped on an unexpected error ({type_of(error)})."
         case _:
             return "The task stopped on an unexpected error."
+
+
+def type_of(error: object) -> str:
+    """Return the name of an error's class, at most 100 characters of it."""
+    return words(type(error).__name__, characters=TYPE_LIMIT)
 
 
 def is_since(done: object, since: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from petiole.dispatch.contributions import end_of
 from petiole.dispatch.tracking import Tracking
@@ -18,9 +18,13 @@ from petiole.protocol.events import Cursor, Document, Draft
 
 log = logger(__name__)
 
+T = TypeVar("T")
+
 # How many children are looked at in one step.
 AT_ONCE: Final = 500
 ASKED_AT_ONCE: Final = 100
+# How many groups are remembered from one look to the next, the last ones; one that is forgotten waits for a look longer.
+REMEMBERED: Final = 10_000
 # How long a verdict waits for Celery's result backend.
 BOUND: Final = 60.0
 UNHEARD: Final = (
@@ -63,7 +67,7 @@ class GroupReaper:
             (run, child.number, child.attempt): before.get((run, child.number, child.attempt), now)
             for child in children
         }
-        self._silent[feed] = since
+        _remember(self._silent, feed, since)
         due = [
             child
             for child in children
@@ -107,7 +111,7 @@ class GroupReaper:
             if document.get("unheard"):
                 self._journal.append(feed, Draft("log", {"unheard": None}, None, {"level": "info", "message": HEARD}))
             return
-        self._quiet[feed] = snapshot.cursor
+        _remember(self._quiet, feed, snapshot.cursor)
         queued_at = int(document.get("queued_at") or 0)
         found = 0
         for state in (states.RETRYING, states.QUEUED):
@@ -135,3 +139,9 @@ class GroupReaper:
             if ended is not None and ended["state"] in states.TERMINAL:
                 said.append(end_of(child.number, child.task_id, child.attempt, ended))
         return said
+
+
+def _remember(known: dict[str, T], feed: str, value: T) -> None:
+    known[feed] = value
+    if len(known) > REMEMBERED:
+        del known[next(iter(known))]
