@@ -5,7 +5,11 @@
 
 import { defineElements } from "./elements/define.js";
 
-export * from "./api.js";
+export * from "./index.js";
+export { PetioleInbox } from "./elements/inbox/inbox.js";
+export { PetioleTask } from "./elements/task/task.js";
+export { PetioleTasks } from "./elements/tasks/tasks.js";
+export { PetioleText } from "./elements/text/text.js";
 export { defineElements };
 
 defineElements();

@@ -13,6 +13,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   client: ["protocol", "link", "tasks", "inbox"],
   words: ["protocol", "link", "inbox"],
   elements: ["protocol", "link", "tasks", "inbox", "client", "words"],
+  react: ["protocol", "link", "tasks", "inbox", "client", "elements"],
 };
 
 /** Files by name, each with the files that it imports. */

@@ -46,7 +46,7 @@ export interface WatchOptions {
 
 export interface ClientEvents {
   link: readonly [state: LinkState];
-  /** `start` has started a task. */
+  /** `start` or `post` has started a task. */
   started: readonly [snapshot: Snapshot];
 }
 
@@ -144,9 +144,8 @@ export class TaskClient {
    * Throws `RangeError` if the feed or the cursor isn't valid.
    */
   watch(taskOrFeed: string, { cursor: text = null, document, texts = true }: WatchOptions = {}): TaskView {
-    const feed = feedOf(taskOrFeed);
+    const feed = feedName(taskOrFeed);
     const cursor = parseCursor(text);
-    if (feed === null) throw new RangeError("That is not a task's id or a feed's name. Pass the id that the 202 named.");
     if (text !== null && cursor === null) {
       throw new RangeError("That is not a cursor. Pass the cursor of a snapshot or of a view unchanged, or none.");
     }
@@ -168,9 +167,14 @@ export class TaskClient {
    * Rejects with `Refused` if the route answers anything else, and as `fetch` does if it can't be reached.
    */
   async start(url: string, body: unknown, options: { headers?: Record<string, string> } = {}): Promise<TaskView> {
+    return this.resume(await this.post(url, body, options));
+  }
+
+  /** Start a task as `start` does, without watching it: resolves to its snapshot. */
+  async post(url: string, body: unknown, options: { headers?: Record<string, string> } = {}): Promise<Snapshot> {
     const snapshot = await this.#http.start(url, body, options.headers ?? {});
     this.#events.emit("started", snapshot);
-    return this.resume(snapshot);
+    return snapshot;
   }
 
   /** Watch from a snapshot that the page has already, for example one that the server rendered into it. */
@@ -225,6 +229,16 @@ export class TaskClient {
     const answered = this.#acknowledgements.addAll();
     this.#inboxes.forEach((inbox) => inbox.clear(answered));
     return answered;
+  }
+
+  /** Ask a task to stop, without watching it; as `TaskView.cancel`. Throws `RangeError` if that isn't a task's id. */
+  async cancel(taskOrFeed: string, { force = false }: { readonly force?: boolean } = {}): Promise<Document> {
+    return this.#transport.cancel(feedName(taskOrFeed), force);
+  }
+
+  /** Start an ended task again, without watching it; as `TaskView.retry`. Throws `RangeError` if that isn't a task's id. */
+  async retry(taskOrFeed: string): Promise<Snapshot> {
+    return this.#transport.retry(feedName(taskOrFeed));
   }
 
   /** The URLs of what can be done with this task now, such as `cancel` and `retry`. */
@@ -312,6 +326,12 @@ export class TaskClient {
     this.#tokens.close();
     this.#idle.set(this.#timing.idleAfter, () => this.#link.close());
   }
+}
+
+function feedName(taskOrFeed: string): string {
+  const feed = feedOf(taskOrFeed);
+  if (feed !== null) return feed;
+  throw new RangeError("That is not a task's id or a feed's name. Pass the id that the 202 named.");
 }
 
 function taskId(text: string): string {

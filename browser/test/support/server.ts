@@ -255,8 +255,9 @@ export class TestServer {
       return answer.error ? send(answer.error.status, answer.error) : send(202, this.#snapshot(journal));
     }
     if (call === "retry") {
-      const again = new Journal(journal.feed);
-      this.journals.set(journal.feed, again);
+      // A group keeps its name.
+      const again = new Journal(journal.feed.startsWith("task:") ? `${journal.feed}-again` : journal.feed);
+      this.journals.set(again.feed, again);
       const snapshot = this.#snapshot(again);
       again.state("queued", { run: (journal.document.run ?? 0) + 1 });
       return send(202, snapshot);
