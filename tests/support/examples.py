@@ -55,7 +55,8 @@ class Example:
 
     @property
     def _commands(self) -> list[str]:
-        return code_blocks(self.folder / "README.md", "sh")[0].splitlines()
+        # The last block: an earlier one builds the page.
+        return code_blocks(self.folder / "README.md", "sh")[-1].splitlines()
 
     def _start(self, line: str, *, ready_line: str | None) -> Process:
         """Start a shell command line: environment settings, then a command."""

@@ -19,7 +19,8 @@ _START, _, _REST = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8
 LOWEST, _, _END = _REST.partition("\n## ")
 DOCUMENT = f"{_START}{_END}"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PACKAGE = json.loads((ROOT / "browser" / "package.json").read_text(encoding="utf-8"))
+# Where npm installs: the package, and the example that needs a build.
+NPM_FOLDERS = ("browser", "examples/react")
 
 # The extras that applications install; the others are for work on Petiole itself.
 RUN = sorted(PROJECT["project"]["optional-dependencies"].keys() - {"dev", "test", "plots"})
@@ -63,8 +64,14 @@ def suites_packages() -> list[str]:
     return sorted(line for line in lines if "==" in line)
 
 
-def browser_packages() -> list[str]:
-    return sorted({**PACKAGE["dependencies"], **PACKAGE["devDependencies"]})
+def npm_packages() -> list[tuple[str, str]]:
+    """Return the name of each package that npm installs, and the folder that needs it."""
+    found = []
+    for folder in NPM_FOLDERS:
+        package = json.loads((ROOT / folder / "package.json").read_text(encoding="utf-8"))
+        names = {**package["dependencies"], **package["devDependencies"]}.keys() - {"petiole"}
+        found += [(name, folder) for name in sorted(names)]
+    return found
 
 
 def locked_in_python(name: str, file: str = "requirements.lock") -> str:
@@ -73,8 +80,8 @@ def locked_in_python(name: str, file: str = "requirements.lock") -> str:
     return versions[name]
 
 
-def locked_in_the_browser(name: str) -> str:
-    lock = json.loads((ROOT / "browser" / "package-lock.json").read_text(encoding="utf-8"))
+def locked_by_npm(name: str, folder: str) -> str:
+    lock = json.loads((ROOT / folder / "package-lock.json").read_text(encoding="utf-8"))
     return lock["packages"][f"node_modules/{name}"]["version"]
 
 
@@ -91,9 +98,9 @@ def test_a_python_dependency_has_its_reason_and_its_locked_version(name: str) ->
     check_row(name, locked_in_python(name))
 
 
-@pytest.mark.parametrize("name", browser_packages())
-def test_a_browser_dependency_has_its_reason_and_its_locked_version(name: str) -> None:
-    check_row(name, locked_in_the_browser(name))
+@pytest.mark.parametrize(("name", "folder"), npm_packages())
+def test_a_browser_dependency_has_its_reason_and_its_locked_version(name: str, folder: str) -> None:
+    check_row(name, locked_by_npm(name, folder))
 
 
 @pytest.mark.parametrize("requirement", PROJECT["build-system"]["requires"])
@@ -103,7 +110,8 @@ def test_a_build_requirement_is_named(requirement: str) -> None:
 
 def test_nothing_is_named_that_is_not_a_dependency_any_more() -> None:
     of_suites = {name_of(requirement) for requirement in suites_packages()}
-    assert {row for row, _, _ in _ROW.findall(DOCUMENT)} == {*python_packages(), *browser_packages(), *of_suites}
+    of_npm = {name for name, _ in npm_packages()}
+    assert {row for row, _, _ in _ROW.findall(DOCUMENT)} == {*python_packages(), *of_npm, *of_suites}
 
 
 @pytest.mark.parametrize("requirement", suites_packages())
