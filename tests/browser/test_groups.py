@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from petiole import Petiole
 from petiole.journal.groups import Contribution
+from petiole.web.http.assets import assets
 from tests.browser.card import Card
 from tests.browser.conftest import Visit
 from tests.browser.site import POLICY
@@ -37,7 +39,9 @@ PAGE: Final = """<!doctype html>
 <html lang="en">
 <title>A group</title>
 <link rel="icon" href="data:,">
+{% if csp_nonce %}{{ petiole_assets() }}{% else -%}
 <script src="{{ url_for('petiole.static', filename='petiole.js', v='2.1') }}" {{ how }}></script>
+{%- endif %}
 <main>
   <h1>A group</h1>
   {% if listed %}<petiole-tasks></petiole-tasks>{% else %}<petiole-task task="{{ task_id }}"></petiole-task>{% endif %}
@@ -66,9 +70,12 @@ def add_page(app: Flask, petiole: Petiole) -> None:
     @app.get("/<task_id>")
     def page(task_id: str | None = None) -> Response:
         how = {"module": 'type="module"', "defer": "defer", "async": "async"}.get(request.args.get("how", ""), "")
-        text = render_template_string(PAGE, task_id=task_id, listed=task_id is None, how=Markup(how))
+        nonce = secrets.token_hex() if request.args.get("how") == "nonce" else None
+        text = render_template_string(PAGE, task_id=task_id, listed=task_id is None, how=Markup(how), csp_nonce=nonce)
         response = make_response(text)
-        response.headers["Content-Security-Policy"] = f"{POLICY}; img-src data:"
+        # With a nonce, not even the page's own origin may serve a script without it.
+        scripts = f"; script-src 'nonce-{nonce}'" if nonce else ""
+        response.headers["Content-Security-Policy"] = f"{POLICY}; img-src data:{scripts}"
         return response
 
 
@@ -359,7 +366,7 @@ def test_a_page_without_groups_loads_no_file_for_them(group_site: GroupSite, vis
     assert not any(GROUP_FILE in url for url in loaded)
 
 
-@pytest.mark.parametrize("how", ["", "defer", "async", "module"])
+@pytest.mark.parametrize("how", ["", "defer", "async", "module", "nonce"])
 def test_the_second_file_comes_in_the_version_of_the_first_however_that_is_loaded(
     how: str, group_site: GroupSite, visit: Visit
 ) -> None:
@@ -369,7 +376,8 @@ def test_the_second_file_comes_in_the_version_of_the_first_however_that_is_loade
     page = visitor.open(f"/{group.feed}?how={how}")
     expect(page.locator("petiole-task").get_by_text("Tasks", exact=True)).to_be_visible()
     loaded = page.evaluate("performance.getEntriesByType('resource').map(({ name }) => name)")
-    assert [name.rpartition("/")[2] for name in loaded if GROUP_FILE in name] == [f"{GROUP_FILE}?v=2.1"]
+    version = assets().version if how == "nonce" else "2.1"
+    assert [name.rpartition("/")[2] for name in loaded if GROUP_FILE in name] == [f"{GROUP_FILE}?v={version}"]
 
 
 def test_a_group_whose_file_does_not_arrive_is_shown_as_a_task_until_it_does(

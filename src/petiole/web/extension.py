@@ -25,6 +25,7 @@ from petiole.web.background.reaper import Reaper
 from petiole.web.background.shutdown import Shutdown
 from petiole.web.engineio.send_limit import SendLimit
 from petiole.web.http.answers import answer_started
+from petiole.web.http.assets import petiole_assets
 from petiole.web.http.inbox import add_inbox
 from petiole.web.http.refusals import answer_cancelled, answer_problem, refused_by_routing
 from petiole.web.http.tasks import monitor_blueprint
@@ -155,6 +156,7 @@ class Petiole(Service):
         blueprint = monitor_blueprint(self)
         add_inbox(blueprint, self)
         app.register_blueprint(blueprint, url_prefix=state.settings.url_prefix)
+        app.add_template_global(petiole_assets)
 
 
 def _asking() -> str | None:

@@ -12,6 +12,7 @@ from petiole.protocol.events import task_feed
 from petiole.web.access.origins import refuse_foreign_origin
 from petiole.web.bodies import bound_body, read_json
 from petiole.web.http.answers import answer_events, answer_snapshot, answer_started
+from petiole.web.http.assets import keep_versions
 from petiole.web.http.children import answer_children, failed_children
 from petiole.web.http.lists import asked_for, limit_of, link_next
 from petiole.web.http.neighbours import stand_past_csrf, stand_past_limits
@@ -101,6 +102,7 @@ def monitor_blueprint(service: Service) -> Blueprint:
         return jsonify(describe(url_for("petiole.openapi").removesuffix("/openapi.json")))
 
     blueprint.before_request(bound_body)
+    blueprint.after_request(keep_versions)
     stand_past_csrf(blueprint)
     stand_past_limits(blueprint)
     blueprint.register_error_handler(InvalidName, answer_invalid_name)
