@@ -1,6 +1,6 @@
 /** The elements, registered with the page by the import. On a server, which has no page, the import does nothing. */
 
-import { defineElements } from "./elements/define-all.js";
+import { defineElements } from "./elements/define.js";
 
 export { PetioleInbox } from "./elements/inbox/inbox.js";
 export { PetioleTask } from "./elements/task/task.js";

@@ -11,7 +11,7 @@ import {
   useRef,
 } from "react";
 import type { TaskClient } from "../client/client.js";
-import { defineElements } from "../elements/define-all.js";
+import { defineTask } from "../elements/define.js";
 import type { PetioleTask } from "../elements/task/task.js";
 import type { Document } from "../protocol/events.js";
 import type { Receipt } from "../protocol/reader.js";
@@ -68,7 +68,7 @@ export function Task(props: TaskProps): ReactElement | null {
   const client = useGivenClient(props.client);
   const element = useRef<PetioleTask>(null);
   const handlers = useRef(props);
-  useInsertionEffect(defineElements, []);
+  useInsertionEffect(defineTask, []);
   useEffect(() => {
     handlers.current = props;
   });

@@ -1,7 +1,8 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, describe as suite, expect, test, vi } from "vitest";
 import { sharedClient } from "../../src/client/shared.js";
-import { defineElements } from "../../src/elements/define-all.js";
+import { defineElements } from "../../src/elements/define.js";
+import { defineGroup } from "../../src/elements/group/define.js";
 import type { PetioleTask } from "../../src/elements/task/task.js";
 import type { Child, ChildCounts } from "../../src/protocol/children.js";
 import type { Document } from "../../src/protocol/events.js";
@@ -10,6 +11,7 @@ import type { TaskView } from "../../src/tasks/view.js";
 import { child, HandView, snapshot } from "../support/hand-view.js";
 
 defineElements();
+defineGroup();
 
 let view: HandView;
 let element: PetioleTask;

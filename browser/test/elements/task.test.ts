@@ -478,3 +478,11 @@ test("a snapshot can be given as an attribute, by a server that renders the page
   other.remove();
   vi.restoreAllMocks();
 });
+
+test("what only a group's card has is loaded with the first group", async () => {
+  await show(running(1, 2));
+  expect(customElements.get("petiole-group")).toBeUndefined();
+  const children = { queued: 1, running: 1, retrying: 0, succeeded: 2, failed: 0, cancelled: 0, lost: 0, skipped: 0 };
+  await show({ state: "running", title: "Thumbnails", progress: { completed: 2, total: 4, children } });
+  await vi.waitFor(() => expect(part("segments").children.length).toBeGreaterThan(0));
+});

@@ -3,8 +3,7 @@
 import { GROUP_ELEMENT } from "../group-part.js";
 import { PetioleGroup } from "./group.js";
 
-/** Register `<petiole-group>` with the page. A second call does nothing, nor does a server's. */
+/** Register `<petiole-group>` with the page. A second call does nothing. */
 export function defineGroup(): void {
-  if (!globalThis.customElements) return;
   if (!customElements.get(GROUP_ELEMENT)) customElements.define(GROUP_ELEMENT, PetioleGroup);
 }

@@ -1,11 +1,13 @@
-/** What only a group's card has: segments, steps, errors and the list of its tasks. Their class is in a file of its own. */
+/** What only a group's card has: segments, steps, errors and the list of its tasks. Their class is loaded with the first group. */
 
 import type { TaskView } from "../../tasks/view.js";
 import { GROUP_ELEMENT, type GroupPart } from "../group-part.js";
+import { loadBeside } from "./beside.js";
 
-/** Where the served file is, and the other one beside it. In a package's modules the class is defined already. */
-const HERE = addressOf(globalThis.document);
-/** Milliseconds before the file is asked for again if it did not arrive. */
+/** The bundle command sets it: in the served file the class is in another one beside it. */
+declare const PETIOLE_SERVED: true | undefined;
+
+/** Milliseconds before the class is asked for again if it did not arrive. */
 const ASK_AGAIN = 5000;
 
 export class GroupSlot {
@@ -21,25 +23,18 @@ export class GroupSlot {
   /** Show the group of this view; null: it is none. `arrived` is called once the class is there. */
   show(view: TaskView | null, locale: string, arrived: () => void): void {
     if (this.root.show) this.root.show(view, this.#bar, locale);
-    else if (view && HERE && !this.#asking) this.#load(HERE, arrived);
+    else if (view && !this.#asking) this.#load(arrived);
   }
 
-  #load(here: string, arrived: () => void): void {
+  #load(arrived: () => void): void {
     this.#asking = true;
-    const url = new URL("petiole-group.js", here);
-    // A page that names the version behind the "?" gets the same one of both.
-    url.search = new URL(here).search;
-    // A browser may keep in mind that an address has failed.
-    if (this.#asked > 0) url.searchParams.set("again", String(this.#asked));
+    load(this.#asked).then(arrived, () => setTimeout(() => (this.#asking = false), ASK_AGAIN));
     this.#asked += 1;
-    import(/* @vite-ignore */ /* webpackIgnore: true */ url.href).then(arrived, () =>
-      setTimeout(() => (this.#asking = false), ASK_AGAIN),
-    );
   }
 }
 
-function addressOf(page: Document | undefined): string | undefined {
-  // With `type="module"` no script is the current one.
-  const script = page?.currentScript ?? page?.querySelector('script[src*="petiole.js"]');
-  return (script as HTMLScriptElement | null | undefined)?.src;
+/** Define the class. In an application's own bundle it is a part that its bundler has split off. */
+async function load(asked: number): Promise<void> {
+  if (typeof PETIOLE_SERVED !== "undefined") await loadBeside("petiole-group.js", asked);
+  else (await import("../group/define.js")).defineGroup();
 }
