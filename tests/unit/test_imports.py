@@ -24,7 +24,7 @@ LAYERS = (
     ("journal",),
     ("dispatch",),
     ("worker", "web", "tqdm"),
-    ("exports", "client", "servers"),
+    ("exports", "client", "servers", "testing"),
     ("cli", "demo"),
 )
 LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}

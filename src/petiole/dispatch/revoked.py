@@ -28,9 +28,13 @@ class TaskCancelled(TaskRevokedError):  # type: ignore[misc]
 
 
 def store_cancelled(task: Task, request: Any, reason: str) -> TaskCancelled:
-    """Store in Celery's result backend that a task was revoked, and return the stored error."""
+    """Store in Celery's result backend that a task was revoked, and return the error.
+
+    Of an eager task nothing is stored, unless `task_store_eager_result` says so, as Celery has it.
+    """
     error = TaskCancelled(reason)
     ignored = getattr(request, "ignore_result", None)
-    if not (task.ignore_result if ignored is None else ignored):
+    stores = task.store_eager_result or not getattr(request, "is_eager", False)
+    if stores and not (task.ignore_result if ignored is None else ignored):
         task.backend.store_result(request.id, error, celery_states.REVOKED, traceback=None, request=request)
     return error

@@ -33,6 +33,24 @@ CANCELLED: Final = "The task was cancelled."
 MARKS_REDELIVERIES: Final = ("amqp", "redis")
 
 
+def running(task: Task, *, retries: int, forcible: bool = False, rerun: bool = False) -> Draft:
+    """Return the first fact of a run of the task that is executing."""
+    # `reason` is kept: on a later run it says why the task runs again.
+    patch = {
+        "state": states.RUNNING,
+        "acknowledged": "late" if task.acks_late else "early",
+        "started_at": now_ms(),
+        "worker": str(task.request.hostname),
+        "retries": retries,
+        "retry_at": None,
+        "forcible": True if forcible else None,
+        "rerun": True if rerun else None,
+        "unheard": None,
+    }
+    progress = {"completed": 0, "total": None, "rate": None, "time_left": None, "fraction": None}
+    return Draft("state", patch, {**progress, "stage": None, "description": None, "unit": None})
+
+
 class Claims:
     """Claims tasks for one worker, as `worker` names it."""
 
@@ -52,20 +70,7 @@ class Claims:
         """
         request = task.request
         message = self._tracking.message_of(task, header) if getattr(task, "rerun_on_loss", False) else ""
-        # `reason` is kept: on a later run it says why the task runs again.
-        patch = {
-            "state": states.RUNNING,
-            "acknowledged": "late" if task.acks_late else "early",
-            "started_at": now_ms(),
-            "worker": str(request.hostname),
-            "retries": retries,
-            "retry_at": None,
-            "forcible": True if forcible else None,
-            "rerun": True if message else None,
-            "unheard": None,
-        }
-        progress = {"completed": 0, "total": None, "rate": None, "time_left": None, "fraction": None}
-        draft = Draft("state", patch, {**progress, "stage": None, "description": None, "unit": None})
+        draft = running(task, retries=retries, forcible=forcible, rerun=bool(message))
         replayed = self._is_replayed(request, header)
 
         def ask() -> Claimed | Busy | Closed | Missing:

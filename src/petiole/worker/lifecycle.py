@@ -42,6 +42,7 @@ from petiole.worker.member import Member
 from petiole.worker.nobody import nobody
 from petiole.worker.parts import Parts
 from petiole.worker.publishing import NOT_HANDED_OVER, Publishing
+from petiole.worker.rehearsal import rehearsal
 from petiole.worker.run import Run
 from petiole.worker.run_state import RunStart
 from petiole.worker.wrapping import Wrapping
@@ -260,6 +261,9 @@ class Lifecycle:
         Raises:
             Ignore: this delivery is not to run.
         """
+        begin = rehearsal.get()
+        if begin is not None and (rehearsed := begin(task, header)) is not None:
+            return rehearsed
         if self._main is None and self._heartbeat is None:
             # No worker runs this task: it is eager.
             self._heartbeat = self._make_heartbeat(self._feeds_here, lambda _feed: None)

@@ -9,7 +9,6 @@ from petiole.worker.run_state import ProgressCounter, Signals
 class SilentOutbox:
     """Takes what a run says, as `Outbox` does, and keeps its counts and signals only."""
 
-    omitted: None = None
     has_ended = False
 
     def __init__(self, feed: str) -> None:
@@ -31,6 +30,11 @@ class SilentOutbox:
     def close_texts(self) -> Document:
         """Return nothing: it has no texts."""
         return {}
+
+    @property
+    def omitted(self) -> str | None:
+        """The name of a text of which something was left out: none."""
+        return None
 
     def touch(self) -> None:
         """Have no further step notify, until the run is asked to stop."""
