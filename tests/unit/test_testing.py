@@ -170,13 +170,15 @@ def test_a_task_of_another_application_is_refused_with_a_sentence():
 
 
 def test_what_the_documentation_shows_works_in_a_strangers_project(tmp_path):
-    conftest, tasks, tests = code_blocks(ROOT / "docs" / "testing.md", "python")[:3]
+    conftest, tasks, tests, *more = code_blocks(ROOT / "docs" / "testing.md", "python")
     (tmp_path / "conftest.py").write_text(conftest, encoding="utf-8")
     (tmp_path / "tasks.py").write_text(tasks, encoding="utf-8")
+    for number, text in enumerate(more):
+        (tmp_path / f"test_more_{number}.py").write_text(text, encoding="utf-8")
     failing = "def test_that_fails(petiole_run):\n    assert petiole_run(report, [1812]).state == 'succeeded'\n"
     (tmp_path / "test_report.py").write_text(f"{tests}\n\n{failing}", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:valkey", "-p", "no:xdist"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    assert "6 passed" in done.stdout, done.stdout + done.stderr
     assert "1 failed" in done.stdout
     assert "failed: Choose a year from 1900 on." in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -95,6 +96,10 @@ class Connection:
         # Under the lock: a connection that is being made would be left open.
         with self._connecting:
             if self.socket.connected:
+                websocket = self.socket.eio.ws
+                if websocket is not None:
+                    # It would wait 3 s for a frame that the reading thread may have taken.
+                    websocket.close = functools.partial(websocket.close, timeout=0)
                 self.socket.disconnect()
 
     def send(self, name: str, message: dict[str, Any], *, callback: Callable[[Any], None]) -> None:

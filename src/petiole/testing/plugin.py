@@ -6,13 +6,19 @@ fixtures (`celery.contrib.pytest`) are loaded in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from petiole.testing.recording import Recording
 from petiole.testing.rehearse import run_task
+from petiole.testing.tape import Tape
+
+if TYPE_CHECKING:
+    from petiole.testing.player import Player
 
 
 @pytest.fixture
@@ -25,3 +31,18 @@ def petiole_run(request: pytest.FixtureRequest) -> Callable[..., Recording]:
         return recording
 
     return run
+
+
+@pytest.fixture
+def petiole_tape() -> Iterator[Callable[..., Player]]:
+    """`petiole_tape("run.jsonl", cut={20})` plays a tape, of a file or of a recording, until the test ends."""
+    from petiole.testing.player import play
+
+    with ExitStack() as playing:
+
+        def start(tape: Tape | Recording | Path | str, **options: Any) -> Player:
+            if isinstance(tape, Recording):
+                tape = Tape.of(tape)
+            return playing.enter_context(play(tape if isinstance(tape, Tape) else Tape.load(tape), **options))
+
+        yield start
