@@ -1,0 +1,5 @@
+"""`python -m petiole.cli`."""
+
+from petiole.cli import main
+
+main()
