@@ -105,11 +105,27 @@ class TaskView:
         return self._reader.document
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the task has ended, and everything of it was shown."""
+        return self._released
+
+    @property
+    def reading(self) -> bool:
+        """Whether it waits for an answer to a read."""
+        return self._reader.reading
+
+    @property
+    def refused(self) -> Refused | None:
+        """Why the server refuses to show the task, if it does for good."""
+        problem = self._refused
+        return None if problem is None else Refused(problem)
+
+    @property
     def receipt(self) -> Receipt | None:
         """The receipt, once the task has ended."""
         with self._changed:
             cursor = self._reader.cursor
-            if cursor is None or not self._has_ended:
+            if cursor is None or not self._is_terminal:
                 return None
             # A view without texts can't say anything of them.
             texts = text_receipts(self.document, self._reader.texts) if self._reader.keep_texts else {}
@@ -227,11 +243,11 @@ class TaskView:
 
     def _look(self, given: GivenText) -> bool:
         cursor = self._reader.cursor
-        ended = self._has_ended and not self._reader.reading
+        ended = self._is_terminal and not self._reader.reading
         return given.look(self._reader.text(given.name), run=cursor.texts.run if cursor else 0, ended=ended)
 
     @property
-    def _has_ended(self) -> bool:
+    def _is_terminal(self) -> bool:
         return is_terminal(self.document.get("state"))
 
     def _ask(self, cursor: Cursor | None) -> None:
@@ -304,7 +320,7 @@ class TaskView:
                         self._on_reset(cursor)
                 case Read(cursor):
                     self._ask(cursor)
-        if self._has_ended and not self._reader.reading and not self._released:
+        if self._is_terminal and not self._reader.reading and not self._released:
             # It has ended, and everything of it was shown: the server counts how much one connection watches.
             self._released = True
             self._client.release(self)
