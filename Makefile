@@ -149,7 +149,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-
 
 lock: $(VENV)/.dev
 	$(COMPILE) --all-extras --output-file requirements.lock pyproject.toml
-	$(COMPILE) --extra demo --extra tqdm --resolution lowest-direct --output-file requirements-oldest.lock pyproject.toml
+	$(COMPILE) --extra async --extra demo --extra tqdm --resolution lowest-direct --output-file requirements-oldest.lock pyproject.toml
 
 # The faults, each with its negative control: three quarters of an hour. `make test` runs a selection of them.
 chaos: setup
@@ -187,7 +187,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements.lock
 $(OLDEST)/.ready: $(VENV)/.dev requirements-oldest.lock
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(OLDEST)
 	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --constraint requirements.lock --editable '.[test]'
-	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --constraint requirements-oldest.lock --editable '.[demo,tqdm]'
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --constraint requirements-oldest.lock --editable '.[async,demo,tqdm]'
 	@touch $@
 
 $(NEIGHBOURS)/.ready: $(VENV)/.dev tests/neighbours/requirements.txt

@@ -10,7 +10,7 @@ import pytest
 import socketio
 from werkzeug.serving import make_server
 
-from petiole.client import Refused, TaskClient, connection, view
+from petiole.client import Refused, TaskClient, connection, followed, reconnecting
 from petiole.protocol.events import ZERO_CHAIN
 from tests.support.waiting import wait_until
 
@@ -45,7 +45,7 @@ def silent_once() -> Iterator[tuple[str, list[Any]]]:
 def test_a_read_that_is_never_answered_is_asked_again(
     silent_once: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view, "ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr(followed, "ANSWER_TIMEOUT", 1.0)
     url, asked = silent_once
     client = TaskClient(url)
     try:
@@ -60,7 +60,7 @@ def test_a_connection_of_whose_end_nobody_is_told_is_made_again(
 ) -> None:
     # Like a connection that ends while it is being opened: python-socketio has no event for that.
     monkeypatch.setattr(connection, "LOOK_EVERY", 0.1)
-    monkeypatch.setattr(view, "ANSWER_TIMEOUT", 60.0)
+    monkeypatch.setattr(followed, "ANSWER_TIMEOUT", 60.0)
     url, asked = silent_once
     client = TaskClient(url)
     try:
@@ -75,8 +75,8 @@ def test_a_connection_of_whose_end_nobody_is_told_is_made_again(
 
 
 def test_a_client_that_is_closed_while_it_connects_again_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "FIRST_DELAY", 0.05)
-    monkeypatch.setattr(connection, "LONGEST_DELAY", 0.1)
+    monkeypatch.setattr(reconnecting, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(reconnecting, "LONGEST_DELAY", 0.1)
     came: list[str] = []
     turned_away: list[str] = []
     is_open = threading.Event()

@@ -15,7 +15,7 @@ import requests
 
 from petiole import Petiole
 from petiole.client import Refused, TaskClient, TaskView, TextVoided
-from petiole.client import view as view_module
+from petiole.client import followed as followed_module
 from petiole.errors import PetioleError
 from petiole.protocol.events import Draft
 from petiole.protocol.texts import MAX_READ_BYTES
@@ -286,7 +286,7 @@ class SlowLink:
 def test_over_a_link_on_which_a_part_takes_longer_than_an_answer_may_it_comes_all_the_same(
     site: Nearby, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view_module, "ANSWER_TIMEOUT", 0.5)
+    monkeypatch.setattr(followed_module, "ANSWER_TIMEOUT", 0.5)
     for _ in range(MAX_READ_BYTES // (32 * 1024)):
         writer.text("0123456789abcdef" * 2048)
     link = SlowLink(int(site.url.rpartition(":")[2]), rate=MAX_READ_BYTES / 1.5)

@@ -16,6 +16,7 @@ MISSING = [
     ("flask", "import petiole.web.extension", "Petiole's web side needs flask", "petiole[web]"),
     ("requests", "from petiole.client import TaskClient", "Petiole's Python client needs requests", "petiole[client]"),
     ("socketio", "from petiole.client.view import TaskView", "Petiole's Python client needs socketio", "petiole[client]"),
+    ("aiohttp", "from petiole.client import AsyncTaskClient", "Petiole's async client needs aiohttp", "petiole[async]"),
     ("sqlalchemy", OPEN := "open_journal('sqlite:////tmp/x')", "A journal in a database needs sqlalchemy", "petiole[sql]"),
     ("psycopg", OPEN, "A journal in a database needs psycopg", "petiole[sql]"),
     ("sqlalchemy", "import petiole.journal.sql.server", "A journal in a database needs sqlalchemy", "petiole[sql]"),

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import functools
-import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 import requests
 import socketio
 
-from petiole.client.refused import Refused
+from petiole.client.reconnecting import ANSWER_TIMEOUT, LOOK_EVERY, NAMESPACE, Reconnecting
 from petiole.errors import PetioleError
 from petiole.logs import logger
 
 log = logger(__name__)
-
-NAMESPACE: Final = "/petiole"
-ANSWER_TIMEOUT: Final = 5.0
-FIRST_DELAY: Final = 0.2
-LONGEST_DELAY: Final = 2.0
-# How often the connection is checked: one that ends while it is being made raises no event.
-LOOK_EVERY: Final = 1.0
-LONGEST_ASKED: Final = 60.0
 
 
 class Connection:
@@ -50,11 +41,9 @@ class Connection:
         self._when_connected = on_connect
         self._handlers = handlers
         self._closing = threading.Event()
-        self._turned_away: dict[str, Any] | None = None
+        self._reconnecting = Reconnecting()
         # Sent with each handshake.
         self.auth: dict[str, Any] | None = None
-        # The pause before the next reconnect, and the longest one.
-        self._delays = FIRST_DELAY, LONGEST_DELAY
         self._keeper: threading.Thread | None = None
         self._look = threading.Event()
         self._connecting = threading.Lock()
@@ -87,7 +76,8 @@ class Connection:
         """Drop the connection as a network does, without a close frame; it reconnects by itself."""
         websocket = self.socket.eio.ws
         if websocket is not None:
-            websocket.close()
+            # Without waiting for the server's answer, which the reading thread may take.
+            websocket.close(timeout=0)
 
     def close(self) -> None:
         """End the connection for good."""
@@ -137,9 +127,9 @@ class Connection:
         )
         own = {
             "connect": self._on_connect,
-            "connect_error": self._on_connect_error,
+            "connect_error": self._reconnecting.on_connect_error,
             "disconnect": self._on_disconnect,
-            "reconnect": self._on_reconnect,
+            "reconnect": self._reconnecting.on_reconnect,
         }
         for name, handler in {**own, **self._handlers}.items():
             made.on(name, handler, namespace=NAMESPACE)
@@ -152,7 +142,7 @@ class Connection:
             # A new one each time: the old one may hold stale state of its connection.
             self.socket = self._make_socket()
         self._tried = True
-        self._turned_away = None
+        self._reconnecting.begin()
         # The socket takes the session's cookies by itself, and none of its headers.
         usual = requests.utils.default_headers()
         headers = {name: str(value) for name, value in self._session.headers.items() if name not in usual}
@@ -167,39 +157,24 @@ class Connection:
                 wait_timeout=ANSWER_TIMEOUT,
             )
         except (socketio.exceptions.ConnectionError, OSError, ValueError) as error:
-            if self._turned_away is not None:
-                raise Refused(self._turned_away) from None
-            raise PetioleError(
-                f"No Socket.IO server answers at {self._url} ({error}). Start it, or correct the URL."
-            ) from None
+            raise self._reconnecting.error_of(self._url, error) from None
 
     def _keep_connected(self) -> None:
         """Reconnect whenever the connection has ended, until it is closed."""
         while not self.closed:
             self._look.wait(LOOK_EVERY)
             self._look.clear()
-            delay, longest = self._delays
-            while not self.closed and not self.connected:
-                # With jitter, so that a server's many clients don't reconnect at once.
-                self._closing.wait(delay * random.uniform(0.5, 1.5))
-                delay = min(2 * delay, longest)
+            for pause in self._reconnecting.pauses():
+                if self.closed or self.connected:
+                    break
+                self._closing.wait(pause)
                 with self._connecting, suppress(PetioleError):
                     if not self.closed:
                         self._connect()
 
     def _on_connect(self) -> None:
-        self._delays = FIRST_DELAY, LONGEST_DELAY
+        self._reconnecting.on_connect()
         self._when_connected()
 
     def _on_disconnect(self, _reason: object = None) -> None:
         self._look.set()
-
-    def _on_connect_error(self, error: Any = None) -> None:
-        problem = error.get("data") if isinstance(error, dict) else None
-        self._turned_away = problem if isinstance(problem, dict) else None
-
-    def _on_reconnect(self, wire: dict[str, Any]) -> None:
-        # The server closes the connection next; `after` is the pause before the reconnect.
-        after = wire.get("after")
-        if isinstance(after, int | float) and 0 <= after <= LONGEST_ASKED:
-            self._delays = after, max(after, LONGEST_DELAY)

@@ -11,12 +11,14 @@ import requests
 
 from petiole.client.children import Child, children_of
 from petiole.client.connection import Connection
+from petiole.client.followed import Followed, feed_named
 from petiole.client.refused import Refused, problem_of
 from petiole.client.renewal import Renewal
 from petiole.client.view import OnEvent, OnReset, TaskView
+from petiole.client.views import Views, Waiting
 from petiole.errors import PetioleError
 from petiole.protocol.events import Cursor, Document, Event, check_feed
-from petiole.protocol.reader import Reader, Reading
+from petiole.protocol.reader import Reader
 
 # The share of its lifetime after which a token is renewed.
 RENEW_AT: Final = 0.8
@@ -46,14 +48,18 @@ class TaskClient:
         self.session = session or requests.Session()
         self.renewal = Renewal(token)
         self._timer: threading.Timer | None = None
-        self._views: dict[str, TaskView] = {}
+        self._views: Views[TaskView] = Views()
         self._connection = Connection(
             url,
             session=self.session,
             path=path,
             transports=transports,
-            on_connect=self._read_all,
-            handlers={"event": self._on_event, "reset": self._on_reset, "refused": self._on_refused},
+            on_connect=self._views.read_all,
+            handlers={
+                "event": self._views.on_event,
+                "reset": self._views.on_reset,
+                "refused": self._views.on_refused,
+            },
         )
 
     def start(self, path: str, body: dict[str, Any], *, on_event: OnEvent = None, on_reset: OnReset = None) -> TaskView:
@@ -88,12 +94,23 @@ class TaskClient:
         held = None if cursor is None else Cursor.parse(cursor)
         reader = Reader(check_feed(feed), cursor=held, document=document, keep_texts=texts)
         view = self.make_view(reader, on_event, on_reset)
-        self._views[feed] = view
+        self._views.add(view)
         if self.connected:
             view.read()
         else:
             self._connection.open()
         return view
+
+    def follow(self, task: str, *, timeout: float | None = None) -> Iterator[Event]:
+        """Yield every fact of a task, by its id or feed, and its counters as they come, until it has ended.
+
+        Raises:
+            Refused: there is no such task, or it isn't ours.
+            TimeoutError: nothing came for `timeout` seconds, and the task goes on.
+        """
+        came = Waiting()
+        view = self.watch(feed_named(task), on_event=came.take)
+        return view.events(came, timeout=timeout)
 
     def children(self, group: str, *, state: str | None = None) -> Iterator[Child]:
         """Yield the tasks of a group, by its id, in the order in which they may begin; only those in `state`.
@@ -181,10 +198,9 @@ class TaskClient:
             answer = self.call(name, {**message, "token": self.renewal.get()})
         return answer
 
-    def release(self, view: TaskView) -> None:
+    def release(self, view: Followed) -> None:
         """Stop watching a task that has ended; its document and its receipt stay as they are."""
-        if self._views.get(view.feed) is view:
-            del self._views[view.feed]
+        if self._views.remove(view):
             self._connection.send("unwatch", {"feed": view.feed}, callback=lambda *_answer: None)
 
     def renew_in(self, seconds: object) -> None:
@@ -199,25 +215,5 @@ class TaskClient:
 
     def _renew(self, text: str | None) -> None:
         self.renewal.forget(text)
-        for view in list(self._views.values()):
-            if view.receipt is None and self.connected:
-                view.read()
-
-    def _read_all(self) -> None:
-        for view in list(self._views.values()):
-            view.read()
-
-    def _on_event(self, wire: dict[str, Any]) -> None:
-        view = self._views.get(wire.get("feed", ""))
-        if view is not None:
-            view.offer(Event.from_wire(wire))
-
-    def _on_reset(self, wire: dict[str, Any]) -> None:
-        view = self._views.get(wire.get("feed", ""))
-        if view is not None:
-            view.take(Reading.from_wire(wire))
-
-    def _on_refused(self, wire: dict[str, Any]) -> None:
-        view = self._views.get(wire.get("feed", ""))
-        if view is not None:
-            view.refuse(wire.get("error") or {})
+        if self.connected:
+            self._views.read_live()

@@ -1,148 +1,54 @@
-"""One followed task, read by the reader's rule."""
+"""One followed task, for threads that wait for it."""
 
 from __future__ import annotations
 
-import functools
-import random
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from petiole.client.chunks import GivenText
-from petiole.client.connection import ANSWER_TIMEOUT
+from petiole.client.followed import Asking, Followed, OnEvent, OnReset, Receipt
 from petiole.client.refused import Refused
-from petiole.client.renewal import Renewal
-from petiole.logs import logger
-from petiole.protocol.events import Cursor, Document, Event
-from petiole.protocol.reader import Action, Read, Reader, Reading, Reset, Show
-from petiole.protocol.receipts import TextReceipt, text_receipts
+from petiole.protocol.events import Document, Event
+from petiole.protocol.reader import Reader
 from petiole.protocol.states import is_terminal
 
-log = logger(__name__)
-
-RETRY_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 10.0
-# How long it waits for an answer that takes its time: a part of a long text over a slow link.
-LONGEST_ANSWER: Final = 60.0
-# The 4xx statuses that are temporary.
-PASSING: Final = (408, 425, 429)
-
-OnEvent: TypeAlias = Callable[[Event], None] | None
-OnReset: TypeAlias = Callable[[Cursor], None] | None
+__all__ = ["Calling", "OnEvent", "OnReset", "Receipt", "TaskView"]
 
 
-class Asking(Protocol):
+class Calling(Asking, Protocol):
     """What a view needs of its client."""
-
-    renewal: Renewal
-
-    @property
-    def closed(self) -> bool: ...
-
-    def send(self, name: str, message: dict[str, Any], *, callback: Callable[[Any], None]) -> None: ...
 
     def call_with_token(self, name: str, message: dict[str, Any]) -> dict[str, Any]: ...
 
-    def renew_in(self, seconds: object) -> None: ...
 
-    def release(self, view: TaskView) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What the feed's last event counts, and what this reader has shown.
-
-    `texts` is what it says of each text. `complete`: this reader has shown every fact, and has every text.
-    """
-
-    facts: int
-    chain: str
-    shown: int
-    complete: bool
-    texts: Mapping[str, TextReceipt] = field(default_factory=dict)
-
-
-class TaskView:
+class TaskView(Followed):
     """One followed task. `on_event` is called with every event, in order, and `on_reset` with the cursor of every reset."""
 
-    def __init__(
-        self,
-        client: Asking,
-        reader: Reader,
-        on_event: OnEvent,
-        on_reset: OnReset,
-    ) -> None:
-        self._client = client
-        self._reader = reader
-        self._on_event = on_event
-        self._on_reset = on_reset
+    def __init__(self, client: Calling, reader: Reader, on_event: OnEvent, on_reset: OnReset) -> None:
         self._changed = threading.Condition(threading.RLock())
-        self._asking = 0
-        self._asked_at = 0.0
-        # How long to wait for an answer. Over a slow link an answer that is asked for too soon again would never be in time.
-        self._patience = ANSWER_TIMEOUT
-        self._timer: threading.Timer | None = None
-        self._renewed = False
-        self._refused: dict[str, Any] | None = None
-        # Consecutive failures of the server.
-        self._failures = 0
-        self._released = False
-        self.resets = 0
+        super().__init__(client, reader, on_event, on_reset, lock=self._changed)
+        self._caller = client
 
-    @property
-    def feed(self) -> str:
-        return self._reader.feed
+    def events(self, came: deque[Event], *, timeout: float | None) -> Iterator[Event]:
+        """Yield what has come and what comes, until the task has ended.
 
-    @property
-    def cursor(self) -> Cursor | None:
-        return self._reader.cursor
-
-    @property
-    def document(self) -> Document:
-        """The newest document that this reader knows."""
-        return self._reader.document
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the task has ended, and everything of it was shown."""
-        return self._released
-
-    @property
-    def reading(self) -> bool:
-        """Whether it waits for an answer to a read."""
-        return self._reader.reading
-
-    @property
-    def refused(self) -> Refused | None:
-        """Why the server refuses to show the task, if it does for good."""
-        problem = self._refused
-        return None if problem is None else Refused(problem)
-
-    @property
-    def receipt(self) -> Receipt | None:
-        """The receipt, once the task has ended."""
-        with self._changed:
-            cursor = self._reader.cursor
-            if cursor is None or not self._is_terminal:
-                return None
-            # A view without texts can't say anything of them.
-            texts = text_receipts(self.document, self._reader.texts) if self._reader.keep_texts else {}
-            complete = self._reader.complete and self._reader.shown == cursor.facts
-            complete = complete and all(text.complete for text in texts.values())
-            return Receipt(cursor.facts, cursor.chain, self._reader.shown, complete, texts)
-
-    @property
-    def texts(self) -> dict[str, str]:
-        """The task's texts by their names, as far as this reader has them."""
-        with self._changed:
-            return self._reader.texts
-
-    def text(self, name: str = "output") -> str:
-        """Return a text as far as this reader has it; empty if there is none."""
-        with self._changed:
-            return self._reader.text(name)
+        Raises:
+            Refused: there is no such task, or it isn't ours.
+            TimeoutError: nothing came for `timeout` seconds, and the task goes on.
+        """
+        while True:
+            with self._changed:
+                met = self._changed.wait_for(lambda: bool(came) or self.has_ended or self._refused is not None, timeout)
+                if not met:
+                    raise TimeoutError(f"Nothing of {self.feed} came for {timeout} s. Look into its worker's log.")
+                if not came:
+                    if self._refused is not None:
+                        raise Refused(self._refused)
+                    return
+            while came:
+                yield came.popleft()
 
     def chunks(self, name: str = "output", *, timeout: float) -> Iterator[str]:
         """Yield a text from its start, piece by piece as it comes, until the task has ended.
@@ -197,136 +103,19 @@ class TaskView:
         Raises:
             Refused: it has finished already, or isn't ours.
         """
-        answer = self._client.call_with_token("cancel", {"feed": self.feed})
+        answer = self._caller.call_with_token("cancel", {"feed": self.feed})
         if "error" in answer:
             raise Refused(answer["error"])
         return answer
 
-    def offer(self, event: Event) -> None:
-        """Take an event from the socket."""
-        with self._changed:
-            self._act(self._reader.offer(event))
-
-    def take(self, reading: Reading) -> None:
-        """Take a reading that the relay sent unasked."""
-        with self._changed:
-            # The answer to a read that is still pending is older than this.
-            self._asking += 1
-            self._act(self._reader.reset(reading))
-
-    def refuse(self, problem: dict[str, Any], *, used: str | None = None) -> None:
-        """Take a refusal: of a read, or of a watch that is no longer allowed; a temporary one is retried.
-
-        `used`: the token that was refused, where that is known.
-        """
-        with self._changed:
-            if problem.get("status") == 401 and self._client.renewal.renews and not self._renewed:
-                # Once: a refusal of the new token is final.
-                self._renewed = True
-                self._client.renewal.forget(self._client.renewal.held if used is None else used)
-                self.read()
-            elif _passes(problem.get("status")):
-                asked = float(problem.get("retry_after") or 0) if problem["status"] == 429 else 0.0
-                pause = min(RETRY_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
-                self._failures += 1
-                self._timer = threading.Timer(max(pause * random.uniform(0.5, 1.0), asked), self.read)
-                self._timer.daemon = True
-                self._timer.start()
-            else:
-                self._refused = problem
-                self._changed.notify_all()
-
-    def read(self) -> None:
-        """Ask for what follows this reader's cursor: at the start, and after every reconnect."""
-        with self._changed:
-            self._act(self._reader.start())
-
-    def _look(self, given: GivenText) -> bool:
-        cursor = self._reader.cursor
-        ended = self._is_terminal and not self._reader.reading
-        return given.look(self._reader.text(given.name), run=cursor.texts.run if cursor else 0, ended=ended)
-
-    @property
-    def _is_terminal(self) -> bool:
-        return is_terminal(self.document.get("state"))
-
-    def _ask(self, cursor: Cursor | None) -> None:
-        self._asking += 1
-        asking = self._asking
-        message: dict[str, Any] = {"feed": self.feed}
-        if not self._reader.keep_texts:
-            message["texts"] = False
-        if cursor is not None:
-            message["cursor"] = str(cursor.place)
-            if cursor.texts:
-                message["texts"] = str(cursor.texts)
-        if self._client.renewal.ready:
-            self._send(asking, message)
-        else:
-            threading.Thread(target=self._send, args=(asking, message), daemon=True).start()
-        # The answer may never come: its handler failed, or the connection is lost and that isn't noticed yet.
-        self._asked_at = time.monotonic()
-        self._ask_again(asking, self._patience)
-
-    def _ask_again(self, asking: int, pause: float) -> None:
-        """Read again after `pause` seconds, unless a newer read was sent or answered by then."""
-
-        def ask() -> None:
-            with self._changed:
-                if asking == self._asking and self._reader.reading and not self._client.closed:
-                    self._patience = min(2 * self._patience, LONGEST_ANSWER)
-                    self._act(self._reader.start())
-
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = threading.Timer(pause, ask)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _send(self, asking: int, message: dict[str, Any]) -> None:
-        try:
-            token = self._client.renewal.get()
-        except Exception as error:
-            log.exception("token_not_renewed", extra={"feed": self.feed})
-            self._answered(asking, None, {"error": {"status": 503, "detail": f"There is no token ({error})."}})
-            return
-        sent = message if token is None else {**message, "token": token}
-        self._client.send("watch", sent, callback=functools.partial(self._answered, asking, token))
-
-    def _answered(self, asking: int, token: str | None, answer: Any = None) -> None:
-        with self._changed:
-            if asking != self._asking:
-                return
-            error = answer.get("error") if isinstance(answer, dict) else {"status": 502, "detail": "No answer."}
-            if self._timer is not None:
-                self._timer.cancel()
-            if error is None:
-                self._renewed, self._failures = False, 0
-                self._patience = min(max(2 * (time.monotonic() - self._asked_at), ANSWER_TIMEOUT), LONGEST_ANSWER)
-                self._client.renew_in(answer.get("token_expires_in"))
-                self._act(self._reader.answer(Reading.from_wire(answer)))
-            else:
-                self.refuse(error, used=token)
-
-    def _act(self, actions: list[Action]) -> None:
-        for action in actions:
-            match action:
-                case Show(event):
-                    if self._on_event is not None:
-                        self._on_event(event)
-                case Reset(cursor):
-                    self.resets += 1
-                    if self._on_reset is not None:
-                        self._on_reset(cursor)
-                case Read(cursor):
-                    self._ask(cursor)
-        if self._is_terminal and not self._reader.reading and not self._released:
-            # It has ended, and everything of it was shown: the server counts how much one connection watches.
-            self._released = True
-            self._client.release(self)
+    def _tell(self) -> None:
         self._changed.notify_all()
 
+    def _later(self, seconds: float, call: Callable[[], None]) -> threading.Timer:
+        timer = threading.Timer(seconds, call)
+        timer.daemon = True
+        timer.start()
+        return timer
 
-def _passes(status: object) -> bool:
-    """Say whether a refusal is to be asked about again: the server's own troubles are, as the protocol has it."""
-    return isinstance(status, int) and (status >= 500 or status in PASSING)
+    def _send_once_renewed(self, asking: int, message: dict[str, Any]) -> None:
+        threading.Thread(target=self._send, args=(asking, message), daemon=True).start()
