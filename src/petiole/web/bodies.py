@@ -16,7 +16,7 @@ from petiole.web.problems import Problem
 MOST_BODY: Final = 64 * 1024
 
 
-def bound_body() -> None:
+def bound_body(most: int = MOST_BODY) -> None:
     """Refuse a body whose declared length is over the limit, unread; one without a length ends at the limit.
 
     An application's own limit holds where it is lower.
@@ -25,20 +25,20 @@ def bound_body() -> None:
         Problem: 413.
     """
     own = request.max_content_length
-    request.max_content_length = MOST_BODY if own is None else min(own, MOST_BODY)
+    request.max_content_length = most if own is None else min(own, most)
     if (request.content_length or 0) > request.max_content_length:
         raise _too_large()
 
 
-def read_json(*, required: bool = False) -> Any:
+def read_json(*, required: bool = False, most: int = MOST_BODY) -> Any:
     """Return the request's body, whatever JSON it is; `None` where it has none, or says that it is something else.
 
-    `required`: an empty body isn't JSON either.
+    `required`: an empty body isn't JSON either. `most`: the limit in bytes.
 
     Raises:
         Problem: 413, it is over the limit; 411, it comes in parts and this server reads none of those; 400, it isn't JSON.
     """
-    bound_body()
+    bound_body(most)
     if not request.is_json:
         return None
     if request.headers.get("Transfer-Encoding") and "wsgi.input_terminated" not in request.environ:

@@ -135,6 +135,7 @@ class Petiole(Service):
             tokens=tokens,
             shutdown=Shutdown(namespace.depart, spawn=socketio.start_background_task, before=readiness.leave),
             refusals=RefusalLog(log),
+            background=self._background,
         )
 
     def _register_http(self, app: Flask, state: State) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from flask_socketio import SocketIO
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import SetupError
 from petiole.journal import Journal
+from petiole.loop import Loop
 from petiole.settings import Settings
 from petiole.web.access.rights import Rights
 from petiole.web.access.tokens import Tokens
@@ -28,7 +29,10 @@ EXTENSION: Final = "petiole"
 
 @dataclass(slots=True)
 class State:
-    """The parts of one application, in `app.extensions["petiole"]`. `user`: who is asking in the present request."""
+    """The parts of one application, in `app.extensions["petiole"]`. `user`: who is asking in the present request.
+
+    `background`: makes the loops that others run beside Petiole's own.
+    """
 
     settings: Settings
     socketio: SocketIO
@@ -43,6 +47,7 @@ class State:
     tokens: Tokens
     shutdown: Shutdown
     refusals: RefusalLog
+    background: Sequence[Callable[[], Loop | None]]
     working: bool = False
 
     @property
@@ -58,7 +63,9 @@ class State:
             raise SetupError("Socket.IO isn't set up for this application. Call socketio.init_app(app).")
         self.working = True
         self.shutdown.at_request()
-        for work in (self.reaper.run, self.notices.run, self.rights.run):
+        added = [loop for make in self.background if (loop := make()) is not None]
+        self.readiness.watch(added)
+        for work in (self.reaper.run, self.notices.run, self.rights.run, *(loop.run for loop in added)):
             self.socketio.start_background_task(work)
 
 

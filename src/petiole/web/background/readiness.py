@@ -41,12 +41,16 @@ class Readiness:
         self._journal = journal
         self._deaf = deaf
         self._bus_trouble = bus_trouble
-        self._loops = loops
+        self._loops = tuple(loops)
         self._clock = clock
         self._asking = threading.Lock()
         self._asked_at: float | None = None
         self._away: str | None = None
         self._leaving = False
+
+    def watch(self, loops: Sequence[Loop]) -> None:
+        """Look at these loops, too."""
+        self._loops += tuple(loops)
 
     def leave(self) -> None:
         """This process ends: it isn't ready from here on."""

@@ -15,6 +15,7 @@ from petiole.journal.answers import Closed, Duplicate, Missing, Snapshot
 from petiole.protocol import states
 from petiole.protocol.events import Document, Draft, feed_id, is_group
 from petiole.web.problems import Problem, invalid, not_found
+from petiole.web.service.beginning import Beginning
 from petiole.web.service.children import followed_children, parent_of
 
 REPEATABLE: Final = (states.FAILED, states.CANCELLED, states.LOST)
@@ -72,8 +73,12 @@ def _cancel_children(journal: Journal, group: Snapshot, *, force: bool, grace: f
             cancel(journal, child, force=force, grace=grace)
 
 
-def repeat(tracking: Tracking, snapshot: Snapshot) -> Callable[[str], Handle]:
+def repeat(
+    tracking: Tracking, snapshot: Snapshot, *, admitted: Callable[[Beginning], Beginning]
+) -> Callable[[str], Handle]:
     """Return what starts a task again under a new id, for its owner, with the arguments that it had.
+
+    `admitted` may refuse that, or change the arguments.
 
     Raises:
         Problem: 409, it hasn't ended, it has succeeded, its arguments weren't kept, or its group is what can be started again.
@@ -89,15 +94,17 @@ def repeat(tracking: Tracking, snapshot: Snapshot) -> Callable[[str], Handle]:
     name, args, kwargs, queue = read_message(message)
 
     def start(task_id: str) -> Handle:
+        before = feed_id(snapshot.feed)
+        begun = admitted(Beginning(name, args, kwargs, owner=snapshot.owner, task_id=task_id, retry_of=before))
         return tracking.start(
             name,
-            args,
-            kwargs,
+            begun.args,
+            begun.kwargs,
             owner=snapshot.owner,
             title=snapshot.document.get("title"),
             queue=queue,
             task_id=task_id,
-            retry_of=feed_id(snapshot.feed),
+            retry_of=before,
         )
 
     return start

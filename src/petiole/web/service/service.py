@@ -14,12 +14,14 @@ from petiole.dispatch.tracking import Handle
 from petiole.errors import PetioleError
 from petiole.journal import Journal
 from petiole.journal.answers import Gone, ListedChild, Snapshot
+from petiole.loop import Loop
 from petiole.protocol import states
 from petiole.protocol.events import GROUP, feed_id, is_group, mint_epoch
 from petiole.settings import Settings
 from petiole.web.problems import Problem, outages_as_problems
 from petiole.web.service import actions
 from petiole.web.service.authorization import Authorization
+from petiole.web.service.beginning import Beginning
 from petiole.web.service.canvas import Description
 from petiole.web.service.children import PAGE_SIZE as CHILDREN
 from petiole.web.service.children import ChildPage, followed_children, list_children, parent_of
@@ -36,6 +38,7 @@ from petiole.web.state import current_state
 
 Links = Callable[[Snapshot], Mapping[str, str]]
 Deletion = Callable[[Snapshot], object]
+BeforeStart = Callable[[Beginning], Beginning]
 
 
 class Service(Authorization):
@@ -45,6 +48,8 @@ class Service(Authorization):
         super().__init__()
         self._links: list[Links] = []
         self._deletions: list[Deletion] = []
+        self._before_start: list[BeforeStart] = []
+        self._background: list[Callable[[], Loop | None]] = []
 
     def add_links(self, function: Links) -> Links:
         """Add what `function(snapshot)` returns to the `links` of every snapshot. Usable as decorator."""
@@ -55,6 +60,21 @@ class Service(Authorization):
         """Call `function(snapshot)` when a task is deleted, to remove what it has made. Usable as decorator."""
         self._deletions.append(function)
         return function
+
+    def before_start(self, function: BeforeStart) -> BeforeStart:
+        """Call `function(beginning)` before a single task is started or started again. Usable as decorator.
+
+        What it returns is started; it raises a `Problem` to refuse. A canvas, and the tasks of one, start without it.
+        """
+        self._before_start.append(function)
+        return function
+
+    def add_background(self, make: Callable[[], Loop | None]) -> None:
+        """Run the loop that `make()` returns in every web process, from its first request on; `/ready` tells of its trouble.
+
+        It is called once for each application, in the context of that request; `None`: this application has no such work.
+        """
+        self._background.append(make)
 
     @property
     def settings(self) -> Settings:
@@ -101,10 +121,15 @@ class Service(Authorization):
         owner = self.user(create=True) or ""
 
         def start(task_id: str) -> Handle:
+            given_args, given_kwargs = args, kwargs
+            if not isinstance(task, Signature):
+                name = str(getattr(task, "name", task))
+                begun = self._admitted(Beginning(name, tuple(args), dict(kwargs or {}), owner=owner, task_id=task_id))
+                given_args, given_kwargs = begun.args, begun.kwargs
             return current_state().tracking.start(
                 task,
-                args,
-                kwargs,
+                given_args,
+                given_kwargs,
                 owner=owner,
                 title=title,
                 queue=queue,
@@ -143,7 +168,7 @@ class Service(Authorization):
             begin = actions.repeat_group(tracking, snapshot)
             return self._start(begin, snapshot.owner, asked, mint=mint_epoch, group=snapshot.feed)
         with outages_as_problems():
-            start = actions.repeat(tracking, snapshot)
+            start = actions.repeat(tracking, snapshot, admitted=self._admitted)
         return self._start(start, snapshot.owner, asked)
 
     def delete(self, snapshot: Snapshot) -> None:
@@ -256,6 +281,11 @@ class Service(Authorization):
     def wire_of(self, handle: Handle, *, owner: str = "") -> dict[str, Any]:
         """Return a task that was just started as browsers get it, with the cursor from before its dispatch."""
         return self.to_wire(Snapshot(handle.feed, owner, handle.cursor, handle.document))
+
+    def _admitted(self, beginning: Beginning) -> Beginning:
+        for function in self._before_start:
+            beginning = function(beginning)
+        return beginning
 
     def _start(
         self,
