@@ -180,7 +180,7 @@ def _dead_worker(system: System) -> int | None:
 
 
 def successes_have_good_files(system: System) -> list[str]:
-    """Every file that can be opened is complete, each success can be opened, and after a day no other file is left."""
+    """Every file that can be opened is complete, each success can be opened, and after a sweep no other file is left."""
     found = []
     files = system.directory / FILES
     storage = LocalStorage(files)
@@ -201,7 +201,7 @@ def successes_have_good_files(system: System) -> list[str]:
     LocalStorage(files, clock=lambda: time.time() + STALE_AFTER + 60).sweep()
     stay = {name for name in _names(files) if name.partition(".")[0] not in manifests}
     found += [f"{name} would stay for ever" for name in sorted(stay)]
-    system.noted["figure"] = f"{len(left)} temporary files were left, {len(stay)} after a day's sweep"
+    system.noted["figure"] = f"{len(left)} temporary files were left, {len(stay)} after a sweep"
     return found
 
 

@@ -458,7 +458,6 @@ def test_without_the_watch_a_cancel_is_not_heard_while_the_server_works(server, 
 
 def test_a_server_that_is_frozen_does_not_keep_a_cancelled_task(server, slow, monkeypatch):
     monkeypatch.setattr(query_watch, "_EVERY", 0.05)
-    monkeypatch.setattr(query_watch, "_CANCEL_TIMEOUT", 0.2)
     monkeypatch.setattr("petiole.exports.sources.postgres._CANCEL_TIMEOUT", 0.2)
     frozen = []
 

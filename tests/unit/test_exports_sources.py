@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import tracemalloc
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from petiole.errors import Cancelled
 from petiole.exports.selection import parse_selection
+from petiole.exports.sources import query_watch, sqlite_rows
 from petiole.exports.sources.columns import MIXED, to_array
 from petiole.exports.sources.source import SourceUnavailable
 from petiole.exports.sources.sqlite import SqliteSource
@@ -173,14 +178,79 @@ def test_a_decimal_column_that_holds_integers_and_reals_is_real(tmp_path):
     assert read(path, {"table": "t"}) == [(5.0,), (5.25,), (None,)]
 
 
-def test_an_integer_that_no_real_equals_stays_an_integer():
-    assert to_array([2**53 + 1, 0.5], "real").type == MIXED
-    assert to_array([2**53 + 1, 0.5], "real").to_pylist()[0]["integer"] == 2**53 + 1
+@pytest.mark.parametrize("large", [10**15, 2**53 + 1])
+def test_an_integer_that_a_real_would_not_show_stays_an_integer(large):
+    assert to_array([large, 0.5], "real").type == MIXED
+    assert to_array([large, 0.5], "real").to_pylist()[0]["integer"] == large
 
 
-def test_text_that_is_not_utf8_is_read_with_a_visible_mark(tmp_path):
-    path = make(tmp_path / "a.db", "CREATE TABLE t (x TEXT); INSERT INTO t VALUES (CAST(X'61FF62' AS TEXT)), ('good')")
-    assert read(path, {"table": "t"}) == [("a\ufffdb",), ("good",)]
+def test_text_that_is_not_utf8_keeps_its_bytes_and_is_counted(tmp_path):
+    good = "".join(f"('row {row}'), " for row in range(50))
+    path = make(
+        tmp_path / "a.db",
+        f"CREATE TABLE t (x TEXT); INSERT INTO t VALUES {good}(CAST(X'61FF62' AS TEXT)), ('é'), (CAST(X'FF' AS TEXT))",
+    )
+
+    def cell(text):
+        return {"integer": None, "real": None, "text": text}
+
+    with SqliteSource(path) as source:
+        selection = parse_selection(source.catalog, {"table": "t"})
+        batches = list(source.batches(selection, rows=10))
+        assert source.remarks == ("2 texts aren't valid UTF-8; the file has the bytes, as X'…'.",)
+        rows = [row["x"] for batch in batches for row in batch.to_pylist()]
+        assert rows == [f"row {row}" for row in range(50)] + [cell("X'61FF62'"), cell("é"), cell("X'FF'")]
+        # Nothing is left of it for another reading.
+        assert len(list(source.batches(selection, rows=1000))) == 1
+
+
+@pytest.mark.parametrize("bad", ["CREATE TABLE 'b\udcffd' (x)", "CREATE TABLE bad ('x\udcff' TEXT, y TEXT)"])
+def test_a_name_that_is_not_utf8_hides_nothing_else(tmp_path, bad):
+    path = make(tmp_path / "a.db", "CREATE TABLE b_d (x_ TEXT, y TEXT); CREATE TABLE good (a TEXT)")
+    old, new = (b"b_d", b"b\xffd") if "'b" in bad else (b"x_", b"x\xff")
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with SqliteSource(path) as source:
+        tables = {table.name: [column.name for column in table.columns] for table in source.catalog.tables}
+    assert tables == {"good": ["a"]} | ({"b_d": ["y"]} if old == b"x_" else {})
+
+
+def test_a_damaged_table_hides_nothing_else(tmp_path):
+    path = make(
+        tmp_path / "a.db", "CREATE TABLE bad (a TEXT); CREATE TABLE good (a TEXT); INSERT INTO good VALUES ('x')"
+    )
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'bad'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content = bytearray(path.read_bytes())
+    content[(page - 1) * size : page * size] = b"\xff" * size
+    path.write_bytes(content)
+    assert read(path, {"table": "good"}) == [("x",)]
+    with pytest.raises(SourceUnavailable, match="damaged"):
+        read(path, {"table": "bad"})
+
+
+def test_values_of_any_size_come_whole_and_few_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite_rows, "_MOST_BYTES", 100_000)
+    monkeypatch.setattr(sqlite_rows, "_ENOUGH_BYTES", 10_000)
+    sizes = [3, 99, 101, 50_000, 2, 4000, 4000, 4000, 9, 1]
+    path = make(
+        tmp_path / "a.db",
+        "CREATE TABLE t (n INTEGER, x TEXT)",
+        ("INSERT INTO t VALUES (?, ?)", [(n, chr(97 + n) * size) for n, size in enumerate(sizes)]),
+    )
+    assert read(path, {"table": "t"}, rows=500) == [(n, chr(97 + n) * size) for n, size in enumerate(sizes)]
+    with SqliteSource(path) as source:
+        selection = parse_selection(source.catalog, {"table": "t"})
+        batches = [batch.num_rows for batch in source.batches(selection, rows=500)]
+    assert batches == [4, 4, 2]
+
+
+def test_a_value_past_what_sqlite_gives_is_said(people):
+    with SqliteSource(people) as source:
+        source._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2)
+        selection = parse_selection(source.catalog, {"table": "people", "columns": ["name"]})
+        with pytest.raises(SourceUnavailable, match="too large"):
+            list(source.batches(selection, rows=5))
 
 
 @pytest.mark.parametrize(
@@ -241,12 +311,64 @@ def test_a_file_that_is_no_database_is_said(tmp_path):
         pass
 
 
-def test_a_locked_database_is_said(people, monkeypatch):
-    monkeypatch.setattr("petiole.exports.sources.sqlite._BUSY_TIMEOUT", 0.05)
+def test_a_locked_database_is_waited_for_and_then_said(people):
+    asked = []
     with closing(sqlite3.connect(people, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(SourceUnavailable, match="locked"), SqliteSource(people):
+        source = SqliteSource(people, patience=0.2, check=lambda: asked.append(True))
+        with pytest.raises(SourceUnavailable, match="locked"), source:
             pass
+        assert len(asked) > 1
+        # Given free meanwhile, it is read.
+        with SqliteSource(people, check=lambda: other.in_transaction and other.execute("COMMIT")) as source:
+            assert source.catalog.table("people") is not None
+
+
+FROZEN = """
+from gevent import monkey; monkey.patch_all()
+import sys, time, gevent
+from pathlib import Path
+from petiole.exports.sources.sqlite import SqliteSource
+from petiole.exports.sources.source import SourceUnavailable
+ticks = [time.monotonic()]
+def tick():
+    while True:
+        gevent.sleep(0.01)
+        ticks.append(time.monotonic())
+gevent.spawn(tick)
+try:
+    with SqliteSource(Path(sys.argv[1]), patience=1.0): pass
+except SourceUnavailable: pass
+print(max(after - before for before, after in zip(ticks, ticks[1:])))
+"""
+
+
+def test_a_locked_database_does_not_stop_a_gevent_process(people):
+    with closing(sqlite3.connect(people, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        done = subprocess.run(
+            [sys.executable, "-c", FROZEN, str(people)], capture_output=True, text=True, timeout=60, check=True
+        )
+    assert float(done.stdout) < 0.5
+
+
+@pytest.mark.parametrize("work", ["count", "batches"])
+def test_a_cancel_is_heard_while_sqlite_works(tmp_path, monkeypatch, work):
+    monkeypatch.setattr(query_watch, "_EVERY", 0.05)
+    path = make(tmp_path / "a.db", "CREATE TABLE t (n INTEGER)", ("INSERT INTO t VALUES (?)", [(n,) for n in range(9)]))
+
+    def cancelled() -> None:
+        raise Cancelled("The task was cancelled.")
+
+    # A query without end, in the place of a table.
+    endless = "(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT n FROM n WHERE n < 0)"
+    monkeypatch.setattr("petiole.exports.sources.sqlite._name", lambda selection, column: "n")
+    with SqliteSource(path, check=cancelled) as source:
+        found = parse_selection(source.catalog, {"table": "t"})
+        selection = replace(found, table=replace(found.table, identifier=endless, order=()))
+        call = {"count": lambda: source.count(selection), "batches": lambda: list(source.batches(selection, rows=5))}
+        with pytest.raises(Cancelled):
+            call[work]()
 
 
 def test_a_source_outside_its_block_is_refused(people):

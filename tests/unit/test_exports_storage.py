@@ -10,13 +10,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from petiole.errors import Fenced, InvalidName
-from petiole.exports.files.storage import STALE_AFTER, FileExpired, FileMissing, LocalStorage
+from petiole.exports.files.storage import STALE_AFTER, UNKNOWN_AFTER, FileExpired, FileMissing, LocalStorage
 
 CONTENT = b"a,b\n1,2\n" * 1000
 
@@ -127,6 +128,8 @@ def test_the_steps_come_in_their_order(storage, monkeypatch):
     monkeypatch.undo()
     publication = ["write file", "fsync file", "close file", "still valid?", "rename .data", "fsync directory"]
     description = ["write file", "fsync file", "close file", "rename .json", "fsync directory"]
+    # Each file's last step: its lock is given back.
+    description = [*description[:4], "close file", description[4], "close file"]
     assert [step for step in steps if step != "close directory"] == publication + description
 
 
@@ -346,7 +349,7 @@ def test_a_sweep_removes_what_has_expired_and_nothing_else(storage, directory, c
     assert storage.sweep() == 0
 
 
-def test_a_sweep_removes_leavings_older_than_a_day_and_nothing_younger(storage, directory, clock):
+def test_a_sweep_removes_what_a_dead_process_has_left_and_nothing_younger(storage, directory, clock):
     publish(storage)
     leavings = [".tmp-k-0123456789abcdef", f"k.{'0' * 64}.data"]
     for age, swept in ((STALE_AFTER - 1, 0), (STALE_AFTER, 2)):
@@ -357,13 +360,73 @@ def test_a_sweep_removes_leavings_older_than_a_day_and_nothing_younger(storage, 
     assert storage.open("k")[1].read_bytes() == CONTENT
 
 
-def test_a_sweep_leaves_a_file_alone_that_is_being_written(storage, directory, clock):
+@pytest.mark.parametrize("step", ["while it is written", "while the run is confirmed", "before its manifest"])
+def test_a_sweep_leaves_alone_what_a_process_still_writes_however_long_it_takes(
+    storage, directory, clock, monkeypatch, step
+):
+    late = LocalStorage(directory, clock=lambda: os.stat(directory).st_mtime + 10 * UNKNOWN_AFTER)
+
+    def sweep(*_: object) -> None:
+        if not (directory / "k.json").exists():
+            assert len(everything(directory)) == 1
+            assert late.sweep() == 0
+
+    if step == "before its manifest":
+        monkeypatch.setattr("petiole.exports.files.storage.sync_directory", sweep)
     with storage.create("k") as draft:
         draft.write(CONTENT)
-        clock.now = os.stat(directory).st_mtime
-        assert storage.sweep() == 0
-        draft.publish(filename="f", rows=1, media_type="text/csv", kept_for=60)
+        if step == "while it is written":
+            sweep()
+        draft.publish(
+            filename="f",
+            rows=1,
+            media_type="text/csv",
+            kept_for=60,
+            still_valid=sweep if step == "while the run is confirmed" else lambda: None,
+        )
+        monkeypatch.undo()
+    assert storage.open("k")[1].read_bytes() == CONTENT
+
+
+def test_without_locks_only_the_age_tells_what_was_left(storage, directory, clock, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    publish(storage)
+    left = directory / ".tmp-k-0123456789abcdef"
+    left.write_bytes(b"partial")
+    for age, swept in ((UNKNOWN_AFTER - 1, 0), (UNKNOWN_AFTER, 1)):
+        os.utime(left, (clock.now - age,) * 2)
+        assert storage.sweep() == swept
     assert storage.open("k")
+
+
+def test_what_can_not_be_removed_keeps_nothing_else(storage, directory, clock, caplog):
+    publish(storage, "old")
+    (directory / ".tmp-a-0").mkdir()
+    (directory / "folder.json").mkdir()
+    os.utime(directory / ".tmp-a-0", (clock.now - STALE_AFTER,) * 2)
+    clock.now += 60
+    assert storage.sweep() == 2
+    assert everything(directory) == [".tmp-a-0", "folder.json"]
+    assert "file_not_removed" in caplog.text
+
+
+def test_a_directory_has_one_mark_and_a_sweep_keeps_it(storage, directory, clock, tmp_path):
+    assert storage.mark(make=False) == ""
+    with ThreadPoolExecutor(8) as pool:
+        marks = {asked.result() for asked in [pool.submit(LocalStorage(directory).mark) for _ in range(16)]}
+    assert marks == {storage.mark(make=False)}
+    assert LocalStorage(tmp_path / "other").mark() not in marks
+    clock.now += 10 * UNKNOWN_AFTER
+    assert storage.sweep() == 0
+    assert marks == {storage.mark(make=False)}
+
+
+def test_a_directory_that_can_not_be_written_has_no_mark(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert LocalStorage(tmp_path / "file" / "below").mark() == ""
 
 
 def test_a_sweep_without_a_directory_does_nothing(storage, directory):

@@ -88,6 +88,51 @@ def change(path: Path, statement: str) -> None:
         connection.commit()
 
 
+def test_the_worker_checks_the_offer_itself_and_names_nothing_of_the_rest(database, directory, monkeypatch):
+    change(database, "CREATE TABLE secret_mergers (password TEXT)")
+    monkeypatch.setenv("PETIOLE_EXPORTS_DATABASE", str(database))
+    monkeypatch.setenv("PETIOLE_EXPORTS_DIRECTORY", str(directory))
+    asked = [({"table": "secret_mergers"}, "s.csv"), ({"table": "absent"}, "a.csv")]
+    for tables, selection in (("t", asked[0]), ('["t", "u"]', asked[0]), ("", asked[1])):
+        monkeypatch.setenv("PETIOLE_EXPORTS_TABLES", tables)
+        with pytest.raises(TaskFailure, match="offer has changed since") as caught:
+            task.export.apply(args=selection, throw=True)
+        assert "mergers" not in str(caught.value)
+    # The negative control.
+    assert task.export.apply(args=asked[0], throw=True).get()["rows"] == 0
+
+
+def test_a_worker_with_a_directory_of_its_own_says_so_and_reads_nothing(database, directory, tmp_path, monkeypatch):
+    monkeypatch.setenv("PETIOLE_EXPORTS_DATABASE", str(database))
+    monkeypatch.setenv("PETIOLE_EXPORTS_DIRECTORY", str(directory))
+    of_the_web = LocalStorage(tmp_path / "web").mark()
+    assert of_the_web == LocalStorage(tmp_path / "web").mark(make=False) != ""
+    for _ in range(2):
+        with pytest.raises(TaskFailure, match="PETIOLE_EXPORTS_DIRECTORY has to name the same directory"):
+            task.export.apply(args=({"table": "t"}, "t.csv"), kwargs={"mark": of_the_web}, throw=True)
+        LocalStorage(directory).mark()
+    # The same directory by another path.
+    (tmp_path / "mounted").symlink_to(tmp_path / "web")
+    monkeypatch.setenv("PETIOLE_EXPORTS_DIRECTORY", str(tmp_path / "mounted"))
+    done = task.export.apply(args=({"table": "t"}, "t.csv"), kwargs={"mark": of_the_web}, throw=True)
+    assert done.get()["rows"] == 2500
+
+
+def test_the_download_address_is_the_one_that_the_web_side_gives(database, directory, monkeypatch):
+    monkeypatch.setenv("PETIOLE_EXPORTS_DATABASE", str(database))
+    monkeypatch.setenv("PETIOLE_EXPORTS_DIRECTORY", str(directory))
+    recorded = Recorded()
+    monkeypatch.setattr(task, "progress", recorded)
+    for url, template, shown in (
+        ("/shop/reports/1/file", "", "/shop/reports/1/file"),
+        (None, "", "/exports/1/file"),
+        (None, "/of/{id}", "/of/1"),
+    ):
+        monkeypatch.setenv("PETIOLE_EXPORTS_URL_TEMPLATE", template)
+        task.export.apply(args=({"table": "t"}, "t.csv"), kwargs={"url": url}, task_id="1", throw=True)
+        assert recorded.calls[-1][2]["url"] == shown
+
+
 def test_a_full_disk_is_a_failure_that_says_so(database, directory, monkeypatch):
     import errno
     import os

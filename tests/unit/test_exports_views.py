@@ -5,49 +5,60 @@ import hashlib
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from celery import Celery
-from flask import Flask
+from flask import Flask, request
 from flask.testing import FlaskClient
 from flask_socketio import SocketIO
 
 from petiole import Petiole
+from petiole.dispatch.message import read_message
+from petiole.errors import SetupError
 from petiole.exports.files.storage import LocalStorage, Manifest
+from petiole.exports.janitor import Janitor
 from petiole.exports.selection import parse_selection
 from petiole.exports.sources.sqlite import SqliteSource
 from petiole.exports.task import export_selection
 from petiole.exports.views import exports_blueprint, filename_of, title_of
 from petiole.protocol.events import Draft, task_feed
+from tests.support.waiting import wait_until
 
 
 class Site:
     """A real application on a real journal; the test plays the worker."""
 
-    def __init__(self, folder: Path, redis_url: str, key_prefix: str) -> None:
+    def __init__(self, folder: Path, redis_url: str, key_prefix: str, *, tables=("t",), **config: object) -> None:
         self.database, self.directory = folder / "a.db", folder / "files"
-        with closing(sqlite3.connect(self.database)) as connection:
-            connection.executescript(
-                "CREATE TABLE t (n INTEGER, x TEXT); CREATE TABLE secret (password TEXT);"
-                "INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three')"
-            )
+        if not self.database.exists():
+            with closing(sqlite3.connect(self.database)) as connection:
+                connection.executescript(
+                    "CREATE TABLE t (n INTEGER, x TEXT); CREATE TABLE secret (password TEXT);"
+                    "INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three')"
+                )
         app = Flask(__name__)
         app.secret_key = "for this test"
         app.testing = True
-        app.config["PETIOLE_KEY_PREFIX"] = key_prefix
+        app.config.update(config, PETIOLE_KEY_PREFIX=key_prefix)
         celery_app = Celery("test", broker=redis_url)
         self.petiole = Petiole(app, SocketIO(app, async_mode="threading"), celery_app=celery_app)
         app.register_blueprint(
-            exports_blueprint(self.petiole, database=self.database, directory=self.directory, tables=["t"])
+            exports_blueprint(self.petiole, database=self.database, directory=self.directory, tables=tables)
         )
         self.app = app
         self.client = app.test_client()
 
-    def start(self) -> str:
-        response = self.client.post("/exports", json={"table": "t"})
+    def files(self) -> list[str]:
+        """Everything in the directory but its mark."""
+        return sorted(name for name in os.listdir(self.directory) if name != ".petiole-storage")
+
+    def start(self, table: str = "t") -> str:
+        response = self.client.post("/exports", json={"table": table})
         assert response.status_code == 202, response.text
         return str(response.json["id"])
 
@@ -82,6 +93,12 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, redis_servers: Callable, key_prefix: str) -> Site:
     return Site(tmp_path, redis_servers("system").url, key_prefix)
+
+
+@pytest.fixture
+def another(tmp_path: Path, redis_servers: Callable, key_prefix: str) -> Callable[..., Site]:
+    """Make the site's successor: the same journal, database and directory, and what has changed."""
+    return lambda **changed: Site(tmp_path, redis_servers("system").url, key_prefix, **changed)
 
 
 @pytest.fixture
@@ -155,7 +172,7 @@ def test_a_body_of_another_type_is_refused(client):
 
 
 def test_a_body_that_is_too_large_is_refused(client):
-    body = b'{"table": "' + b"x" * 70_000 + b'"}'
+    body = b'{"table": "' + b"x" * 600_000 + b'"}'
     assert_problem(client.post("/exports", data=body, content_type="application/json"), 413)
 
 
@@ -276,7 +293,7 @@ def test_a_file_past_its_time_is_gone_before_and_after_the_sweep(site, client):
     site.finish(task_id, kept_for=0.0)
     before = assert_problem(client.get(f"/exports/{task_id}/file"), 410)
     LocalStorage(site.directory).sweep()
-    assert os.listdir(site.directory) == []
+    assert site.files() == []
     assert assert_problem(client.get(f"/exports/{task_id}/file"), 410) == before
 
 
@@ -291,7 +308,7 @@ def test_a_download_that_began_ends_whole_after_the_sweep(site, client):
     site.finish(task_id)
     response = client.get(f"/exports/{task_id}/file", buffered=False)
     LocalStorage(site.directory, clock=lambda: time.time() + 3600).sweep()
-    assert os.listdir(site.directory) == []
+    assert site.files() == []
     assert response.data == CONTENT
 
 
@@ -314,6 +331,155 @@ def test_a_table_of_any_name_gives_a_name_for_a_file_and_a_title(tmp_path, table
     assert filename_of(selection) == filename
     assert title_of(selection).endswith(", 2 columns")
     assert len(title_of(selection)) <= 200
+
+
+def successor_of(before: Site, after: Site) -> FlaskClient:
+    """Return the same browser at another site: with its cookie."""
+    cookie = before.client.get_cookie("session")
+    client = after.app.test_client()
+    client.set_cookie("session", cookie.value)
+    return client
+
+
+def test_what_is_not_offered_any_more_is_not_exported_by_a_retry(site, another):
+    wide = another(tables=["t", "secret"])
+    task_id = wide.start("secret")
+    run = wide.claim(task_id)
+    wide.say(task_id, run, 2, state="cancelled")
+    problem = assert_problem(successor_of(wide, site).post(f"/petiole/tasks/{task_id}/retry"), 409)
+    assert "isn't offered any more" in problem["detail"]
+    assert "Choose from" not in problem["detail"]
+    # The setting narrows it, too.
+    narrow = another(tables=None, PETIOLE_EXPORTS_TABLES="t")
+    assert_problem(successor_of(wide, narrow).post(f"/petiole/tasks/{task_id}/retry"), 409)
+    assert [table["name"] for table in narrow.client.get("/exports/catalog").json["tables"]] == ["t"]
+    # The negative control: where it is offered it starts again.
+    again = successor_of(wide, wide).post(f"/petiole/tasks/{task_id}/retry")
+    assert (again.status_code, again.json["document"]["retry_of"]) == (202, task_id)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [({}, "/shop/exports/{}/file"), ({"PETIOLE_EXPORTS_URL_TEMPLATE": "https://files.x/{id}"}, "https://files.x/{}")],
+)
+def test_the_worker_is_told_where_this_site_is_mounted(another, config, expected):
+    site = another(**config)
+    answer = site.client.post("/exports", json={"table": "t"}, environ_overrides={"SCRIPT_NAME": "/shop"}).json
+    assert answer["links"]["file"] == expected.format(answer["id"])
+    with site.app.app_context():
+        _, _, told, _ = read_message(site.petiole.journal.message(task_feed(answer["id"])))
+    assert told == {"url": answer["links"]["file"], "mark": LocalStorage(site.directory).mark(make=False)}
+
+
+def test_an_offer_that_the_worker_would_refuse_is_refused_at_start(another):
+    with pytest.raises(SetupError, match="PETIOLE_EXPORTS_TABLES doesn't allow: secret"):
+        another(tables=["t", "secret"], PETIOLE_EXPORTS_TABLES="t,other")
+
+
+def test_a_deleted_export_is_gone_from_the_disk(site, client):
+    task_id, other = site.start(), site.start()
+    site.finish(task_id)
+    site.finish(other)
+    assert client.delete(f"/petiole/tasks/{task_id}").status_code == 204
+    assert {name.partition(".")[0] for name in site.files()} == {other}
+    assert_problem(client.get(f"/exports/{task_id}/file"), 404)
+
+
+def test_the_janitor_removes_what_has_expired_or_was_deleted_and_nothing_else(site):
+    expired, deleted, kept, forgotten = (site.start() for _ in range(4))
+    for task_id in (deleted, kept, forgotten):
+        site.finish(task_id)
+    site.finish(expired, kept_for=0.0)
+    with site.app.app_context():
+        # As when the file was published in the moment of its deletion.
+        site.petiole.journal.remove(task_feed(deleted))
+        site.petiole.journal.forget(task_feed(forgotten))
+        Janitor(LocalStorage(site.directory), site.petiole.journal).look()
+    assert {name.partition(".")[0] for name in site.files()} == {kept, forgotten}
+
+
+def test_the_janitor_runs_from_the_first_request_on_without_any_export(site, another):
+    site.finish(site.start(), kept_for=0.0)
+    assert site.files() != []
+    idle = another()
+    idle.app.testing = False
+    state = idle.app.extensions["petiole"]
+    try:
+        idle.client.get("/petiole/alive")
+        wait_until(lambda: site.files() == [], timeout=10, what="the janitor has looked")
+    finally:
+        for loop in state.readiness._loops:
+            loop.close()
+    assert "janitor of exported files" in {loop.name for loop in state.readiness._loops}
+
+
+def test_a_file_that_was_truncated_is_not_given(site, client):
+    task_id = site.start()
+    path = site.directory / site.finish(task_id).data_name
+    path.write_bytes(CONTENT[:-1])
+    problem = assert_problem(client.get(f"/exports/{task_id}/file"), 410)
+    assert "isn't whole" in problem["detail"]
+
+
+def test_a_file_that_the_worker_has_put_elsewhere_is_said(site, client):
+    task_id = site.start()
+    artifact = {"name": "t.csv", "expires_at": int(time.time() * 1000) + 60_000}
+    site.say(task_id, site.claim(task_id), 2, state="succeeded", artifacts=[artifact])
+    problem = assert_problem(client.get(f"/exports/{task_id}/file"), 410)
+    assert "PETIOLE_EXPORTS_DIRECTORY" in problem["detail"]
+
+
+def test_every_column_may_be_named_however_long_its_name(site, client):
+    names = [f"column {number} {'é' * 50}" for number in range(1600)]
+    with closing(sqlite3.connect(site.database)) as connection:
+        connection.execute("DROP TABLE t")
+        connection.execute(f"CREATE TABLE t ({', '.join(f'{chr(34)}{name}{chr(34)} TEXT' for name in names)})")
+    response = client.post("/exports", json={"table": "t", "columns": names})
+    assert response.status_code == 202
+    assert response.json["document"]["title"] == "t, 1,600 columns"
+
+
+def test_a_person_may_have_so_many_exports_at_a_time_and_no_more(another):
+    site = another(PETIOLE_EXPORTS_PER_OWNER=3)
+    site.petiole.identify(lambda: request.headers.get("X-User"))
+
+    def ask(**more):
+        return site.app.test_client().post("/exports", json={"table": "t"}, headers={"X-User": "ada"}, **more)
+
+    tasks = [ask().json["id"] for _ in range(3)]
+    problem = assert_problem(ask(), 429)
+    assert problem["retry_after"] == 10
+    assert "3 of your exports" in problem["detail"]
+    # Another person isn't concerned, and one that ends, or is deleted, makes room.
+    assert site.client.post("/exports", json={"table": "t"}, headers={"X-User": "bob"}).status_code == 202
+    site.say(tasks[0], site.claim(tasks[0]), 2, state="failed")
+    again = site.client.post(f"/petiole/tasks/{tasks[0]}/retry", headers={"X-User": "ada"})
+    assert again.status_code == 202
+    assert_problem(site.client.post(f"/petiole/tasks/{tasks[0]}/retry", headers={"X-User": "ada"}), 429)
+    site.client.delete(f"/petiole/tasks/{tasks[1]}", headers={"X-User": "ada"})
+    assert ask().status_code == 202
+    assert_problem(ask(), 429)
+
+
+def test_people_without_a_login_are_counted_by_their_address(another):
+    site = another(PETIOLE_EXPORTS_PER_OWNER=2)
+
+    def ask(address):
+        # Each time a new browser, without a cookie.
+        return site.app.test_client().post("/exports", json={"table": "t"}, environ_overrides={"REMOTE_ADDR": address})
+
+    assert [ask("10.0.0.1").status_code for _ in range(3)] == [202, 202, 429]
+    assert [ask(f"2001:db8::{host}").status_code for host in (1, 2, 3)] == [202, 202, 429]
+    assert ask("2001:db8:0:1::1").status_code == 202
+    assert "network address" in ask("10.0.0.1").json["detail"]
+
+
+def test_three_hundred_at_once_are_not_all_accepted(another):
+    site = another(PETIOLE_EXPORTS_PER_OWNER=5)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(lambda: site.app.test_client().post("/exports", json={"table": "t"})) for _ in range(40)]
+        statuses = Counter(answer.result().status_code for answer in asked)
+    assert statuses == {202: 5, 429: 35}
 
 
 def test_a_name_beyond_ascii_is_sent_in_both_forms(site, client):

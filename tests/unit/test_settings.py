@@ -216,7 +216,7 @@ def expected_rows():
     def shown(value):
         if isinstance(value, float):
             value = f"{value:g}" if value < 1e6 else f"{value:.0f}"
-        return f"`{value}`" if value != "" else "empty"
+        return f"`{value}`" if value not in ("", ()) else "empty"
 
     return [
         (

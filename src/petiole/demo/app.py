@@ -16,7 +16,7 @@ from petiole.demo.data import TABLES
 from petiole.demo.plain import describe
 from petiole.errors import Unavailable
 from petiole.exports.settings import ExportSettings
-from petiole.exports.views import exports_blueprint
+from petiole.exports.views import MOST_BODY, exports_blueprint
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -42,20 +42,14 @@ def create_app() -> Flask:
     """
     app = Flask(__name__)
     app.config.from_prefixed_env()
-    app.config.update(SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_HTTPONLY=True, MAX_CONTENT_LENGTH=64 * 1024)
+    app.config.update(SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_HTTPONLY=True, MAX_CONTENT_LENGTH=MOST_BODY)
     app.extensions["celery"] = celery_app
     socketio = SocketIO()
     petiole = Petiole()
     petiole.init_app(app, socketio)
     exports = ExportSettings.load(app.config)
     app.register_blueprint(
-        # A given database may have more tables, which not every visitor of the demo may see.
-        exports_blueprint(
-            petiole,
-            database=exports.database,
-            directory=exports.directory,
-            tables=TABLES,
-        )
+        exports_blueprint(petiole, database=exports.database, directory=exports.directory, tables=TABLES)
     )
     socketio.init_app(app)
     breakable = app.config.get("DEMO_DIRECTORY")

@@ -18,7 +18,7 @@ import requests
 
 from petiole.celery_urls import CeleryUrls
 from petiole.demo.backbones import READY_TIMEOUT, Backbone, choose_backbone
-from petiole.demo.data import build_database
+from petiole.demo.data import TABLES, build_database
 from petiole.demo.workers import Workers
 from petiole.errors import SetupError
 from petiole.exports.database import Database
@@ -169,6 +169,8 @@ def _environment(options: Options, database: Database) -> dict[str, str]:
         "FLASK_DEMO_DIRECTORY": str(options.directory),
         "FLASK_SECRET_KEY": kept_secret(options.directory / "secret"),
         "PETIOLE_EXPORTS_DATABASE": database.url or str(database),
+        # A given database may have more tables, which not every visitor of the demo may see.
+        "PETIOLE_EXPORTS_TABLES": ",".join(TABLES),
         "PETIOLE_EXPORTS_DIRECTORY": str(options.directory / "exports"),
         "PETIOLE_EXPORTS_ROWS_PER_SECOND": str(options.rows_per_second),
     }

@@ -27,8 +27,9 @@ class Column:
 class Table:
     """A table, with an estimate of its rows that costs no scan (`None`: there is none).
 
-    `identifier` is the table in SQL. `order` holds SQL expressions that put the rows in the same order every time; it is
-    empty only for a SQLite table whose own columns hide every name of its row id.
+    `identifier` is the table in SQL. `order` holds SQL expressions that put the rows in order where that costs no sorting on
+    the disk; empty: they come as they are stored. `ordered_by` are the columns of that order, none where it is the order in
+    which the rows are stored or were added.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Table:
     rows_estimate: int | None
     order: tuple[str, ...]
     identifier: str
+    ordered_by: tuple[str, ...] = ()
 
     def column(self, name: str) -> Column | None:
         """Return the column of this exact name."""

@@ -27,12 +27,16 @@ _NAMES_SHOWN: Final = 30
 
 
 class InvalidSelection(PetioleError):
-    """A selection that can't be exported. `field` says where, `sentence` what is wrong and what is allowed."""
+    """A selection that can't be exported. `field` says where, `sentence` what is wrong and what is allowed.
 
-    def __init__(self, field: str, sentence: str) -> None:
-        super().__init__(f"{field}: {sentence}" if field else sentence)
+    `reason` is what is wrong alone: it names nothing that there is.
+    """
+
+    def __init__(self, field: str, reason: str, choices: str = "") -> None:
         self.field = field
-        self.sentence = sentence
+        self.reason = reason
+        self.sentence = f"{reason} {choices}" if choices else reason
+        super().__init__(f"{field}: {self.sentence}" if field else self.sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def parse_selection(catalog: Catalog, payload: Mapping[str, Any]) -> Selection:
     name = payload.get("table")
     table = catalog.table(name) if isinstance(name, str) else None
     if table is None:
-        raise InvalidSelection("table", f"There is no such table. {_choose(table.name for table in catalog.tables)}")
+        raise InvalidSelection("table", "There is no such table.", _choose(table.name for table in catalog.tables))
     columns = _columns(table, payload.get("columns"))
     return Selection(table, columns, _filters(table, payload.get("filters")))
 
@@ -91,7 +95,7 @@ def _columns(table: Table, names: object) -> tuple[Column, ...]:
 def _column(field: str, table: Table, name: object) -> Column:
     column = table.column(name) if isinstance(name, str) else None
     if column is None:
-        raise InvalidSelection(field, f"There is no such column. {_choose(column.name for column in table.columns)}")
+        raise InvalidSelection(field, "There is no such column.", _choose(column.name for column in table.columns))
     return column
 
 
@@ -112,7 +116,7 @@ def _filter(field: str, table: Table, entry: object) -> Filter:
     allowed = OPERATORS[column.kind]
     if not isinstance(operator, str) or operator not in allowed:
         raise InvalidSelection(
-            f"{field}.operator", f"A column of kind {column.kind} has no such operator. {_choose(allowed)}"
+            f"{field}.operator", f"A column of kind {column.kind} has no such operator.", _choose(allowed)
         )
     value = entry.get("value")
     if operator in EMPTINESS:
@@ -157,7 +161,7 @@ def _text_value(field: str, value: object) -> str:
 def _refuse_unknown(prefix: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
     for name in given:
         if name not in known:
-            raise InvalidSelection(f"{prefix}{name}"[:200], f"There is no such field. {_choose(known)}")
+            raise InvalidSelection(f"{prefix}{name}"[:200], "There is no such field.", _choose(known))
 
 
 def _choose(names: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +19,14 @@ from petiole.exports.pace import Pace
 from petiole.exports.selection import TASK_NAME, InvalidSelection, parse_selection
 from petiole.exports.settings import ExportSettings
 from petiole.exports.sources import SourceUnavailable, open_source
+from petiole.logs import logger
 from petiole.worker.progress import progress
 
+log = logger(__name__)
+
 _CONFIRM_WITHIN: Final = 120.0
+# Of an export that no web process has started.
+_URL_TEMPLATE: Final = "/exports/{id}/file"
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -36,11 +41,13 @@ def export_selection(
     rows_per_second: float | None,
     kept_for: float,
     url: str | None = None,
+    tables: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Write the selected rows to a CSV file under `key` in `directory` and return `{"rows", "size", "sha256"}`.
 
     The rows are of one instant. The complete file exists before it is announced, and doesn't if this function raises.
-    `kept_for` in seconds; `rows_per_second` of `None` or 0: no limit; `url`: the file's download address, if known.
+    `kept_for` in seconds; `rows_per_second` of `None` or 0: no limit; `url`: the file's download address, if known;
+    `tables`: the names that may be exported, `None`: all.
 
     Raises:
         TaskFailure: the database or the disk has a fault; the message is for the user.
@@ -52,7 +59,7 @@ def export_selection(
         # Counting a large table takes minutes, and so may the first row: `check` notices a cancel meanwhile.
         with open_source(Database.parse(database), check=progress.update) as source:
             progress.stage("Counting rows", until=0.01)
-            selection = parse_selection(source.catalog, payload)
+            selection = parse_selection(source.catalog.only(tables), payload)
             rows = source.count(selection)
             progress.stage("Writing rows", total=rows, unit="rows", until=0.97)
             pace = Pace(rows_per_second)
@@ -63,6 +70,8 @@ def export_selection(
                     progress.advance(batch.num_rows)
                     pace.wait(batch.num_rows)
                 writer.close()
+                for remark in source.remarks:
+                    progress.log(remark, level="warning")
                 progress.stage("Finishing the file", until=1.0)
                 manifest = file.publish(
                     filename=filename,
@@ -102,10 +111,28 @@ class ExportTask(Task):  # type: ignore[misc]
 
 
 @shared_task(name=TASK_NAME, base=ExportTask, bind=True)  # type: ignore[untyped-decorator]
-def export(self: Any, payload: Mapping[str, Any], filename: str) -> dict[str, Any]:
-    """Export a selection with the settings of the app that this worker runs."""
+def export(
+    self: Any, payload: Mapping[str, Any], filename: str, url: str | None = None, mark: str = ""
+) -> dict[str, Any]:
+    """Export a selection with the settings of the app that this worker runs.
+
+    The web side adds the file's download address, and the mark of its directory: a file in another one could never be had.
+    """
     settings = ExportSettings.load(current_app.conf)
     task_id = str(self.request.id)
+    if mark and LocalStorage(settings.directory).mark(make=False) != mark:
+        log.error(
+            "directory_not_shared",
+            extra={
+                "directory": str(settings.directory.absolute()),
+                "reason": "The web process keeps exported files in another directory. Mount one directory on both hosts "
+                "and name it in PETIOLE_EXPORTS_DIRECTORY for web and worker.",
+            },
+        )
+        raise TaskFailure(
+            "The worker and this site don't share a directory, so the file could not be downloaded. Tell the operator of "
+            "this site: PETIOLE_EXPORTS_DIRECTORY has to name the same directory for both."
+        )
     return export_selection(
         payload,
         database=settings.database,
@@ -115,7 +142,8 @@ def export(self: Any, payload: Mapping[str, Any], filename: str) -> dict[str, An
         batch_rows=settings.batch_rows,
         rows_per_second=settings.rows_per_second,
         kept_for=settings.kept_for,
-        url=settings.url_template.replace("{id}", task_id),
+        url=url or (settings.url_template or _URL_TEMPLATE).replace("{id}", task_id),
+        tables=settings.tables or None,
     )
 
 
@@ -143,7 +171,9 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except InvalidSelection as error:
-        raise TaskFailure(f"The database has changed since the export was asked for. {error.sentence}") from error
+        # What there is instead may not be for everybody: the web side says that to who may know it.
+        sentence = f"The offer has changed since the export was asked for. {error.reason} Choose anew what to export."
+        raise TaskFailure(sentence) from error
     except SourceUnavailable as error:
         raise TaskFailure(str(error)) from error
     except OSError as error:

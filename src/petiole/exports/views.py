@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Blueprint, Response, jsonify, request, send_file, url_for
+from flask import Blueprint, Response, current_app, has_request_context, jsonify, request, send_file, url_for
+from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import http_date
 
@@ -17,16 +20,28 @@ from petiole.exports.catalog import Catalog
 from petiole.exports.database import Database
 from petiole.exports.files.manifest import Manifest
 from petiole.exports.files.storage import FileExpired, FileMissing, LocalStorage
+from petiole.exports.janitor import Janitor
+from petiole.exports.offer import Offer
 from petiole.exports.selection import OPERATORS, TASK_NAME, InvalidSelection, Selection, parse_selection
-from petiole.exports.sources import SourceUnavailable, open_source
+from petiole.exports.settings import ExportSettings
+from petiole.exports.slots import Slots
+from petiole.journal.answers import Snapshot
+from petiole.logs import logger
 from petiole.protocol.events import feed_id, task_feed
 from petiole.web.access.origins import refuse_foreign_origin
 from petiole.web.bodies import read_json
 from petiole.web.http.neighbours import stand_past_csrf
 from petiole.web.problems import Problem, not_found
+from petiole.web.service.beginning import Beginning
 
 if TYPE_CHECKING:
     from petiole import Petiole
+
+log = logger(__name__)
+
+# A table has at most 1,600 columns in PostgreSQL and 2,000 in SQLite, and all of them may be named.
+MOST_BODY: Final = 512 * 1024
+EXTENSION: Final = "petiole_exports"
 
 _WITHOUT_FILE: Final = {"failed": "has failed", "cancelled": "was cancelled", "lost": "was lost with its worker"}
 
@@ -37,35 +52,59 @@ def exports_blueprint(
     """Return the blueprint that exports from `database` and serves the files in `directory`.
 
     `database` is the path of a SQLite file, or a `sqlite:///` or `postgresql://` URL. `tables`: the names that can be
-    exported; `None`: every table of the database, for everybody who can reach the blueprint. The worker reads database and
-    directory from its `ExportSettings`.
+    exported; `None`: those of `PETIOLE_EXPORTS_TABLES`, and without that every table of the database, for everybody who can
+    reach the blueprint. The worker reads database, directory and tables from its `ExportSettings`.
 
     Raises:
-        SetupError: the database is of another kind, or its driver isn't installed.
+        SetupError: the database is of another kind, or its driver isn't installed. Registering it: a setting is wrong, or
+            `tables` has one that `PETIOLE_EXPORTS_TABLES` hasn't.
     """
-    read = Database.parse(database, name="exports_blueprint's database")
-    open_source(read)
+    offer = Offer(Database.parse(database, name="exports_blueprint's database"), tables)
     blueprint = Blueprint("petiole_exports", __name__, url_prefix="/exports")
     storage = LocalStorage(directory)
 
-    def links(snapshot: Any) -> Mapping[str, str]:
-        if snapshot.document.get("task") != TASK_NAME:
-            return {}
-        return {"file": url_for("petiole_exports.file", task_id=feed_id(snapshot.feed))}
+    def prepare(state: BlueprintSetupState) -> None:
+        settings = state.app.extensions[EXTENSION] = ExportSettings.load(state.app.config)
+        offer.check(settings.tables)
 
+    def links(snapshot: Any) -> Mapping[str, str]:
+        if not _is_here() or snapshot.document.get("task") != TASK_NAME:
+            return {}
+        return {"file": _address(feed_id(snapshot.feed))}
+
+    def begin(beginning: Beginning) -> Beginning:
+        if not _is_here() or beginning.name != TASK_NAME:
+            return beginning
+        if beginning.retry_of is not None:
+            _check_again(offer, beginning)
+        Slots(petiole.journal, _settings().per_owner).take(
+            beginning.task_id, owner=beginning.owner, address=request.remote_addr if has_request_context() else None
+        )
+        added = {"url": _address(beginning.task_id), "mark": storage.mark()}
+        return replace(beginning, kwargs={**beginning.kwargs, **added})
+
+    def delete(snapshot: Snapshot) -> None:
+        if _is_here() and snapshot.document.get("task") == TASK_NAME:
+            with suppress(InvalidName):
+                storage.remove(feed_id(snapshot.feed))
+
+    blueprint.record(prepare)
     petiole.add_links(links)
+    petiole.before_start(begin)
+    petiole.on_delete(delete)
+    petiole.add_background(lambda: Janitor(storage, petiole.journal).loop if _is_here() else None)
     stand_past_csrf(blueprint)
 
     @blueprint.get("/catalog")
     def catalog() -> Response:
-        return jsonify(_describe(_read_catalog(read, tables)))
+        return jsonify(_describe(offer.catalog(_settings().tables)))
 
     @blueprint.post("")
     def start() -> Response:
         refuse_foreign_origin()
         payload = _read_body()
         try:
-            selection = parse_selection(_read_catalog(read, tables), payload)
+            selection = parse_selection(offer.catalog(_settings().tables), payload)
         except InvalidSelection as error:
             raise Problem(
                 422,
@@ -81,6 +120,7 @@ def exports_blueprint(
         document = _authorize(petiole, task_id)
         manifest, path = _find(storage, task_id, document)
         try:
+            _check_size(manifest, path)
             response = send_file(
                 path.absolute(),
                 mimetype=manifest.media_type,
@@ -141,18 +181,33 @@ def _describe(catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def _read_catalog(database: Database, tables: Collection[str] | None) -> Catalog:
+def _is_here() -> bool:
+    """Say whether the application of this request or context has the exports; a `Petiole` may serve others as well."""
+    return EXTENSION in current_app.extensions
+
+
+def _settings() -> ExportSettings:
+    settings: ExportSettings = current_app.extensions[EXTENSION]
+    return settings
+
+
+def _address(task_id: str) -> str:
+    template = _settings().url_template
+    return template.replace("{id}", task_id) if template else url_for("petiole_exports.file", task_id=task_id)
+
+
+def _check_again(offer: Offer, beginning: Beginning) -> None:
     try:
-        with open_source(database) as source:
-            return source.catalog.only(tables)
-    except SourceUnavailable as error:
-        raise Problem(503, "The database can't be read", str(error), headers={"Retry-After": "5"}) from error
+        parse_selection(offer.catalog(_settings().tables), beginning.args[0])
+    except InvalidSelection as error:
+        detail = f"What was exported isn't offered any more. {error.reason} Choose anew what to export."
+        raise Problem(409, "Can't be retried", detail) from error
 
 
 def _read_body() -> Any:
     if request.mimetype != "application/json":
         raise Problem(415, "This is not JSON", "Send the selection as application/json.")
-    return read_json(required=True)
+    return read_json(required=True, most=MOST_BODY)
 
 
 def _authorize(petiole: Petiole, task_id: str) -> Mapping[str, Any]:
@@ -177,8 +232,25 @@ def _find(storage: LocalStorage, task_id: str, document: Mapping[str, Any]) -> t
         return storage.open(task_id)
     except InvalidName:
         raise not_found() from None
-    except (FileMissing, FileExpired):
+    except FileExpired:
         raise _gone() from None
+    except FileMissing:
+        artifact = (document.get("artifacts") or [{}])[0]
+        if (artifact.get("expires_at") or 0) <= storage.now():
+            raise _gone() from None
+        log.error("file_not_here", extra={"task": task_id, "reason": "Its task has made it, and its time isn't over."})
+        detail = (
+            "The file isn't where this site looks for it. Export it again; if that doesn't help, tell the operator of this "
+            "site: PETIOLE_EXPORTS_DIRECTORY has to name the same directory for web and worker."
+        )
+        raise Problem(410, "The file is gone", detail) from None
+
+
+def _check_size(manifest: Manifest, path: Path) -> None:
+    size = path.stat().st_size
+    if size != manifest.size:
+        log.error("file_damaged", extra={"file": path.name, "size": size, "reason": f"It had {manifest.size} bytes."})
+        raise Problem(410, "The file is damaged", "This file isn't whole any more. Export it again.")
 
 
 def _gone() -> Problem:

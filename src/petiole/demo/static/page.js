@@ -98,12 +98,14 @@
   }
 
   function selection() {
-    const columns = [...choices.querySelectorAll("input:checked")].map((box) => box.value);
+    const boxes = [...choices.querySelectorAll("input")];
+    const columns = boxes.filter((box) => box.checked).map((box) => box.value);
     const rows = [...filters.children].map((row) => {
       const [column, operator, value] = ["column", "operator", "value"].map((part) => row.querySelector(`.filter-${part}`).value);
       return operator.endsWith("_empty") ? { column, operator } : { column, operator, value: valueOf(column, value) };
     });
-    return { table: table.value, columns, filters: rows };
+    // All of a wide table's names would make a large message.
+    return { table: table.value, columns: columns.length === boxes.length ? null : columns, filters: rows };
   }
 
   function show(snapshot, place) {
@@ -240,7 +242,8 @@
   (async () => {
     try {
       ({ body: catalog } = await answerOf(fetch(places.catalog)));
-      table.append(...catalog.tables.map((each) => option(each.name, `${each.name} · ${numbers.format(each.rows_estimate)} rows`)));
+      const rows = ({ rows_estimate: estimate }) => (estimate === null ? "" : ` · ${numbers.format(estimate)} rows`);
+      table.append(...catalog.tables.map((each) => option(each.name, `${each.name}${rows(each)}`)));
       if (catalog.tables.some((each) => each.name === "flights")) table.value = "flights";
       showColumns();
       await showOlder();

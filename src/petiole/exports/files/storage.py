@@ -9,18 +9,26 @@ a second publication under the same key never shows one's bytes with the other's
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from petiole.errors import PetioleError
 from petiole.exports.files.manifest import Manifest, check_key
-from petiole.exports.files.temporary import TemporaryFile, sync_directory
+from petiole.exports.files.temporary import TemporaryFile, is_held, sync_directory
+from petiole.logs import logger
 
-STALE_AFTER: Final = 86_400.0
+log = logger(__name__)
 
+# When a file that no process holds counts as left behind, and one of which nobody can tell.
+STALE_AFTER: Final = 60.0
+UNKNOWN_AFTER: Final = 86_400.0
+
+_MARK: Final = ".petiole-storage"
 _MANIFEST: Final = ".json"
 _DATA: Final = ".data"
 _TEMPORARY: Final = ".tmp-"
@@ -169,38 +177,88 @@ class LocalStorage:
         if manifest is not None:
             (self._directory / manifest.data_name).unlink(missing_ok=True)
 
-    def sweep(self) -> int:
-        """Remove expired files, and those that a killed process left over a day ago; return how many.
+    def keys(self) -> list[str]:
+        """Return the keys that have a file, expired ones included.
 
         Raises:
-            OSError: the directory can't be read or written.
+            OSError: the directory can't be read.
         """
-        if not self._directory.is_dir():
-            return 0
-        before = self._names()
-        for name in before:
-            if name.endswith(_MANIFEST):
-                manifest = self._manifest(name.removesuffix(_MANIFEST))
-                if manifest is not None and manifest.expires_at <= self.now():
-                    self.remove(manifest.key, only=manifest)
-        kept = {manifest.data_name for manifest in map(self._manifest, self._keys()) if manifest is not None}
-        for name in self._names():
-            left_behind = name.startswith(_TEMPORARY) or (name.endswith(_DATA) and name not in kept)
-            if left_behind and self._is_stale(name):
-                (self._directory / name).unlink(missing_ok=True)
-        return len(before - self._names())
-
-    def _names(self) -> set[str]:
-        return set(os.listdir(self._directory))
-
-    def _keys(self) -> list[str]:
         return [name.removesuffix(_MANIFEST) for name in self._names() if name.endswith(_MANIFEST)]
 
-    def _is_stale(self, name: str) -> bool:
+    def sweep(self) -> int:
+        """Remove expired files, and what a killed process left a minute ago; return how many.
+
+        Any number of processes may sweep at once, while others write. What can't be removed is a line of the log, and keeps
+        nothing else.
+
+        Raises:
+            OSError: the directory can't be read.
+        """
+        before = self._names()
+        for key in self.keys():
+            manifest = self._manifest(key)
+            if manifest is not None and manifest.expires_at <= self.now():
+                self._or_say_why(key, partial(self.remove, key, only=manifest))
+        for name in self._names():
+            if name.startswith(_TEMPORARY) or name.endswith(_DATA):
+                self._or_say_why(name, partial(self._remove_leftover, name))
+        return len(before - self._names())
+
+    def mark(self, *, make: bool = True) -> str:
+        """Return the mark of this directory, made by the first process that asks; another directory has another one.
+
+        Two processes that see the same mark see the same files, whatever their paths are. Empty: there is none, and none
+        was to be made, or none can be.
+        """
+        path = self._directory / _MARK
         try:
-            return (self._directory / name).stat().st_mtime + STALE_AFTER <= self._clock()
+            return path.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            if not make:
+                return ""
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with TemporaryFile(self._directory, prefix=_TEMPORARY) as file:
+                file.write(secrets.token_hex(16).encode())
+                file.finish()
+                # Of two processes the first one makes it: unlike a rename, a link replaces nothing.
+                with suppress(FileExistsError):
+                    file.link(path)
+            return path.read_text(encoding="ascii").strip()
+        except (OSError, ValueError) as error:
+            log.warning("storage_not_marked", extra={"directory": str(self._directory), "error": str(error)})
+            return ""
+
+    def _remove_leftover(self, name: str) -> None:
+        path = self._directory / name
+        try:
+            age = self._clock() - path.stat().st_mtime
+            if age < STALE_AFTER:
+                return
+            held = is_held(path)
         except FileNotFoundError:
-            return False
+            return
+        # Asked after the lock: whoever publishes holds the file until its manifest is there.
+        if held or (held is None and age < UNKNOWN_AFTER) or (name.endswith(_DATA) and self._is_described(name)):
+            return
+        path.unlink(missing_ok=True)
+
+    def _is_described(self, name: str) -> bool:
+        # `key.sha256.data`
+        manifest = self._manifest(name.removesuffix(_DATA).rpartition(".")[0])
+        return manifest is not None and manifest.data_name == name
+
+    def _or_say_why(self, name: str, remove: Callable[[], None]) -> None:
+        try:
+            remove()
+        except OSError as error:
+            log.warning("file_not_removed", extra={"file": name, "error": str(error)})
+
+    def _names(self) -> set[str]:
+        try:
+            return set(os.listdir(self._directory))
+        except FileNotFoundError:
+            return set()
 
     def _manifest_path(self, key: str) -> Path:
         return self._directory / f"{key}{_MANIFEST}"
@@ -208,6 +266,6 @@ class LocalStorage:
     def _manifest(self, key: str) -> Manifest | None:
         try:
             manifest = Manifest.from_text(self._manifest_path(key).read_bytes())
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, IsADirectoryError, ValueError):
             return None
         return manifest if manifest.key == key else None

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+_HELD: Final = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 class TemporaryFile:
     """A new file in `directory`, readable by its owner only; removed at the end of the block unless it was renamed.
 
-    It is hashed while it is written: the checksum covers the intended bytes and needs no second read.
+    It is hashed while it is written: the checksum covers the intended bytes and needs no second read. Until the end of the
+    block its process holds a lock on it, under whatever name, so that others can tell it from what a dead process has left.
     """
 
     def __init__(self, directory: Path, *, prefix: str) -> None:
         self._path = directory / f"{prefix}{secrets.token_hex(8)}"
         self._hash = hashlib.sha256()
         self._descriptor: int | None = None
+        self._lock: int | None = None
         self._is_there = False
         self.size = 0
 
     def __enter__(self) -> Self:
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._is_there = True
+        try:
+            # A duplicate keeps the lock when the file is closed.
+            self._lock = os.dup(self._descriptor)
+            # Some network file systems have no locks: there only the age tells what was left behind.
+            with suppress(OSError):
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -36,6 +52,9 @@ class TemporaryFile:
         finally:
             if self._is_there:
                 self._path.unlink(missing_ok=True)
+            lock, self._lock = self._lock, None
+            if lock is not None:
+                os.close(lock)
 
     @property
     def sha256(self) -> str:
@@ -76,10 +95,37 @@ class TemporaryFile:
         os.replace(self._path, path)
         self._is_there = False
 
+    def link(self, path: Path) -> None:
+        """Give the finished file a second name, which stays.
+
+        Raises:
+            FileExistsError: there is a file of that name.
+            OSError: the directory can't be written.
+        """
+        os.link(self._path, path)
+
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+
+def is_held(path: Path) -> bool | None:
+    """Say whether a process still has this file in a `TemporaryFile`; `None`: its file system can't tell.
+
+    Raises:
+        FileNotFoundError: it isn't there any more.
+        OSError: it can't be opened.
+    """
+    # A network file system grants such a lock only to who may write.
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in _HELD else None
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def sync_directory(directory: Path) -> None:

@@ -64,10 +64,10 @@ class CsvWriter:
         Raises:
             OSError: the sink can't take them.
         """
-        if any(column.type == EXACT for column in batch.columns):
+        if any(column.type in (EXACT, MIXED) for column in batch.columns):
             self._sink.write(_lines(batch))
             return
-        guarded = pa.RecordBatch.from_arrays([_cells(column) for column in batch.columns], names=batch.schema.names)
+        guarded = pa.RecordBatch.from_arrays([_guarded(column) for column in batch.columns], names=batch.schema.names)
         self._put(guarded, csv.WriteOptions(include_header=False, batch_size=max(batch.num_rows, 1)))
 
     def close(self) -> None:
@@ -86,32 +86,41 @@ def guard(texts: pa.Array) -> pa.Array:
     return texts
 
 
-def _cells(column: pa.Array) -> pa.Array:
-    if column.type == MIXED:
-        integers, reals, texts = column.flatten()
-        return compute.coalesce(integers.cast(pa.large_string()), reals.cast(pa.large_string()), guard(texts))
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return guard(column)
-    return column
+def _guarded(column: pa.Array) -> pa.Array:
+    return guard(column) if column.type == pa.large_string() else column
 
 
-def _lines(batch: pa.RecordBatch) -> bytes:
-    """Return the rows as the same CSV. Not by Arrow's writer: it quotes every text, and exact numbers are texts here."""
-    lines = compute.binary_join_element_wise(
-        *(_cell_texts(column) for column in batch.columns),
-        pa.scalar(",", pa.large_string()),
-        null_handling="replace",
-        null_replacement="",
-    )
-    return "".join(f"{line}\n" for line in lines.to_pylist()).encode()
+def _lines(batch: pa.RecordBatch) -> pa.Buffer:
+    """Return the rows as the same CSV. Not by Arrow's writer: it quotes every text, and here numbers are among the texts."""
+    cells = [_cell_texts(column) for column in batch.columns]
+    cells[-1] = _joined(cells[-1], _text("\n"))
+    lines = compute.binary_join_element_wise(*cells, _text(","), null_handling="replace", null_replacement="")
+    # One after the other, the lines are the file.
+    _, offsets, data = lines.buffers()
+    ends = memoryview(offsets).cast("q")
+    return data.slice(ends[lines.offset], ends[lines.offset + len(lines)] - ends[lines.offset])
 
 
 def _cell_texts(column: pa.Array) -> pa.Array:
+    """Return a column's cells as they are in the file; a missing value is null."""
     if column.type == EXACT:
         return column.flatten()[0]
-    cells = _cells(column)
-    if not pa.types.is_large_string(cells.type):
-        return cells.cast(pa.large_string())
-    doubled = compute.replace_substring(cells, '"', '""')
-    quote = pa.scalar('"', pa.large_string())
-    return compute.binary_join_element_wise(quote, doubled, quote, pa.scalar("", pa.large_string()))
+    if column.type == MIXED:
+        integers, reals, texts = column.flatten()
+        return compute.coalesce(integers.cast(pa.large_string()), reals.cast(pa.large_string()), _quoted(texts))
+    if column.type == pa.large_string():
+        return _quoted(column)
+    return column.cast(pa.large_string())
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    doubled = compute.replace_substring(guard(texts), '"', '""')
+    return compute.binary_join_element_wise(_text('"'), doubled, _text('"'), _text(""))
+
+
+def _joined(cells: pa.Array, end: pa.Scalar) -> pa.Array:
+    return compute.binary_join_element_wise(cells, end, _text(""), null_handling="replace", null_replacement="")
+
+
+def _text(text: str) -> pa.Scalar:
+    return to_array([text], "text")[0]

@@ -2,15 +2,17 @@
 
 Where every value of a batch fits the declared kind, the column is int64, float64 or large_string. Otherwise it is
 `MIXED`: a struct that keeps each value as what it is, so that a writer still knows a number from a text. A blob becomes
-text in SQLite's own notation, `X'53514C'`. `EXACT` holds decimal numbers with all their digits.
+text in SQLite's own notation, `X'53514C'`, and so do bytes that were stored as a text and aren't one. `EXACT` holds decimal
+numbers with all their digits.
 
-The columns are built from buffers and not with `pyarrow.array`, which imports pandas wherever that is installed: more
-than a second and some 60 MB in every worker process, for nothing that is needed here.
+The columns are built from buffers and not with `pyarrow.array` or `pyarrow.scalar`, which import pandas wherever that is
+installed: more than a second and some 60 MB in every worker process, for nothing that is needed here.
 """
 
 from __future__ import annotations
 
 from array import array
+from base64 import b16encode
 from collections.abc import Sequence
 from itertools import accumulate
 from types import NoneType
@@ -24,7 +26,8 @@ MIXED: Final = pa.struct([("integer", pa.int64()), ("real", pa.float64()), ("tex
 # A number as its digits: float64 can't hold all digits of a decimal, and Arrow's decimals have one scale for all rows.
 EXACT: Final = pa.struct([("decimal", pa.large_string())])
 
-_EXACT_INTEGER: Final = 2**53  # float64 represents every integer up to here
+# Up to here float64 represents every integer, and Arrow writes it with all its digits instead of an exponent.
+_EXACT_INTEGER: Final = 10**15 - 1
 
 
 def to_batch(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
@@ -69,6 +72,7 @@ def _texts(values: Sequence[Any], nulls: bool) -> pa.Array:
     if joined.isascii():
         data, sizes = joined.encode(), map(len, texts)
     else:
+        del joined
         parts = [text.encode() for text in texts]
         data, sizes = b"".join(parts), map(len, parts)
     return _build(pa.large_string(), values, nulls, array("q", accumulate(sizes, initial=0)), data)
@@ -78,13 +82,19 @@ def _mixed(values: Sequence[Any]) -> pa.Array:
     children = [
         _integers(_only(values, int), True),
         _reals(_only(values, float), True),
-        _texts([_literal(value) if type(value) is bytes else value for value in _only(values, str, bytes)], True),
+        _texts_and_blobs(_only(values, str, bytes)),
     ]
     return pa.StructArray.from_arrays(children, fields=list(MIXED))
 
 
-def _literal(blob: bytes) -> str:
-    return f"X'{blob.hex().upper()}'"
+def _texts_and_blobs(values: Sequence[Any]) -> pa.Array:
+    parts = [_literal(value) if type(value) is bytes else (value or "").encode() for value in values]
+    offsets = array("q", accumulate(map(len, parts), initial=0))
+    return _build(pa.large_string(), values, True, offsets, b"".join(parts))
+
+
+def _literal(blob: bytes) -> bytes:
+    return b"X'%b'" % b16encode(blob)
 
 
 def _build(kind: pa.DataType, values: Sequence[Any], nulls: bool, *data: Any) -> pa.Array:

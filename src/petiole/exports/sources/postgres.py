@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -137,6 +139,11 @@ class PostgresSource:
         """The catalog as of the instant of entry."""
         return self._catalog
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Nothing: what can't be written as it is, is refused."""
+        return ()
+
     def count(self, selection: Selection) -> int:
         """Return how many rows `batches` gives for this selection.
 
@@ -144,7 +151,7 @@ class PostgresSource:
             SourceUnavailable: the database can't be read.
         """
         connection = self._open()
-        with _explained(), QueryWatch(connection, self._check):
+        with _explained(), self._watch(connection):
             counted = connection.execute(f"SELECT count(*) {_from(selection, connection)}").fetchone()
         return int(counted[0]) if counted else 0
 
@@ -167,12 +174,24 @@ class PostgresSource:
         copy = f"COPY ({query}) TO STDOUT ({options})"
         with (
             _explained(),
-            QueryWatch(connection, self._check),
+            self._watch(connection),
             connection.cursor() as cursor,
             cursor.copy(copy) as lines,
         ):
             for chunk in _chunks(lines, rows):
                 yield _to_batch(selection.columns, chunk)
+
+    def _watch(self, connection: psycopg.Connection) -> QueryWatch:
+        def cancel() -> None:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
+
+        def cut() -> None:
+            # A frozen or unreachable server cancels nothing: the wait is ended here.
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)
+
+        return QueryWatch(self._check, cancel=cancel, cut=cut, interrupted=psycopg.Error)
 
     def _open(self) -> psycopg.Connection:
         if self._connection is None:

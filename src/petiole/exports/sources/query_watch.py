@@ -1,32 +1,35 @@
-"""Cancels a server's query as soon as its result isn't wanted any more."""
+"""Ends a database's query as soon as its result isn't wanted any more."""
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import copy_context
 from types import TracebackType
 from typing import Final, Self
 
-import psycopg
-
 _EVERY: Final = 1.0
-_CANCEL_TIMEOUT: Final = 2.0
 
 
 class QueryWatch:
     """Calls `check` once a second from its own thread, in the context of the thread that enters it.
 
-    When `check` raises, the query is cancelled, and the connection closed if that doesn't help; the end of the block raises the
-    same exception. The thread in the block may wait for the server meanwhile.
+    When `check` raises, `cancel` ends the query, and `cut` the connection if that doesn't help; the end of the block raises the
+    same exception. The thread in the block may wait for the database meanwhile. `interrupted`: what the block raises then.
     """
 
-    def __init__(self, connection: psycopg.Connection, check: Callable[[], object] | None) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        check: Callable[[], object] | None,
+        *,
+        cancel: Callable[[], object],
+        cut: Callable[[], object],
+        interrupted: type[Exception],
+    ) -> None:
         self._check = check
+        self._cancel = cancel
+        self._cut = cut
+        self._interrupted = interrupted
         self._over = threading.Event()
         self._raised: BaseException | None = None
         self._thread: threading.Thread | None = None
@@ -45,7 +48,7 @@ class QueryWatch:
         if self._thread is not None:
             self._thread.join()
         # Another exception of the block, such as the same cancel heard in the block itself, propagates unchanged.
-        if self._raised is not None and (error is None or isinstance(error, psycopg.Error)):
+        if self._raised is not None and (error is None or isinstance(error, self._interrupted)):
             raise self._raised from None
 
     def _watch(self) -> None:
@@ -55,13 +58,7 @@ class QueryWatch:
                     self._check()
             except BaseException as raised:  # noqa: BLE001 - re-raised in the waiting thread
                 self._raised = raised
-                self._end()
+                self._cancel()
+                if not self._over.wait(_EVERY):
+                    self._cut()
                 return
-
-    def _end(self) -> None:
-        with suppress(psycopg.Error):
-            self._connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
-        if not self._over.wait(_EVERY):
-            # A frozen or unreachable server cancels nothing: the wait is ended here.
-            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._connection.fileno())) as wire:
-                wire.shutdown(socket.SHUT_RDWR)

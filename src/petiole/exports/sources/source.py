@@ -22,7 +22,7 @@ class Source(Protocol):
     """A database, opened read-only, as it is at one instant; for the thread that enters it.
 
     Catalog, count and rows agree with each other from the entry to the exit, whatever others write. Memory is bounded by
-    one batch. Every call may raise `SourceUnavailable`.
+    one batch, of a few MiB or one row. Every call may raise `SourceUnavailable`.
     """
 
     def __enter__(self) -> Self:
@@ -46,6 +46,11 @@ class Source(Protocol):
 
     def batches(self, selection: Selection, *, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows, `rows` at a time, in an order that stays the same; nothing at all if there are none."""
+        ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the reader of the file should know of its values, in sentences, as of the rows so far."""
         ...
 
 

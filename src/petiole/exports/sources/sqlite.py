@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import pyarrow as pa
 
 from petiole.exports.catalog import Catalog, Column, quote
 from petiole.exports.selection import Filter, Selection
 from petiole.exports.sources.columns import to_batch
+from petiole.exports.sources.query_watch import QueryWatch
 from petiole.exports.sources.source import SourceUnavailable, escape_like
 from petiole.exports.sources.sqlite_catalog import read_catalog
+from petiole.exports.sources.sqlite_rows import RowReader
 
-_BUSY_TIMEOUT: Final = 5.0
+PATIENCE: Final = 5.0
+_RETRY_EVERY: Final = 0.05
 
 
 class SqliteSource:
@@ -26,29 +29,36 @@ class SqliteSource:
 
     Entering begins a read transaction and reads the catalog; catalog, count and rows agree with each other until the
     exit, whatever others write. Those others can write meanwhile only if the database is in WAL mode; in the rollback
-    modes their commits wait for the exit. Memory is bounded by one batch. For the thread that enters it.
+    modes their commits wait for the exit. Memory is bounded by one batch, of a few MiB or one row. For the thread that enters
+    it.
+
+    `check` is called once a second from another thread while a query runs, and between two tries to get a lock; what it raises
+    ends the query and is raised in its place. `patience`: for how many seconds to wait for a lock.
     """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(
+        self, database: Path, *, check: Callable[[], object] | None = None, patience: float = PATIENCE
+    ) -> None:
         self._database = database
+        self._check = check
+        self._patience = patience
         self._connection: sqlite3.Connection | None = None
         self._catalog = Catalog(())
+        self._reader: RowReader | None = None
 
     def __enter__(self) -> Self:
-        """Open the database; waits at most 5 s if another process has locked it.
+        """Open the database; waits for `patience` if another process has locked it.
 
         Raises:
             SourceUnavailable: there is no database, or it can't be read.
         """
         with _explained():
+            # SQLite would wait for a lock within C, and stop every greenlet of a gevent process.
             connection = sqlite3.connect(
-                f"{self._database.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT
+                f"{self._database.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=0
             )
             try:
-                # SQLite does not check that text is valid UTF-8. One bad byte must not end an export.
-                connection.text_factory = partial(str, encoding="utf-8", errors="replace")
-                connection.execute("BEGIN")
-                self._catalog = read_catalog(connection)
+                self._catalog = self._begin(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -67,6 +77,15 @@ class SqliteSource:
         """The catalog as of the instant of entry."""
         return self._catalog
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Says how many texts weren't valid UTF-8."""
+        if self._reader is None or not self._reader.undecoded:
+            return ()
+        count = self._reader.undecoded
+        texts = "1 text isn't" if count == 1 else f"{count:,} texts aren't"
+        return (f"{texts} valid UTF-8; the file has the bytes, as X'…'.",)
+
     def count(self, selection: Selection) -> int:
         """Return how many rows `batches` gives for this selection.
 
@@ -74,15 +93,16 @@ class SqliteSource:
             SourceUnavailable: the database can't be read.
         """
         condition, values = _where(selection)
-        with _explained():
-            counted = self._open().execute(f"SELECT count(*) FROM {selection.table.identifier}{condition}", values)
+        connection = self._open()
+        with _explained(), self._watch(connection):
+            counted = connection.execute(f"SELECT count(*) FROM {selection.table.identifier}{condition}", values)
             return int(counted.fetchone()[0])
 
     def batches(self, selection: Selection, *, rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in the order of their row ids, `rows` at a time; nothing at all if there are none.
+        """Yield the rows in the order of their row ids, at most `rows` at a time; nothing at all if there are none.
 
         A column whose values in a batch don't fit its declared kind is of type `petiole.exports.sources.columns.MIXED` in that
-        batch. Text that isn't valid UTF-8 has U+FFFD in place of what is wrong.
+        batch. Text that isn't valid UTF-8 is given as its bytes, like a blob.
 
         Raises:
             SourceUnavailable: the database can't be read (any more).
@@ -91,13 +111,31 @@ class SqliteSource:
         names = ", ".join(_name(selection, column) for column in selection.columns)
         order = f" ORDER BY {', '.join(selection.table.order)}" if selection.table.order else ""
         query = f"SELECT {names} FROM {selection.table.identifier}{condition}{order}"
-        with _explained():
-            cursor = self._open().execute(query, values)
+        connection = self._open()
+        self._reader = RowReader(connection, query, values, columns=len(selection.columns), rows=rows)
+        with _explained(), self._watch(connection), closing(self._reader.chunks()) as chunks:
+            for chunk in chunks:
+                yield to_batch(selection.columns, chunk)
+
+    def _begin(self, connection: sqlite3.Connection) -> Catalog:
+        until = time.monotonic() + self._patience
+        while True:
             try:
-                while chunk := cursor.fetchmany(rows):
-                    yield to_batch(selection.columns, chunk)
-            finally:
-                cursor.close()
+                connection.execute("BEGIN")
+                return read_catalog(connection)
+            except sqlite3.OperationalError as error:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                if not is_locked(error) or time.monotonic() >= until:
+                    raise
+            time.sleep(_RETRY_EVERY)
+            if self._check is not None:
+                self._check()
+
+    def _watch(self, connection: sqlite3.Connection) -> QueryWatch:
+        return QueryWatch(
+            self._check, cancel=connection.interrupt, cut=connection.interrupt, interrupted=sqlite3.OperationalError
+        )
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -105,12 +143,22 @@ class SqliteSource:
         return self._connection
 
 
+def is_locked(error: sqlite3.Error) -> bool:
+    """Say whether another program has locked the database."""
+    return code_of(error).startswith(("BUSY", "LOCKED"))
+
+
+def code_of(error: sqlite3.Error) -> str:
+    """Return SQLite's name of an error, such as `BUSY`; empty for those of the driver itself."""
+    return str(getattr(error, "sqlite_errorname", "")).removeprefix("SQLITE_")
+
+
 def _name(selection: Selection, column: Column) -> str:
     # Qualified by the table: SQLite reads a quoted name of a missing column as a text, and would export that.
     return f"{selection.table.identifier}.{quote(column.name)}"
 
 
-def _where(selection: Selection) -> tuple[str, list[int | float | str]]:
+def _where(selection: Selection) -> tuple[str, Sequence[Any]]:
     conditions, values = [], []
     for entry in selection.filters:
         condition, value = _condition(_name(selection, entry.column), entry)
@@ -141,13 +189,15 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_")
-        if code.startswith(("BUSY", "LOCKED")):
+        code = code_of(error)
+        if is_locked(error):
             sentence = "The database is locked by another program. Try again in a moment."
         elif code.startswith("CANTOPEN"):
             sentence = "The database isn't there or can't be opened. Tell the operator of this site."
         elif code.startswith(("CORRUPT", "NOTADB")):
             sentence = "The database is damaged. Tell the operator of this site."
+        elif code.startswith(("TOOBIG", "NOMEM")):
+            sentence = "A value is too large to be read. Leave out the column with the largest values."
         else:
             sentence = "The database could not be read. Try again, and tell the operator of this site if it goes on."
         raise SourceUnavailable(sentence) from error
