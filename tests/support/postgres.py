@@ -37,6 +37,8 @@ class PostgresServer:
             binaries, self.directory / "server", self.port, password=PASSWORD, options=OPTIONS
         )
         self._process: subprocess.Popen[bytes] | None = None
+        self._locales = self.directory / "locales"
+        self._locales.mkdir(mode=0o755)
 
     def url(self, database: str = "postgres", *, user: str | None = None, password: str | None = None) -> str:
         """Return the URL of one of its databases."""
@@ -57,6 +59,7 @@ class PostgresServer:
             self._process = subprocess.Popen(
                 self._cluster.command,
                 cwd=self._cluster.directory,
+                env={**os.environ, "LOCPATH": str(self._locales)},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -67,6 +70,31 @@ class PostgresServer:
             log = (self.directory / "server.log").read_text(errors="replace")
             self.kill()
             raise AssertionError(f"{error} Its log ends: {log[-800:]}") from None
+
+    def monetary_locale(self, name: str, *, symbol: str, separators: str, digits: int, before: bool) -> str:
+        """Make a locale that knows of money alone, for `lc_monetary`, and return its name.
+
+        `separators`: of the decimals, then of thousands. Made here, because a system has the locales of its users only.
+        """
+        made = self._locales / f"{name}.UTF-8"
+        if not made.exists():
+            source = self._locales / f"{name}.source"
+            numbers = {"int_frac_digits": digits, "frac_digits": digits, "p_sign_posn": 1, "n_sign_posn": 1}
+            for sign in "pn":
+                numbers |= {f"{sign}_cs_precedes": int(before), f"{sign}_sep_by_space": int(not before)}
+            lines = [
+                "comment_char %\nescape_char /\nLC_MONETARY",
+                f'int_curr_symbol "XXX "\ncurrency_symbol "<U{ord(symbol):04X}>"',
+                f'mon_decimal_point "{separators[0]}"\nmon_thousands_sep "{separators[1]}"\nmon_grouping 3;3',
+                'positive_sign ""\nnegative_sign "-"',
+                *(f"{key} {number}" for key, number in numbers.items()),
+                "END LC_MONETARY\n",
+            ]
+            source.write_text("\n".join(lines))
+            # It complains of everything else that a locale has.
+            command = ["localedef", "--force", "--no-archive", "-i", str(source), "-f", "UTF-8", str(made)]
+            subprocess.run(command, check=False, timeout=60, capture_output=True)
+        return made.name
 
     def answers(self) -> bool:
         """Whether it accepts connections; false while it recovers."""

@@ -134,6 +134,8 @@ def test_a_table_without_row_ids_is_read_in_the_order_of_its_key(tmp_path):
         "INSERT INTO t VALUES (1, 'y', 'q'), (2, 'x', 'q'), (3, 'z', 'p')",
     )
     assert [row[0] for row in read(path, {"table": "t"})] == [3, 2, 1]
+    with SqliteSource(path) as source:
+        assert source.catalog.table("t").ordered_by == ("a", "b")
 
 
 def test_columns_that_hide_the_row_id_do_not_disturb(tmp_path):
@@ -231,7 +233,7 @@ def test_a_damaged_table_hides_nothing_else(tmp_path):
 
 def test_values_of_any_size_come_whole_and_few_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite_rows, "_MOST_BYTES", 100_000)
-    monkeypatch.setattr(sqlite_rows, "_ENOUGH_BYTES", 10_000)
+    monkeypatch.setattr(sqlite_rows, "_MOST_MEASURED", 10_000)
     sizes = [3, 99, 101, 50_000, 2, 4000, 4000, 4000, 9, 1]
     path = make(
         tmp_path / "a.db",
@@ -242,7 +244,8 @@ def test_values_of_any_size_come_whole_and_few_at_a_time(tmp_path, monkeypatch):
     with SqliteSource(path) as source:
         selection = parse_selection(source.catalog, {"table": "t"})
         batches = [batch.num_rows for batch in source.batches(selection, rows=500)]
-    assert batches == [4, 4, 2]
+    # Measured from the third one on, and the large one is alone.
+    assert batches == [3, 1, 3, 3]
 
 
 def test_a_value_past_what_sqlite_gives_is_said(people):

@@ -123,6 +123,7 @@ def test_the_catalog_lists_tables_columns_kinds_and_operators(client):
         {
             "name": "t",
             "rows_estimate": 3,
+            "ordered_by": [],
             "columns": [{"name": "n", "kind": "integer"}, {"name": "x", "kind": "text"}],
         }
     ]

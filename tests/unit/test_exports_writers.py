@@ -133,6 +133,39 @@ def test_a_column_may_hold_other_types_in_another_batch():
     assert parse(text) == [["n", "x"], ["1", "a"], ["two", "2"], ["3", "c"]]
 
 
+def test_numbers_are_never_in_quotes_and_texts_always_are_whatever_the_batch_holds():
+    columns = [Column("n", "integer"), Column("r", "real"), Column("x", "text")]
+    batches = [
+        [(1, 2.5, "a")],
+        [(2, 10**15, "b"), ("three", None, "c")],
+        [(4, 0.5, 5), (b"\x06", "x", "")],
+        [(7, 8, "d")],
+    ]
+    assert write(columns, *batches).split("\n") == [
+        '"n","r","x"',
+        '1,2.5,"a"',
+        '2,1000000000000000,"b"',
+        '"three",,"c"',
+        "4,0.5,5",
+        '"X\'06\'","x",""',
+        '7,8,"d"',
+        "",
+    ]
+
+
+def test_large_rows_are_written_like_small_ones(monkeypatch):
+    columns = [Column("n", "integer"), Column("x", "text"), Column("y", "text")]
+    texts = ['say "x"' * 50, '"' * 301, "=1" * 200, "é" * 200, "", None, 7, b"\x00" * 300, "a"]
+    rows = [(number, text, other) for number, text in enumerate(texts) for other in texts]
+    small = [write(columns, *batches) for batches in ([rows], [[row] for row in rows])]
+    monkeypatch.setattr("petiole.exports.formats.csv._LARGE_ROW", 0)
+    monkeypatch.setattr("petiole.exports.formats.csv._PIECE", 7)
+    monkeypatch.setattr("petiole.exports.sources.columns._PIECE", 7)
+    large = [write(columns, *batches) for batches in ([rows], [[row] for row in rows])]
+    assert small == large
+    assert small[0] == small[1]
+
+
 def test_names_of_columns_are_guarded_and_quoted():
     columns = [Column("=1+1", "integer"), Column('say "x"', "integer"), Column("a\nb", "integer"), Column("-", "text")]
     assert parse(write(columns, [(1, 2, 3, "x")]))[0] == ["'=1+1", 'say "x"', "a\nb", "'-"]

@@ -69,6 +69,8 @@ def export_selection(
                     writer.write(batch)
                     progress.advance(batch.num_rows)
                     pace.wait(batch.num_rows)
+                    # A batch of one large row isn't kept while the next one is read.
+                    del batch
                 writer.close()
                 for remark in source.remarks:
                     progress.log(remark, level="warning")

@@ -173,6 +173,7 @@ def _describe(catalog: Catalog) -> dict[str, Any]:
             {
                 "name": table.name,
                 "rows_estimate": table.rows_estimate,
+                "ordered_by": table.ordered_by,
                 "columns": [{"name": column.name, "kind": column.kind} for column in table.columns],
             }
             for table in catalog.tables

@@ -16,6 +16,10 @@ from petiole.exports.sources.columns import EXACT, MIXED, to_array
 _STRIPPED: Final = r"[\x00-\x20\x{007F}-\x{009F}\pZ\x{200B}-\x{200D}\x{2060}\x{FEFF}]"
 _FORMULA: Final = rf"^(?:[\t\r\n]|{_STRIPPED}*[=+\-@\x{{FF1D}}\x{{FF0B}}\x{{FF0D}}\x{{FF20}}])"
 
+# From this average size on, rows are written in pieces.
+_LARGE_ROW: Final = 256 * 1024
+_PIECE: Final = 1024 * 1024
+
 
 class Sink(Protocol):
     """Takes a writer's bytes."""
@@ -64,6 +68,9 @@ class CsvWriter:
         Raises:
             OSError: the sink can't take them.
         """
+        if batch.nbytes > _LARGE_ROW * batch.num_rows:
+            self._write_pieces(batch)
+            return
         if any(column.type in (EXACT, MIXED) for column in batch.columns):
             self._sink.write(_lines(batch))
             return
@@ -73,6 +80,29 @@ class CsvWriter:
     def close(self) -> None:
         """End the file; CSV has nothing at its end."""
 
+    def _write_pieces(self, batch: pa.RecordBatch) -> None:
+        """Write large rows without a copy of them."""
+        for number in range(batch.num_rows):
+            row = batch.slice(number, 1)
+            for place, column in enumerate(row.columns):
+                if place:
+                    self._sink.write(b",")
+                text = column.flatten()[2] if column.type == MIXED else column
+                if text.type == pa.large_string() and text.null_count == 0:
+                    self._write_text(text)
+                else:
+                    self._sink.write((_cell_texts(column)[0].as_py() or "").encode())
+            self._sink.write(b"\n")
+
+    def _write_text(self, text: pa.Array) -> None:
+        self._sink.write(b"\"'" if _is_formula(text) else b'"')
+        _, offsets, data = text.buffers()
+        start, end = memoryview(offsets).cast("q")[text.offset : text.offset + 2]
+        content = memoryview(data)
+        for piece in range(start, end, _PIECE):
+            self._sink.write(bytes(content[piece : min(piece + _PIECE, end)]).replace(b'"', b'""'))
+        self._sink.write(b'"')
+
     def _put(self, rows: pa.RecordBatch, options: csv.WriteOptions) -> None:
         buffer = pa.BufferOutputStream()
         csv.write_csv(rows, buffer, options)
@@ -81,9 +111,14 @@ class CsvWriter:
 
 def guard(texts: pa.Array) -> pa.Array:
     """Return the texts, with a leading apostrophe on those that could be formulas."""
-    if compute.any(compute.match_substring_regex(texts, _FORMULA)).as_py():
+    if _is_formula(texts):
         return compute.replace_substring_regex(texts, _FORMULA, "'\\0")
     return texts
+
+
+def _is_formula(texts: pa.Array) -> bool:
+    """Say whether any of the texts could be a formula."""
+    return compute.any(compute.match_substring_regex(texts, _FORMULA)).as_py() is True
 
 
 def _guarded(column: pa.Array) -> pa.Array:

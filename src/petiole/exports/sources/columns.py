@@ -28,6 +28,14 @@ EXACT: Final = pa.struct([("decimal", pa.large_string())])
 
 # Up to here float64 represents every integer, and Arrow writes it with all its digits instead of an exponent.
 _EXACT_INTEGER: Final = 10**15 - 1
+_PIECE: Final = 1024 * 1024
+# Each cell is an object or some bytes of a column, also where it is empty.
+_MOST_CELLS: Final = 200_000
+
+
+def most_rows(columns: int, rows: int) -> int:
+    """Return how many rows a batch of so many columns may have, at most `rows`."""
+    return max(1, min(rows, _MOST_CELLS // columns))
 
 
 def to_batch(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
@@ -90,11 +98,18 @@ def _mixed(values: Sequence[Any]) -> pa.Array:
 def _texts_and_blobs(values: Sequence[Any]) -> pa.Array:
     parts = [_literal(value) if type(value) is bytes else (value or "").encode() for value in values]
     offsets = array("q", accumulate(map(len, parts), initial=0))
-    return _build(pa.large_string(), values, True, offsets, b"".join(parts))
+    return _build(pa.large_string(), values, True, offsets, parts[0] if len(parts) == 1 else b"".join(parts))
 
 
-def _literal(blob: bytes) -> bytes:
-    return b"X'%b'" % b16encode(blob)
+def _literal(blob: bytes) -> bytearray:
+    # In place: a large blob is there once, and its text once.
+    text = bytearray(2 * len(blob) + 3)
+    text[:2] = b"X'"
+    for start in range(0, len(blob), _PIECE):
+        piece = blob[start : start + _PIECE]
+        text[2 + 2 * start : 2 + 2 * (start + len(piece))] = b16encode(piece)
+    text[-1:] = b"'"
+    return text
 
 
 def _build(kind: pa.DataType, values: Sequence[Any], nulls: bool, *data: Any) -> pa.Array:

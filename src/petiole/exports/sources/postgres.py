@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
 import psycopg
 import pyarrow as pa
-from psycopg import Copy, sql
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
-from pyarrow import compute, csv
 
 from petiole.errors import SetupError
-from petiole.exports.catalog import Catalog, Column
+from petiole.exports.catalog import Catalog
 from petiole.exports.selection import Filter, Selection
-from petiole.exports.sources.columns import to_exact
-from petiole.exports.sources.postgres_catalog import comparable, read_catalog, value_of
+from petiole.exports.sources.postgres_catalog import read_catalog
+from petiole.exports.sources.postgres_lines import to_batches
+from petiole.exports.sources.postgres_plan import sorts_on_disk
+from petiole.exports.sources.postgres_types import SESSION, compare, is_text, name_of, text_of, value_of
 from petiole.exports.sources.query_watch import QueryWatch
 from petiole.exports.sources.source import SourceUnavailable, escape_like
 
@@ -34,23 +35,9 @@ _CONNECTION: Final = {
     "tcp_user_timeout": "30000",
     "fallback_application_name": "petiole exports",
 }
-# The same text for the same value, whatever the login's settings are. The query of a dead client ends, and a lock is waited
-# for as long as SQLite's.
-_SESSION: Final = {
-    "search_path": "pg_catalog",
-    "timezone": "UTC",
-    "datestyle": "ISO, MDY",
-    "intervalstyle": "iso_8601",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "xmlbinary": "base64",
-    "lc_monetary": "C",
-    "lock_timeout": "5s",
-    "client_connection_check_interval": "2s",
-}
-_MOST_BYTES: Final = 16 * 1024 * 1024
+# The query of a dead client ends, and a lock is waited for as long as SQLite's.
+_SESSION: Final = {**SESSION, "lock_timeout": "5s", "client_connection_check_interval": "2s"}
 _OLDEST: Final = 140000  # client_connection_check_interval came with PostgreSQL 14
-_ARROW: Final = {"integer": pa.int64(), "real": pa.float64(), "text": pa.large_string()}
 
 _AWAY: Final = "The database doesn't answer. Try again in a moment, and tell the operator of this site if it goes on."
 _LOST: Final = "The connection to the database was lost. Export it again in a moment."
@@ -65,6 +52,7 @@ _SENTENCES: Final = {
     "40": "The database has broken the export off for work of its own. Export it again.",
     "42501": "The database doesn't let this site read that. Tell the operator of this site.",
     "42": "The database has changed since the export was asked for. Export it again.",
+    "54": "A row is too large for the database to send. Leave out the column with the largest values.",
     "53": "The database has no room for this. Try again in a moment, and tell the operator of this site if it goes on.",
     "55P03": "The database is locked by another program. Try again in a moment.",
     "57014": "The database has ended the query, because it took too long. Export fewer rows, or tell the operator.",
@@ -92,6 +80,7 @@ class PostgresSource:
         self._check = check
         self._connection: psycopg.Connection | None = None
         self._catalog = Catalog(())
+        self._unordered: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
         """Connect, begin the transaction and read the catalog.
@@ -141,8 +130,8 @@ class PostgresSource:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Nothing: what can't be written as it is, is refused."""
-        return ()
+        """Says if the rows weren't put into the order of their key."""
+        return self._unordered
 
     def count(self, selection: Selection) -> int:
         """Return how many rows `batches` gives for this selection.
@@ -156,8 +145,9 @@ class PostgresSource:
         return int(counted[0]) if counted else 0
 
     def batches(self, selection: Selection, *, rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in the order of their key, else of their physical place, `rows` at a time; nothing if there are none.
+        """Yield the rows, at most `rows` at a time; nothing if there are none.
 
+        They are in the order of their key, unless PostgreSQL would have to sort them on its disk for that, or as it finds them.
         Numbers of arbitrary precision are of type `petiole.exports.sources.columns.EXACT`.
 
         Raises:
@@ -166,7 +156,7 @@ class PostgresSource:
         connection = self._open()
         columns = list(enumerate(selection.columns))
         values = ", ".join(f"{value_of(column)} AS c{number}" for number, column in columns)
-        query = f"SELECT {values} {_from(selection, connection)} ORDER BY {', '.join(selection.table.order)}"
+        query = self._ordered(f"SELECT {values} {_from(selection, connection)}", selection, connection)
         texts = ", ".join(f"c{number}" for number, column in columns if column.kind == "text")
         options = f"FORMAT csv, FORCE_QUOTE ({texts})" if texts else "FORMAT csv"
         # COPY, not a cursor: Arrow parses the server's CSV in C++; a cursor makes a Python object of each value.
@@ -178,8 +168,21 @@ class PostgresSource:
             connection.cursor() as cursor,
             cursor.copy(copy) as lines,
         ):
-            for chunk in _chunks(lines, rows):
-                yield _to_batch(selection.columns, chunk)
+            yield from to_batches(selection.columns, lines, rows=rows)
+
+    def _ordered(self, query: str, selection: Selection, connection: psycopg.Connection) -> str:
+        """Return the query in an order that costs no sorting on the disk."""
+        if selection.table.order:
+            ordered = f"{query} ORDER BY {', '.join(selection.table.order)}"
+            with _explained():
+                if not sorts_on_disk(connection, ordered):
+                    return ordered
+            key = ", ".join(selection.table.ordered_by)
+            self._unordered = (f"The rows aren't sorted by {key}: the database would need its disk for that.",)
+        with _explained():
+            # Several processes would send the rows in another order each time.
+            connection.execute("SELECT set_config('max_parallel_workers_per_gather', '0', true)")
+        return query
 
     def _watch(self, connection: psycopg.Connection) -> QueryWatch:
         def cancel() -> None:
@@ -209,12 +212,13 @@ def _condition(entry: Filter, connection: psycopg.Connection) -> str:
 
     The value stands in it as a literal that libpq has quoted: `COPY` takes no parameters.
     """
-    name = comparable(entry.column)
+    column = entry.column
     if entry.value is None:
         # Only a text can be empty without being NULL.
-        if entry.column.kind != "text":
-            return f"{name} IS {'' if entry.operator == 'is_empty' else 'NOT '}NULL"
-        return f"({name} IS NULL OR {name} = '')" if entry.operator == "is_empty" else f"{name} <> ''"
+        empty = f"{text_of(column)} = ''" if is_text(column) else ""
+        if entry.operator == "is_empty":
+            return f"({name_of(column)} IS NULL OR {empty})" if empty else f"{name_of(column)} IS NULL"
+        return f"{text_of(column)} <> ''" if empty else f"{name_of(column)} IS NOT NULL"
     value, operator = entry.value, entry.operator
     if isinstance(value, str) and "\0" in value:
         # No text in PostgreSQL has a NUL. The text up to it is less than this value; longer ones with that prefix are greater.
@@ -224,59 +228,18 @@ def _condition(entry: Filter, connection: psycopg.Connection) -> str:
             return "true"
         value, operator = value.partition("\0")[0], {"<": "<=", ">=": ">"}.get(operator, operator)
     if operator == "contains":
-        return f"{name} ILIKE {_literal(f'%{escape_like(str(value))}%', connection)}"
-    return f"{name} {'IS DISTINCT FROM' if operator == '!=' else operator} {_literal(value, connection)}"
+        return f"{text_of(column)} ILIKE {_literal(f'%{escape_like(str(value))}%', connection)}"
+    return compare(
+        column,
+        "IS DISTINCT FROM" if operator == "!=" else operator,
+        value,
+        lambda value: _literal(value, connection),
+    )
 
 
 def _literal(value: int | float | str, connection: psycopg.Connection) -> str:
     # A number stays a decimal, so that 0.1 equals the numeric 0.1.
     return sql.Literal(value).as_string(connection)
-
-
-def _chunks(lines: Copy, rows: int) -> Iterator[bytes]:
-    """Yield the CSV of up to `rows` rows at a time, fewer where they are large."""
-    chunk: list[bytes] = []
-    size = 0
-    # The server sends each row as a message.
-    for line in lines:
-        chunk.append(bytes(line))
-        size += len(line)
-        if len(chunk) >= rows or size >= _MOST_BYTES:
-            yield b"".join(chunk)
-            chunk, size = [], 0
-    if chunk:
-        yield b"".join(chunk)
-
-
-def _to_batch(columns: Sequence[Column], chunk: bytes) -> pa.RecordBatch:
-    table = _parse(columns, chunk)
-    arrays = [
-        to_exact(_shorten(array)) if column.declared == "numeric" else array
-        for column, array in zip(columns, (column.combine_chunks() for column in table.columns), strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
-
-
-def _parse(columns: Sequence[Column], chunk: bytes) -> pa.Table:
-    types = [pa.large_string() if column.declared == "numeric" else _ARROW[column.kind] for column in columns]
-    names = [f"c{number}" for number in range(len(columns))]
-    return csv.read_csv(
-        pa.BufferReader(chunk),
-        read_options=csv.ReadOptions(column_names=names, use_threads=False, block_size=len(chunk) + 1),
-        # A row of one empty cell is an empty line.
-        parse_options=csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        convert_options=csv.ConvertOptions(
-            column_types=dict(zip(names, types, strict=True)),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
-
-
-def _shorten(digits: pa.Array) -> pa.Array:
-    # NaN and the infinities as Arrow writes those of float64.
-    return compute.replace_substring(compute.utf8_lower(digits), "infinity", "inf")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The catalog of a PostgreSQL database, and how its types are read."""
+"""The catalog of a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Any, Final
 
 import psycopg
 
-from petiole.exports.catalog import Catalog, Column, Kind, Table, quote
+from petiole.exports.catalog import Catalog, Column, Table, quote
+from petiole.exports.sources.postgres_types import type_of
+from petiole.logs import logger
 
-_KINDS: Final[dict[str, Kind]] = {
-    **dict.fromkeys(("int2", "int4", "int8", "bool"), "integer"),
-    **dict.fromkeys(("float4", "float8", "numeric"), "real"),
-}
+log = logger(__name__)
 
 # From pg_catalog: information_schema has no estimates, lists tables that can only be written, and hides the primary keys of
-# other owners' tables. A domain counts as its base type.
+# other owners' tables. A domain counts as its base type, and a
+# type of somebody's own has no name here, whatever it is called. {0} to {2} are names that may not be valid UTF-8.
 _QUERY: Final = r"""
 WITH RECURSIVE base AS (
-    SELECT oid, typname, typbasetype FROM pg_catalog.pg_type WHERE typtype <> 'd'
+    SELECT oid, typname, typbasetype, typnamespace FROM pg_catalog.pg_type WHERE typtype <> 'd'
   UNION ALL
-    SELECT d.oid, b.typname, b.typbasetype FROM pg_catalog.pg_type d JOIN base b ON d.typbasetype = b.oid
-    WHERE d.typtype = 'd'
+    SELECT d.oid, b.typname, b.typbasetype, b.typnamespace
+    FROM pg_catalog.pg_type d JOIN base b ON d.typbasetype = b.oid WHERE d.typtype = 'd'
 )
-SELECT n.nspname, c.relname, NULLIF(c.reltuples, -1)::bigint, a.attname, b.typname,
-       array_position(k.conkey, a.attnum)
+SELECT {0}, {1}, NULLIF(c.reltuples, -1)::bigint, {2},
+       CASE b.typnamespace WHEN 'pg_catalog'::regnamespace THEN b.typname ELSE '' END,
+       array_position(k.conkey, a.attnum), cardinality(k.conkey)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -36,25 +37,47 @@ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> '
   AND has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT')
 ORDER BY n.nspname <> 'public', n.nspname COLLATE "C", c.relname COLLATE "C", a.attnum
 """
+_NAMES: Final = ("n.nspname", "c.relname", "a.attname")
 
 
 def read_catalog(connection: psycopg.Connection) -> Catalog:
     """Read the tables that this login may read, with the columns that it may read, in the current transaction.
 
+    A table or column whose name isn't valid UTF-8 is left out.
+
     Raises:
         psycopg.Error: the database can't be read.
     """
-    rows = connection.execute(_QUERY).fetchall()
-    return Catalog(tuple(_table(list(group)) for _, group in itertools.groupby(rows, lambda row: row[:2])))
+    names: tuple[str, ...] = _NAMES
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        # Such a database checks nothing that it stores, and everything that it sends: names come as they are.
+        names = tuple(f"convert_to({name}::text, 'SQL_ASCII')" for name in _NAMES)
+    rows = connection.execute(_QUERY.format(*names).encode()).fetchall()
+    tables = []
+    for _, group in itertools.groupby(rows, lambda row: row[:2]):
+        columns = [decoded for row in group if (decoded := _decoded(row)) is not None]
+        if columns:
+            tables.append(_table(columns))
+    return Catalog(tuple(tables))
 
 
-def _table(rows: Sequence[tuple[Any, ...]]) -> Table:
+def _decoded(row: Sequence[Any]) -> Sequence[Any] | None:
+    try:
+        return tuple(value.decode() if isinstance(value, bytes) else value for value in row)
+    except UnicodeDecodeError:
+        log.info("column_not_offered", extra={"column": repr(row[:4]), "reason": "A name isn't valid UTF-8."})
+        return None
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> Table:
     schema, name, estimate = rows[0][:3]
-    columns = tuple(Column(row[3], _KINDS.get(row[4], "text"), row[4]) for row in rows)
-    key = sorted((row[5], row[3]) for row in rows if row[5])
-    # Without a key, the physical order: without any order two exports may begin at different rows.
-    order = tuple(f"t.{quote(column)}" for _, column in key) or ("t.tableoid", "t.ctid")
-    return Table(shown(schema, name), columns, estimate, order, f"{quote(schema)}.{quote(name)}")
+    columns = tuple(Column(row[3], type_of(row[4]).kind, row[4]) for row in rows)
+    key = tuple(name for _, name in sorted((row[5], row[3]) for row in rows if row[5]))
+    # The key orders the rows only if the login may read all of it.
+    if len(key) != (rows[0][6] or 0):
+        key = ()
+    order = tuple(f"t.{quote(column)}" for column in key)
+    return Table(shown(schema, name), columns, estimate, order, f"{quote(schema)}.{quote(name)}", ordered_by=key)
 
 
 def shown(schema: str, name: str) -> str:
@@ -62,24 +85,3 @@ def shown(schema: str, name: str) -> str:
     if schema == "public" and "." not in name:
         return name
     return ".".join(quote(part) if "." in part or '"' in part else part for part in (schema, name))
-
-
-def value_of(column: Column) -> str:
-    """Return the SQL of a column's value in the file."""
-    name = f"t.{quote(column.name)}"
-    match column.declared:
-        case "int2" | "int4" | "int8" | "float4" | "float8" | "numeric" | "text" | "varchar":
-            return name
-        case "bool":
-            return f"{name}::int"
-        case "bytea":
-            return f"'X''' || upper(encode({name}, 'hex')) || ''''"
-        case _:
-            return f"{name}::text"
-
-
-def comparable(column: Column) -> str:
-    """Return the SQL that a condition compares: the value as the file has it, texts by their code points."""
-    if column.declared == "float4":
-        return f"{value_of(column)}::text::float8"
-    return f'({value_of(column)}) COLLATE "C"' if column.kind == "text" else value_of(column)

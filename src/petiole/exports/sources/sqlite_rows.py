@@ -5,21 +5,20 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from itertools import islice
 from typing import Any, Final
+
+from petiole.exports.sources.columns import most_rows
 
 Row = tuple[Any, ...]
 
-# What the values of a chunk may take: at most, where SQLite itself bounds each of them, and about, where they are measured.
+# What the values of a chunk may take where SQLite itself bounds each of them, and where they are measured.
 _MOST_BYTES: Final = 32 * 1024 * 1024
-_ENOUGH_BYTES: Final = 4 * 1024 * 1024
-# Each value is a Python object.
-_MOST_CELLS: Final = 200_000
+_MOST_MEASURED: Final = 4 * 1024 * 1024
 _SMALLEST_LIMIT: Final = 64
 
 
 class RowReader:
-    """Reads a query's rows, at most `rows` in a chunk. For a connection in a read transaction.
+    """Reads a query's rows, at most `rows` in a chunk, and a large one alone. For a connection in a read transaction.
 
     `undecoded`: how many texts of the chunks so far weren't valid UTF-8; they are given as bytes.
 
@@ -34,7 +33,7 @@ class RowReader:
         self._connection = connection
         self._query = query
         self._values = values
-        self._rows = max(1, min(rows, _MOST_CELLS // columns))
+        self._rows = most_rows(columns, rows)
         self._limit = max(_SMALLEST_LIMIT, _MOST_BYTES // (self._rows * columns))
         self._is_measured = self._is_decoded_here = False
         self.undecoded = 0
@@ -75,20 +74,28 @@ class RowReader:
         query = f"{self._query} LIMIT -1 OFFSET {skip}" if skip else self._query
         cursor = self._connection.execute(query, self._values)
         try:
-            while chunk := self._measured(cursor) if self._is_measured else cursor.fetchmany(self._rows):
-                yield chunk
+            if self._is_measured:
+                yield from self._measured(cursor)
+            else:
+                while chunk := cursor.fetchmany(self._rows):
+                    yield chunk
         finally:
             cursor.close()
 
-    def _measured(self, cursor: sqlite3.Cursor) -> list[Row]:
+    def _measured(self, cursor: sqlite3.Cursor) -> Iterator[list[Row]]:
         chunk: list[Row] = []
-        size = 0
-        for row in islice(cursor, self._rows):
+        total = 0
+        while row := cursor.fetchone():
+            size = sum(map(sys.getsizeof, row))
+            if chunk and (total + size > _MOST_MEASURED or len(chunk) == self._rows):
+                yield chunk
+                chunk, total = [], 0
             chunk.append(row)
-            size += sum(map(sys.getsizeof, row))
-            if size >= _ENOUGH_BYTES:
-                break
-        return chunk
+            total += size
+            # Not kept while the next one is read.
+            del row
+        if chunk:
+            yield chunk
 
     def _decode(self, text: bytes) -> str | bytes:
         try:
