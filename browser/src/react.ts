@@ -1,6 +1,7 @@
 /** Petiole for React: hooks over the client, and `<Task>` over `<petiole-task>`. */
 
 export { PetioleProvider, type PetioleProviderProps } from "./react/client.js";
+export type { ElementTags } from "./react/jsx.js";
 export { Task, type TaskEnd, type TaskProps, type TaskRetry } from "./react/task.js";
 export type { TaskValue } from "./react/task-store.js";
 export { useInbox, type Inbox, type InboxOptions } from "./react/use-inbox.js";

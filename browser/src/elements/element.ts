@@ -16,6 +16,20 @@ const FRESH = 500;
  * attribute or a property that names another view, so that everything set in one turn takes effect at once.
  */
 export abstract class PetioleElement<View extends { close(): void }, Nodes> extends Base {
+  static {
+    // Every element has a `prefix` that can't be set. Frameworks that set what an element has as a property set the attribute with this.
+    Object.defineProperty(this.prototype, "prefix", {
+      configurable: true,
+      get(this: HTMLElement): string | null {
+        return this.getAttribute("prefix");
+      },
+      set(this: HTMLElement, value: string | null | undefined) {
+        if (value == null) this.removeAttribute("prefix");
+        else this.setAttribute("prefix", value);
+      },
+    });
+  }
+
   protected nodes: Nodes | null = null;
   /** The view that is shown; null until it is opened, and if none can be. */
   protected shown: View | null = null;

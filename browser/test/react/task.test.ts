@@ -2,6 +2,7 @@
 import { createElement as h, StrictMode } from "react";
 import { renderToString } from "react-dom/server";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { defineElements } from "../../src/elements/define.js";
 import type { PetioleTask } from "../../src/elements/task/task.js";
 import type { Snapshot } from "../../src/protocol/reading.js";
 import { Task, type TaskProps } from "../../src/react.js";
@@ -85,4 +86,14 @@ test("a card appears with its task, shows another one, and leaves with the page"
   page.render(h(Task, { task: undefined }));
   await vi.waitFor(() => expect(page.root.innerHTML).toBe(""), WITHIN);
   await vi.waitFor(() => expect(server.connections).toBe(0), WITHIN);
+});
+
+test("a tag of its own takes the attributes that every element has as read-only properties", async () => {
+  defineElements();
+  const tag = (prefix?: string) => h("petiole-inbox", { prefix, label: "Bell" });
+  page.render(tag("/live"));
+  await vi.waitFor(() => expect(page.root.innerHTML).toBe('<petiole-inbox prefix="/live" label="Bell"></petiole-inbox>'), WITHIN);
+  expect(page.root.querySelector("petiole-inbox")!.prefix).toBe("/live");
+  page.render(tag());
+  await vi.waitFor(() => expect(page.root.innerHTML).toBe('<petiole-inbox label="Bell"></petiole-inbox>'), WITHIN);
 });

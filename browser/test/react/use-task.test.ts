@@ -193,14 +193,51 @@ test("of a task that had ended when the page was made nothing is asked; its end 
   journal.state("running");
   journal.state("failed", { error: { message: "No" } });
   const ends = vi.fn();
-  page.render(strictly(h(Card, { of: snapshotOf(), options: { onEnd: ends } })));
-  await page.says("failed – over;");
+  const render = (text: string, cursor: string): void =>
+    page.render(strictly(h(Card, { of: { ...snapshotOf(), cursor }, options: { onEnd: ends } }, text)));
+  render("first", journal.place);
+  await page.says("failed – over;first");
   // As a page's loader does that runs again after each end.
-  page.render(strictly(h(Card, { of: { ...snapshotOf(), cursor: journal.place.replace(/\.\d+\./, ".9.") }, options: { onEnd: ends } })));
-  await page.says("failed – over;");
-  await vi.waitFor(() => expect(ends).toHaveBeenCalledOnce(), WITHIN);
+  render("second", journal.place.replace(/\.\d+\./, ".9."));
+  await page.says("failed – over;second");
+  render("third", journal.place);
+  await page.says("failed – over;third");
+  expect(ends).toHaveBeenCalledOnce();
   expect(ends.mock.calls[0]![0]).toMatchObject({ state: "failed", receipt: { facts: 2, shown: 2, complete: true } });
   expect([server.connections, server.watches.length]).toEqual([0, 0]);
+});
+
+test("a component that takes a task over from another one takes its view over, too", async () => {
+  const { server } = page;
+  const journal = server.journal(FEED);
+  server.ring(journal.state("running"), journal.counter(5));
+  page.render(h(Card, { key: "left", of: "1" }));
+  await page.says("running 5;");
+  shown = [];
+  page.render(h(Card, { key: "right", of: "1" }, "right"));
+  await page.says("running 5;right");
+  server.ring(journal.counter(6));
+  await page.says("running 6;right");
+  expect(server.watches).toHaveLength(1);
+  expect(server.unwatched).toEqual([]);
+});
+
+test("a group that begins again goes on under its id, and each of its ends is told", async () => {
+  const { server } = page;
+  const feed = "group:7c1f";
+  server.journal(feed).state("failed");
+  const ends = vi.fn();
+  page.render(strictly(h(Card, { of: feed, options: { onEnd: ends } })));
+  await page.says("failed – over;");
+  expect(ends).toHaveBeenCalledOnce();
+  expect((await task.retry()).id).toBe(feed);
+  await page.says("queued –;");
+  expect(task.receipt).toBeNull();
+  server.ring(server.journal(feed).state("succeeded"));
+  await page.says("succeeded – over;");
+  expect(ends).toHaveBeenCalledTimes(2);
+  expect(task.receipt).toMatchObject({ facts: 2, shown: 2, complete: true });
+  expect(server.watches.filter(({ cursor }) => cursor === undefined)).toHaveLength(1);
 });
 
 test("another task shows nothing of the one before, and the actions are its own", async () => {
