@@ -166,13 +166,13 @@ export class TaskClient {
    *
    * Rejects with `Refused` if the route answers anything else, and as `fetch` does if it can't be reached.
    */
-  async start(url: string, body: unknown, options: { headers?: Record<string, string> } = {}): Promise<TaskView> {
+  async start(url: string, body: unknown, options?: { headers?: Record<string, string> }): Promise<TaskView> {
     return this.resume(await this.post(url, body, options));
   }
 
   /** Start a task as `start` does, without watching it: resolves to its snapshot. */
-  async post(url: string, body: unknown, options: { headers?: Record<string, string> } = {}): Promise<Snapshot> {
-    const snapshot = await this.#http.start(url, body, options.headers ?? {});
+  async post(url: string, body: unknown, options?: { headers?: Record<string, string> }): Promise<Snapshot> {
+    const snapshot = await this.#http.start(url, body, options?.headers ?? {});
     this.#events.emit("started", snapshot);
     return snapshot;
   }

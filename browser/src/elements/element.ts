@@ -19,13 +19,11 @@ export abstract class PetioleElement<View extends { close(): void }, Nodes> exte
   static {
     // Every element has a `prefix` that can't be set. Frameworks that set what an element has as a property set the attribute with this.
     Object.defineProperty(this.prototype, "prefix", {
-      configurable: true,
       get(this: HTMLElement): string | null {
         return this.getAttribute("prefix");
       },
       set(this: HTMLElement, value: string | null | undefined) {
-        if (value == null) this.removeAttribute("prefix");
-        else this.setAttribute("prefix", value);
+        this[value == null ? "removeAttribute" : "setAttribute"]("prefix", value as string);
       },
     });
   }

@@ -1,11 +1,11 @@
 /** Loads a file that is served beside the file of this code. */
 
-/** Where the served file is; undefined in the modules of the package. */
+/** Where the served file is; undefined if a page has it inline, and in the modules of the package. */
 const HERE = addressOf(globalThis.document);
 
-/** Run a file from beside this one, in the same version; `asked`: how often it has been asked for before. */
+/** Run a file from beside this one, if there is a beside, in the same version; `asked`: how often it has been asked for before. */
 export async function loadBeside(name: string, asked: number): Promise<void> {
-  if (!HERE) throw new Error("Where this file is served isn't known.");
+  if (!HERE) return;
   const url = new URL(name, HERE);
   // A page that names the version behind the "?" gets the same one of both.
   url.search = new URL(HERE).search;
