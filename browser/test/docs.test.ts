@@ -30,7 +30,7 @@ function complaintsOf(files: Readonly<Record<string, string>>): string {
   }
 }
 
-test("every block of code in the pages for npm's users has right types, and a wrong one is found", () => {
+test("every block of code in the pages for npm's users has right types, and a wrong one is found", { timeout: 60_000 }, () => {
   const files = PAGES.flatMap((page) => blocks(page).map((code, number) => [`${page.replace(".md", "")}${number}.tsx`, code]));
   expect(files.length).toBeGreaterThanOrEqual(7);
   const wrong = 'import { useTask } from "petiole/react";\nexport const state: number = useTask("1").state;\n';

@@ -88,7 +88,7 @@ test("every entry point is built from a source, has types, and needs one package
   expect(PACKAGE.peerDependenciesMeta).toEqual({ react: { optional: true } });
 });
 
-test("a server can import every entry point", async () => {
+test("a server can import every entry point", { timeout: 30_000 }, async () => {
   const loaded = await Promise.all([import("../src/index.js"), import("../src/element.js"), import("../src/react.js")]);
   expect(loaded.map((entry) => Object.keys(entry).length > 0)).toEqual([true, true, true]);
 });
