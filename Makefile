@@ -166,7 +166,7 @@ bench-live: setup
 bench: bench-live
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(NEIGHBOURS) browser/node_modules browser/dist dist
+	rm -rf $(VENV) $(OLDEST) $(NEIGHBOURS) browser/node_modules browser/dist examples/react/node_modules examples/react/dist dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

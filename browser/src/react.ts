@@ -1,4 +1,6 @@
-/** Petiole for React: hooks over the client, and `<Task>` over `<petiole-task>`. */
+"use client";
+
+/** Petiole for React: hooks over the client, and `<Task>` over `<petiole-task>`. Frameworks with server components: for the client. */
 
 export { PetioleProvider, type PetioleProviderProps } from "./react/client.js";
 export type { ElementTags } from "./react/jsx.js";

@@ -4,6 +4,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build, type Metafile } from "esbuild";
+import { createElement as h } from "react";
+import { renderToString } from "react-dom/server";
 import { describe, expect, test } from "vitest";
 
 const ROOT = dirname(__dirname);
@@ -88,7 +90,27 @@ test("every entry point is built from a source, has types, and needs one package
   expect(PACKAGE.peerDependenciesMeta).toEqual({ react: { optional: true } });
 });
 
-test("a server can import every entry point", { timeout: 30_000 }, async () => {
-  const loaded = await Promise.all([import("../src/index.js"), import("../src/element.js"), import("../src/react.js")]);
-  expect(loaded.map((entry) => Object.keys(entry).length > 0)).toEqual([true, true, true]);
+test("a server can import every entry point, and renders a task, its text, the inbox and the card", { timeout: 30_000 }, async () => {
+  await import("../src/index.js");
+  await import("../src/element.js");
+  const { Task, useInbox, useStartTask, useTask, useText } = await import("../src/react.js");
+  expect([globalThis.document, globalThis.customElements]).toEqual([undefined, undefined]);
+  const progress = { completed: 1, total: 4, fraction: 0.25 };
+  const document = { state: "running", title: "Flights", progress } as const;
+  const task = { id: "1", feed: "task:1", cursor: "0a0b0c0d.2.1.0123456789abcdef", document };
+  const App = () => {
+    const { state } = useTask(task);
+    const told = `${state} ${useText(task).state} ${useInbox().unread} ${useStartTask("/count").starting};`;
+    return h("main", null, told, h(Task, { task }), h(Task, { task: "2" }), h(Task, { task: null }));
+  };
+  const attribute = JSON.stringify(task).replaceAll('"', "&quot;");
+  expect(renderToString(h(App))).toBe(
+    `<main>running running 0 false;<petiole-task snapshot="${attribute}">` +
+      '<p>Flights<!-- --> <progress max="1" value="0.25" aria-label="Flights"></progress>' +
+      '</p></petiole-task><petiole-task task="2"></petiole-task></main>',
+  );
+});
+
+test("frameworks with server components find that the hooks are for the client", () => {
+  expect(readFileSync(join(ROOT, "src/react.ts"), "utf8")).toMatch(/^"use client";\n/);
 });

@@ -97,10 +97,14 @@ export function Task(props: TaskProps): ReactElement | null {
   }, [name === undefined]);
 
   if (name === undefined) return null;
+  // In a server's page the element shows the snapshot as soon as it is defined, before React has taken the page over.
+  const written = globalThis.document || !snapshot ? undefined : JSON.stringify(snapshot);
   // As React 18 and 19 both write an element's attributes: "" is there, undefined isn't.
   const flag = (set: boolean | undefined): "" | undefined => (set ? "" : undefined);
   const attributes = {
     task: id,
+    snapshot: written,
+    suppressHydrationWarning: true,
     label: props.label,
     compact: flag(props.compact),
     "log-open": flag(props.logOpen),
