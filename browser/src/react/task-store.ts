@@ -70,6 +70,8 @@ export class TaskStore implements Store<TaskValue> {
   /** The task as the view is asked for it, and its feed; null if that isn't a task's id. */
   readonly #named: string | null;
   readonly #feed: string | null;
+  /** What its view is shared by. */
+  readonly #key: unknown;
   readonly #listeners = new Set<() => void>();
   #value: TaskValue;
   #view: TaskView | null = null;
@@ -89,6 +91,7 @@ export class TaskStore implements Store<TaskValue> {
     this.#named = task === null || typeof task === "string" ? task : task.feed;
     this.#feed = this.#named === null ? null : feedOf(this.#named);
     this.#cursor = task === null || typeof task === "string" ? null : task.cursor;
+    this.#key = options.alone ? this : [this.#feed, this.#cursor, texts].join(" ");
     this.initial = task === null || this.#feed === null ? NOTHING : valueOf(task, this.#feed, texts);
     this.#value = this.initial;
   }
@@ -132,11 +135,11 @@ export class TaskStore implements Store<TaskValue> {
       this.#end();
       return;
     }
-    const { texts, alone } = this.#options;
+    const { texts } = this.#options;
     const client = this.#options.client();
     const { document } = this.#value;
     try {
-      const { view, leave } = shareView(client, alone ? this : [feed, cursor, texts].join(" "), () =>
+      const { view, leave } = shareView(client, this.#key, () =>
         client.watch(task, { cursor, texts, ...(cursor !== null && { document }) }),
       );
       this.#follow(view, leave);
@@ -174,10 +177,16 @@ export class TaskStore implements Store<TaskValue> {
     };
     this.#view = view;
     this.#answered = false;
-    // A view that others have opened may have been answered long ago.
-    if (view.cursor !== this.#cursor || view.ended || view.closed) this.#update(view, this.#options.texts ? textsOf(view) : NOTHING.texts);
+    if (this.#isAhead(view)) this.#update(view, this.#options.texts ? textsOf(view) : NOTHING.texts);
     else this.#set({ link: view.link });
     if (view.ended) this.#end();
+  }
+
+  /** Whether a view that others have opened, or that this store has just left, knows more than this store. */
+  #isAhead(view: TaskView): boolean {
+    if (view.ended || view.closed) return true;
+    const [there, here] = [parseCursor(view.cursor), parseCursor(this.#cursor)];
+    return there !== null && (here === null || there.epoch !== here.epoch || there.seq > here.seq);
   }
 
   #close(): void {

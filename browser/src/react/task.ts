@@ -69,7 +69,7 @@ export function Task(props: TaskProps): ReactElement | null {
   const element = useRef<PetioleTask>(null);
   const handlers = useRef(props);
   useInsertionEffect(defineTask, []);
-  useEffect(() => {
+  useInsertionEffect(() => {
     handlers.current = props;
   });
   const { task } = props;

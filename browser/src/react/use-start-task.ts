@@ -1,6 +1,6 @@
 /** `useStartTask`: what a button needs that starts a task. */
 
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useInsertionEffect, useMemo, useRef, useState } from "react";
 import type { TaskClient } from "../client/client.js";
 import { type Problem, Refused } from "../protocol/problem.js";
 import type { Snapshot } from "../protocol/reading.js";
@@ -57,7 +57,7 @@ export function useStartTask(url: string, { headers, client: own }: StartOptions
   };
   // A function that stays the same, with the last rendering's headers.
   const present = useRef(start);
-  useEffect(() => {
+  useInsertionEffect(() => {
     present.current = start;
   });
   const begin = useCallback((body?: unknown) => present.current(body), []);

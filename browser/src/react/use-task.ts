@@ -1,6 +1,6 @@
 /** `useTask`: one task, live. */
 
-import { useEffect, useMemo } from "react";
+import { useInsertionEffect, useMemo } from "react";
 import type { TaskClient } from "../client/client.js";
 import type { Document, Event } from "../protocol/events.js";
 import type { Snapshot } from "../protocol/reading.js";
@@ -39,7 +39,7 @@ export interface WatchedTask extends TaskValue {
 export function useTask(task: string | Snapshot | null | undefined, options: TaskOptions = {}): WatchedTask {
   const { enabled = true, texts = false, onEnd, onEvent } = options;
   const store = useTaskStore(task ?? null, { client: options.client, texts, alone: onEvent !== undefined });
-  useEffect(() => {
+  useInsertionEffect(() => {
     store.handlers = { onEnd, onEvent };
   });
   const value = useStore(store, enabled);

@@ -222,6 +222,29 @@ test("a component that takes a task over from another one takes its view over, t
   expect(server.unwatched).toEqual([]);
 });
 
+test("a component that was paused shares what another one has watched meanwhile, and never shows less", async () => {
+  const { server } = page;
+  const journal = server.journal(FEED);
+  server.ring(journal.state("running"), journal.counter(5));
+  const left = (enabled: boolean): ReactElement => h(Card, { key: "left", of: "1", options: { enabled } }, enabled ? "left" : "paused");
+  const right = h(Card, { key: "right", of: "1" }, "right");
+  page.render([left(true)]);
+  await page.says("running 5;left");
+  page.render([left(false)]);
+  await vi.waitFor(() => expect(server.unwatched).toEqual([FEED]), WITHIN);
+  shown = [];
+  page.render([left(true), right]);
+  await page.says("running 5;leftrunning 5;right");
+  page.render([left(false), right]);
+  await page.says("running 5;pausedrunning 5;right");
+  server.ring(journal.counter(6));
+  await page.says("running 5;pausedrunning 6;right");
+  page.render([left(true), right]);
+  await page.says("running 6;leftrunning 6;right");
+  expect(server.watches).toHaveLength(2);
+  expect(shown.filter((text) => text.startsWith("null")).length).toBeLessThanOrEqual(1);
+});
+
 test("a group that begins again goes on under its id, and each of its ends is told", async () => {
   const { server } = page;
   const feed = "group:7c1f";

@@ -21,7 +21,7 @@ export class ReactPage {
     (window as unknown as { happyDOM: { setURL(url: string): void } }).happyDOM.setURL(url);
     this.client = new TaskClient({
       url,
-      timing: { reconnectFirst: 0.05, fallbackAfter: 0.3, pollEvery: 0.05, answerWithin: 0.5, idleAfter: 0.05 },
+      timing: { reconnectFirst: 0.05, fallbackAfter: 30, answerWithin: 5, idleAfter: 0.05 },
     });
     document.body.append(this.root);
   }
