@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -71,6 +72,26 @@ def answer(total: int, gates: dict[str, str] | None = None, pause: float = 0.0) 
             progress.log(f"token {number}")
         time.sleep(pause)
     return total
+
+
+@celery_app.task
+def run_coroutines(coroutines: int, gate: str) -> None:
+    """Log a line in each of so many coroutines, which then wait at the gate."""
+
+    async def work(number: int) -> None:
+        progress.log(f"coroutine {number}")
+        progress.advance()
+        while not Path(gate).exists():
+            progress.update()
+            await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(coroutines):
+                group.create_task(work(number))
+
+    progress.stage("Fan out", total=coroutines)
+    asyncio.run(main())
 
 
 @celery_app.task

@@ -83,6 +83,19 @@ def test_two_tasks_at_once_do_not_mix(system: System) -> None:
         assert len(lines[name]) == 41
 
 
+def test_a_task_of_coroutines_is_followed_and_a_cancel_ends_all_of_them(system: System) -> None:
+    client, events = system.client("ann"), list[Event]()
+    view = client.start("/start/run_coroutines", {"args": [10, str(system.gate("never"))]}, on_event=events.append)
+    completed(view, 10)
+    view.cancel()
+    assert view.wait(timeout=15)["state"] == "cancelled"
+    assert view.receipt.complete
+    lines = [event.data["message"] for event in events if event.kind == "log"]
+    assert lines == [f"coroutine {number}" for number in range(10)]
+    # A group of errors that are no `Exception` would end the worker's process.
+    assert client.start("/start/silent", {}).wait(timeout=15)["state"] == "succeeded"
+
+
 def test_an_error_is_a_failure_and_the_worker_goes_on(system: System) -> None:
     client = system.client("ann")
     document = client.start("/start/raise_unexpected", {}).wait(timeout=15)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
+from petiole.dispatch.error_groups import cause_of
 from petiole.errors import InvalidEvent, TaskFailure
 from petiole.protocol import states
 from petiole.protocol.encoding import to_json
@@ -59,7 +60,7 @@ def succeeded(result: Any, *, now: int) -> Document:
 
 def failed(error: Any, *, task_id: str, now: int) -> Document:
     """Return the patch of a failure: a sentence that may be shown, and a reference that is also in the worker's log."""
-    reference = task_id[:REFERENCE_DIGITS]
+    error, reference = cause_of(error), task_id[:REFERENCE_DIGITS]
     reason = sentence(error)
     return {
         "state": states.FAILED,
@@ -78,7 +79,7 @@ def worn_out(*, task_id: str, now: int) -> Document:
 
 def sentence(error: Any) -> str:
     """Return the reason; an exception's own text only if its author meant it to be shown."""
-    match error:
+    match error := cause_of(error):
         case TaskFailure():
             said = words(error, characters=REASON_LIMIT, size=REASON_BYTES)
             unsaid = f"The task stopped on an error that can't be shown ({type_of(error)})."

@@ -23,6 +23,7 @@ from celery.exceptions import Ignore
 from celery.worker import state as worker_state
 from kombu.exceptions import OperationalError
 
+from petiole.dispatch.error_groups import ended_in
 from petiole.dispatch.message import Header, now_ms
 from petiole.dispatch.outcome import outcome
 from petiole.dispatch.part import Part
@@ -200,7 +201,13 @@ class Lifecycle:
         try:
             run.stop_if_ended()
             return call()
-        except RunEnded as ended:
+        except (RunEnded, BaseExceptionGroup) as error:
+            # A group: coroutines that ended together.
+            ended = ended_in(error)
+            if ended is None:
+                run.raised = error if isinstance(error, Exception) else None
+                raise
+            _log_others(run.feed, error)
             self._end_early(task, run, ended)
             raise Ignore() from None
         except Exception as error:
@@ -396,6 +403,13 @@ class Lifecycle:
 
     def _runs_here(self, feed: str) -> bool:
         return self._run_of(feed) is not None
+
+
+def _log_others(feed: str, error: BaseException) -> None:
+    """Log what else coroutines have raised while their task ended: its page and Celery's record don't have it."""
+    others = error.split(RunEnded)[1] if isinstance(error, BaseExceptionGroup) else None
+    if others is not None:
+        log.warning("errors_beside_the_end", extra={"feed": feed, "error": repr(others)}, exc_info=others)
 
 
 def _beginning(begin: Callable[[Any], None]) -> type[bootsteps.StartStopStep]:

@@ -7,7 +7,6 @@ if rich is installed.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ from typing import Final, ParamSpec, TypeVar, overload
 
 from petiole.protocol.events import Document
 from petiole.protocol.values import finite, plain, words
+from petiole.worker.bound import Bound
 from petiole.worker.loops import Loop, length_of
 from petiole.worker.nobody import nobody
 from petiole.worker.run import Run, current_counter, current_run
@@ -186,21 +186,20 @@ class Progress:
         return run is not None and run.cancelled
 
     @staticmethod
+    def bound() -> Bound:
+        """Return the current task, for code that a library calls in a thread or a callback of its own.
+
+        `bound(function)` returns a function that reports for the task, and within `with bound:` everything does.
+        """
+        return Bound(_current())
+
+    @staticmethod
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
-        """Return `function` bound to the current task, for use in any thread or callback.
+        """Return `function` (or a coroutine function) bound to the current task, for use in any thread or callback.
 
         It doesn't work in another process.
         """
-        run = _current()
-        if run is None:
-            return function
-
-        @functools.wraps(function)
-        def speak(*args: P.args, **kwargs: P.kwargs) -> R:
-            with run.current():
-                return function(*args, **kwargs)
-
-        return speak
+        return Bound(_current())(function)
 
 
 progress = Progress()
