@@ -9,7 +9,7 @@ import click
 from petiole.cli.exits import CannotWatch
 from petiole.cli.following import followed, following_options
 from petiole.cli.interleaving import Interleaving
-from petiole.cli.words import said_of
+from petiole.protocol.lines import said_of
 from petiole.protocol.reader import Reset
 
 

@@ -13,10 +13,10 @@ import click
 from petiole.cli.exits import CannotWatch, Interrupted
 from petiole.cli.journal import journal_at, journal_url_option
 from petiole.cli.target import list_of
-from petiole.cli.words import printable, progress_of
 from petiole.errors import Unavailable
 from petiole.extras import MissingExtra, require
 from petiole.protocol.events import Document, feed_id
+from petiole.protocol.lines import printable, progress_of
 
 if TYPE_CHECKING:
     from rich.table import Table

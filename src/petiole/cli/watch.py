@@ -10,9 +10,9 @@ import click
 
 from petiole.cli.exits import code_of
 from petiole.cli.following import Following, Shown, followed, following_options
-from petiole.cli.words import printable, progress_of, said_of
 from petiole.extras import MissingExtra, require
 from petiole.protocol.events import Document
+from petiole.protocol.lines import printable, progress_of, said_of
 from petiole.protocol.reader import Reset
 from petiole.protocol.states import is_terminal
 from petiole.protocol.texts import Texts

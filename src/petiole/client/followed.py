@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
 from petiole.client.chunks import GivenText
+from petiole.client.notebook import NotebookBar, bundle_of
 from petiole.client.reconnecting import ANSWER_TIMEOUT
 from petiole.client.refused import Refused
 from petiole.client.renewal import Renewal
@@ -99,6 +100,7 @@ class Followed(ABC):
         # Consecutive failures of the server.
         self._failures = 0
         self._released = False
+        self._bars: list[NotebookBar] = []
         self.resets = 0
 
     @property
@@ -184,12 +186,28 @@ class Followed(ABC):
                 self._timer = self._later(max(pause * random.uniform(0.5, 1.0), asked), self.read)
             else:
                 self._refused = problem
-                self._tell()
+                self._note_change()
 
     def read(self) -> None:
         """Ask for what follows this reader's cursor: at the start, and after every reconnect."""
         with self._lock:
             self._act(self._reader.start())
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Show the task as it is, in a notebook."""
+        return bundle_of(self.document, refused=None if self.refused is None else str(self.refused))
+
+    def _ipython_display_(self) -> None:
+        """Show the task in a notebook, and move its bar until it has ended."""
+        bar = NotebookBar(self._repr_mimebundle_, self._later)
+        with self._lock:
+            self._bars.append(bar)
+            bar.change()
+
+    def _note_change(self) -> None:
+        self._tell()
+        for bar in self._bars:
+            bar.change()
 
     @abstractmethod
     def _tell(self) -> None:
@@ -284,7 +302,7 @@ class Followed(ABC):
             # It has ended, and everything of it was shown: the server counts how much one connection watches.
             self._released = True
             self._client.release(self)
-        self._tell()
+        self._note_change()
 
 
 def feed_named(task: str) -> str:
