@@ -150,6 +150,18 @@ def test_threads_of_a_task_and_tasks_in_threads_do_not_mix(celery_app):
     }
 
 
+def test_two_applications_of_a_process_each_hear_of_their_own_tasks(report):
+    app = Celery("second", broker=NOWHERE, set_as_current=False)
+    init_celery(app)
+
+    @app.task(name="second", shared=False)
+    def second():
+        return run_task(report, [2]).state
+
+    assert (run_task(second).value, run_task(second).state) == ("succeeded", "succeeded")
+    assert run_task(report, [2]).state == "succeeded"
+
+
 def test_a_very_long_loop_keeps_what_a_page_would_be_shown_of_it(report):
     ran = run_task(report, [12_000])
     assert len(ran.counters) == 10_000

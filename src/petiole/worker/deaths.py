@@ -19,6 +19,7 @@ from petiole.journal import Journal
 from petiole.logs import logger
 from petiole.protocol import states
 from petiole.protocol.events import Draft, feed_id, feed_of
+from petiole.worker.receivers import connect
 
 log = logger(__name__)
 
@@ -59,7 +60,7 @@ class DeathWatch:
             (signals.task_retry, self._on_shut_down_task),
             (signals.task_unknown, self._on_unknown),
         ):
-            signal.connect(receiver, weak=False)
+            connect(signal, receiver)
 
     def _on_received(self, request: Request, **_: Any) -> None:
         if request.app is self._celery_app and Part.from_message(request.request_dict, request.id) is not None:

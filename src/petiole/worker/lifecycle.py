@@ -43,6 +43,7 @@ from petiole.worker.member import Member
 from petiole.worker.nobody import nobody
 from petiole.worker.parts import Parts
 from petiole.worker.publishing import NOT_HANDED_OVER, Publishing
+from petiole.worker.receivers import connect
 from petiole.worker.rehearsal import rehearsal
 from petiole.worker.run import Run
 from petiole.worker.run_state import RunStart
@@ -93,7 +94,7 @@ class Lifecycle:
             (signals.task_prerun, self._on_prerun),
             (signals.task_postrun, self._on_postrun),
         ):
-            signal.connect(receiver, weak=False)
+            connect(signal, receiver)
         self._publishing.connect(self._tracking.celery_app)
         self._canvases.connect()
         self._death_watch.connect()
