@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from petiole import Petiole
 from petiole.cli import cli
 from petiole.client import TaskClient
 from petiole.testing import Tape, play
+from tests.support.nearby import make_app, served
 from tests.support.system import System
 from tests.support.waiting import wait_until
 
@@ -157,6 +159,39 @@ def test_tasks_are_a_table_of_the_application_and_of_the_journal(system: System,
         assert head.split() == ["id", "task", "state", "progress", "since"]
         assert "succeeded" in first
     assert "No tasks." in petiole("tasks", "--owner", "nobody-yet", *in_journal).output
+
+
+def test_a_token_is_enough_and_a_wrong_one_is_a_sentence(redis_url: str) -> None:
+    app = make_app(redis_url, web := Petiole())
+    with served(app) as site:
+        feed, other = site.open(), site.open("user:bob")
+        site.say(feed, "only the token's holder reads this")
+        site.end(feed)
+        with app.app_context():
+            token, owners = web.token(feed), web.token(owner="user:ann")
+        done = petiole("watch", site.tasks(feed), "--token", token)
+        assert (done.exit_code, done.output.splitlines()[1]) == (1, "only the token's holder reads this")
+        assert "failed" in petiole("tasks", site.url, "--token", owners).output
+        for words, said in (
+            (("watch", site.tasks(other), "--token", token), "Pass --token, or your session's cookie"),
+            (("watch", site.tasks(feed), "--token", "nothing"), "Pass --token, or your session's cookie"),
+            (("tasks", site.url, "--token", token), "Pass --token, or your session's cookie"),
+        ):
+            refused = petiole(*words)
+            assert refused.exit_code == 5, refused.output
+            assert said in refused.output
+
+
+def test_a_group_is_watched_as_a_task_is(system: System, in_journal: tuple[str, ...]) -> None:
+    tasks = [["count", [3]], ["raise_explained"], ["count", [2]]]
+    answer = system.session("ann").post(
+        f"{system.url}/canvas/group", json={"tasks": tasks, "title": "Both"}, timeout=10
+    )
+    group = answer.json()["id"]
+    for where in ((f"{system.url}/petiole/tasks/{group}", *ANN), (group, *in_journal)):
+        done = petiole("watch", *where)
+        assert done.exit_code == 1, done.output
+        assert done.output.splitlines()[-1].startswith("Both: failed, 3 of 3")
 
 
 @pytest.mark.parametrize(
