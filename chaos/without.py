@@ -359,9 +359,11 @@ def _server_time() -> None:
 
 def _unlink() -> None:
     """An unfinished temporary file stays."""
+    close = TemporaryFile.__exit__
 
     def leave(self: TemporaryFile, *_: Any) -> None:
-        self._close()
+        self._is_there = False
+        close(self, None, None, None)
 
     _put(TemporaryFile, "__exit__", leave)
 

@@ -24,7 +24,7 @@ from chaos.resources import MIB, family
 from chaos.scenarios.scenario import Scenario
 from chaos.system import System
 from chaos.tables import FILES, make_table
-from petiole.exports.files.storage import STALE_AFTER, LocalStorage
+from petiole.exports.files.storage import MARK, STALE_AFTER, LocalStorage
 from petiole.protocol.states import is_terminal
 from tests.support.waiting import wait_until
 
@@ -199,7 +199,7 @@ def successes_have_good_files(system: System) -> list[str]:
             found.append(f"{_where(system, task)} has {state}, and its file can be had")
     left = {name for name in _names(files) if name.startswith(".tmp-")}
     LocalStorage(files, clock=lambda: time.time() + STALE_AFTER + 60).sweep()
-    stay = {name for name in _names(files) if name.partition(".")[0] not in manifests}
+    stay = {name for name in _names(files) if name != MARK and name.partition(".")[0] not in manifests}
     found += [f"{name} would stay for ever" for name in sorted(stay)]
     system.noted["figure"] = f"{len(left)} temporary files were left, {len(stay)} after a sweep"
     return found

@@ -28,7 +28,8 @@ log = logger(__name__)
 STALE_AFTER: Final = 60.0
 UNKNOWN_AFTER: Final = 86_400.0
 
-_MARK: Final = ".petiole-storage"
+# The name of the file that tells two directories apart.
+MARK: Final = ".petiole-storage"
 _MANIFEST: Final = ".json"
 _DATA: Final = ".data"
 _TEMPORARY: Final = ".tmp-"
@@ -210,7 +211,7 @@ class LocalStorage:
         Two processes that see the same mark see the same files, whatever their paths are. Empty: there is none, and none
         was to be made, or none can be.
         """
-        path = self._directory / _MARK
+        path = self._directory / MARK
         try:
             return path.read_text(encoding="ascii").strip()
         except (OSError, ValueError):
