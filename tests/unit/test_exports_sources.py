@@ -363,12 +363,14 @@ def test_a_cancel_is_heard_while_sqlite_works(tmp_path, monkeypatch, work):
     def cancelled() -> None:
         raise Cancelled("The task was cancelled.")
 
-    # A query without end, in the place of a table.
-    endless = "(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT n FROM n WHERE n < 0)"
+    # A query of some ten seconds, in the place of a table.
+    long = (
+        "(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 40000000) SELECT n FROM n WHERE n < 0)"
+    )
     monkeypatch.setattr("petiole.exports.sources.sqlite._name", lambda selection, column: "n")
     with SqliteSource(path, check=cancelled) as source:
         found = parse_selection(source.catalog, {"table": "t"})
-        selection = replace(found, table=replace(found.table, identifier=endless, order=()))
+        selection = replace(found, table=replace(found.table, identifier=long, order=()))
         call = {"count": lambda: source.count(selection), "batches": lambda: list(source.batches(selection, rows=5))}
         with pytest.raises(Cancelled):
             call[work]()
