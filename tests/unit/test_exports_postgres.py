@@ -120,6 +120,9 @@ TYPES = [
     ("text[]", """ARRAY['a b', '=x', '"']""", '"{""a b"",=x,""\\""""}"'),
     ("uuid", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", '"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"'),
     ("inet", "'10.0.0.1/8'", '"10.0.0.1/8"'),
+    ("inet", "'10.0.0.1'", '"10.0.0.1"'),
+    ("inet", "'2001:db8::1/32'", '"2001:db8::1/32"'),
+    ("cidr", "'10.1.0.0/16'", '"10.1.0.0/16"'),
     ("money", "'-1234.5'", "-1234.50"),
     ("money[]", "'{1234.5,NULL}'", '"{1234.50,NULL}"'),
     ("mood", "'ok'", '"ok"'),
@@ -381,6 +384,12 @@ def test_a_filter_compares_in_the_columns_own_type_and_uses_its_index(database):
         ("d", ">=", "2013-02", 1),
         ("d", ">=", "2013-02-01", 2),
         ("d", "=", "2013-02-30", 0),
+        ("d", "=", "٢٠١٣-٠٢-٠١", 0),
+        ("a", "=", "10.0.0.1", 1),
+        ("a", "=", "10.0.0.1/32", 1),
+        ("a", "<", "10.0.0.1/999", 1),
+        ("i", "=", "P٣D", 0),
+        ("i", ">", "PT9H", 1),
         ("d", "=", "'; DROP TABLE t; --", 0),
         ("d", "contains", "-02-", 1),
         ("d", "!=", "2013-01-31", 3),
@@ -400,9 +409,10 @@ def test_a_filter_compares_in_the_columns_own_type_and_uses_its_index(database):
 def test_a_filter_of_any_value_selects_what_it_says(server, column, operator, value, rows):
     execute(
         server.create("filtered"),
-        "DROP TABLE IF EXISTS t; CREATE TABLE t (d date, u uuid, x text, c char(5), b boolean)",
-        "INSERT INTO t VALUES ('2013-01-31', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'abc', 'ab', true),"
-        " ('2013-02-01', NULL, 'ABC', 'abc', false), ('10000-01-01', NULL, '', '', NULL), (NULL, NULL, NULL, NULL, NULL)",
+        "DROP TABLE IF EXISTS t; CREATE TABLE t (d date, u uuid, x text, c char(5), b boolean, a inet, i interval)",
+        "INSERT INTO t VALUES ('2013-01-31', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'abc', 'ab', true, '10.0.0.1', '10:00'),"
+        " ('2013-02-01', NULL, 'ABC', 'abc', false, NULL, NULL), ('10000-01-01', NULL, '', '', NULL, NULL, NULL),"
+        " (NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
     )
     entry = {"column": column, "operator": operator} | ({} if value is None else {"value": value})
     assert len(read(server.url("filtered"), {"table": "t", "filters": [entry]})) == rows

@@ -377,6 +377,13 @@ def test_an_offer_that_the_worker_would_refuse_is_refused_at_start(another):
         another(tables=["t", "secret"], PETIOLE_EXPORTS_TABLES="t,other")
 
 
+def test_an_offer_that_the_worker_does_not_know_is_said_at_start(another, caplog):
+    another(tables=["t"], PETIOLE_EXPORTS_TABLES="t,other")
+    assert "offer_not_checked" not in caplog.text
+    another(tables=["t"])
+    assert "offer_not_checked" in caplog.text
+
+
 def test_a_deleted_export_is_gone_from_the_disk(site, client):
     task_id, other = site.start(), site.start()
     site.finish(task_id)

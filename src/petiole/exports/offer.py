@@ -9,7 +9,10 @@ from petiole.errors import SetupError
 from petiole.exports.catalog import Catalog
 from petiole.exports.database import Database
 from petiole.exports.sources import SourceUnavailable, open_source
+from petiole.logs import logger
 from petiole.web.problems import Problem
+
+log = logger(__name__)
 
 # How long a request waits for a database that another program has locked.
 PATIENCE: Final = 1.0
@@ -30,10 +33,20 @@ class Offer:
     def check(self, allowed: Collection[str]) -> None:
         """Refuse an offer of what the settings don't allow: every such export would fail in the worker.
 
+        If they allow everything, a line of the log says that the worker can't check this offer.
+
         Raises:
             SetupError: it has such a table.
         """
-        if self._names is not None and allowed and not self._names <= set(allowed):
+        if self._names is not None and not allowed:
+            log.warning(
+                "offer_not_checked",
+                extra={
+                    "reason": "The worker exports whatever a message names. Set PETIOLE_EXPORTS_TABLES to the tables of "
+                    "exports_blueprint, for web and worker."
+                },
+            )
+        elif self._names is not None and not self._names <= set(allowed):
             more = ", ".join(sorted(self._names - set(allowed)))
             raise SetupError(
                 f"exports_blueprint offers tables that PETIOLE_EXPORTS_TABLES doesn't allow: {more}. Add them there, or "

@@ -80,7 +80,10 @@ def exports_blueprint(
         Slots(petiole.journal, _settings().per_owner).take(
             beginning.task_id, owner=beginning.owner, address=request.remote_addr if has_request_context() else None
         )
-        added = {"url": _address(beginning.task_id), "mark": storage.mark()}
+        added = {"mark": storage.mark()}
+        # Without a request nobody knows where this site is mounted; a retry then has the address of before.
+        if has_request_context() or _settings().url_template:
+            added["url"] = _address(beginning.task_id)
         return replace(beginning, kwargs={**beginning.kwargs, **added})
 
     def delete(snapshot: Snapshot) -> None:

@@ -27,12 +27,13 @@ SESSION: Final = {
 
 _DAY: Final = r"\d{4}-\d\d-\d\d"
 _TIME: Final = r"\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?"
-_ZONE: Final = r"(?:Z|[+-]\d\d(?::?\d\d)?)"
+_ZONE: Final = r"(?:Z|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)"
 _UUID: Final = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _PERIOD: Final = (
     r"P(?=\d|T\d)(?:\d{1,5}Y)?(?:\d{1,6}M)?(?:\d{1,6}W)?(?:\d{1,6}D)?"
     r"(?:T(?=\d)(?:\d{1,6}H)?(?:\d{1,8}M)?(?:\d{1,9}(?:\.\d{1,6})?S)?)?"
 )
+_ADDRESS: Final = r"[0-9A-Fa-f.:]+(?:/(?:0|[1-9]\d{0,2}))?"
 _BLOB: Final = r"X'((?:[0-9A-Fa-f]{2})*)'"
 
 
@@ -51,7 +52,7 @@ class Type:
 
 
 def _matching(pattern: str, check: Callable[[str], object] = str) -> Callable[[str], str | None]:
-    whole = re.compile(pattern)
+    whole = re.compile(pattern, re.ASCII)
 
     def native(text: str) -> str | None:
         if not whole.fullmatch(text):
@@ -92,8 +93,9 @@ _TYPES: Final = {
     ),
     "interval": Type("text", "{}::text", native=_matching(_PERIOD)),
     "uuid": Type("text", "{}::text", native=_matching(_UUID)),
-    "inet": Type("text", "{}::text", native=_matching(r"[0-9A-Fa-f.:]+(?:/\d+)?", ipaddress.ip_interface)),
-    "cidr": Type("text", "{}::text", native=_matching(r"[0-9A-Fa-f.:]+(?:/\d+)?", ipaddress.ip_network)),
+    # Without the mask of a single address, which its cast to text has.
+    "inet": Type("text", "abbrev({})", native=_matching(_ADDRESS, ipaddress.ip_interface)),
+    "cidr": Type("text", "{}::text", native=_matching(_ADDRESS, ipaddress.ip_network)),
 }
 # Equal to a text exactly if the column itself is: what an index knows.
 _INDEXED_TEXTS: Final = ("text", "varchar", "bpchar")
