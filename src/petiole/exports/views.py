@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Collection, Mapping
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Blueprint, Response, current_app, has_request_context, jsonify, request, send_file, url_for
+from flask import Blueprint, Response, jsonify, request, send_file
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import http_date
@@ -20,19 +18,16 @@ from petiole.exports.catalog import Catalog
 from petiole.exports.database import Database
 from petiole.exports.files.manifest import Manifest
 from petiole.exports.files.storage import FileExpired, FileMissing, LocalStorage
-from petiole.exports.janitor import Janitor
+from petiole.exports.hooks import EXTENSION, connect, settings_here
 from petiole.exports.offer import Offer
 from petiole.exports.selection import OPERATORS, TASK_NAME, InvalidSelection, Selection, parse_selection
 from petiole.exports.settings import ExportSettings
-from petiole.exports.slots import Slots
-from petiole.journal.answers import Snapshot
 from petiole.logs import logger
-from petiole.protocol.events import feed_id, task_feed
+from petiole.protocol.events import task_feed
 from petiole.web.access.origins import refuse_foreign_origin
 from petiole.web.bodies import read_json
 from petiole.web.http.neighbours import stand_past_csrf
 from petiole.web.problems import Problem, not_found
-from petiole.web.service.beginning import Beginning
 
 if TYPE_CHECKING:
     from petiole import Petiole
@@ -41,7 +36,6 @@ log = logger(__name__)
 
 # A table has at most 1,600 columns in PostgreSQL and 2,000 in SQLite, and all of them may be named.
 MOST_BODY: Final = 512 * 1024
-EXTENSION: Final = "petiole_exports"
 
 _WITHOUT_FILE: Final = {"failed": "has failed", "cancelled": "was cancelled", "lost": "was lost with its worker"}
 
@@ -67,47 +61,20 @@ def exports_blueprint(
         settings = state.app.extensions[EXTENSION] = ExportSettings.load(state.app.config)
         offer.check(settings.tables)
 
-    def links(snapshot: Any) -> Mapping[str, str]:
-        if not _is_here() or snapshot.document.get("task") != TASK_NAME:
-            return {}
-        return {"file": _address(feed_id(snapshot.feed))}
-
-    def begin(beginning: Beginning) -> Beginning:
-        if not _is_here() or beginning.name != TASK_NAME:
-            return beginning
-        if beginning.retry_of is not None:
-            _check_again(offer, beginning)
-        Slots(petiole.journal, _settings().per_owner).take(
-            beginning.task_id, owner=beginning.owner, address=request.remote_addr if has_request_context() else None
-        )
-        added = {"mark": storage.mark()}
-        # Without a request nobody knows where this site is mounted; a retry then has the address of before.
-        if has_request_context() or _settings().url_template:
-            added["url"] = _address(beginning.task_id)
-        return replace(beginning, kwargs={**beginning.kwargs, **added})
-
-    def delete(snapshot: Snapshot) -> None:
-        if _is_here() and snapshot.document.get("task") == TASK_NAME:
-            with suppress(InvalidName):
-                storage.remove(feed_id(snapshot.feed))
-
     blueprint.record(prepare)
-    petiole.add_links(links)
-    petiole.before_start(begin)
-    petiole.on_delete(delete)
-    petiole.add_background(lambda: Janitor(storage, petiole.journal).loop if _is_here() else None)
+    connect(petiole, offer, storage)
     stand_past_csrf(blueprint)
 
     @blueprint.get("/catalog")
     def catalog() -> Response:
-        return jsonify(_describe(offer.catalog(_settings().tables)))
+        return jsonify(_describe(offer.catalog(settings_here().tables)))
 
     @blueprint.post("")
     def start() -> Response:
         refuse_foreign_origin()
         payload = _read_body()
         try:
-            selection = parse_selection(offer.catalog(_settings().tables), payload)
+            selection = parse_selection(offer.catalog(settings_here().tables), payload)
         except InvalidSelection as error:
             raise Problem(
                 422,
@@ -183,29 +150,6 @@ def _describe(catalog: Catalog) -> dict[str, Any]:
         ],
         "operators": OPERATORS,
     }
-
-
-def _is_here() -> bool:
-    """Say whether the application of this request or context has the exports; a `Petiole` may serve others as well."""
-    return EXTENSION in current_app.extensions
-
-
-def _settings() -> ExportSettings:
-    settings: ExportSettings = current_app.extensions[EXTENSION]
-    return settings
-
-
-def _address(task_id: str) -> str:
-    template = _settings().url_template
-    return template.replace("{id}", task_id) if template else url_for("petiole_exports.file", task_id=task_id)
-
-
-def _check_again(offer: Offer, beginning: Beginning) -> None:
-    try:
-        parse_selection(offer.catalog(_settings().tables), beginning.args[0])
-    except InvalidSelection as error:
-        detail = f"What was exported isn't offered any more. {error.reason} Choose anew what to export."
-        raise Problem(409, "Can't be retried", detail) from error
 
 
 def _read_body() -> Any:
