@@ -1,6 +1,7 @@
 # make demo   the Data Export application: page, worker, Redis, each in its own process
 # make test   every test; make test-fast those that need no server, make test-browser the page alone, in a Chromium
 # make test-oldest   with the lowest versions of dependencies that pyproject.toml allows
+# make dist   wheel, sdist and npm package, in dist/; make check-dist uses them in empty environments
 # make test-bare   demo and test in bare roots of Debian and Ubuntu: CI runs this
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,6 +15,7 @@ WORKERS ?= 3
 BY_FILE := --dist loadfile --no-loadscope-reorder
 TESTS := tests/contract tests/integration tests/unit tests/browser
 SUITES_OPTIONS ?=
+RELEASE_OPTIONS ?=
 MINUTES ?= 60
 
 # System requirements of the tests: command or library=package of Debian and Ubuntu.
@@ -32,7 +34,7 @@ NEIGHBOURS := .venv-neighbours
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: setup demo test test-everywhere test-fast test-core test-oldest test-neighbours test-browser test-celery test-socketio test-bare check packages vitest pytest pytest-everywhere \
-	pytest-chaos bare-bookworm bare-trixie bare-noble build lock chaos soak bench bench-live clean
+	pytest-chaos bare-bookworm bare-trixie bare-noble build lock chaos soak bench bench-live dist check-dist release clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python -c 'import sys, petiole.servers.redis as server; sys.exit(server.embedded_redis_server() is None)' || \
@@ -135,15 +137,27 @@ bare-noble:
 		'make test-celery SUITES_OPTIONS="--only adopted"'
 
 check: setup
-	$(BIN)/ruff format --check src tests benchmarks chaos suites deploy
-	$(BIN)/ruff check src tests benchmarks chaos suites deploy
+	$(BIN)/ruff format --check src tests benchmarks chaos suites deploy scripts
+	$(BIN)/ruff check src tests benchmarks chaos suites deploy scripts
 	$(BIN)/mypy
 	npm --prefix browser run check --silent
 
-# The browser file that the wheel serves, and the wheel.
+# The browser files that the wheel serves.
 build: setup
 	npm --prefix browser run build --silent
-	$(BIN)/python -m build
+
+# Wheel, sdist and npm package of the commit, in dist/.
+dist: setup
+	@scripts/dist.sh
+
+# What dist has built, used in empty environments outside the repository, with each Python that is here: make check-dist PYTHONS='3.11 3.13'
+check-dist: dist
+	@scripts/require.sh redis-server=redis-server libatomic.so.1=libatomic1
+	CHECK_DIST_PYTHONS='$(PYTHONS)' $(BIN)/python -m pytest --durations 10 tests/built $(PYTEST_OPTIONS)
+
+# Checks, CI, packages, tag; CONTRIBUTING.md says what it checks. RELEASE_OPTIONS=--publish uploads, too.
+release: setup
+	@$(BIN)/python scripts/release.py $(RELEASE_OPTIONS)
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --upgrade
 

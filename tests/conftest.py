@@ -30,7 +30,11 @@ SERVERS = {
 }
 
 # They need other packages: `make test-neighbours` installs them.
-collect_ignore = [] if "NEIGHBOURS" in os.environ else ["neighbours"]
+collect_ignore = [
+    folder
+    for folder, wanted in (("neighbours", "NEIGHBOURS"), ("built", "CHECK_DIST_PYTHONS"))
+    if wanted not in os.environ
+]
 
 _prefixes = itertools.count(1)
 

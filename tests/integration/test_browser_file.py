@@ -49,3 +49,19 @@ def test_a_browser_file_is_the_bundle_of_its_sources(name: str, tmp_path: Path) 
 @pytest.mark.parametrize("name", FILES)
 def test_a_browser_file_is_small_on_the_way(name: str) -> None:
     assert len(gzip.compress((SERVED / name).read_bytes(), mtime=0)) < FILES[name][1]
+
+
+def test_the_licence_of_each_package_in_the_browser_file_comes_with_it(tmp_path: Path) -> None:
+    bundled = tmp_path / "bundled.json"
+    command = [*bundle_command("petiole.js", tmp_path / "petiole.js"), f"--metafile={bundled}"]
+    subprocess.run(command, cwd=BROWSER, check=True, timeout=30)
+    inputs = [
+        path.rpartition("node_modules/")[2]
+        for path in json.loads(bundled.read_text())["inputs"]
+        if "node_modules/" in path
+    ]
+    packages = {"/".join(path.split("/")[: 2 if path.startswith("@") else 1]) for path in inputs}
+    assert "socket.io-client" in packages
+    said = (SERVED / "LICENSES.txt").read_text()
+    for package in packages:
+        assert (BROWSER / "node_modules" / package / "LICENSE").read_text().strip() in said, package

@@ -26,7 +26,7 @@ def code_blocks(page: Path, *languages: str) -> list[str]:
 
 @dataclass
 class Example:
-    """The running processes of `examples/<name>`."""
+    """The running processes of an example."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -79,15 +79,24 @@ class Example:
 
 
 @contextmanager
-def running_example(name: str, directory: Path, *, settings: Mapping[str, str] | None = None) -> Iterator[Example]:
-    """Run it, with its own Redis in `directory`; its log is printed at the end."""
+def running_example(
+    name: str | Path,
+    directory: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    gunicorn_options: str = "--no-control-socket",
+) -> Iterator[Example]:
+    """Run `examples/<name>`, or a copy of it in another folder, with its own Redis in `directory`.
+
+    Its programs are those of this environment, unless `settings` has a PATH. Its log is printed at the end.
+    """
     log: list[str] = []
     processes = Processes(lambda process, line: log.append(f"{process}: {line}"))
     redis_port, web_port = free_port(), free_port()
     environment = {
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
         "CELERY_BROKER_URL": f"redis://127.0.0.1:{redis_port}/0",
-        "GUNICORN_CMD_ARGS": f"--no-control-socket --bind 127.0.0.1:{web_port}",
+        "GUNICORN_CMD_ARGS": f"{gunicorn_options} --bind 127.0.0.1:{web_port}",
         "PYTHONDONTWRITEBYTECODE": "1",
         **(settings or {}),
     }
