@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -74,34 +77,47 @@ def test_a_cancelled_task_is_exit_code_3_and_quiet_says_the_end_alone(
     assert [line.split(",")[0] for line in done.output.splitlines()] == ["Count slowly: cancelled"]
 
 
-def test_a_live_bar_is_drawn_on_a_terminal_and_control_c_leaves_the_task_alone(system: System) -> None:
-    view = system.client("ann").start("/start/count_slowly", {"args": [2000]})
+@contextmanager
+def on_a_terminal(*words: str) -> Iterator[Callable[[Callable[[str], bool]], str]]:
+    """Run a command on a terminal of its own, and press Ctrl-C at the end; yields a call that reads until enough is drawn."""
     screen, terminal = pty.openpty()
-    command = [sys.executable, "-m", "petiole.cli", "watch", address(system, view.feed[5:]), *ANN]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "160"}
-    watching = subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE, text=True, env=environment)
+    command = [sys.executable, "-m", "petiole.cli", *words]
+    running = subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE, text=True, env=environment)
     os.close(terminal)
     drawn = ""
-    try:
+
+    def read_until(enough: Callable[[str], bool]) -> str:
+        nonlocal drawn
         ends = time.monotonic() + 30
-        while "━" not in drawn or "running, " not in drawn:
+        while not enough(drawn):
             assert time.monotonic() < ends, drawn
             drawn += os.read(screen, 4096).decode(errors="replace")
-        watching.send_signal(signal.SIGINT)
-        # The terminal has to be read, or its writer waits.
-        while True:
-            try:
-                if not os.read(screen, 4096):
-                    break
-            except OSError:
-                break
-        _, said = watching.communicate(timeout=20)
-        assert watching.returncode == 130, said
-        assert "Stopped watching. The task goes on." in said
+        return drawn
+
+    try:
+        yield read_until
+        running.send_signal(signal.SIGINT)
+        # The terminal has to be read, or its writer waits; it ends with an error.
+        with suppress(OSError):
+            while os.read(screen, 4096):
+                pass
+        _, said = running.communicate(timeout=20)
+        assert running.returncode == 130, said
         assert "Traceback" not in said
+        assert words[0] == "tasks" or "Stopped watching. The task goes on." in said
     finally:
-        watching.kill()
+        running.kill()
         os.close(screen)
+
+
+def test_a_bar_and_a_table_are_live_on_a_terminal_and_control_c_leaves_the_task_alone(system: System) -> None:
+    view = system.client("ann").start("/start/count_slowly", {"args": [2000]})
+    with on_a_terminal("watch", address(system, view.feed[5:]), *ANN) as read_until:
+        read_until(lambda drawn: "━" in drawn and "running, " in drawn)
+    with on_a_terminal("tasks", system.url, "--state", "running", "--limit", "1", *ANN) as read_until:
+        # Its count is another one each time that the table is drawn.
+        read_until(lambda drawn: len(set(re.findall(r"running +(\d+)", drawn))) >= 2)
     assert view.document["state"] == "running"
     view.cancel()
     view.wait(timeout=20)
