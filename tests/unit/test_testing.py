@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from celery import Celery
@@ -124,6 +125,19 @@ def test_somebody_cancels_it_after_an_event(celery_app):
     assert ran.logs == ["cleaned up"]
     assert ran.progress["completed"] == 4
     assert ran.exception is None
+
+
+def test_celerys_own_record_is_written_nowhere_and_its_backend_comes_back(celery_app):
+    @celery_app.task(name="recording", bind=True, shared=False)
+    def recording(self):
+        self.update_state(state="PROGRESS", meta={"current": 1, "total": 2})
+        return type(self.backend).__name__
+
+    own = recording.backend
+    with ThreadPoolExecutor(5) as pool:
+        ran = list(pool.map(lambda _: run_task(recording), range(20)))
+    assert [(each.state, each.value) for each in ran] == [("succeeded", "DisabledBackend")] * 20
+    assert recording.backend is own
 
 
 def test_threads_of_a_task_and_tasks_in_threads_do_not_mix(celery_app):

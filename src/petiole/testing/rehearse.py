@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from celery import Task
 from celery import states as celery_states
@@ -13,9 +13,12 @@ from petiole.dispatch.message import Header, title_of
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import PetioleError
 from petiole.protocol.events import mint_epoch, mint_publication, task_feed
+from petiole.testing.backends import Backends
 from petiole.testing.recorder import CancelWhen, Recorder
 from petiole.testing.recording import Recording
 from petiole.worker.rehearsal import rehearsal
+
+_backends: Final = Backends()
 
 
 def run_task(
@@ -51,9 +54,10 @@ def run_task(
     tracking.publisher.before_eager()
     token = rehearsal.set(recorder.begin)
     try:
-        result = task.apply(
-            args=list(args), kwargs=dict(kwargs or {}), task_id=task_id, headers=header.to_message(), throw=False
-        )
+        with _backends.aside(task):
+            result = task.apply(
+                args=list(args), kwargs=dict(kwargs or {}), task_id=task_id, headers=header.to_message(), throw=False
+            )
     finally:
         rehearsal.reset(token)
     has_failed = isinstance(result.result, BaseException)
