@@ -79,6 +79,9 @@ def test_follow_yields_every_fact_until_the_end(recording: Any, petiole_tape: An
             return [event.id async for event in client.follow(player.feed, timeout=15) if event.is_fact]
 
     client = TaskClient((player := petiole_tape(recording, cut={5})).url)
+    assert client.watch("taped-1").feed == client.watch("task:taped-1").feed == player.feed
+    client.close()
+    client = TaskClient((player := petiole_tape(recording, cut={5})).url)
     expected = [event.id for event in recording.facts]
     assert [
         event.id for event in client.follow(player.feed.removeprefix("task:"), timeout=15) if event.is_fact

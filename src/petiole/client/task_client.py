@@ -82,7 +82,7 @@ class TaskClient:
 
     def watch(
         self,
-        feed: str,
+        task: str,
         *,
         cursor: str | None = None,
         document: Document | None = None,
@@ -90,9 +90,12 @@ class TaskClient:
         on_reset: OnReset = None,
         texts: bool = True,
     ) -> TaskView:
-        """Follow a feed: from `cursor` with its document, or from its first fact. Without `texts` it reads none of them."""
+        """Follow a task, by its id or feed: from `cursor` with its document, or from its first fact.
+
+        Without `texts` it reads none of them.
+        """
         held = None if cursor is None else Cursor.parse(cursor)
-        reader = Reader(check_feed(feed), cursor=held, document=document, keep_texts=texts)
+        reader = Reader(feed_named(task), cursor=held, document=document, keep_texts=texts)
         view = self.make_view(reader, on_event, on_reset)
         self._views.add(view)
         if self.connected:
@@ -109,7 +112,7 @@ class TaskClient:
             TimeoutError: nothing came for `timeout` seconds, and the task goes on.
         """
         came = Waiting()
-        view = self.watch(feed_named(task), on_event=came.take)
+        view = self.watch(task, on_event=came.take)
         return view.events(came, timeout=timeout)
 
     def children(self, group: str, *, state: str | None = None) -> Iterator[Child]:
