@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from celery import Celery
+from celery import Celery, group
 
 from petiole import PetioleError, TaskFailure, init_celery, progress, track
 from petiole.protocol.events import ZERO_CHAIN, Cursor
@@ -182,7 +182,7 @@ def test_a_very_long_loop_keeps_what_a_page_would_be_shown_of_it(report):
     assert ran.counters[-1]["completed"] == 12_000
 
 
-def test_a_task_of_another_application_is_refused_with_a_sentence():
+def test_what_cannot_be_run_is_refused_with_a_sentence(report):
     app = Celery("stranger", broker=NOWHERE, set_as_current=False)
 
     @app.task(name="strange", shared=False)
@@ -191,8 +191,13 @@ def test_a_task_of_another_application_is_refused_with_a_sentence():
 
     with pytest.raises(PetioleError, match="init_celery wasn't called for the Celery application of strange"):
         run_task(strange)
-    with pytest.raises(PetioleError, match="isn't a task"):
-        run_task(len, [[]])
+    for wrong in (len, group([report.s(1), report.s(2)])):
+        with pytest.raises(PetioleError, match="isn't a task"):
+            run_task(wrong, [[]])
+    for wrong in (20, "20"):
+        with pytest.raises(PetioleError, match="Pass a list of them"):
+            run_task(report, wrong)
+    assert run_task(report.s(4)).value == run_task(report, kwargs={"rows": 4}).value == {"rows": 4}
 
 
 def test_what_the_documentation_shows_works_in_a_strangers_project(tmp_path):

@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from celery import Task
+from celery import Signature, Task
 from celery import states as celery_states
 
+from petiole.dispatch.canvas import is_canvas
 from petiole.dispatch.message import Header, title_of
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import PetioleError
@@ -22,7 +23,7 @@ _backends: Final = Backends()
 
 
 def run_task(
-    task: Task,
+    task: Task | Signature,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
@@ -37,8 +38,13 @@ def run_task(
     the first one for which it is true somebody has asked the task to stop.
 
     Raises:
-        PetioleError: `task` is no task, or `init_celery` wasn't called for its application.
+        PetioleError: `task` is no task (a canvas is several), `args` is no list, or its application isn't Petiole's.
     """
+    if not isinstance(args, Sequence) or isinstance(args, str | bytes):
+        raise PetioleError(f"The arguments are {args!r:.100}. Pass a list of them: run_task(task, [1, 2]).")
+    if isinstance(task, Signature) and not is_canvas(task):
+        # As Celery applies it: what is given comes first.
+        task, args, kwargs = task.type, (*args, *task.args), {**task.kwargs, **(kwargs or {})}
     if not isinstance(task, Task):
         raise PetioleError(f"{task!r:.100} isn't a task. Pass a Celery task, and its arguments beside it.")
     tracking = getattr(task.app, "petiole", None)
