@@ -41,7 +41,7 @@ class Janitor:
 
         Raises:
             Unavailable: the journal is away; what has expired was removed.
-            OSError: the directory can't be read, or a deleted task's file not removed.
+            OSError: the directory can't be read.
         """
         swept = self._storage.sweep()
         keys = self._storage.keys()
@@ -49,7 +49,7 @@ class Janitor:
         for start in range(0, len(keys), AT_ONCE):
             deleted += self._deleted(keys[start : start + AT_ONCE])
         for key in deleted:
-            self._storage.remove(key)
+            self._storage.discard(key)
         if swept or deleted:
             log.info("exports_removed", extra={"swept": swept, "deleted": len(deleted)})
 

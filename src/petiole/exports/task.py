@@ -175,7 +175,7 @@ def _explained() -> Iterator[None]:
     except InvalidSelection as error:
         # What there is instead may not be for everybody: the web side says that to who may know it.
         sentence = f"The offer has changed since the export was asked for. {error.reason} Choose anew what to export."
-        raise TaskFailure(sentence) from error
+        raise TaskFailure(sentence) from None
     except SourceUnavailable as error:
         raise TaskFailure(str(error)) from error
     except OSError as error:

@@ -197,9 +197,7 @@ class LocalStorage:
         """
         before = self._names()
         for key in self.keys():
-            manifest = self._manifest(key)
-            if manifest is not None and manifest.expires_at <= self.now():
-                self._or_say_why(key, partial(self.remove, key, only=manifest))
+            self._or_say_why(key, partial(self._remove_expired, key))
         for name in self._names():
             if name.startswith(_TEMPORARY) or name.endswith(_DATA):
                 self._or_say_why(name, partial(self._remove_leftover, name))
@@ -229,6 +227,15 @@ class LocalStorage:
         except (OSError, ValueError) as error:
             log.warning("storage_not_marked", extra={"directory": str(self._directory), "error": str(error)})
             return ""
+
+    def discard(self, key: str) -> None:
+        """Remove the file under this key as `remove` does; if it can't be removed, the log says so."""
+        self._or_say_why(key, partial(self.remove, key))
+
+    def _remove_expired(self, key: str) -> None:
+        manifest = self._manifest(key)
+        if manifest is not None and manifest.expires_at <= self.now():
+            self.remove(key, only=manifest)
 
     def _remove_leftover(self, name: str) -> None:
         path = self._directory / name
