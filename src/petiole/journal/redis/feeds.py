@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from redis.exceptions import RedisError
 
-from petiole.errors import InvalidEvent, PetioleError, Refusal, Unavailable
+from petiole.errors import InvalidEvent, MissingRight, PetioleError, Refusal, Unavailable
 from petiole.journal.answers import (
     Appended,
     Gone,
@@ -262,7 +262,8 @@ class RedisFeeds(RedisStore):
         found = self._readable(feeds)
         gone = [feed for feed, snapshot in found.items() if snapshot is None or snapshot.owner != owner]
         if gone:
-            with translate_errors(self._settings.journal_url):
+            # Who may only read leaves the index as it is.
+            with suppress(MissingRight), translate_errors(self._settings.journal_url):
                 self._call(("ZREM", key, *gone))
         snapshots = [snapshot for snapshot in found.values() if snapshot is not None and snapshot.owner == owner]
         return snapshots, int(rows[-1]) if len(feeds) == limit else None
