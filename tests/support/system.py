@@ -174,8 +174,13 @@ def running(
     workers: int = 1,
     settings: Mapping[str, str] | None = None,
     redis_port: int | None = None,
+    of_workers: Mapping[str, str] | None = None,
+    of_web: Mapping[str, str] | None = None,
 ) -> Iterator[System]:
-    """Run all of them; with another `CELERY_BROKER_URL` in `settings` there is no Redis."""
+    """Run all of them; with another `CELERY_BROKER_URL` in `settings` there is no Redis.
+
+    `of_workers` and `of_web` are settings of these processes alone.
+    """
     log: list[str] = []
     processes = Processes(lambda name, line: log.append(f"{name}: {line}"))
     redis_port, web_port = redis_port or free_port(), free_port()
@@ -190,8 +195,10 @@ def running(
     try:
         own_broker = "CELERY_BROKER_URL" in (settings or {})
         redis_process = None if own_broker else start_redis(processes, redis_port, directory)
-        started = [start_worker(processes, environment, pool=pool, name=f"worker{n + 1}") for n in range(workers)]
-        web, worker = start_web(processes, environment, web_port), next(iter(started), None)
+        own = {**environment, **(of_workers or {})}
+        started = [start_worker(processes, own, pool=pool, name=f"worker{n + 1}") for n in range(workers)]
+        web = start_web(processes, {**environment, **(of_web or {})}, web_port)
+        worker = next(iter(started), None)
         system = System(directory, processes, redis_port, web_port, redis_process, worker, web, environment, log)
         wait_for_web(processes, web, system.url)
         for worker in started:
