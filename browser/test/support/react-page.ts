@@ -7,7 +7,9 @@ import { TaskClient } from "../../src/client/client.js";
 import { PetioleProvider } from "../../src/react.js";
 import { TestServer } from "./server.js";
 
-export const WITHIN = { timeout: 3000, interval: 5 };
+export const WITHIN = { timeout: 10_000, interval: 5 };
+// What a wait was for is said before the test itself is over.
+vi.setConfig({ testTimeout: 30_000 });
 
 export class ReactPage {
   readonly server = new TestServer();
