@@ -469,13 +469,27 @@ def test_large_rows_come_fewer_at_a_time(database, monkeypatch):
         assert [batch.num_rows for batch in source.batches(selection, rows=1000)] == [2, 1, 2, 1]
 
 
-def test_text_that_is_not_utf8_is_said(server):
+@pytest.mark.parametrize("most", [4 * 1024 * 1024, 1])
+def test_text_that_is_not_utf8_keeps_its_bytes_and_is_counted(server, monkeypatch, most):
+    monkeypatch.setattr("petiole.exports.sources.postgres_lines._MOST_BYTES", most)
     with server.connect() as connection:
-        connection.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
-    execute(server.url("ascii"), "CREATE TABLE t (x text, n integer)", r"INSERT INTO t VALUES (E'a\xffb', 1)")
-    with pytest.raises(SourceUnavailable, match="isn't valid UTF-8"):
-        read(server.url("ascii"), {"table": "t"})
-    assert read(server.url("ascii"), {"table": "t", "columns": ["n"]}) == [(1,)]
+        if connection.execute("SELECT 1 FROM pg_database WHERE datname = 'ascii'").fetchone() is None:
+            connection.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
+    execute(
+        server.url("ascii"),
+        "DROP TABLE IF EXISTS t; CREATE TABLE t (x text, n numeric, good text)",
+        r"INSERT INTO t VALUES (E'a\xffb', 1.5, 'é'), (E'\xc3\xa9', 2, 'y'), (NULL, NULL, ''), (E'\xfe', 4, 'z')",
+    )
+    with PostgresSource(server.url("ascii")) as source:
+        filters = [{"column": "good", "operator": "!=", "value": "ü"}]
+        selection = parse_selection(source.catalog, {"table": "t", "filters": filters})
+        batches = list(source.batches(selection, rows=1000))
+        assert source.count(selection) == 4
+        assert source.remarks == ("2 texts aren't valid UTF-8; the file has the bytes, as X'…'.",)
+    rows = [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
+    texts = [row[0]["text"] if isinstance(row[0], dict) else row[0] for row in rows]
+    assert texts == ["X'61FF62'", "é", None, "X'FE'"]
+    assert [row[2] for row in rows] == ["é", "y", "", "z"]
 
 
 def test_a_name_that_is_not_utf8_hides_nothing_else(server):

@@ -18,12 +18,12 @@ from psycopg.pq import TransactionStatus
 from petiole.errors import SetupError
 from petiole.exports.catalog import Catalog
 from petiole.exports.selection import Filter, Selection
-from petiole.exports.sources.postgres_catalog import read_catalog
-from petiole.exports.sources.postgres_lines import to_batches
+from petiole.exports.sources.postgres_catalog import checks_nothing, read_catalog
+from petiole.exports.sources.postgres_lines import TextCheck, to_batches
 from petiole.exports.sources.postgres_plan import sorts_on_disk
 from petiole.exports.sources.postgres_types import SESSION, compare, is_text, name_of, text_of, value_of
 from petiole.exports.sources.query_watch import QueryWatch
-from petiole.exports.sources.source import SourceUnavailable, escape_like
+from petiole.exports.sources.source import SourceUnavailable, escape_like, undecoded_remark
 
 _CANCEL_TIMEOUT: Final = 2.0
 # Defaults that a URL may override. An export notices a vanished server within half a minute.
@@ -47,7 +47,6 @@ _FOR_A_WHILE: Final = ("starting up", "shutting down", "recovery", "too many", "
 # By the beginning of SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _SENTENCES: Final = {
     "08": _LOST,
-    "22021": "The database has text that isn't valid UTF-8. Leave that column out, or tell the operator of this site.",
     "22P05": "The database has no letters for the text of a filter. Choose another text.",
     "40": "The database has broken the export off for work of its own. Export it again.",
     "42501": "The database doesn't let this site read that. Tell the operator of this site.",
@@ -81,6 +80,7 @@ class PostgresSource:
         self._connection: psycopg.Connection | None = None
         self._catalog = Catalog(())
         self._unordered: tuple[str, ...] = ()
+        self._check_texts = TextCheck(by_server=True)
 
     def __enter__(self) -> Self:
         """Connect, begin the transaction and read the catalog.
@@ -105,6 +105,7 @@ class PostgresSource:
                 settings = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SESSION.items())
                 connection.execute(f"SELECT {settings}, set_config('synchronize_seqscans', 'off', true)")
                 self._catalog = read_catalog(connection)
+                self._check_texts = TextCheck(by_server=not checks_nothing(connection))
         except BaseException:
             connection.close()
             raise
@@ -130,8 +131,8 @@ class PostgresSource:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Says if the rows weren't put into the order of their key."""
-        return self._unordered
+        """Says if the rows weren't put into the order of their key, and how many texts weren't valid UTF-8."""
+        return (*self._unordered, *undecoded_remark(self._check_texts.undecoded))
 
     def count(self, selection: Selection) -> int:
         """Return how many rows `batches` gives for this selection.
@@ -165,10 +166,11 @@ class PostgresSource:
         with (
             _explained(),
             self._watch(connection),
+            _as_stored(connection, self._check_texts),
             connection.cursor() as cursor,
-            cursor.copy(copy) as lines,
+            cursor.copy(copy.encode()) as lines,
         ):
-            yield from to_batches(selection.columns, lines, rows=rows)
+            yield from to_batches(selection.columns, lines, rows=rows, check=self._check_texts)
 
     def _ordered(self, query: str, selection: Selection, connection: psycopg.Connection) -> str:
         """Return the query in an order that costs no sorting on the disk."""
@@ -235,6 +237,17 @@ def _condition(entry: Filter, connection: psycopg.Connection) -> str:
         value,
         lambda value: _literal(value, connection),
     )
+
+
+@contextmanager
+def _as_stored(connection: psycopg.Connection, check: TextCheck) -> Iterator[None]:
+    """Have texts sent as they are stored, where the database checks them only when it sends them."""
+    if check.by_server:
+        yield
+        return
+    connection.execute("SELECT set_config('client_encoding', 'SQL_ASCII', true)")
+    yield
+    connection.execute("SELECT set_config('client_encoding', 'UTF8', true)")
 
 
 def _literal(value: int | float | str, connection: psycopg.Connection) -> str:

@@ -49,8 +49,8 @@ def read_catalog(connection: psycopg.Connection) -> Catalog:
         psycopg.Error: the database can't be read.
     """
     names: tuple[str, ...] = _NAMES
-    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
-        # Such a database checks nothing that it stores, and everything that it sends: names come as they are.
+    if checks_nothing(connection):
+        # And everything that it sends: names come as they are.
         names = tuple(f"convert_to({name}::text, 'SQL_ASCII')" for name in _NAMES)
     rows = connection.execute(_QUERY.format(*names).encode()).fetchall()
     tables = []
@@ -59,6 +59,11 @@ def read_catalog(connection: psycopg.Connection) -> Catalog:
         if columns:
             tables.append(_table(columns))
     return Catalog(tuple(tables))
+
+
+def checks_nothing(connection: psycopg.Connection) -> bool:
+    """Say whether the database stores any bytes as text."""
+    return connection.info.parameter_status("server_encoding") == "SQL_ASCII"
 
 
 def _decoded(row: Sequence[Any]) -> Sequence[Any] | None:

@@ -23,40 +23,71 @@ _QUOTES: Final = re.compile(rb'"+')
 _END: Final = re.compile(rb"[,\n]")
 
 
-def to_batches(columns: Sequence[Column], lines: Iterable[Line], *, rows: int) -> Iterator[pa.RecordBatch]:
+class TextCheck:
+    """Makes sure that texts are UTF-8, where the server doesn't: the bytes of one that isn't are kept, like a blob's.
+
+    `undecoded`: how many weren't.
+    """
+
+    def __init__(self, *, by_server: bool) -> None:
+        self.by_server = by_server
+        self.undecoded = 0
+
+    def checked(self, texts: pa.Array) -> pa.Array:
+        """Return a column of texts as it is, or as `MIXED` if there are bytes among them."""
+        if self.by_server:
+            return texts
+        try:
+            texts.validate(full=True)
+        except pa.ArrowInvalid:
+            return to_array([self._decoded(text) for text in texts.view(pa.large_binary()).to_pylist()], "text")
+        return texts
+
+    def _decoded(self, text: bytes | None) -> str | bytes | None:
+        try:
+            return None if text is None else text.decode()
+        except UnicodeDecodeError:
+            self.undecoded += 1
+            return text
+
+
+def to_batches(
+    columns: Sequence[Column], lines: Iterable[Line], *, rows: int, check: TextCheck
+) -> Iterator[pa.RecordBatch]:
     """Yield up to `rows` rows at a time, fewer where they are large, and a very large one alone."""
     most = most_rows(len(columns), rows)
     chunk: list[Line] = []
     size = 0
     for line in lines:
         if chunk and (len(chunk) >= most or size + len(line) > _MOST_BYTES):
-            yield _batch(columns, chunk)
+            yield _batch(columns, chunk, check)
             size = 0
         chunk.append(line)
         size += len(line)
         # A large one isn't kept while the next one is read.
         del line
     if chunk:
-        yield _batch(columns, chunk)
+        yield _batch(columns, chunk, check)
 
 
-def _batch(columns: Sequence[Column], chunk: list[Line]) -> pa.RecordBatch:
+def _batch(columns: Sequence[Column], chunk: list[Line], check: TextCheck) -> pa.RecordBatch:
     """Return the chunk as a batch, and empty it."""
     joined: Line = chunk.pop() if len(chunk) == 1 else b"".join(chunk)
     chunk.clear()
     names = [column.name for column in columns]
     if len(joined) > _MOST_BYTES:
-        return pa.RecordBatch.from_arrays(list(_large_row(columns, joined)), names=names)
-    arrays = [
-        to_exact(_shorten(array)) if type_of(column.declared).decimal else array
-        for column, array in zip(
-            columns, (column.combine_chunks() for column in _parse(columns, joined).columns), strict=True
-        )
-    ]
+        arrays = list(_large_row(columns, joined))
+    else:
+        arrays = [column.combine_chunks() for column in _parse(columns, joined, check).columns]
+    for place, (column, array) in enumerate(zip(columns, arrays, strict=True)):
+        if type_of(column.declared).decimal:
+            arrays[place] = to_exact(_shorten(array))
+        elif column.kind == "text":
+            arrays[place] = check.checked(array)
     return pa.RecordBatch.from_arrays(arrays, names=names)
 
 
-def _parse(columns: Sequence[Column], lines: Line) -> pa.Table:
+def _parse(columns: Sequence[Column], lines: Line, check: TextCheck) -> pa.Table:
     types = [pa.large_string() if type_of(column.declared).decimal else _ARROW[column.kind] for column in columns]
     names = [f"c{number}" for number in range(len(columns))]
     return csv.read_csv(
@@ -65,6 +96,7 @@ def _parse(columns: Sequence[Column], lines: Line) -> pa.Table:
         # A row of one empty cell is an empty line.
         parse_options=csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         convert_options=csv.ConvertOptions(
+            check_utf8=check.by_server,
             column_types=dict(zip(names, types, strict=True)),
             null_values=[""],
             strings_can_be_null=True,
@@ -124,7 +156,7 @@ def _unquoted(content: memoryview) -> bytearray:
 
 def _small(column: Column, cell: str) -> pa.Array:
     if type_of(column.declared).decimal:
-        return to_exact(_shorten(to_array([cell or None], "text")))
+        return to_array([cell or None], "text")
     value: Any = None
     if cell:
         value = int(cell) if column.kind == "integer" else float(cell)

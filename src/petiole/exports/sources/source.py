@@ -57,3 +57,11 @@ class Source(Protocol):
 def escape_like(text: str) -> str:
     r"""Return the text as a pattern of `LIKE` that matches it alone, with `\` as the escape."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def undecoded_remark(count: int) -> tuple[str, ...]:
+    """Return what a file's reader should know of texts that weren't valid UTF-8."""
+    if not count:
+        return ()
+    texts = "1 text isn't" if count == 1 else f"{count:,} texts aren't"
+    return (f"{texts} valid UTF-8; the file has the bytes, as X'…'.",)

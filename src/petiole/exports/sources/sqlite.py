@@ -16,7 +16,7 @@ from petiole.exports.catalog import Catalog, Column, quote
 from petiole.exports.selection import Filter, Selection
 from petiole.exports.sources.columns import to_batch
 from petiole.exports.sources.query_watch import QueryWatch
-from petiole.exports.sources.source import SourceUnavailable, escape_like
+from petiole.exports.sources.source import SourceUnavailable, escape_like, undecoded_remark
 from petiole.exports.sources.sqlite_catalog import read_catalog
 from petiole.exports.sources.sqlite_rows import RowReader
 
@@ -80,11 +80,7 @@ class SqliteSource:
     @property
     def remarks(self) -> tuple[str, ...]:
         """Says how many texts weren't valid UTF-8."""
-        if self._reader is None or not self._reader.undecoded:
-            return ()
-        count = self._reader.undecoded
-        texts = "1 text isn't" if count == 1 else f"{count:,} texts aren't"
-        return (f"{texts} valid UTF-8; the file has the bytes, as X'…'.",)
+        return undecoded_remark(0 if self._reader is None else self._reader.undecoded)
 
     def count(self, selection: Selection) -> int:
         """Return how many rows `batches` gives for this selection.
