@@ -1,10 +1,11 @@
-"""The npm package in an empty project: each entry is imported by Node and type-checked as a user would."""
+"""The npm package in an empty project: each entry is imported by Node and type-checked as a user would, and the React example is built with it."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.built.conftest import run
 from tests.support.system import ROOT
 
+pytestmark = pytest.mark.timeout(300)
 USER = """\
 import { type Document, TaskClient } from "petiole";
 
@@ -66,3 +68,18 @@ def test_a_users_typescript_is_checked_against_the_types(project: Path, resoluti
     options = ["--noEmit", "--strict", "--target", "es2022", "--module", module, "--moduleResolution", resolution]
     tsc = project / "node_modules" / ".bin" / "tsc"
     run(tsc, *options, "user.ts", "entries.ts", directory=project, timeout=120, environment=dict(os.environ))
+
+
+def test_the_react_example_is_built_with_it(tarball: Path, tmp_path: Path) -> None:
+    example = tmp_path / "react"
+    shutil.copytree(
+        ROOT / "examples" / "react",
+        example,
+        ignore=shutil.ignore_patterns("node_modules", "dist", "package-lock.json", ".npmrc"),
+    )
+    package = json.loads((example / "package.json").read_text(encoding="utf-8"))
+    package["dependencies"]["petiole"] = f"file:{tarball}"
+    (example / "package.json").write_text(json.dumps(package))
+    run("npm", "install", "--silent", "--no-audit", "--no-fund", directory=example, timeout=240)
+    run("npm", "run", "build", "--silent", directory=example, timeout=120)
+    assert list((example / "dist" / "assets").glob("*.js"))
