@@ -1,4 +1,4 @@
-"""The npm package in an empty project: each entry is imported by Node and type-checked as a user would, and the React example is built with it."""
+"""The npm package in empty projects: Node imports each entry, a user's TypeScript is checked, the React example is built."""
 
 from __future__ import annotations
 
