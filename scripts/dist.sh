@@ -20,7 +20,7 @@ git archive "$commit" | tar --extract --directory "$work"
 
 # tsc and the bundler come from this directory.
 ln -s "$PWD/browser/node_modules" "$work/browser/node_modules"
-npm --prefix "$work/browser" run build --silent
+for part in modules bundle bundle-group; do npm --prefix "$work/browser" run "$part" --silent; done
 diff --recursive --brief "$work/src/petiole/web/static" src/petiole/web/static || {
     echo "The browser files of the commit aren't built from its sources. Run make build, and commit src/petiole/web/static."
     exit 1
