@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from scripts.release import faults, publication, steps
+from scripts.release import ROOT, faults, publication, steps
 
 READY = "# Changelog\n\n## [Unreleased]\n\n## [1.2.0] - 2026-11-30\n\n* New.\n\n## [1.1.0] - 2026-01-31\n\n* Old.\n"
 
@@ -59,6 +60,18 @@ def test_a_working_tree_that_differs_is_refused(commit: Commit) -> None:
     (repository / "untracked").touch()
     (fault,) = faults(repository)
     assert "differs" in fault
+
+
+def test_what_the_commit_does_not_have_is_named_and_nothing_is_built(commit: Commit) -> None:
+    repository = commit()
+    (repository / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "dist.sh", repository / "scripts")
+    script = [repository / "scripts" / "dist.sh"]
+    said = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+    assert said.returncode == 1
+    assert "The working tree differs from the commit" in said.stdout
+    assert "?? scripts/" in said.stdout
+    assert not (repository / "dist").exists()
 
 
 def test_a_version_that_is_tagged_is_refused(commit: Commit) -> None:
