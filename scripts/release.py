@@ -11,8 +11,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[1]
 _SECTION: Final = re.compile(
@@ -20,9 +21,17 @@ _SECTION: Final = re.compile(
 )
 
 
+_PYTHON: Final = re.compile(r"Programming Language :: Python :: (3\.\d+)")
+
+
 def version_of(root: Path) -> str:
     """Return the version that pyproject.toml names; tests/unit/test_versions.py holds the other places to it."""
-    return str(tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
+    return str(_project(root)["version"])
+
+
+def pythons_of(root: Path) -> list[str]:
+    """Return the versions of Python that pyproject.toml promises."""
+    return [found[1] for text in _project(root)["classifiers"] if (found := _PYTHON.fullmatch(text))]
 
 
 def faults(root: Path) -> list[str]:
@@ -57,9 +66,10 @@ def changelog_faults(changelog: str, version: str) -> list[str]:
     return found
 
 
-def steps(version: str, *, publish: bool) -> list[str]:
+def steps(version: str, pythons: Sequence[str], *, publish: bool) -> list[str]:
     """Return the commands of a release, in order; the first that fails ends it."""
-    release = [".venv/bin/python -m pytest -q tests/unit/test_versions.py", ".ci/run", "make check-dist"]
+    release = [".venv/bin/python -m pytest -q tests/unit/test_versions.py", ".ci/run"]
+    release.append(f"make check-dist PYTHONS='{' '.join(pythons)}'")
     release.append(f"git tag --annotate --message 'Petiole {version}' v{version}")
     return [*release, *publication(version)] if publish else release
 
@@ -71,6 +81,11 @@ def publication(version: str) -> list[str]:
         f".venv/bin/uv publish dist/petiole-{version}-py3-none-any.whl dist/petiole-{version}.tar.gz",
         f".venv/bin/npm publish dist/petiole-{version}.tgz",
     ]
+
+
+def _project(root: Path) -> Mapping[str, Any]:
+    project: Mapping[str, Any] = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project
 
 
 def _git(root: Path, *options: str) -> str:
@@ -88,7 +103,7 @@ def main() -> int:
         print("\n".join(found) or f"{version_of(ROOT)} can be released.")
         return bool(found)
     version = version_of(ROOT)
-    for command in steps(version, publish=given.publish):
+    for command in steps(version, pythons_of(ROOT), publish=given.publish):
         print(f"+ {command}", flush=True)
         if subprocess.run(command, cwd=ROOT, shell=True, check=False).returncode != 0:
             print(f"{version} isn't released, because this failed: {command}")

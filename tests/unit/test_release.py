@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.release import ROOT, faults, publication, steps
+from scripts.release import ROOT, faults, publication, pythons_of, steps
 
 READY = "# Changelog\n\n## [Unreleased]\n\n## [1.2.0] - 2026-11-30\n\n* New.\n\n## [1.1.0] - 2026-01-31\n\n* Old.\n"
 
@@ -80,7 +80,10 @@ def test_a_version_that_is_tagged_is_refused(commit: Commit) -> None:
 
 
 def test_ci_and_the_check_of_the_packages_come_before_the_tag_and_nothing_is_published_by_default() -> None:
-    private, public = steps("1.2.0", publish=False), steps("1.2.0", publish=True)
+    pythons = pythons_of(ROOT)
+    assert pythons[0] == "3.11"
+    private, public = (steps("1.2.0", pythons, publish=publish) for publish in (False, True))
+    assert f"make check-dist PYTHONS='{' '.join(pythons)}'" in private
     assert [command.split()[0] for command in private[1:]] == [".ci/run", "make", "git"]
     assert not any("publish" in command or "push" in command for command in private)
     assert public == [*private, *publication("1.2.0")]
