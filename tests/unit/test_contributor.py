@@ -174,6 +174,18 @@ def test_the_last_number_rings_by_itself(journal: Journal, contributor: Contribu
     wait_until(lambda: ended(journal) == CHILDREN - 1, what="the newest number has rung", timeout=2)
 
 
+def test_a_process_that_ends_has_rung_its_last_number(journal: Journal, contributor: Contributor) -> None:
+    for child in range(CHILDREN - 2):
+        contributor.say(part(child), Contribution(child, states.SUCCEEDED))
+    contributor.hold(part(CHILDREN - 2), Contribution(CHILDREN - 2, states.SUCCEEDED))
+    assert contributor.close(5)
+    assert ended(journal) == CHILDREN - 1
+    journal.is_away = True
+    contributor.say(part(CHILDREN - 1), Contribution(CHILDREN - 1, states.RUNNING))
+    assert not contributor.close(0.1)
+    journal.is_away = False
+
+
 def test_a_group_that_is_to_stop_is_told(journal: Journal, settings: Settings) -> None:
     stopped: list[tuple[str, int]] = []
     contributor = Contributor(journal, settings, on_cancel=lambda feed, run: stopped.append((feed, run)))

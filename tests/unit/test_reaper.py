@@ -10,10 +10,12 @@ from celery import Celery, Task
 from petiole.dispatch.outcome import outcome
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import PetioleError, Refusal, TaskFailure, Unavailable
+from petiole.journal.groups import Contribution
 from petiole.protocol import states
 from petiole.protocol.events import Draft, task_feed
 from petiole.web.background.reaper import AT_ONCE, Reaper, conclude_silent
 from tests.support.memory_journal import MemoryJournal
+from tests.support.open_group import OpenGroup
 
 ID = "11111111-2222-4333-8444-555555555555"
 FEED = task_feed(ID)
@@ -388,3 +390,24 @@ def test_a_broker_that_is_away_for_an_hour_adds_no_line_and_the_task_is_sent_whe
     reaper.look()
     assert len(sent) == 1
     assert before == tracking.journal.snapshot(feed).cursor.facts == 3
+
+
+def test_a_group_whose_last_process_was_killed_before_it_rang_has_its_newest_number_and_says_that_nothing_runs(
+    tracking, clock
+):
+    group = OpenGroup(tracking.journal, 2)
+    group.begin(0)
+    assert group.say(Contribution(0, states.SUCCEEDED)).due is not None
+
+    def newest() -> dict:
+        snapshot = tracking.journal.snapshot(group.feed)
+        assert snapshot is not None
+        return snapshot.document
+
+    assert newest()["progress"]["children"]["running"] == 1
+    reaper = Reaper(tracking, clock=clock)
+    for _ in range(3):
+        clock.now += tracking.settings.longest_lease
+        reaper.look()
+    assert newest()["progress"]["completed"] == 1
+    assert newest()["unheard"].startswith("No worker runs a task of this group.")

@@ -156,6 +156,22 @@ class Contributor:
                     self._wait_with(group, said)
             return self._changed.wait_for(lambda: not any(group.pending for group in groups), timeout)
 
+    def close(self, timeout: float) -> bool:
+        """Wait until the journal has everything and has rung it, as before the process ends; at most `timeout` seconds.
+
+        Says whether the journal has everything.
+        """
+        deadline = self._clock() + timeout
+        has_all = self.flush(timeout)
+        with self._changed:
+            # By the first ring that is due what this process has said is told, whoever else goes on.
+            due = [(group, group.rings) for group in self._groups.values() if group.rings is not None]
+            self._changed.wait_for(
+                lambda: self._away or all(group.rings is None or group.rings > rings for group, rings in due),
+                max(deadline - self._clock(), 0.0),
+            )
+        return has_all
+
     def wake(self) -> None:
         """Have the thread take its turn."""
         with self._changed:

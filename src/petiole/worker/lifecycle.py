@@ -164,7 +164,7 @@ class Lifecycle:
             if not run.outbox.flush(max(deadline - time.monotonic(), 0.0)):
                 reason = "The journal hasn't accepted them, and the process ends."
                 log.error("events_unsent", extra={"feed": run.feed, "reason": reason})
-        if not self._parts.flush(max(deadline - time.monotonic(), 0.0)):
+        if not self._parts.close(max(deadline - time.monotonic(), 0.0)):
             log.error(
                 "contributions_unsent", extra={"reason": "The journal hasn't accepted them, and the process ends."}
             )
@@ -183,7 +183,7 @@ class Lifecycle:
             ended = [] if self._main != os.getpid() else [*self._broken_off, *self._runs]
         if ended:
             self._parts.end_here()
-            self._parts.flush(self._settings.flush_timeout)
+            self._parts.close(self._settings.flush_timeout)
         for run in ended:
             if not run.returns and run.header is not None:
                 try:

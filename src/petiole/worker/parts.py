@@ -169,9 +169,9 @@ class Parts:
                 said = end_of(member.part.child, member.part.task_id, member.attempt, patch)
                 self._contributor.say_later(member.part, said)
 
-    def flush(self, timeout: float) -> bool:
-        """Wait until the journal has everything; says whether it has."""
-        return self._contributor.flush(timeout)
+    def close(self, timeout: float) -> bool:
+        """Wait until the journal has everything and has rung it, before the process ends; says whether it has everything."""
+        return self._contributor.close(timeout)
 
     def _stop(self, feed: str, run: int) -> None:
         for member, running in list(self._running.items()):

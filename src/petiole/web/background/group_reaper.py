@@ -59,7 +59,11 @@ class GroupReaper:
         before = self._silent.pop(feed, {})
         was_quiet = self._quiet.pop(feed, None)
         if not children:
-            self._ask_after(snapshot, run, was_quiet)
+            # The process of its last child may have been killed before it rang.
+            self._journal.contribute(feed, [], run=run, lease=self._settings.lease)
+            newest = self._journal.snapshot(feed)
+            if newest is not None and not states.is_terminal(newest.document.get("state")):
+                self._ask_after(newest, run, was_quiet)
             return
         now = self._clock()
         # After an outage of the journal every lease has ended, and the workers are alive: a mark, then the verdict.
