@@ -11,7 +11,7 @@ from celery import chain, chord, group
 
 from petiole.servers.redis import free_port
 from tests.support.groups import NAMES, Groups, counts, groups_of
-from tests.support.system import System, running
+from tests.support.system import READY, System, running, start_worker
 from tests.support.waiting import wait_until
 
 
@@ -135,7 +135,24 @@ def test_a_chord_whose_header_is_ignored_never_runs_its_body(groups: Groups) -> 
 def test_a_child_that_is_replaced_by_what_never_comes_to_its_end_has_failed(groups: Groups) -> None:
     # Celery's own record tells: nobody runs the last task of what replaced it.
     handle = groups.start(group([groups.part("0", "replaced_part", "failing"), groups.part("1")]), light=True)
+    # In a chain Celery records it for the end of the chain alone.
+    in_chain = groups.start(chain(groups.part("2", "replaced_part", "failing"), groups.part("3")), light=True)
     assert counts(groups.wait(handle)) == {"failed": 1, "succeeded": 1}
+    groups.wait(in_chain)
+    assert groups.states(in_chain) == ["failed", "skipped"]
+
+
+def test_a_process_that_ends_after_each_task_leaves_no_number_untold(system: System, groups: Groups) -> None:
+    options = ("--max-tasks-per-child", "1", "--queues", "recycled")
+    worker = start_worker(system.processes, system.environment, name="recycled", options=options)
+    system.processes.wait_ready(worker, timeout=READY)
+    many = groups.start(group(groups.part(f"{number}") for number in range(20)), queue="recycled", light=True)
+    assert counts(groups.wait(many)) == {"succeeded": 20}
+    waiting = groups.part("never").set(queue="elsewhere")
+    handle = groups.start(group([groups.part("last").set(queue="recycled"), waiting]), light=True)
+    groups.wait_for(handle, succeeded=1, queued=1)
+    assert "unheard" not in groups.document(handle), "the worker left it to the web process"
+    system.processes.kill(worker)
 
 
 def test_a_group_that_no_worker_begins_says_so(groups: Groups) -> None:

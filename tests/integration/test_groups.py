@@ -51,6 +51,9 @@ def test_an_empty_group_has_succeeded_at_once(groups: Groups) -> None:
 
 def test_a_group_of_one(groups: Groups) -> None:
     assert counts(groups.wait(groups.start(group(groups.part("only"))))) == {"succeeded": 1}
+    without_id = groups.start(group(groups.part("only")).set(task_id=None))
+    assert without_id.id != "group:None"
+    assert counts(groups.wait(without_id)) == {"succeeded": 1}
 
 
 def test_a_failure_is_counted_and_shown_with_its_reference(groups: Groups) -> None:
@@ -214,5 +217,8 @@ def test_a_canvas_that_cannot_run_is_refused_with_a_sentence(groups: Groups) -> 
         groups.start(group([groups.part("0"), 7]))
     with pytest.raises(PetioleError, match="without a body"):
         groups.start(chord([groups.part("0")]))
+    for countdown in ("soon", float("nan")):
+        with pytest.raises(PetioleError, match="options that Celery knows"):
+            groups.start(group([groups.part("0")]), countdown=countdown)
     with pytest.raises(PetioleError, match="can't be sent"):
         groups.start(group([groups.task("add", object(), 1)]))

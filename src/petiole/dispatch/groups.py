@@ -163,7 +163,10 @@ class GroupStarter:
         """Return the id of a group: the one that Celery knows it by, where it does."""
         options = canvas.signature.options
         minted = group_id or str(uuid.uuid4())
-        return str(options.setdefault("task_id", minted)) if canvas.signature.task == "celery.group" else minted
+        if canvas.signature.task != "celery.group":
+            return minted
+        options["task_id"] = options.get("task_id") or minted
+        return str(options["task_id"])
 
     def _publish(
         self, canvas: Canvas, feed: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None, later: dict[str, float]
@@ -179,7 +182,8 @@ class GroupStarter:
         except (EncodeError, TypeError, ValueError) as error:
             self._take_back(feed)
             raise PetioleError(
-                f"The tasks of the group can't be sent ({error}). Give them arguments that the task serializer can carry."
+                f"The tasks of the group can't be sent ({error}). "
+                "Give them arguments that the task serializer can carry, and options that Celery knows."
             ) from error
         except NotImplementedError as error:
             self._take_back(feed)

@@ -151,7 +151,10 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class ListedChild:
-    """A child of a group as lists show it. `since`: when it began, in ms since 1970, or `None`. `fraction` while it runs."""
+    """A child of a group as lists show it. `since`: when it began, in ms since 1970, or `None`. `fraction` while it runs.
+
+    `voids`: the first number of the children that can't run without its success, and the number after the last of those.
+    """
 
     number: int
     task_id: str
@@ -160,6 +163,7 @@ class ListedChild:
     fraction: float | None = None
     since: int | None = None
     error: Document | None = None
+    voids: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

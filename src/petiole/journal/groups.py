@@ -149,6 +149,7 @@ def as_listed(number: int, child: Child, error: str | None, *, cancelled: bool) 
         child.done / WHOLE if state == states.RUNNING else None,
         child.since or None,
         None if error is None else json.loads(error),
+        child.voids,
     )
 
 

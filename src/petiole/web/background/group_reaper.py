@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from petiole.dispatch.contributions import end_of
+from petiole.dispatch.outcome import REFERENCE_DIGITS
 from petiole.dispatch.tracking import Tracking
 from petiole.errors import Unavailable
 from petiole.journal.answers import ExpiredChild, ListedChild, Snapshot
-from petiole.journal.groups import Contribution
+from petiole.journal.groups import UNSUCCESSFUL, Contribution
 from petiole.logs import logger
 from petiole.loop import Delays
 from petiole.protocol import states
@@ -117,15 +119,16 @@ class GroupReaper:
             return
         _remember(self._quiet, feed, snapshot.cursor)
         queued_at = int(document.get("queued_at") or 0)
-        found = 0
-        for state in (states.RETRYING, states.QUEUED):
-            page = self._journal.children(feed, state=state, limit=ASKED_AT_ONCE)
-            said = self._recorded(page[0] if page else [], since=queued_at)
-            if said:
-                found += len(said)
-                self._journal.contribute(feed, said, run=run, lease=self._settings.lease)
-        if found:
-            log.info("children_asked_after", extra={"feed": feed, "children": found})
+        retrying, queued = (
+            page[0] if (page := self._journal.children(feed, state=state, limit=ASKED_AT_ONCE)) else []
+            for state in (states.RETRYING, states.QUEUED)
+        )
+        said = self._recorded([*retrying, *queued], since=queued_at)
+        # Those go first: what follows them is skipped then.
+        said = [*_ended_before(retrying, said), *said]
+        if said:
+            self._journal.contribute(feed, said, run=run, lease=self._settings.lease)
+            log.info("children_asked_after", extra={"feed": feed, "children": len(said)})
         elif not document.get("unheard") and (document.get("state") == states.QUEUED or was_quiet == snapshot.cursor):
             # Between two tasks of a chain none runs either: only a group in which nothing happens meanwhile is quiet.
             self._journal.append(
@@ -143,6 +146,23 @@ class GroupReaper:
             if ended is not None and ended["state"] in states.TERMINAL:
                 said.append(end_of(child.number, child.task_id, child.attempt, ended))
         return said
+
+
+def _ended_before(retrying: Sequence[ListedChild], said: Sequence[Contribution]) -> list[Contribution]:
+    """Return the ends of children that were replaced, and of which Celery has no record.
+
+    If a chord that replaces a task of a chain fails, Celery records that for the end of the chain alone.
+    """
+    known = {one.child for one in said}
+    ended = []
+    for child in retrying:
+        if child.number in known:
+            continue
+        followed = (one for one in said if one.state in UNSUCCESSFUL and one.child in range(*child.voids))
+        if (end := next(followed, None)) is not None:
+            error = None if end.error is None else {**end.error, "reference": child.task_id[:REFERENCE_DIGITS]}
+            ended.append(replace(end, child=child.number, attempt=child.attempt, error=error))
+    return ended
 
 
 def _remember(known: dict[str, T], feed: str, value: T) -> None:
