@@ -116,6 +116,8 @@ def test_signatures_as_json_are_read_too() -> None:
     [
         (chord([a]), "without a body"),
         (group([a, 7]), "isn't a signature"),
+        (group([a, {}]), "isn't a signature"),
+        (group([{"task": 5, "args": [], "kwargs": {}, "options": {}}]), "isn't a signature"),
         (group([task("a", task_id="x/y")]), "can't be part of a URL"),
     ],
 )

@@ -130,9 +130,7 @@ def read_canvas(signature: Signature, celery_app: Celery) -> Canvas:
 
 def _read(given: Any, app: Celery, headers: Mapping[str, Any], task_id: str | None) -> tuple[Signature, _Node]:
     """Return a copy of a signature and its tasks. `headers`: those of the canvas around it; `task_id`: for its last task."""
-    signature = maybe_signature(given)
-    if not isinstance(signature, Signature):
-        raise PetioleError(f"{given!r:.100} isn't a signature. Put signatures into a canvas: task.s(…), not task(…).")
+    signature = _signature(given)
     if isinstance(signature, chunks):
         signature = signature.group()
     if not is_canvas(signature):
@@ -164,6 +162,18 @@ def _read(given: Any, app: Celery, headers: Mapping[str, Any], task_id: str | No
         members = _read_all(signature.tasks, app, headers, None)
     copy.tasks = [each for each, _ in members]
     return copy, _Block(isinstance(signature, _chain), [node for _, node in members])
+
+
+def _signature(given: Any) -> Signature:
+    """Return a signature that is one already, or a dictionary, as JSON makes of it."""
+    signature = maybe_signature(given)
+    if isinstance(signature, Signature) and isinstance(signature.task, str):
+        parts = (signature.args, signature.kwargs, signature.options)
+        if all(part is not None for part in parts):
+            return signature
+    # Not its `repr`, which an incomplete signature doesn't have.
+    said = dict(given) if isinstance(given, dict) else given
+    raise PetioleError(f"{said!r:.100} isn't a signature. Put signatures into a canvas: task.s(…), not task(…).")
 
 
 def _read_all(

@@ -344,4 +344,7 @@ def _waits_for_chord(message: Mapping[str, Any]) -> bool:
 def _why_not(has_messages: bool) -> str:
     if has_messages:
         return "The tasks that failed are in a chord's header, whose body can't run any more. Start the group anew."
-    return "What failed wasn't kept, so it can't run again: its arguments aren't JSON or too large, or its worker died."
+    return (
+        "What failed wasn't kept, so it can't run again: it never began, its arguments aren't JSON or too large, or its "
+        "worker died. Start the group anew."
+    )
