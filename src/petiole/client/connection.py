@@ -10,6 +10,7 @@ from typing import Any
 
 import requests
 import socketio
+from websocket import WebSocket, WebSocketException
 
 from petiole.client.reconnecting import ANSWER_TIMEOUT, LOOK_EVERY, NAMESPACE, Reconnecting
 from petiole.errors import PetioleError
@@ -76,8 +77,8 @@ class Connection:
         """Drop the connection as a network does, without a close frame; it reconnects by itself."""
         websocket = self.socket.eio.ws
         if websocket is not None:
-            # Without waiting for the server's answer, which the reading thread may take.
-            websocket.close(timeout=0)
+            # Not `close`, which may close the descriptor while the reading thread waits for it: that thread then hangs.
+            websocket.abort()
 
     def close(self) -> None:
         """End the connection for good."""
@@ -88,8 +89,8 @@ class Connection:
             if self.socket.connected:
                 websocket = self.socket.eio.ws
                 if websocket is not None:
-                    # It would wait 3 s for a frame that the reading thread may have taken.
-                    websocket.close = functools.partial(websocket.close, timeout=0)
+                    # Its own would wait 3 s for an answer that the reading thread may have taken.
+                    websocket.close = functools.partial(_end, websocket)
                 self.socket.disconnect()
 
     def send(self, name: str, message: dict[str, Any], *, callback: Callable[[Any], None]) -> None:
@@ -178,3 +179,10 @@ class Connection:
 
     def _on_disconnect(self, _reason: object = None) -> None:
         self._look.set()
+
+
+def _end(websocket: WebSocket) -> None:
+    """End a WebSocket connection without waiting for the server's answer."""
+    with suppress(OSError, WebSocketException):
+        websocket.send_close()
+    websocket.abort()  # type: ignore[no-untyped-call]
