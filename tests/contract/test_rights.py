@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from celery import Celery
@@ -69,6 +70,21 @@ def test_what_is_missing_is_named(url_of, make_settings, rules, missing):
         with pytest.raises(Unavailable):
             journal.open(task_feed("1"), owner="o", draft=Draft("state", {"state": "queued"}))
     journal.close()
+
+
+# Scripts protect some commands from what somebody else has spoiled: a missing right isn't that.
+@pytest.mark.parametrize(("verb", "command"), [("heads", "zscore"), ("heads", "hmget"), ("forget", "hget")])
+def test_a_protected_command_that_is_missing_is_named_too(url_of, make_settings, verb, command):
+    settings, feed = make_settings(url_of("~* &* +@all")), task_feed("protected")
+    all_rights = RedisJournal(settings)
+    all_rights.open(feed, owner="o", draft=Draft("state", {"state": "queued"}), lease=5)
+    journal = RedisJournal(replace(settings, journal_url=url_of(f"~* &* +@all -{command}")))
+    argument = [feed] if verb == "heads" else feed
+    with pytest.raises(MissingRight):
+        getattr(journal, verb)(argument)
+    assert all_rights.heads([feed])[feed].lease_left is not None
+    for each in (all_rights, journal):
+        each.close()
 
 
 def test_the_rights_that_the_message_names_are_enough(url_of, key_prefix):

@@ -14,7 +14,12 @@ for i = REST, #ARGV do
   end
   if not values.err and values[1] then
     local ends = redis.pcall('ZSCORE', keys.leases, ARGV[i])
-    ends = type(ends) ~= 'table' and ends or false
+    if type(ends) == 'table' then
+      if not string.find(ends.err, 'WRONGTYPE', 1, true) then
+        return ends
+      end
+      ends = false
+    end
     values[5] = values[5] or ''
     values[9] = values[8] == '1' and 1 or 0
     values[8] = ends and string.format('%.0f', tonumber(ends) - now) or ''
