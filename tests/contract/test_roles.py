@@ -22,6 +22,7 @@ from petiole.protocol.events import COUNTER, Cursor, Draft, group_feed, inbox_fe
 from petiole.protocol.texts import Chunk
 from petiole.redis.rights import ROLES, Rights
 from petiole.settings import Settings
+from tests.conftest import VARIANTS
 from tests.contract.backends import OWNER, SHORT, WORKER, claimed, line, state
 from tests.contract.test_bus import SOON, Listener
 from tests.support.redis import RedisServer
@@ -39,7 +40,7 @@ _names = itertools.count(1)
 Open = Callable[[Rights], tuple[RedisJournal, RedisJournal]]
 
 
-@pytest.fixture(scope="module", params=["oldest", "system"])
+@pytest.fixture(scope="module", params=[name for name in VARIANTS if name in ("oldest", "system")])
 def server(request: pytest.FixtureRequest, redis_servers: Callable[[str], RedisServer]) -> RedisServer:
     return redis_servers(request.param)
 
