@@ -52,7 +52,8 @@ test:
 endif
 
 # Without what doesn't depend on the platform: types, TypeScript, chaos, other projects' suites, the demo's tests, exhaustive models,
-# the contract on servers that bring themselves along, and most of the page's tests (Debian's releases have the same Chromium).
+# the contract on servers that bring themselves along, several Redis together, proxies, hostile clients, and most of the page's tests
+# (Debian's releases have the same Chromium).
 test-everywhere:
 	@scripts/parts.sh setup packages pytest-everywhere
 
@@ -68,7 +69,8 @@ pytest: setup
 
 pytest-everywhere: setup
 	@scripts/pytest.sh $(BIN)/python --numprocesses $(WORKERS) $(BY_FILE) --durations 20 -m 'not slow' \
-		-k 'not redis-oldest and not redis-embedded' --ignore-glob 'tests/integration/test_demo*' \
+		-k 'not redis-oldest and not redis-embedded and not sentinel and not cluster' \
+		$(patsubst %,--ignore-glob 'tests/integration/test_%',demo* failover* hostile* nginx* readiness* slow_browser*) \
 		$(filter-out tests/browser,$(TESTS)) tests/browser/test_tasks.py
 
 # Not in parallel with others, because faults have deadlines.
