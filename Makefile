@@ -138,8 +138,7 @@ bare-trixie:
 # Ubuntu's Chromium is a snap, which needs systemd, so a bare root can't have one. test-fast comes first, while no server is installed:
 # a test that starts one would fail. It has the unit tests, so test-core is without them here.
 bare-noble:
-	@scripts/bare.sh noble 'make test-fast' 'make demo DEMO_OPTIONS=--once' 'make test-core CORE="$(WHOLE_WAY)"' \
-		'make test-celery SUITES_OPTIONS="--only adopted"'
+	@scripts/bare.sh noble 'make test-fast' 'make demo DEMO_OPTIONS=--once' 'make test-core CORE="$(WHOLE_WAY)"'
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks chaos suites deploy scripts

@@ -69,6 +69,7 @@ def changelog_faults(changelog: str, version: str) -> list[str]:
 def steps(version: str, pythons: Sequence[str], *, publish: bool) -> list[str]:
     """Return the commands of a release, in order; the first that fails ends it."""
     release = [".venv/bin/python -m pytest -q tests/unit/test_versions.py", ".ci/run"]
+    release.append("make test-celery")
     release.append(f"make check-dist PYTHONS='{' '.join(pythons)}'")
     release.append(f"git tag --annotate --message 'Petiole {version}' v{version}")
     return [*release, *publication(version)] if publish else release

@@ -84,6 +84,6 @@ def test_ci_and_the_check_of_the_packages_come_before_the_tag_and_nothing_is_pub
     assert pythons[0] == "3.11"
     private, public = (steps("1.2.0", pythons, publish=publish) for publish in (False, True))
     assert f"make check-dist PYTHONS='{' '.join(pythons)}'" in private
-    assert [command.split()[0] for command in private[1:]] == [".ci/run", "make", "git"]
+    assert [command.split()[0] for command in private[1:]] == [".ci/run", "make", "make", "git"]
     assert not any("publish" in command or "push" in command for command in private)
     assert public == [*private, *publication("1.2.0")]
