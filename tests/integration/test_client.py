@@ -11,7 +11,9 @@ import socketio
 from werkzeug.serving import make_server
 
 from petiole.client import Refused, TaskClient, connection, followed, reconnecting
+from petiole.errors import PetioleError
 from petiole.protocol.events import ZERO_CHAIN
+from petiole.servers.redis import free_port
 from tests.support.waiting import wait_until
 
 FEED = "task:silent"
@@ -171,5 +173,14 @@ def test_a_refusal_of_what_was_asked_is_final(stubborn: tuple[str, list[Any], se
     try:
         with pytest.raises(Refused):
             client.watch("task:1").wait(timeout=15)
+    finally:
+        client.close()
+
+
+def test_a_start_at_a_server_that_is_away_says_what_to_do() -> None:
+    client = TaskClient(f"http://127.0.0.1:{free_port()}")
+    try:
+        with pytest.raises(PetioleError, match=r"The server didn't answer \(.*\)\. Try again\."):
+            client.start("/start/count", {})
     finally:
         client.close()

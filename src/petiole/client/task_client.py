@@ -67,8 +67,12 @@ class TaskClient:
 
         Raises:
             Refused: the answer isn't a 202.
+            PetioleError: the server didn't answer.
         """
-        response = self.session.post(urljoin(self.url, path), json=body, timeout=10)
+        try:
+            response = self.session.post(urljoin(self.url, path), json=body, timeout=HTTP_TIMEOUT)
+        except requests.RequestException as error:
+            raise PetioleError(f"The server didn't answer ({error}). Try again.") from None
         if response.status_code != 202:
             raise Refused(problem_of(response))
         accepted = response.json()
