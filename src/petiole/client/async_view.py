@@ -49,10 +49,9 @@ class AsyncTaskView(Followed):
         """
         while True:
             if not await self._until(lambda: bool(came) or self.has_ended or self._refused is not None, timeout):
-                raise TimeoutError(f"Nothing of {self.feed} came for {timeout} s. Look into its worker's log.")
+                raise self._nothing_came(timeout)
             if not came:
-                if self._refused is not None:
-                    raise Refused(self._refused)
+                self._raise_refusal()
                 return
             while came:
                 yield came.popleft()
@@ -68,10 +67,9 @@ class AsyncTaskView(Followed):
         given = GivenText(name)
         while True:
             came = await self._until(lambda: self._refused is not None or self._look(given), timeout)
-            if self._refused is not None:
-                raise Refused(self._refused)
+            self._raise_refusal()
             if not came:
-                raise TimeoutError(f"Nothing of the text {name!r} came for {timeout} s. Look into the worker's log.")
+                raise self._nothing_came(timeout, f"the text {name!r}")
             if not given.fresh:
                 return
             yield given.fresh
@@ -86,11 +84,9 @@ class AsyncTaskView(Followed):
         met = await self._until(
             lambda: self._refused is not None or (not self._reader.reading and condition(self.document)), timeout
         )
-        if self._refused is not None:
-            raise Refused(self._refused)
+        self._raise_refusal()
         if not met:
-            state = self.document.get("state")
-            raise TimeoutError(f"{self.feed} is {state} after {timeout} s. Look into its worker's log.")
+            raise self._not_met(timeout)
         return self.document
 
     async def wait(self, *, timeout: float) -> Document:

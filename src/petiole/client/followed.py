@@ -221,6 +221,17 @@ class Followed(ABC):
     def _send_once_renewed(self, asking: int, message: dict[str, Any]) -> None:
         """Call `_send` where fetching a token keeps nobody waiting."""
 
+    def _raise_refusal(self) -> None:
+        if self._refused is not None:
+            raise Refused(self._refused)
+
+    def _nothing_came(self, timeout: float | None, what: str = "") -> TimeoutError:
+        return TimeoutError(f"Nothing of {what or self.feed} came for {timeout} s. Look into the worker's log.")
+
+    def _not_met(self, timeout: float) -> TimeoutError:
+        state = self.document.get("state")
+        return TimeoutError(f"{self.feed} is {state} after {timeout} s. Look into the worker's log.")
+
     def _look(self, given: GivenText) -> bool:
         cursor = self._reader.cursor
         ended = self._is_terminal and not self._reader.reading

@@ -42,10 +42,9 @@ class TaskView(Followed):
             with self._changed:
                 met = self._changed.wait_for(lambda: bool(came) or self.has_ended or self._refused is not None, timeout)
                 if not met:
-                    raise TimeoutError(f"Nothing of {self.feed} came for {timeout} s. Look into its worker's log.")
+                    raise self._nothing_came(timeout)
                 if not came:
-                    if self._refused is not None:
-                        raise Refused(self._refused)
+                    self._raise_refusal()
                     return
             while came:
                 yield came.popleft()
@@ -62,10 +61,9 @@ class TaskView(Followed):
         while True:
             with self._changed:
                 came = self._changed.wait_for(lambda: self._refused is not None or self._look(given), timeout)
-                if self._refused is not None:
-                    raise Refused(self._refused)
+                self._raise_refusal()
             if not came:
-                raise TimeoutError(f"Nothing of the text {name!r} came for {timeout} s. Look into the worker's log.")
+                raise self._nothing_came(timeout, f"the text {name!r}")
             if not given.fresh:
                 return
             yield given.fresh
@@ -81,11 +79,9 @@ class TaskView(Followed):
             met = self._changed.wait_for(
                 lambda: self._refused is not None or (not self._reader.reading and condition(self.document)), timeout
             )
-            if self._refused is not None:
-                raise Refused(self._refused)
+            self._raise_refusal()
             if not met:
-                state = self.document.get("state")
-                raise TimeoutError(f"{self.feed} is {state} after {timeout} s. Look into its worker's log.")
+                raise self._not_met(timeout)
             return self.document
 
     def wait(self, *, timeout: float) -> Document:
